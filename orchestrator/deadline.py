@@ -1,0 +1,82 @@
+"""Points in time that waits must not pass.
+
+A `Deadline` is made once, where a limit is known, and handed down; every wait
+below it asks how much is left. Only this module sets time-outs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from orchestrator.errors import OrchestratorError, TimeLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on the monotonic clock.
+
+    Attributes:
+        at: `time.monotonic()` value, seconds.
+        limit: what was given at the start, seconds, for messages.
+        started: `time.monotonic()` at creation.
+    """
+
+    at: float
+    limit: float
+    started: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """The deadline ``seconds`` from now."""
+        now = time.monotonic()
+        return cls(at=now + seconds, limit=seconds, started=now)
+
+    def earlier(self, seconds: float) -> Deadline:
+        """A deadline ``seconds`` from now, but never later than this one."""
+        now = time.monotonic()
+        at = min(self.at, now + seconds)
+        return Deadline(at=at, limit=at - now, started=now)
+
+    @property
+    def left(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.at - time.monotonic())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this deadline was made."""
+        return time.monotonic() - self.started
+
+    @property
+    def expired(self) -> bool:
+        return time.monotonic() >= self.at
+
+    @asynccontextmanager
+    async def enforce(self, on_expiry: Callable[[], OrchestratorError] | None = None) -> AsyncIterator[None]:
+        """Cancel the body at the deadline and raise what ``on_expiry`` returns.
+
+        Without ``on_expiry`` a plain `TimeLimit` is raised.
+        """
+        try:
+            async with asyncio.timeout(self.left):
+                yield
+        except TimeoutError as error:
+            if not self.expired:
+                raise  # a time-out of the body's own
+            if on_expiry is None:
+                raise TimeLimit(f"time limit of {self.limit:.0f} s reached") from error
+            raise on_expiry() from error
+
+
+async def pause(seconds: float, deadline: Deadline) -> None:
+    """Sleep, but not past the deadline."""
+    await asyncio.sleep(min(seconds, deadline.left))
+
+
+def monotonic() -> float:
+    """Seconds on the monotonic clock, for durations."""
+    return time.monotonic()

@@ -1,0 +1,114 @@
+"""The one error tree.
+
+::
+
+    OrchestratorError            exit 3 unless the class says otherwise
+    ├── UsageError          (2)  the command line
+    ├── TopologyError       (2)  the topology file: every problem with file:line:column
+    ├── HostError           (3)  QEMU missing or too old, no memory, no disk space, a name taken
+    ├── ImageError          (3)  an image could not be built or used
+    ├── MachineError        (3)  a machine did not boot, died, panicked, or cannot be reached
+    ├── ServiceError        (3)  a service failed, or its checks never passed
+    ├── GuestCommandError   (3)  a command in a guest could not be run at all
+    ├── SuiteFailed         (1)  tests failed
+    ├── NothingRan          (4)  the suite ran no test
+    ├── LockedError         (5)  another command holds the environment
+    └── TimeLimit         (124)  the limit of the whole command was reached
+
+Every error answers four questions: what happened, why, where the evidence
+lies, and what to type next. The command line prints these and nothing else; a
+traceback means a bug in this program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """An expected failure, explained.
+
+    Args:
+        what: one sentence, no trailing full stop.
+        why: the cause, as far as it is known; may span lines.
+        where: places with the evidence (paths, or ``file:line:column``).
+        hint: the next command or step.
+        evidence: last lines of a log, the last answer of a check, shown as they are.
+    """
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        where: Sequence[str] = (),
+        hint: str = "",
+        evidence: Sequence[str] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.where = tuple(where)
+        self.hint = hint
+        self.evidence = tuple(evidence)
+
+    def as_dict(self) -> dict[str, object]:
+        """The error as JSON-ready data, for events and ``summary.json``."""
+        return {
+            "type": type(self).__name__,
+            "what": self.what,
+            "why": self.why,
+            "where": list(self.where),
+            "hint": self.hint,
+            "evidence": list(self.evidence),
+            "exit_code": self.exit_code,
+        }
+
+
+class UsageError(OrchestratorError):
+    exit_code = 2
+
+
+class TopologyError(OrchestratorError):
+    """The topology file is wrong; ``evidence`` holds one line per problem."""
+
+    exit_code = 2
+
+
+class HostError(OrchestratorError):
+    pass
+
+
+class ImageError(OrchestratorError):
+    pass
+
+
+class MachineError(OrchestratorError):
+    pass
+
+
+class ServiceError(OrchestratorError):
+    pass
+
+
+class GuestCommandError(OrchestratorError):
+    pass
+
+
+class SuiteFailed(OrchestratorError):
+    exit_code = 1
+
+
+class NothingRan(OrchestratorError):
+    exit_code = 4
+
+
+class LockedError(OrchestratorError):
+    exit_code = 5
+
+
+class TimeLimit(OrchestratorError):
+    exit_code = 124

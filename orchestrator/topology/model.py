@@ -1,0 +1,240 @@
+"""What a topology is, as frozen data. No I/O, no defaults hidden elsewhere.
+
+`orchestrator.topology.load` makes these from ``orchestrator.toml``; the plan
+of an environment is a pure function of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+
+class NetworkKind(StrEnum):
+    """How the machines of a network reach each other on the host."""
+
+    VDE = "vde"  # a vde_switch per network
+    SOCKET = "socket"  # UNIX stream sockets between the QEMU processes, no helper
+
+
+class ServiceKind(StrEnum):
+    """What it means for a service to be up."""
+
+    DAEMON = "daemon"  # keeps running; healthy when its checks pass
+    ONESHOT = "oneshot"  # runs to its end; completed when it exited with 0
+    GATE = "gate"  # no unit of its own: a point of the graph with checks only
+
+
+class Condition(StrEnum):
+    """What a dependant waits for; the words of docker compose."""
+
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+
+
+class CheckKind(StrEnum):
+    TCP = "tcp"
+    HTTP = "http"
+    EXEC = "exec"
+    FILE = "file"
+    UNIT = "unit"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    name: str
+    kind: NetworkKind
+    subnet: IPv4Network
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A machine's interface on a network."""
+
+    network: str
+    address: IPv4Address
+    prefix: int
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortForward:
+    """127.0.0.1:``host`` → guest port; ``host`` 0 lets the kernel choose."""
+
+    host: int
+    guest: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFile:
+    """A host file that is put into the guest after each boot, before any service.
+
+    The content never appears in an argument list, a log or the run folder.
+    """
+
+    source: Path
+    target: str
+    mode: int = 0o600
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Where a machine's system comes from, for each provider that can make it.
+
+    Attributes:
+        debian: the recipe file, or None.
+        nixos_flake: ``DIR#ATTRIBUTE`` for ``nixos-rebuild build-vm --flake``, or None.
+        nixos_config: a configuration file for builds without flakes, or None.
+    """
+
+    name: str
+    debian: Path | None = None
+    nixos_flake: str | None = None
+    nixos_config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One virtual machine.
+
+    Attributes:
+        memory: MiB.
+        egress: whether the guest reaches the world outside through NAT.
+    """
+
+    name: str
+    image: str
+    cpus: int
+    memory: int
+    links: tuple[Link, ...] = ()
+    egress: bool = False
+    ports: tuple[PortForward, ...] = ()
+    files: tuple[GuestFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition that must hold before a service counts as up.
+
+    Exactly the fields of its kind are set:
+
+    * tcp: ``target`` is ``host:port``, as seen from ``machine``.
+    * http: ``target`` is a URL; ``status`` the expected code, ``json`` a subset
+      the body must contain, ``contains`` a text it must contain,
+      ``headers`` header names with the value they must have.
+    * exec: ``command``; ``stdout`` is a regular expression searched in the output.
+    * file: ``target`` is a path that must exist.
+    * unit: ``target`` is a unit that must be active.
+
+    Attributes:
+        machine: where the check is made from.
+        user: who runs an exec check.
+        timeout: limit of one attempt, in seconds before scaling.
+    """
+
+    name: str
+    kind: CheckKind
+    machine: str
+    target: str = ""
+    command: tuple[str, ...] = ()
+    user: str = "root"
+    stdout: str | None = None
+    status: int = 200
+    json: Mapping[str, object] | None = None
+    contains: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    service: str
+    condition: Condition = Condition.HEALTHY
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Something the orchestrator starts and proves.
+
+    Attributes:
+        unit: the systemd unit, None for a gate.
+        timeout: seconds from its start to all checks passed, before scaling.
+        logs: guest paths collected besides the unit's journal.
+        description: one line for people.
+    """
+
+    name: str
+    machine: str
+    kind: ServiceKind
+    unit: str | None
+    depends_on: tuple[Dependency, ...] = ()
+    checks: tuple[Check, ...] = ()
+    timeout: float = 60.0
+    logs: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SuitePhase:
+    """One invocation of the suite's command.
+
+    Attributes:
+        args: appended to the command.
+        stop: services that are stopped during this phase and started again after it.
+    """
+
+    name: str
+    args: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """The browser tests.
+
+    Attributes:
+        path: the host folder that is copied into the guest.
+        command: run in the guest, in the copied folder, once per phase.
+        artifacts: guest folder whose content is brought back.
+        timeout: seconds for one phase, before scaling.
+    """
+
+    machine: str
+    path: Path
+    command: tuple[str, ...]
+    user: str
+    environment: Mapping[str, str]
+    artifacts: str
+    timeout: float
+    phases: tuple[SuitePhase, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole environment as its author wrote it, one variant applied.
+
+    Attributes:
+        path: the topology file.
+        app: the application package (``bin/``, ``share/``) that image recipes install, or None.
+    """
+
+    name: str
+    path: Path
+    variant: str
+    variants: tuple[str, ...]
+    app: Path | None
+    networks: Mapping[str, Network]
+    images: Mapping[str, Image]
+    machines: Mapping[str, Machine]
+    services: Mapping[str, Service]
+    suite: Suite | None
+
+    @property
+    def root(self) -> Path:
+        """The folder relative paths are meant from."""
+        return self.path.parent
