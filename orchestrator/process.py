@@ -1,0 +1,298 @@
+"""Host processes: the only module that starts any.
+
+Three kinds, by who owns their end:
+
+* `run`: a short command; its output is wanted, it ends by itself.
+* `child`: lives as long as an ``async with`` block, then its whole group is ended.
+* `launch`: outlives this program (QEMU, vde_switch of `up`); known again later
+  by a `ProcessId`, which a reused pid cannot counterfeit.
+
+Everything gets its own session, so that Ctrl-C reaches this program only and
+we decide what ends when. Nothing is ever ended by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import HostError
+
+TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A finished short command. ``code`` is negative for a signal, as in `subprocess`."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process that can be recognised later: pid, start time in clock ticks, boot id."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId | None:
+        """The identity of a living process, or None."""
+        ticks = _start_ticks(pid)
+        return None if ticks is None else cls(pid, ticks, boot_id())
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> ProcessId:
+        pid, ticks = data["pid"], data["start_ticks"]
+        if not isinstance(pid, int) or not isinstance(ticks, int):
+            raise ValueError(f"not a process identity: {data}")
+        return cls(pid, ticks, str(data["boot_id"]))
+
+    def as_dict(self) -> dict[str, object]:
+        return {"pid": self.pid, "start_ticks": self.start_ticks, "boot_id": self.boot_id}
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs (a zombie does not)."""
+        return self.boot_id == boot_id() and _start_ticks(self.pid) == self.start_ticks
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Signal the process group it leads; no error when it is gone."""
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    async def ended(self, deadline: Deadline) -> bool:
+        """Wait for its end; False when the deadline came first."""
+        delay = 0.005
+        while self.alive:
+            if deadline.expired:
+                return False
+            await asyncio.sleep(min(delay, deadline.left))
+            delay = min(delay * 1.5, 0.1)
+        return True
+
+    async def end(self, grace: float = TERM_GRACE) -> None:
+        """SIGTERM to the group, SIGKILL after ``grace`` seconds; also reaches a stopped process."""
+        self.signal_group(signal.SIGTERM)
+        self.signal_group(signal.SIGCONT)
+        if not await self.ended(Deadline.after(grace)):
+            self.signal_group(signal.SIGKILL)
+            await self.ended(Deadline.after(grace))
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot of the host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _start_ticks(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()  # the name may hold blanks and parentheses
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def describe_exit(code: int) -> str:
+    """``exited with 3`` or ``was ended by SIGKILL``."""
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"exited with {code}"
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    deadline: Deadline,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+    hint: str = "",
+) -> Completed:
+    """Run a short command and return its output.
+
+    subprocess-tee starts an event loop of its own and knows no limit, so it runs
+    in a worker thread, under timeout(1).
+
+    Raises:
+        HostError: the program is missing, ran past the deadline, or (with ``check``) failed.
+    """
+    import subprocess_tee  # only where a command is really run
+
+    limit = max(deadline.left, 0.1)
+    guarded = ["timeout", "--kill-after=2", f"{limit:.2f}", *argv]
+    keywords: dict[str, object] = {"quiet": True, "tee": False}
+    if env is not None:
+        keywords["env"] = dict(env)
+    if cwd is not None:
+        keywords["cwd"] = str(cwd)
+    result = await asyncio.to_thread(subprocess_tee.run, guarded, **keywords)
+    done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
+    if done.code == 127:
+        raise HostError(f"{argv[0]} is not installed", why=done.stderr.strip(), hint=hint or "orchestrator doctor")
+    if done.code in (124, 137) and deadline.expired:
+        raise HostError(f"{argv[0]} did not end within {limit:.0f} s", evidence=[" ".join(argv)], hint=hint)
+    if check and done.code != 0:
+        raise HostError(
+            f"{argv[0]} {describe_exit(done.code)}",
+            why=done.stderr.strip()[-2000:],
+            evidence=[" ".join(argv)],
+            hint=hint,
+        )
+    return done
+
+
+@asynccontextmanager
+async def child(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = subprocess.PIPE,
+    stderr: int | IO[bytes] | None = subprocess.STDOUT,
+    pass_fds: Sequence[int] = (),
+    grace: float = TERM_GRACE,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that lives as long as the block; its whole group is ended with it."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
+            limit=1 << 20,
+        )
+    except FileNotFoundError as error:
+        raise HostError(f"{argv[0]} is not installed", hint="orchestrator doctor") from error
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            identity = ProcessId.of(process.pid)
+            if identity is not None:
+                await asyncio.shield(identity.end(grace))
+        # Grandchildren that outlived their parent still carry its group.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.wait())
+
+
+async def stream_lines(
+    argv: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    deadline: Deadline,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int:
+    """Run a long command, hand over each line of its output (both streams), return its exit code.
+
+    Raises:
+        TimeLimit: past the deadline; the command's group is ended first.
+    """
+    async with deadline.enforce(), child(argv, env=env, cwd=cwd) as process:
+        assert process.stdout is not None
+        while True:
+            try:
+                raw = await process.stdout.readline()
+            except ValueError:  # a line beyond the stream's limit: its rest follows as further lines
+                continue
+            if not raw:
+                break
+            on_line(raw.decode("utf-8", "replace").rstrip("\r\n"))
+        return await process.wait()
+
+
+def launch(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> ProcessId:
+    """Start a process that outlives this program, output appended to ``log``.
+
+    It must be called from the main thread of the event loop and never holds
+    our terminal. The caller records the returned identity before anything else.
+    """
+    with log.open("ab") as sink:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise HostError(f"{argv[0]} is not installed", hint="orchestrator doctor") from error
+    identity = ProcessId.of(process.pid)
+    if identity is None:
+        raise HostError(f"{argv[0]} ended at once", where=[str(log)], evidence=tail(log, 10))
+    _launched[process.pid] = process
+    return identity
+
+
+# Kept so that a child of ours is reaped when it ends, and its exit code is known.
+_launched: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def exit_code(identity: ProcessId) -> int | None:
+    """The exit code of a launched process that ended, if it was our child; also reaps it."""
+    process = _launched.get(identity.pid)
+    return None if process is None else process.poll()
+
+
+async def watch_end(identity: ProcessId) -> None:
+    """Return when the process has ended, at once and without polling where pidfds exist."""
+    try:
+        descriptor = os.pidfd_open(identity.pid)
+    except (OSError, AttributeError):
+        while identity.alive:
+            await asyncio.sleep(0.1)
+        return
+    try:
+        if not identity.alive:
+            return
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+        try:
+            await ended
+        finally:
+            loop.remove_reader(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def tail(path: Path, lines: int, limit: int = 64 * 1024) -> list[str]:
+    """The last lines of a text file; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - limit))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.rstrip("\r") for line in text.split("\n") if line.strip()][-lines:]
