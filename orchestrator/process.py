@@ -143,7 +143,8 @@ async def run(
     result = await asyncio.to_thread(subprocess_tee.run, guarded, **keywords)
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
     if done.code == 127:
-        raise HostError(f"{argv[0]} is not installed", why=done.stderr.strip(), hint=hint or "orchestrator doctor")
+        why = done.stderr.strip()
+        raise HostError(f"{argv[0]} is not installed", why=why, hint=hint or "orchestrator doctor")
     if done.code in (124, 137) and deadline.expired:
         raise HostError(f"{argv[0]} did not end within {limit:.0f} s", evidence=[" ".join(argv)], hint=hint)
     if check and done.code != 0:
@@ -244,6 +245,7 @@ def launch(
                 env=None if env is None else dict(env),
                 cwd=cwd,
                 start_new_session=True,
+                umask=0o077,  # sockets and files the child makes are the owner's only
             )
         except FileNotFoundError as error:
             raise HostError(f"{argv[0]} is not installed", hint="orchestrator doctor") from error
@@ -269,17 +271,17 @@ async def watch_end(identity: ProcessId) -> None:
     try:
         descriptor = os.pidfd_open(identity.pid)
     except (OSError, AttributeError):
-        while identity.alive:
+        while identity.alive:  # noqa: ASYNC110 - without pidfds there is nothing to wait on
             await asyncio.sleep(0.1)
         return
     try:
         if not identity.alive:
             return
         loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-        loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
+        ended = asyncio.Event()
+        loop.add_reader(descriptor, ended.set)
         try:
-            await ended
+            await ended.wait()
         finally:
             loop.remove_reader(descriptor)
     finally:

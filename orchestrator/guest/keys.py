@@ -1,0 +1,39 @@
+"""Keys of one environment: made at its start, pinned, gone with it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from orchestrator.errors import MachineError
+
+
+def make_user_key(path: Path, comment: str) -> str:
+    """Write a new ed25519 private key (0600) in OpenSSH's format; return its public line."""
+    key = Ed25519PrivateKey.generate()
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    line = f"{public} {comment}"
+    path.with_suffix(".pub").write_text(line + "\n")
+    return line
+
+
+def host_key_blob(machine: str, public_line: str) -> bytes:
+    """The key in ``ssh-ed25519 AAAA… comment``, as it comes over the wire.
+
+    Raises:
+        MachineError: the guest gave something else.
+    """
+    fields = public_line.split()
+    if len(fields) < 2 or fields[0] != "ssh-ed25519":
+        raise MachineError(
+            f"machine {machine} has no ed25519 host key",
+            why=f"the guest answered {public_line[:80]!r}",
+            hint=f"orchestrator console {machine}",
+        )
+    return base64.b64decode(fields[1])

@@ -1,0 +1,305 @@
+"""SSH to a guest: one paramiko transport per machine, the host key pinned.
+
+paramiko blocks and its time-outs are not to be relied on; every call here runs
+in a worker thread, is bounded by a `Deadline` on our side, and a command that
+passes it is ended in the guest as well. A command's shell prints its pid as
+the first line of its output, which is how we know what to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from orchestrator.deadline import Deadline, pause
+from orchestrator.errors import GuestCommandError, MachineError
+from orchestrator.guest.agent import GUEST_PATH, GuestResult, as_user
+
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
+
+CHUNK = 1 << 16
+Sink = Callable[[bytes], None]
+
+# Key exchange is the cost of a connection under emulation: the cheapest safe algorithms, nothing else.
+KEX = ("curve25519-sha256@libssh.org",)
+CIPHERS = ("aes128-ctr", "aes256-ctr")
+HOST_KEYS = ("ssh-ed25519",)
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """Where and as whom: all of it is known before the first packet.
+
+    Attributes:
+        port: on 127.0.0.1.
+        host_key: the pinned ed25519 key, wire format.
+        key_file: our private key.
+    """
+
+    machine: str
+    port: int
+    host_key: bytes
+    key_file: Path
+    user: str = "root"
+
+
+class Ssh:
+    """An open connection. Make it with `connect`, end it with `close`."""
+
+    def __init__(self, target: SshTarget, transport: paramiko.Transport) -> None:
+        self.target = target
+        self.machine = target.machine
+        self._transport = transport
+
+    @property
+    def alive(self) -> bool:
+        return self._transport.is_active()
+
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        deadline: Deadline,
+        user: str = "root",
+        environment: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: bytes | None = None,
+        on_stdout: Sink | None = None,
+        on_stderr: Sink | None = None,
+    ) -> GuestResult:
+        """Run a command; with sinks, output is handed over as it comes instead of collected.
+
+        Raises:
+            MachineError: the connection is lost, or the command passed the deadline.
+        """
+        line = command_line(command, user=user, environment=environment, cwd=cwd)
+        running = _Running(self, line, stdin, on_stdout, on_stderr)
+        try:
+            async with deadline.enforce(lambda: self._too_late(command, deadline)):
+                return await asyncio.to_thread(running.run)
+        except BaseException:
+            # At the deadline, or when we are cancelled: nothing may go on in the guest.
+            await asyncio.shield(asyncio.to_thread(running.kill))
+            raise
+
+    def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:
+        return MachineError(
+            f"a command in machine {self.machine} did not end within {deadline.limit:.0f} s",
+            evidence=[shlex.join(command)],
+            hint=f"orchestrator shell {self.machine}",
+        )
+
+    def open_session(self, timeout: float = 30.0) -> paramiko.Channel:
+        """A new session channel (blocking)."""
+        try:
+            return self._transport.open_session(timeout=timeout)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self.lost(error) from error
+
+    def open_direct(self, host: str, port: int, timeout: float) -> paramiko.Channel:
+        """A TCP connection made *by the guest* (blocking): it resolves ``host`` and connects.
+
+        Raises:
+            ConnectionError: the guest could not connect; the text is its reason.
+        """
+        try:
+            return self._transport.open_channel(
+                "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=max(timeout, 0.1)
+            )
+        except paramiko.ChannelException as error:
+            raise ConnectionError(error.text) from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise ConnectionError(str(error) or "the SSH connection is lost") from error
+
+    def lost(self, error: BaseException) -> MachineError:
+        return MachineError(
+            f"the SSH connection to machine {self.machine} is lost",
+            why=str(error),
+            hint=f"orchestrator console {self.machine}",
+        )
+
+    def keep_alive(self, seconds: int) -> None:
+        """Send a packet when idle, so that a vanished peer is noticed."""
+        self._transport.set_keepalive(seconds)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._transport.close)
+
+
+class _Running:
+    """One command on one channel. `run` blocks; `kill` may be called from another thread."""
+
+    def __init__(
+        self, ssh: Ssh, line: str, stdin: bytes | None, on_stdout: Sink | None, on_stderr: Sink | None
+    ) -> None:
+        self._ssh = ssh
+        self._line = line
+        self._stdin = stdin
+        self._on_stdout = on_stdout
+        self._on_stderr = on_stderr
+        self._pid: int | None = None
+        self._channel: paramiko.Channel | None = None
+
+    def run(self) -> GuestResult:
+        channel = self._channel = self._ssh.open_session()
+        out, err = bytearray(), bytearray()
+        try:
+            channel.exec_command(self._line)
+            errors = threading.Thread(
+                target=_drain, args=(channel.recv_stderr, self._on_stderr or err.extend), daemon=True
+            )
+            errors.start()
+            if self._stdin is not None:
+                threading.Thread(target=_feed, args=(channel, self._stdin), daemon=True).start()
+            else:
+                channel.shutdown_write()
+            rest = self._read_pid(channel)
+            sink = self._on_stdout or out.extend
+            if rest:
+                sink(rest)
+            _drain(channel.recv, sink)
+            errors.join()
+            channel.status_event.wait(30)  # the status follows the last data; its own wait knows no limit
+            code = channel.exit_status if channel.status_event.is_set() else -1
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._ssh.lost(error) from error
+        finally:
+            channel.close()
+        if code < 0:
+            raise self._ssh.lost(RuntimeError("the channel closed without an exit status"))
+        return GuestResult(code, bytes(out), bytes(err))
+
+    def _read_pid(self, channel: paramiko.Channel) -> bytes:
+        head = bytearray()
+        while b"\n" not in head:
+            chunk = channel.recv(CHUNK)
+            if not chunk:
+                return bytes(head)
+            head += chunk
+        first, _, rest = bytes(head).partition(b"\n")
+        if not first.isdigit():
+            return bytes(head)
+        self._pid = int(first)
+        return rest
+
+    def kill(self) -> None:
+        """End the command's session in the guest and unblock `run`."""
+        with suppress(Exception):
+            if self._pid is not None and self._ssh.alive:
+                # sshd makes every session a process group of its own, led by this pid.
+                with self._ssh.open_session(timeout=5) as channel:
+                    channel.exec_command(f"kill -KILL -- -{self._pid}")
+                    channel.status_event.wait(5)
+        if self._channel is not None:
+            self._channel.close()
+
+
+def _drain(read: Callable[[int], bytes], sink: Sink) -> None:
+    while chunk := read(CHUNK):
+        sink(chunk)
+
+
+def _feed(channel: paramiko.Channel, data: bytes) -> None:
+    with suppress(OSError, paramiko.SSHException):  # the command may end without reading it
+        channel.sendall(data)
+        channel.shutdown_write()
+
+
+def command_line(
+    command: Sequence[str],
+    *,
+    user: str = "root",
+    environment: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+) -> str:
+    """The line for the guest's login shell: pid first, then our PATH, then the command itself."""
+    words = as_user(command, user)
+    if environment:
+        at = words.index("HOME=/") + 1 if user != "root" else 0
+        assignments = [f"{name}={value}" for name, value in environment.items()]
+        words[at:at] = assignments if at else ["env", *assignments]
+    parts = ["echo $$", f"export PATH={GUEST_PATH}"]
+    if cwd is not None:
+        parts.append(f"cd {shlex.quote(cwd)} || exit 126")
+    return "; ".join([*parts, "exec " + shlex.join(words)])
+
+
+async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
+    """Connect as soon as sshd answers.
+
+    Raises:
+        MachineError: no banner before the deadline, a host key that is not the
+            pinned one, or the user key refused.
+    """
+    last = "nothing answered"
+    while True:
+        if deadline.expired:
+            raise MachineError(
+                f"machine {target.machine} does not accept SSH within {deadline.limit:.0f} s",
+                why=last,
+                hint=f"orchestrator console {target.machine}",
+            )
+        try:
+            connection = await asyncio.to_thread(_greet, target.port, min(deadline.left, 10.0))
+        except OSError as error:
+            last = str(error) or type(error).__name__
+            await pause(0.1, deadline)
+            continue
+        try:
+            return await asyncio.to_thread(_authenticate, target, connection, deadline)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            last = str(error) or type(error).__name__
+            await pause(0.2, deadline)
+
+
+def _greet(port: int, timeout: float) -> socket.socket:
+    """A TCP connection on which the guest's sshd has begun to speak.
+
+    QEMU accepts the connection whether or not anybody listens in the guest, so
+    only the first bytes of the banner prove anything; they are left in the socket.
+    """
+    connection = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    try:
+        if connection.recv(4, socket.MSG_PEEK) != b"SSH-":
+            raise ConnectionError("connection closed before the SSH banner")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _authenticate(target: SshTarget, connection: socket.socket, deadline: Deadline) -> Ssh:
+    transport = paramiko.Transport(connection)
+    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = max(deadline.left, 1.0)
+    options = transport.get_security_options()
+    options.kex, options.ciphers, options.key_types = KEX, CIPHERS, HOST_KEYS
+    try:
+        transport.start_client(timeout=max(deadline.left, 1.0))
+        offered = transport.get_remote_server_key()
+        if offered.asbytes() != target.host_key:
+            raise MachineError(
+                f"machine {target.machine} shows another host key than the one pinned at its start",
+                why="something else answers on its port, or the guest replaced its key",
+                hint=f"orchestrator restart {target.machine}",
+            )
+        try:
+            transport.auth_publickey(target.user, paramiko.Ed25519Key.from_private_key_file(str(target.key_file)))
+        except paramiko.AuthenticationException as error:
+            raise GuestCommandError(
+                f"machine {target.machine} refuses this environment's key",
+                why=str(error),
+                hint=f"orchestrator console {target.machine}",
+            ) from error
+    except BaseException:
+        transport.close()
+        raise
+    return Ssh(target, transport)

@@ -1,0 +1,158 @@
+"""From the model of a machine to what its run script is started with. Pure.
+
+The script is the one ``nixos-rebuild build-vm`` makes, or ours with the same
+contract: it ends in ``exec qemu-system-x86_64 … $QEMU_OPTS "$@"``. We pass
+script *arguments* (QEMU_OPTS is split on blanks) and a few environment
+variables; a later QEMU option overrides or merges with the script's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.topology.model import Machine
+
+AGENT_PORT = "org.qemu.guest_agent.0"
+AGENT_DEVICE = "orch-agent"
+JOURNAL_PORT = "org.orchestrator.journal"
+SSH_GUEST_PORT = 22
+
+# Denied: obsolete system calls, gaining privileges, starting programs, changing limits.
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+
+@dataclass(frozen=True, slots=True)
+class MachinePaths:
+    """Where the parts of one running machine lie on the host.
+
+    Attributes:
+        work: its folder in the state folder (disk overlay, QEMU's own log, scratch).
+        sockets: a short folder for UNIX sockets (their names end at 107 bytes).
+        logs: its folder in the run folder.
+    """
+
+    work: Path
+    sockets: Path
+    logs: Path
+
+    @property
+    def disk(self) -> Path:
+        return self.work / "disk.qcow2"
+
+    @property
+    def scratch(self) -> Path:
+        return self.work / "tmp"
+
+    @property
+    def qemu_log(self) -> Path:
+        return self.logs / "qemu.log"
+
+    @property
+    def serial_log(self) -> Path:
+        return self.logs / "serial.log"
+
+    @property
+    def journal(self) -> Path:
+        return self.logs / "journal.jsonl"
+
+    @property
+    def qmp(self) -> Path:
+        """QMP for the command that drives the machine: commands and events."""
+        return self.sockets / "qmp"
+
+    @property
+    def qmp_side(self) -> Path:
+        """A second QMP socket, for short visits of other commands."""
+        return self.sockets / "qmp-side"
+
+    @property
+    def agent(self) -> Path:
+        return self.sockets / "agent"
+
+    @property
+    def console(self) -> Path:
+        return self.sockets / "console"
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A network card: the ``-netdev`` values behind it, the last one with the id the card uses."""
+
+    netdevs: tuple[str, ...]
+    netdev_id: str
+    mac: str
+
+
+def script_arguments(
+    machine: Machine,
+    paths: MachinePaths,
+    nics: Sequence[Nic],
+    *,
+    accelerator: str,
+    fixed_memory: bool = False,
+) -> tuple[str, ...]:
+    """The arguments appended to the run script.
+
+    Args:
+        accelerator: ``kvm`` or ``tcg``, as probed; never left to QEMU's silent fallback.
+        fixed_memory: the script has a memory backend of its own, whose size ``-m``
+            must not contradict.
+    """
+    cpu = "host" if accelerator == "kvm" else "max"
+    size = () if fixed_memory else ("-m", f"{machine.memory}M")
+    arguments: list[str] = [
+        "-machine", f"accel={accelerator}",
+        "-cpu", cpu,
+        *size,
+        "-smp", str(machine.cpus),
+        "-display", "none",  # keeps the display adapter, for screenshots
+        "-monitor", "none",
+        "-chardev", f"socket,id=orch-console,path={paths.console},server=on,wait=off,"
+                    f"logfile={paths.serial_log},logappend=on",
+        "-serial", "chardev:orch-console",
+        "-chardev", f"socket,id=orch-qmp,path={paths.qmp},server=on,wait=off",
+        "-mon", "chardev=orch-qmp,mode=control",
+        "-chardev", f"socket,id=orch-qmp-side,path={paths.qmp_side},server=on,wait=off",
+        "-mon", "chardev=orch-qmp-side,mode=control",
+        "-device", "virtio-serial-pci,id=orch-serial",
+        "-chardev", f"socket,id=orch-agent-chr,path={paths.agent},server=on,wait=off",
+        "-device", f"virtserialport,bus=orch-serial.0,chardev=orch-agent-chr,id={AGENT_DEVICE},name={AGENT_PORT}",
+        "-chardev", f"file,id=orch-journal-chr,path={paths.journal},append=on",
+        "-device", f"virtserialport,bus=orch-serial.0,chardev=orch-journal-chr,name={JOURNAL_PORT}",
+        "-device", "pvpanic-pci",
+        "-action", "panic=pause",  # a panicked guest stays, to be looked at
+        "-sandbox", SANDBOX,
+    ]  # fmt: skip
+    for nic in nics:
+        for netdev in nic.netdevs:
+            arguments += ["-netdev", netdev]
+        arguments += ["-device", f"virtio-net-pci,netdev={nic.netdev_id},mac={nic.mac}"]
+    return tuple(arguments)
+
+
+def net_options(machine: Machine) -> str:
+    """The value of QEMU_NET_OPTS: egress, and the forwards, on loopback only.
+
+    Host port 0 lets the kernel choose; `orchestrator.vm.qmp` reads the choice back.
+    """
+    parts = [] if machine.egress else ["restrict=on"]
+    parts.append(f"hostfwd=tcp:127.0.0.1:0-:{SSH_GUEST_PORT}")
+    parts += [f"hostfwd=tcp:127.0.0.1:{port.host}-:{port.guest}" for port in machine.ports]
+    return ",".join(parts)
+
+
+def script_environment(
+    machine: Machine, paths: MachinePaths, inherited: Mapping[str, str], kernel_parameters: str = ""
+) -> dict[str, str]:
+    """The environment of the run script: ours, and only what it needs of the caller's."""
+    kept = {name: inherited[name] for name in ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR") if name in inherited}
+    return {
+        **kept,
+        "NIX_DISK_IMAGE": str(paths.disk),
+        "USE_TMPDIR": "1",
+        "TMPDIR": str(paths.scratch),
+        "QEMU_NET_OPTS": net_options(machine),
+        "QEMU_KERNEL_PARAMS": kernel_parameters,
+    }

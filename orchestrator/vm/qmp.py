@@ -1,0 +1,136 @@
+"""QMP, through qemu.qmp, with our deadlines and our errors.
+
+One `Monitor` is one connection. qemu.qmp's own client has no limits; every
+call here is under a `Deadline`, and a QEMU that is gone, stopped or answering
+nonsense ends in a `MachineError` that says which machine and which command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import EventListener, QMPClient
+from qemu.qmp.error import QMPError
+from qemu.qmp.message import Message
+from qemu.qmp.qmp_client import ExecuteError
+
+from orchestrator.deadline import Deadline, pause
+from orchestrator.errors import MachineError
+
+CONNECT_INTERVAL = 0.01
+COMMAND_LIMIT = 10.0
+
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
+
+
+class Monitor:
+    """An open QMP connection to one machine."""
+
+    def __init__(self, machine: str, client: QMPClient) -> None:
+        self.machine = machine
+        self._client = client
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, object] | None = None, *, deadline: Deadline | None = None
+    ) -> Any:
+        """Run a QMP command and return its ``return`` value.
+
+        Raises:
+            MachineError: QEMU refused it, is gone, or did not answer in time.
+        """
+        limit = (deadline or Deadline.after(COMMAND_LIMIT)).earlier(COMMAND_LIMIT)
+
+        def expired() -> MachineError:
+            return MachineError(
+                f"QEMU of machine {self.machine} did not answer {command} within {limit.limit:.0f} s",
+                why="the process may be stopped, or the host is overloaded",
+                hint="orchestrator status",
+            )
+
+        try:
+            async with limit.enforce(expired):
+                return await self._client.execute(command, dict(arguments) if arguments else None)
+        except ExecuteError as error:
+            raise MachineError(
+                f"QEMU of machine {self.machine} refused {command}", why=str(error)
+            ) from error
+        except (QMPError, EOFError, OSError) as error:
+            raise MachineError(f"the QMP connection to machine {self.machine} is lost", why=str(error)) from error
+
+    async def human(self, line: str, *, deadline: Deadline | None = None) -> str:
+        """Run a human monitor command and return what it prints."""
+        return str(await self.execute("human-monitor-command", {"command-line": line}, deadline=deadline))
+
+    async def run_state(self) -> str:
+        """``running``, ``paused``, ``guest-panicked``, …"""
+        return str((await self.execute("query-status"))["status"])
+
+    async def screenshot(self, path: Path) -> None:
+        """Write the machine's display as PNG."""
+        await self.execute("screendump", {"filename": str(path), "format": "png"})
+
+    async def forwarded_ports(self) -> dict[int, int]:
+        """Guest port → port of 127.0.0.1 on the host, as QEMU really bound them."""
+        return parse_usernet(await self.human("info usernet"))
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[EventListener]:
+        """A listener; it holds every event from the moment the block is entered."""
+        with self._client.listener() as listener:
+            yield listener
+
+    async def close(self) -> None:
+        with suppress(QMPError, EOFError, OSError, asyncio.TimeoutError):
+            async with Deadline.after(2).enforce():
+                await self._client.disconnect()
+
+
+async def connect(machine: str, path: Path, deadline: Deadline) -> Monitor:
+    """Connect to the QMP socket, retrying until QEMU has made it.
+
+    Raises:
+        MachineError: no greeting before the deadline.
+    """
+    client = QMPClient(machine)
+    reason = "the socket does not exist"
+
+    def expired() -> MachineError:
+        return MachineError(
+            f"QEMU of machine {machine} does not answer on its QMP socket", why=reason, where=[str(path)]
+        )
+
+    async with deadline.enforce(expired):
+        while True:
+            try:
+                await client.connect(str(path))
+                return Monitor(machine, client)
+            except (QMPError, EOFError, OSError) as error:
+                reason = str(error)
+                with suppress(QMPError, EOFError, OSError):
+                    await client.disconnect()
+                client = QMPClient(machine)
+                await pause(CONNECT_INTERVAL, deadline)
+
+
+def parse_usernet(text: str) -> dict[int, int]:
+    """Guest port → host port from the output of ``info usernet``.
+
+    >>> parse_usernet("  TCP[HOST_FORWARD]   3       127.0.0.1 34529       10.0.2.15    22     0     0")
+    {22: 34529}
+    """
+    found: dict[int, int] = {}
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) >= 6 and fields[0] == "TCP[HOST_FORWARD]":
+            found[int(fields[5])] = int(fields[3])
+    return found
+
+
+def event_summary(message: Message) -> tuple[str, Mapping[str, Any]]:
+    """An event's name and data."""
+    return str(message["event"]), dict(message.get("data", {}))  # type: ignore[call-overload]
