@@ -1,0 +1,234 @@
+"""From ``orchestrator.toml`` to a `Topology`, or to all of its problems at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from orchestrator.topology import read_machines, values
+from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
+from orchestrator.topology.model import Machine, Service, Suite, SuitePhase, Topology
+from orchestrator.topology.read_services import command_line, services
+from orchestrator.topology.tables import NAME_RULE, Table, absolute, name
+from orchestrator.topology.values import NAME
+from orchestrator.topology.variants import Merged, apply
+
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_IMPLIED_PHASE = "suite"
+
+# What a package of the application must hold, for images to install it.
+APP_PARTS = ("bin/alicia", "share/alicia/frontend/index.html", "share/alicia/migrations/*.up.sql")
+
+
+def load_topology(
+    path: Path, *, variant: str | None = None, app: Path | None = None, suite: Path | None = None
+) -> Topology:
+    """Read and check a topology file.
+
+    Args:
+        path: the file.
+        variant: one of its ``[variants]``; None takes the file's own default.
+        app: a package folder in place of the file's ``app``.
+        suite: a suite folder in place of the file's ``suite.path``.
+
+    Raises:
+        TopologyError: the file is missing, or ``evidence`` has a line for each problem.
+    """
+    problems = Problems(path)
+    root = parse(read(path), problems)
+    topology = _build(root, path, _chosen(root, variant, problems), app, suite, problems)
+    problems.raise_if_any()
+    return topology
+
+
+def load_variants(
+    path: Path, *, app: Path | None = None, suite: Path | None = None
+) -> Mapping[str, Topology]:
+    """Every variant of a file, by name; the file alone under ``""`` if it has none.
+
+    Args and errors are those of `load_topology`; the problems of all variants
+    are raised together.
+    """
+    problems = Problems(path)
+    root = parse(read(path), problems)
+    default = _chosen(root, None, problems)
+    names = dict.fromkeys((default, *_variant_names(root)))
+    found = {each: _build(root, path, each, app, suite, problems) for each in names}
+    problems.raise_if_any()
+    return found
+
+
+def missing_files(topology: Topology) -> tuple[str, ...]:
+    """A line for each guest file that a machine needs and the host does not have now.
+
+    No error when loading: such files hold keys, which a checkout does not have.
+    `validate` shows these lines as warnings; `up` refuses to start without the files.
+    """
+    return tuple(
+        f"machine {quote(machine.name)} needs {file.source}, which does not exist"
+        for machine in topology.machines.values()
+        for file in machine.files
+        if file.required and not file.source.is_file()
+    )
+
+
+def _variant_names(root: Node) -> tuple[str, ...]:
+    variants = root.find("variants")
+    return tuple(variants.fields) if variants is not None and variants.fields else ()
+
+
+def _chosen(root: Node, wanted: str | None, problems: Problems) -> str:
+    """The variant to apply, empty for none."""
+    names = _variant_names(root)
+    known = f"the file's variants are {', '.join(names)}" if names else "the file has no variants"
+    if wanted is not None:
+        if wanted in names:
+            return wanted
+        problems.add_option("--variant", f"{quote(wanted)} is not defined{suggest(wanted, names)}; {known}")
+        return ""
+    node = root.find("variant")
+    if node is None:
+        return ""
+    if not isinstance(node.value, str):
+        problems.add(node.at, f'"variant": expected a string, found {node.describe()}')
+    elif node.value in names:
+        return node.value
+    else:
+        hint = suggest(node.value, names)
+        problems.add(node.at, f"variant {quote(node.value)} is not defined{hint}; {known}")
+    return ""
+
+
+def _build(
+    root: Node, path: Path, variant: str, app: Path | None, suite: Path | None, problems: Problems
+) -> Topology:
+    merged = apply(root, variant, problems)
+    file = Table(merged.root, problems, "", "")
+    _check_variants(file)
+    folder = path.parent.resolve()
+    own = file.required("name", name, "")
+    networks = read_machines.networks(file)
+    images = read_machines.images(file, folder)
+    machines = read_machines.machines(file, own, folder, networks, images, merged)
+    if not machines and file.node.find("machines") is None:
+        problems.add(file.node.key, "a topology has no machines")
+    known = services(file, machines, merged)
+    return Topology(
+        name=own,
+        path=folder / path.name,
+        variant=variant,
+        variants=_variant_names(root),
+        app=_app(file, folder, app),
+        networks=networks,
+        images=images,
+        machines=machines,
+        services=known,
+        suite=_suite(file, folder, suite, machines, known, merged),
+    )
+
+
+def _check_variants(file: Table) -> None:
+    """Names and types of all variants; their content is checked when one is applied."""
+    for each, node in file.entries("variants"):
+        if not NAME.fullmatch(each):
+            file.problems.add(node.key, f"variant {quote(each)}: {NAME_RULE}")
+        if node.fields is None:
+            file.problems.add(node.at, f"variant {quote(each)}: expected a table, found {node.describe()}")
+
+
+def _app(file: Table, root: Path, given: Path | None) -> Path | None:
+    folder = absolute(Path.cwd(), str(given)) if given else file.path("app", root)
+    if folder is None:
+        return None
+    for text in _missing_parts(folder):
+        if given:
+            file.problems.add_option("--app", text)
+        else:
+            file.complain("app", text)
+    return folder
+
+
+def _missing_parts(app: Path) -> Iterator[str]:
+    if not app.is_dir():
+        yield f"{app} is no folder; it should hold {', '.join(APP_PARTS)}"
+        return
+    for part in APP_PARTS:
+        if not any(found.is_file() for found in app.glob(part)):
+            yield f"{app / part} is missing"
+
+
+def _suite(
+    file: Table,
+    root: Path,
+    given: Path | None,
+    machines: Mapping[str, Machine],
+    known: Mapping[str, Service],
+    merged: Merged,
+) -> Suite | None:
+    node = file.get("suite")
+    if node is None:
+        if given:
+            file.problems.add_option("--suite", "the topology has no [suite] table to put it in")
+        return None
+    table = Table(node, file.problems, "suite", "the suite")
+    gone = merged.removed_names("machines")
+    machine = table.required("machine", values.text, "")
+    table.refer(table.get("machine"), "machine", machines, gone)
+    if not given:
+        table.required("path", values.line, "")
+    table.required("command", lambda entry: entry, node)
+    environment = table.mapping("environment", values.any_text)
+    for each in environment:
+        if not _ENVIRONMENT_NAME.fullmatch(each):
+            table.complain("environment", f"{quote(each)} is no name of an environment variable")
+    return Suite(
+        machine=machine,
+        path=_suite_folder(table, root, given),
+        command=command_line(table, "command"),
+        user=table.required("user", values.user, ""),
+        environment=environment,
+        artifacts=table.optional("artifacts", values.guest_path, "/artifacts"),
+        timeout=table.optional("timeout", values.seconds, 600.0),
+        phases=_phases(table, known, merged),
+    )
+
+
+def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
+    folder = absolute(Path.cwd(), str(given)) if given else table.path("path", root)
+    if folder is None:
+        return root
+    if not folder.is_dir():
+        text = f"{folder} is no folder"
+        if given:
+            table.problems.add_option("--suite", text)
+        else:
+            table.complain("path", text)
+    return folder
+
+
+def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple[SuitePhase, ...]:
+    if not suite.has("phases"):
+        return (SuitePhase(_IMPLIED_PHASE),)
+    found: dict[str, SuitePhase] = {}
+    for index, node in enumerate(suite.items("phases")):
+        table = Table(node, suite.problems, "suite.phases", f"phase {index + 1} of the suite")
+        own = table.required("name", name, "")
+        if own and own in found:
+            table.complain("name", f"another phase is named {quote(own)}")
+        stop = []
+        table.array("stop", values.text)
+        for item in table.items("stop"):
+            service = item.value if isinstance(item.value, str) else ""
+            if not service or merged.was_removed("services", service):
+                continue  # what is not there need not be stopped
+            table.refer(item, "service", known)
+            if service in known and known[service].unit is None:
+                table.problems.add(item.at, f"{quote(service)} is a gate: it has no unit to stop")
+            if service in stop:
+                table.problems.add(item.at, f"{table.label} stops {quote(service)} twice")
+            stop.append(service)
+        found[own or f"#{index}"] = SuitePhase(own, table.array("args", values.any_text), tuple(stop))
+    if suite.has("phases") and not found:
+        suite.complain("phases", "there is no phase; leave the key out to run the suite once")
+    return tuple(found.values())

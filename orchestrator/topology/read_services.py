@@ -1,0 +1,167 @@
+"""Services and their checks in the topology file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from typing import Final
+
+from orchestrator.topology import values
+from orchestrator.topology.dependencies import dependencies
+from orchestrator.topology.document import Node, quote
+from orchestrator.topology.model import Check, CheckKind, Dependency, Machine, Service, ServiceKind
+from orchestrator.topology.tables import Table
+from orchestrator.topology.values import Bad
+from orchestrator.topology.variants import Merged
+
+# The keys beside `from` and `timeout` that a check of each kind may have.
+_OWN_KEYS: Final[dict[CheckKind, tuple[str, ...]]] = {
+    CheckKind.HTTP: ("status", "json", "contains", "headers"),
+    CheckKind.TCP: (),
+    CheckKind.EXEC: ("user", "stdout"),
+    CheckKind.FILE: (),
+    CheckKind.UNIT: (),
+}
+IMPLIED_CHECK = "unit"
+
+
+def services(file: Table, machines: Mapping[str, Machine], merged: Merged) -> dict[str, Service]:
+    """All services; dependencies on removed ones are replaced by what those depended on."""
+    tables = dict(file.named("services", "service", "services.NAME"))
+    kinds = {name: table.choice("kind", ServiceKind, ServiceKind.DAEMON) for name, table in tables.items()}
+    edges = dependencies(tables, kinds, merged)
+    gone = merged.removed_names("machines")
+    found = {}
+    owners: dict[tuple[str, str], str] = {}
+    for name, table in tables.items():
+        found[name] = _service(name, kinds[name], table, machines, gone, edges[name])
+        key = (found[name].machine, found[name].unit or "")
+        if key[1] and owners.setdefault(key, name) != name:
+            table.complain("unit", f"{quote(key[1])} is the unit of service {quote(owners[key])} already")
+    return found
+
+
+def _service(
+    name: str,
+    kind: ServiceKind,
+    table: Table,
+    machines: Mapping[str, Machine],
+    gone: Iterable[str],
+    depends_on: tuple[Dependency, ...],
+) -> Service:
+    machine = table.required("machine", values.text, "")
+    table.refer(table.get("machine"), "machine", machines, gone)
+    unit = table.optional("unit", values.unit, "") or None
+    checks = _checks(table, machine, machines, gone)
+    if kind is ServiceKind.GATE:
+        if table.has("unit"):
+            table.complain("unit", "a gate has no unit; leave it out, or make this a daemon or oneshot")
+        if not checks and not depends_on:
+            table.problems.add(table.node.key, f"{table.label} is a gate, so it needs checks or dependencies")
+    elif not table.has("unit"):
+        table.problems.add(table.node.key, f'{table.label} has no "unit" (only a gate goes without)')
+    elif kind is ServiceKind.DAEMON and unit and not checks:
+        checks = (Check(IMPLIED_CHECK, CheckKind.UNIT, machine, target=unit),)
+    return Service(
+        name=name,
+        machine=machine,
+        kind=kind,
+        unit=unit,
+        depends_on=depends_on,
+        checks=checks,
+        timeout=table.optional("timeout", values.seconds, 60.0),
+        logs=table.array("logs", values.guest_path),
+        description=table.optional("description", values.line, ""),
+    )
+
+
+def _checks(
+    service: Table, machine: str, machines: Mapping[str, Machine], gone: Iterable[str]
+) -> tuple[Check, ...]:
+    found = []
+    for name, table in service.named("checks", "check", "services.NAME.checks.NAME"):
+        check = _check(name, table, machine)
+        table.refer(table.get("from"), "machine", machines, gone)
+        if check is not None:
+            found.append(check)
+    return tuple(found)
+
+
+def _check(name: str, table: Table, machine: str) -> Check | None:
+    kinds = [kind for kind in CheckKind if table.has(kind)]
+    if table.node.fields is None:
+        return None
+    if len(kinds) != 1:
+        words = ", ".join(_OWN_KEYS)
+        what = f"has {' and '.join(kinds)}" if kinds else "says nothing to check"
+        table.problems.add(table.node.key, f"{table.label} {what}; it needs exactly one of {words}")
+        return None
+    kind = kinds[0]
+    for other, keys in _OWN_KEYS.items():
+        for key in keys:
+            if other is not kind and table.has(key):
+                text = f'"{key}" belongs to {other} checks, but {table.label} is of kind {kind}'
+                table.problems.add(table.place(key), text)
+    target = ""
+    command: tuple[str, ...] = ()
+    match kind:
+        case CheckKind.TCP:
+            target = table.required(kind, values.endpoint, "")
+        case CheckKind.HTTP:
+            target = table.required(kind, values.url, "")
+        case CheckKind.FILE:
+            target = table.required(kind, values.guest_path, "")
+        case CheckKind.UNIT:
+            target = table.required(kind, values.unit, "")
+        case CheckKind.EXEC:
+            command = command_line(table, kind)
+    return Check(
+        name=name,
+        kind=kind,
+        machine=table.optional("from", values.text, machine),
+        target=target,
+        command=command,
+        user=table.optional("user", values.user, "root"),
+        stdout=table.optional("stdout", _pattern, None),
+        status=table.optional("status", values.status, 200),
+        json=table.optional("json", _json_table, None),
+        contains=table.optional("contains", _text, None),
+        headers=table.mapping("headers", values.any_text),
+        timeout=table.optional("timeout", values.seconds, 5.0),
+    )
+
+
+def command_line(table: Table, key: str) -> tuple[str, ...]:
+    """A command as an array of arguments, the first of them a program."""
+    words = table.array(key, values.any_text)
+    node = table.get(key)
+    if node is not None and node.items is not None and (not node.items or node.items[0].value == ""):
+        table.complain(key, 'expected a command like ["psql", "-c", "select 1"], found no program')
+    return words
+
+
+def _pattern(node: Node) -> str | None:
+    return values.pattern(node)
+
+
+def _text(node: Node) -> str | None:
+    return values.text(node)
+
+
+def _json_table(node: Node) -> Mapping[str, object] | None:
+    """A table as the JSON object it stands for."""
+    if node.fields is None:
+        raise Bad(f"expected a table of fields the body must have, found {node.describe()}")
+    return {name: _json(entry) for name, entry in node.fields.items()}
+
+
+def _json(node: Node) -> object:
+    if node.fields is not None:
+        return {name: _json(entry) for name, entry in node.fields.items()}
+    if node.items is not None:
+        return [_json(item) for item in node.items]
+    endless = isinstance(node.value, float) and not math.isfinite(node.value)
+    if endless or isinstance(node.value, (date, time)):
+        raise Bad(f"JSON knows no {node.describe().removeprefix('the ')}; write it as a string")
+    return node.value

@@ -1,0 +1,258 @@
+"""The words of single values: sizes, times, ports, addresses, URLs.
+
+Each function takes a node of the file and returns the value, or raises `Bad`
+with a text for people. None of them reads anything but its node.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from typing import Final
+from urllib.parse import urlsplit
+
+from orchestrator.topology.document import Node, quote
+from orchestrator.topology.model import PortForward
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+LONGEST_TIME: Final = 86_400.0  # a day: longer is a slip of a unit
+SMALLEST_MEMORY: Final = 256  # MiB: below this a systemd guest does not come up
+
+_MEMORY = re.compile(r"(\d+) ?(MiB|GiB)")
+_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_MODE = re.compile(r"0?[0-7]{3,4}")
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:service|socket|target|mount|path|timer|device|swap|slice|scope)")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_RESERVED_MAC = "12:34:56"  # the end of QEMU's own default: what forgets its address gets it
+
+
+class Bad(ValueError):
+    """A value that cannot be used; the text says what was expected and what was found."""
+
+
+def text(node: Node) -> str:
+    """A string of at least one character, without NUL."""
+    if not isinstance(node.value, str):
+        raise Bad(f"expected a string, found {node.describe()}")
+    if not node.value:
+        raise Bad("expected a string, found an empty one")
+    if "\0" in node.value:
+        raise Bad("a string here cannot hold a NUL character")
+    return node.value
+
+
+def any_text(node: Node) -> str:
+    """A string, which may be empty."""
+    return "" if node.value == "" else text(node)
+
+
+def line(node: Node) -> str:
+    """A string of one line."""
+    value = text(node)
+    if not value.isprintable():
+        raise Bad(f"expected one line without control characters, found {quote(value)}")
+    return value
+
+
+def flag(node: Node) -> bool:
+    if not isinstance(node.value, bool):
+        raise Bad(f"expected true or false, found {node.describe()}")
+    return node.value
+
+
+def integer(node: Node, lowest: int, highest: int) -> int:
+    """An integer from ``lowest`` to ``highest``, both included."""
+    if not isinstance(node.value, int) or isinstance(node.value, bool):
+        raise Bad(f"expected an integer from {lowest} to {highest}, found {node.describe()}")
+    if not lowest <= node.value <= highest:
+        raise Bad(f"expected an integer from {lowest} to {highest}, found {node.value}")
+    return node.value
+
+
+def cpus(node: Node) -> int:
+    return integer(node, 1, 64)
+
+
+def status(node: Node) -> int:
+    return integer(node, 100, 599)
+
+
+def memory(node: Node) -> int:
+    """``"1GiB"`` or ``"512MiB"`` as MiB."""
+    if isinstance(node.value, int) and not isinstance(node.value, bool):
+        raise Bad(f'expected a size with its unit, found {node.value} (did you mean "{node.value}MiB"?)')
+    match = _MEMORY.fullmatch(node.value) if isinstance(node.value, str) else None
+    if match is None:
+        raise Bad(f'expected a size like "512MiB" or "2GiB", found {node.describe()}')
+    size = int(match[1]) * (1024 if match[2] == "GiB" else 1)
+    if size < SMALLEST_MEMORY:
+        raise Bad(f"expected at least {SMALLEST_MEMORY}MiB, found {node.describe()}")
+    return size
+
+
+def seconds(node: Node) -> float:
+    """A number of seconds, or a string like ``"90s"``, ``"10m"``, ``"1m30s"``, ``"500ms"``."""
+    found: float | None = None
+    if isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+        # An integer too long for a float is too long for a day as well.
+        found = float(min(node.value, 10**9)) if math.isfinite(node.value) else math.inf
+    elif isinstance(node.value, str) and node.value and (match := _TIME.fullmatch(node.value)):
+        hours, minutes, whole, milli = (float(part or 0) for part in match.groups())
+        found = hours * 3600 + minutes * 60 + whole + milli / 1000
+    if found is None:
+        raise Bad(f'expected seconds, as 90 or "90s" or "10m", found {node.describe()}')
+    if not 0 < found <= LONGEST_TIME:
+        raise Bad(f"expected a time above 0 and up to 24h, found {node.describe()}")
+    return found
+
+
+def port_forward(node: Node) -> PortForward:
+    """``"80"``, ``"8080:80"`` or ``"127.0.0.1:8080:80"``."""
+    if not isinstance(node.value, str):
+        hint = f' (did you mean "{node.value}"?)' if isinstance(node.value, int) else ""
+        raise Bad(f'expected a port like "80" or "8080:80", found {node.describe()}{hint}')
+    *front, guest = node.value.rsplit(":", 2)
+    if len(front) == 2 and front[0] != "127.0.0.1":
+        raise Bad(
+            f"ports are opened on 127.0.0.1 only, not on {quote(front[0])}: "
+            "a test machine must not be reachable from the network of its host"
+        )
+    return PortForward(host=_port(front[-1], node) if front else 0, guest=_port(guest, node))
+
+
+def _port(word: str, node: Node) -> int:
+    if word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= 65535:
+        return int(word)
+    raise Bad(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}')
+
+
+def subnet(node: Node) -> IPv4Network:
+    """An IPv4 network like ``"192.168.1.0/24"`` with room for at least two machines."""
+    value = text(node)
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError as error:
+        raise Bad(f'expected a network like "192.168.1.0/24", found {quote(value)}') from error
+    if not isinstance(network, IPv4Network):
+        raise Bad(f"expected an IPv4 network, found {quote(value)}")
+    if "/" not in value:
+        raise Bad(f'expected a network with its length, found {quote(value)} (did you mean "{value}/24"?)')
+    if value.split("/")[0] != str(network.network_address):
+        raise Bad(f"{quote(value)} is an address inside a network (did you mean {quote(str(network))}?)")
+    if network.prefixlen > 30:
+        raise Bad(f"{quote(value)} has no room for two machines; the length may be 30 at most")
+    return network
+
+
+def address(node: Node) -> IPv4Address:
+    value = text(node)
+    try:
+        found = ip_address(value)
+    except ValueError as error:
+        raise Bad(f'expected an IPv4 address like "192.168.1.2", found {quote(value)}') from error
+    if not isinstance(found, IPv4Address):
+        raise Bad(f"expected an IPv4 address, found {quote(value)}")
+    return found
+
+
+def mac(node: Node) -> str:
+    """A unicast MAC address, in lower case."""
+    value = text(node).lower()
+    if not _MAC.fullmatch(value):
+        raise Bad(f'expected an address like "52:54:00:1a:2b:3c", found {node.describe()}')
+    if int(value[:2], 16) & 1:
+        raise Bad(f"{quote(value)} is a multicast address; a machine needs one whose first byte is even")
+    if value == "00:00:00:00:00:00" or value.endswith(_RESERVED_MAC):
+        raise Bad(f"{quote(value)} is what broken or default set-ups use; choose another")
+    return value
+
+
+def derived_mac(topology: str, machine: str, network: str, taken: frozenset[str]) -> str:
+    """The fixed address of a machine on a network: the same in every run, none of ``taken``."""
+    seed = f"{topology}/{machine}/{network}"
+    attempt = 0
+    while True:
+        tail = sha256(f"{seed}/{attempt}".encode() if attempt else seed.encode()).digest()[:3].hex(":")
+        if tail != _RESERVED_MAC and (found := f"52:54:00:{tail}") not in taken:
+            return found
+        attempt += 1
+
+
+def mode(node: Node) -> int:
+    """Permission bits from an octal string like ``"0600"``."""
+    if not isinstance(node.value, str) or not _MODE.fullmatch(node.value):
+        raise Bad(f'expected an octal mode in quotes like "0600", found {node.describe()}')
+    return int(node.value, 8)
+
+
+def guest_path(node: Node) -> str:
+    """An absolute path in a guest, without ``..`` and without a slash at its end."""
+    value = line(node)
+    if not value.startswith("/"):
+        raise Bad(f"expected an absolute path, found {quote(value)}")
+    if value.endswith("/") or any(part in ("", ".", "..") for part in value.split("/")[1:]):
+        raise Bad(f"expected a plain path without .., doubled or closing slashes, found {quote(value)}")
+    return value
+
+
+def unit(node: Node) -> str:
+    value = text(node)
+    if _UNIT.fullmatch(value):
+        return value
+    hint = f" (did you mean {quote(value + '.service')}?)" if _UNIT.fullmatch(value + ".service") else ""
+    raise Bad(f'expected a systemd unit with its suffix, like "nginx.service", found {quote(value)}{hint}')
+
+
+def user(node: Node) -> str:
+    value = text(node)
+    if not _USER.fullmatch(value):
+        raise Bad(f"expected the name of a user, found {quote(value)}")
+    return value
+
+
+def endpoint(node: Node) -> str:
+    """``host:port``."""
+    value = text(node)
+    host, _, port = value.rpartition(":")
+    if not host or not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]", host):
+        raise Bad(f'expected host:port like "127.0.0.1:7880", found {quote(value)}')
+    _port(port, node)
+    return value
+
+
+def url(node: Node) -> str:
+    """An http or https URL with a host and without credentials."""
+    value = text(node)
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise Bad(f"{quote(value)} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https"):
+        raise Bad(f"expected a URL with http:// or https://, found {quote(value)}")
+    if not host or any(c.isspace() or not c.isprintable() for c in value):
+        raise Bad(f'expected a URL like "http://server/health", found {quote(value)}')
+    if parts.username is not None or parts.password is not None:
+        raise Bad("a URL here cannot carry a user or a password: it is shown in logs and reports")
+    return value
+
+
+def pattern(node: Node) -> str:
+    """A regular expression, which may be empty."""
+    value = any_text(node)
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise Bad(f"{quote(value)} is not a regular expression: {error}") from error
+    return value
+
+
+def flake(node: Node) -> str:
+    value = line(node)
+    folder, _, attribute = value.partition("#")
+    if not folder or not attribute:
+        raise Bad(f'expected DIR#ATTRIBUTE like "nixos-images#server", found {quote(value)}')
+    return value
