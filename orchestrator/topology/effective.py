@@ -1,0 +1,274 @@
+"""A topology written out again: as TOML for people, as JSON-ready data for the state of an environment.
+
+The TOML is the effective file, one variant applied and every default spelled
+out. The data is exact: an environment is taken down from it alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from orchestrator.errors import TopologyError
+from orchestrator.topology.model import (
+    Check,
+    CheckKind,
+    GuestFile,
+    Image,
+    Machine,
+    PortForward,
+    Service,
+    Suite,
+    Topology,
+)
+
+# ------------------------------------------------------------------ TOML
+
+
+def to_toml(topology: Topology) -> str:
+    """The effective file.
+
+    Paths inside the topology's folder are written relative to it, so the text
+    means the same only beside the original. Loaded there, it gives an equal
+    topology, but with the applied variant as the only one.
+    """
+    return "\n".join(_document(topology)) + "\n"
+
+
+def _document(topology: Topology) -> Iterator[str]:
+    root = topology.root
+    yield from _pairs(
+        name=topology.name,
+        variant=topology.variant or None,
+        app=_relative(topology.app, root) if topology.app else None,
+    )
+    for network in topology.networks.values():
+        yield from _table("networks", network.name)
+        yield from _pairs(kind=network.kind, subnet=str(network.subnet))
+    for image in topology.images.values():
+        yield from _table("images", image.name)
+        yield from _image(image, root)
+    for machine in topology.machines.values():
+        yield from _machine(machine, root)
+    for service in topology.services.values():
+        yield from _service(service)
+    if topology.suite:
+        yield from _suite(topology.suite, root)
+    if topology.variant:
+        yield from _table("variants", topology.variant)
+
+
+def _image(image: Image, root: Path) -> Iterator[str]:
+    yield from _pairs(
+        debian=_relative(image.debian, root) if image.debian else None,
+        nixos_flake=image.nixos_flake,
+        nixos_config=_relative(image.nixos_config, root) if image.nixos_config else None,
+    )
+
+
+def _machine(machine: Machine, root: Path) -> Iterator[str]:
+    yield from _table("machines", machine.name)
+    yield from _pairs(
+        image=machine.image,
+        cpus=machine.cpus,
+        memory=f"{machine.memory}MiB",
+        egress=machine.egress,
+        ports=[_forward(forward) for forward in machine.ports],
+        files=[_file(file, root) for file in machine.files],
+    )
+    for link in machine.links:
+        yield from _table("machines", machine.name, "networks", link.network)
+        yield from _pairs(address=str(link.address), mac=link.mac)
+
+
+def _forward(forward: PortForward) -> str:
+    return f"{forward.host}:{forward.guest}" if forward.host else str(forward.guest)
+
+
+def _file(file: GuestFile, root: Path) -> dict[str, object]:
+    return {
+        "source": _relative(file.source, root),
+        "target": file.target,
+        "mode": f"{file.mode:04o}",
+        "required": file.required,
+    }
+
+
+def _service(service: Service) -> Iterator[str]:
+    yield from _table("services", service.name)
+    yield from _pairs(
+        description=service.description or None,
+        machine=service.machine,
+        kind=service.kind,
+        unit=service.unit,
+        timeout=_seconds(service.timeout),
+        logs=list(service.logs) or None,
+    )
+    for dependency in service.depends_on:
+        yield f"depends_on.{_key(dependency.service)}.condition = {_value(dependency.condition)}"
+    for check in service.checks:
+        yield from _table("services", service.name, "checks", check.name)
+        yield from _check(check)
+
+
+def _check(check: Check) -> Iterator[str]:
+    target: object = list(check.command) if check.kind is CheckKind.EXEC else check.target
+    yield from _pairs(**{check.kind: target, "from": check.machine, "timeout": _seconds(check.timeout)})
+    if check.kind is CheckKind.EXEC:
+        yield from _pairs(user=check.user, stdout=check.stdout)
+    if check.kind is CheckKind.HTTP:
+        headers = dict(check.headers) or None
+        yield from _pairs(status=check.status, json=check.json, contains=check.contains, headers=headers)
+
+
+def _suite(suite: Suite, root: Path) -> Iterator[str]:
+    yield from _table("suite")
+    yield from _pairs(
+        machine=suite.machine,
+        path=_relative(suite.path, root),
+        command=list(suite.command),
+        user=suite.user,
+        environment=dict(suite.environment),
+        artifacts=suite.artifacts,
+        timeout=_seconds(suite.timeout),
+    )
+    for phase in suite.phases:
+        yield from ("", "[[suite.phases]]")
+        yield from _pairs(name=phase.name, args=list(phase.args), stop=list(phase.stop))
+
+
+def _seconds(time: float) -> float:
+    return int(time) if time.is_integer() else time
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _table(*path: str) -> Iterator[str]:
+    yield from ("", f"[{'.'.join(_key(part) for part in path)}]")
+
+
+def _pairs(**values: object) -> Iterator[str]:
+    for key, value in values.items():
+        if value is not None:
+            yield f"{_key(key)} = {_value(value)}"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _string(name)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_key(key)} = {_value(entry)}" for key, entry in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(entry) for entry in value)}]"
+    raise TypeError(f"TOML has no word for {value!r}")
+
+
+def _string(text: str) -> str:
+    # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+# ------------------------------------------------------------------ data
+
+
+def to_dict(topology: Topology) -> dict[str, object]:
+    """The topology as JSON-ready data; `from_dict` gives an equal one back."""
+    data = _encode(topology)
+    assert isinstance(data, dict)
+    return data
+
+
+def from_dict(data: object) -> Topology:
+    """The topology that `to_dict` wrote.
+
+    Fields unknown here are skipped, and missing ones take their default, so
+    that an environment of another version can still be taken down.
+
+    Raises:
+        TopologyError: the data is damaged; the text names the field.
+    """
+    try:
+        topology = _decode(data, Topology, "topology")
+    except (KeyError, TypeError, ValueError) as error:
+        raise TopologyError(
+            "the recorded topology of the environment is damaged", why=str(error) or repr(error)
+        ) from error
+    assert isinstance(topology, Topology)
+    return topology
+
+
+def _encode(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _encode(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _encode(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(entry) for entry in value]
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, (Path, IPv4Address, IPv4Network)):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{value!r} cannot be recorded")
+
+
+def _decode(data: object, wanted: Any, where: str) -> object:
+    """``data`` as the type ``wanted``, which is one the model's fields have."""
+    origin = get_origin(wanted)
+    if origin in (Union, UnionType):
+        inner = next(each for each in get_args(wanted) if each is not NoneType)
+        return None if data is None else _decode(data, inner, where)
+    if origin is tuple:
+        entries = _expect(data, list, where)
+        return tuple(_decode(each, get_args(wanted)[0], f"{where}[{i}]") for i, each in enumerate(entries))
+    if origin is not None and issubclass(origin, Mapping):
+        table = _expect(data, dict, where)
+        return {key: _decode(each, get_args(wanted)[1], f"{where}.{key}") for key, each in table.items()}
+    if is_dataclass(wanted) and isinstance(wanted, type):
+        return _decode_fields(_expect(data, dict, where), wanted, where)
+    if wanted is object:
+        return data
+    if wanted is float:
+        return float(_expect(data, (int, float), where))
+    if wanted in (bool, int, str):
+        return _expect(data, wanted, where)
+    return wanted(_expect(data, str, where))  # a path, an address or a word of an enumeration
+
+
+def _decode_fields(table: Mapping[str, object], wanted: type[Any], where: str) -> object:
+    hints = get_type_hints(wanted)
+    found = {}
+    for field in fields(wanted):
+        here = f"{where}.{field.name}"
+        if field.name in table:
+            found[field.name] = _decode(table[field.name], hints[field.name], here)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{here} is missing")
+    return wanted(**found)
+
+
+def _expect(data: object, kinds: type | tuple[type, ...], where: str) -> Any:
+    if not isinstance(data, kinds) or (isinstance(data, bool) and kinds is not bool):
+        raise TypeError(f"{where} holds {type(data).__name__} data")
+    return data

@@ -1,0 +1,166 @@
+"""The order of services: levels, dependants, the critical path, and pictures of them.
+
+Everything here is a pure function of a loaded topology, which has no cycles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.topology.model import Condition, Service, ServiceKind, Topology
+
+_WORDS = {Condition.STARTED: "started", Condition.HEALTHY: "healthy", Condition.COMPLETED: "completed"}
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalPath:
+    """The chain of dependencies that decided how long the start took.
+
+    Attributes:
+        services: from the first to the last.
+        seconds: the sum of their durations.
+    """
+
+    services: tuple[str, ...]
+    seconds: float
+
+
+def order(topology: Topology) -> tuple[tuple[str, ...], ...]:
+    """Levels of services: those of one level may start at the same time.
+
+    A service stands one level below its deepest dependency; within a level
+    the order is that of the file.
+    """
+    depth: dict[str, int] = {}
+    for name in _sorted(topology):
+        above = (depth[dependency.service] for dependency in topology.services[name].depends_on)
+        depth[name] = max(above, default=-1) + 1
+    levels: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    for name in topology.services:
+        levels[depth[name]].append(name)
+    return tuple(tuple(level) for level in levels)
+
+
+def dependants(topology: Topology, name: str) -> tuple[str, ...]:
+    """All that need a service, directly or not, in start order; without the service itself.
+
+    Raises:
+        KeyError: there is no such service.
+    """
+    topology.services[name]
+    found = {name}
+    for level in order(topology):
+        for each in level:
+            if any(dependency.service in found for dependency in topology.services[each].depends_on):
+                found.add(each)
+    return tuple(each for level in order(topology) for each in level if each in found and each != name)
+
+
+def critical_path(topology: Topology, durations: Mapping[str, float]) -> CriticalPath:
+    """The chain with the greatest sum of durations.
+
+    Args:
+        durations: seconds from the moment a service could start until it was
+            up; a service that is not there took no time.
+    """
+    best: dict[str, CriticalPath] = {}
+    for name in _sorted(topology):
+        before = [best[dependency.service] for dependency in topology.services[name].depends_on]
+        longest = max(before, key=lambda path: path.seconds, default=CriticalPath((), 0.0))
+        own = durations.get(name, 0.0)
+        best[name] = CriticalPath((*longest.services, name), longest.seconds + own)
+    return max(best.values(), key=lambda path: path.seconds, default=CriticalPath((), 0.0))
+
+
+def as_text(topology: Topology) -> str:
+    """The levels with machine, kind and conditions, one service a line."""
+    if not topology.services:
+        return "no services\n"
+    rows = [
+        (str(number) if index == 0 else "", name, *_columns(topology.services[name]))
+        for number, level in enumerate(order(topology), start=1)
+        for index, name in enumerate(level)
+    ]
+    table = [("LEVEL", "SERVICE", "MACHINE", "KIND", "WAITS FOR"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    lines = (
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4])).rstrip()
+        for row in table
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _columns(service: Service) -> tuple[str, str, str]:
+    waits = ", ".join(f"{each.service} ({_WORDS[each.condition]})" for each in service.depends_on)
+    return service.machine, service.kind, waits or "-"
+
+
+def as_mermaid(topology: Topology) -> str:
+    """A Mermaid flow chart: a box around each machine, the condition on each edge."""
+    lines = ["flowchart TD"]
+    for machine in topology.machines:
+        inside = [service for service in topology.services.values() if service.machine == machine]
+        if inside:
+            lines.append(f'    subgraph {_node("m", machine)}["{machine}"]')
+            lines += [f"        {_shape(service)}" for service in inside]
+            lines.append("    end")
+    for service in topology.services.values():
+        lines += [
+            f"    {_node('s', each.service)} -->|{_WORDS[each.condition]}| {_node('s', service.name)}"
+            for each in service.depends_on
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _node(prefix: str, name: str) -> str:
+    # Bare names may be words of Mermaid ("end"), and hyphens begin arrows.
+    return f"{prefix}_{name.replace('-', '_')}"
+
+
+def _shape(service: Service) -> str:
+    node = _node("s", service.name)
+    if service.kind is ServiceKind.GATE:
+        return f'{node}{{{{"{service.name}"}}}}'
+    if service.kind is ServiceKind.ONESHOT:
+        return f'{node}(["{service.name}"])'
+    return f'{node}["{service.name}"]'
+
+
+def as_json(topology: Topology) -> str:
+    """One JSON document: ``levels`` (lists of names) and ``services`` (with ``level``, from 1)."""
+    levels = order(topology)
+    level = {name: number for number, names in enumerate(levels, start=1) for name in names}
+    services = [
+        {
+            "name": service.name,
+            "machine": service.machine,
+            "kind": service.kind.value,
+            "unit": service.unit,
+            "level": level[service.name],
+            "depends_on": {each.service: each.condition.value for each in service.depends_on},
+            "dependants": list(dependants(topology, service.name)),
+        }
+        for service in topology.services.values()
+    ]
+    data = {"topology": topology.name, "variant": topology.variant, "levels": levels, "services": services}
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def _sorted(topology: Topology) -> tuple[str, ...]:
+    """All services, each after its dependencies."""
+    found: dict[str, None] = {}
+    waiting = dict(topology.services)
+    while waiting:
+        ready = [
+            name
+            for name, service in waiting.items()
+            if all(dependency.service in found for dependency in service.depends_on)
+        ]
+        if not ready:
+            raise ValueError(f"services wait for each other: {', '.join(waiting)}")
+        for name in ready:
+            found[name] = None
+            del waiting[name]
+    return tuple(found)
