@@ -13,9 +13,7 @@ _AMPLITUDE = 8_000
 def wav_tone(seconds: float) -> bytes:
     """A mono 16-bit WAV file of a 440 Hz tone."""
     count = int(RATE * seconds)
-    samples = struct.pack(
-        f"<{count}h", *(int(_AMPLITUDE * sin(2 * pi * _TONE * i / RATE)) for i in range(count))
-    )
+    samples = struct.pack(f"<{count}h", *(int(_AMPLITUDE * sin(2 * pi * _TONE * i / RATE)) for i in range(count)))
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, RATE * 2, 2, 16)
     data = struct.pack("<4sI", b"data", len(samples)) + samples
     return struct.pack("<4sI4s", b"RIFF", 4 + len(form) + len(data), b"WAVE") + form + data

@@ -118,9 +118,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.application = application
         super().__init__((host, port), _Handler)
 
-    def handle_error(
-        self, request: socket | tuple[bytes, socket], client_address: object
-    ) -> None:
+    def handle_error(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError | TimeoutError):
             sys.stderr.write(f"error in a connection of {client_address}: {error!r}\n")

@@ -123,9 +123,7 @@ class MockLiveKit:
         return {}
 
     def _rtc(self, request: Request) -> Response:
-        token = request.query.get("access_token") or request.headers.get("authorization", "").removeprefix(
-            "Bearer "
-        )
+        token = request.query.get("access_token") or request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
             claims = tokens.verify(token, *self._credentials())
         except tokens.BadToken as error:

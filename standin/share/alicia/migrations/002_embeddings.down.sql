@@ -1,0 +1,1 @@
+DROP TABLE alicia_message_embeddings;
