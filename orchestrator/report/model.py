@@ -1,0 +1,314 @@
+"""What one run was, as frozen data; `orchestrator.report.fold` makes it from events.
+
+All times are seconds since the epoch, all durations seconds. Texts are free of
+control characters and bounded, but not quoted for any format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+UP_STATES = frozenset({"healthy", "completed", "ready"})
+BROKEN_STATES = frozenset({"failed", "panicked", "died"})
+ACTIVE_STATES = frozenset({"starting", "checking", "booting", "agent", "ssh"})
+FAILED_TESTS = frozenset({"failed", "timedOut", "interrupted"})
+STATUSES = ("passed", "failed", "flaky", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A state something was in, from ``start`` to ``end``."""
+
+    state: str
+    start: float
+    end: float
+    detail: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """The last answer of one check; ``attempts`` is how often it was asked."""
+
+    name: str
+    ok: bool
+    answer: str
+    attempts: int
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What machines and services have in common: a name and states over time.
+
+    Attributes:
+        seconds: from the first start to the first time it was up, None if it never was.
+    """
+
+    name: str
+    intervals: tuple[Interval, ...]
+    seconds: float | None
+
+    @property
+    def state(self) -> str:
+        """The last state, ``pending`` when none was ever reported."""
+        return self.intervals[-1].state if self.intervals else "pending"
+
+    @property
+    def detail(self) -> str:
+        """What was said about its last state."""
+        return self.intervals[-1].detail if self.intervals else ""
+
+    @property
+    def began(self) -> float | None:
+        """When it was first started, None when it was never reached."""
+        return next((i.start for i in self.intervals if i.state not in ("pending", "skipped")), None)
+
+    @property
+    def up_at(self) -> float | None:
+        """When it was first up."""
+        return next((i.start for i in self.intervals if i.state in UP_STATES), None)
+
+    @property
+    def broken(self) -> Interval | None:
+        """The first interval in a state of failure."""
+        return next((i for i in self.intervals if i.state in BROKEN_STATES), None)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineView(Part):
+    """A machine; ``memory`` in MiB, 0 and "" where the plan did not say."""
+
+    image: str = ""
+    cpus: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView(Part):
+    machine: str = ""
+    kind: str = ""
+    unit: str = ""
+    depends_on: tuple[str, ...] = ()
+    checks: tuple[CheckView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """``path`` is relative to the run folder."""
+
+    name: str
+    path: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One execution of a test; ``status`` is one of the words of docs/events.md."""
+
+    status: str
+    retry: int
+    start: float
+    end: float
+    duration: float
+    error: str
+    attachments: tuple[Attachment, ...]
+
+    @property
+    def failed(self) -> bool:
+        return self.status in FAILED_TESTS
+
+
+@dataclass(frozen=True, slots=True)
+class TestView:
+    """A test with all its attempts, at least one, in the order they ended."""
+
+    title: str
+    phase: str
+    file: str
+    line: int
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`: passed only on a second attempt is flaky."""
+        last = self.attempts[-1].status
+        if last in FAILED_TESTS:
+            return "failed"
+        if last == "passed" and any(a.failed for a in self.attempts):
+            return "flaky"
+        return last if last in STATUSES else "failed"
+
+    @property
+    def duration(self) -> float:
+        return sum(a.duration for a in self.attempts)
+
+    @property
+    def first_failure(self) -> Attempt | None:
+        """The first attempt that failed: later ones often show only its traces."""
+        return next((a for a in self.attempts if a.failed), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseView:
+    """One invocation of the suite; ``output`` holds its last lines."""
+
+    name: str
+    start: float
+    end: float
+    state: str
+    exit_code: int | None
+    reported: Mapping[str, int]
+    tests: tuple[TestView, ...]
+    output: tuple[str, ...]
+
+    def count(self, status: str) -> int:
+        """Tests of a status (`STATUSES`), or what the suite reported if no test was seen."""
+        if not self.tests:
+            return self.reported.get(status, 0)
+        return sum(test.status == status for test in self.tests)
+
+    @property
+    def total(self) -> int:
+        return sum(self.count(status) for status in STATUSES)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    name: str
+    provider: str
+    key: str
+    state: str
+    seconds: float | None
+    why: str
+    output: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Screenshot:
+    """``path`` is relative to the run folder."""
+
+    machine: str
+    path: str
+    step: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A line of a console or journal that matched a known pattern."""
+
+    machine: str
+    sign: str
+    line: str
+    explanation: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    message: str
+    level: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An `OrchestratorError` as it was reported; ``subject`` names what it is about."""
+
+    subject: str
+    type: str
+    what: str
+    why: str
+    where: tuple[str, ...]
+    hint: str
+    evidence: tuple[str, ...]
+    exit_code: int | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The last heartbeat of a wait."""
+
+    what: str
+    elapsed: float
+    limit: float
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """Everything that is known about a run.
+
+    Attributes:
+        outcome: a word of docs/events.md; ``interrupted`` when the stream just ends.
+        exit_code: None when the run never said.
+        finished: whether ``run.finished`` was seen.
+        started, ended: of the first and the last event; 0 for an empty stream.
+        ready_after: seconds to ready, None when it never was.
+        dropped: how many entries were beyond the bounds of this view.
+    """
+
+    run_id: str
+    environment: str
+    command: str
+    variant: str
+    provider: str
+    topology: str
+    version: str
+    accelerator: str
+    accelerator_reason: str
+    factor: float
+    qemu: str
+    outcome: str
+    exit_code: int | None
+    finished: bool
+    started: float
+    ended: float
+    elapsed: float
+    ready_at: float | None
+    ready_after: float | None
+    images: tuple[ImageView, ...]
+    networks: Mapping[str, str]
+    machines: tuple[MachineView, ...]
+    services: tuple[ServiceView, ...]
+    phases: tuple[PhaseView, ...]
+    screenshots: tuple[Screenshot, ...]
+    signs: tuple[Sign, ...]
+    notes: tuple[Note, ...]
+    failures: tuple[Failure, ...]
+    waiting: Wait | None
+    dropped: int
+
+    @property
+    def tests(self) -> tuple[TestView, ...]:
+        return tuple(test for phase in self.phases for test in phase.tests)
+
+    def count(self, status: str) -> int:
+        """Tests of a status over all phases."""
+        return sum(phase.count(status) for phase in self.phases)
+
+    @property
+    def cause(self) -> str:
+        """One sentence: why the run ended as it did; empty for a passed run."""
+        failed = [test for test in self.tests if test.status == "failed"]
+        if self.failures:
+            return self.failures[0].what
+        if failed:
+            return f"{len(failed)} of {len(self.tests)} tests failed, first: {failed[0].title}"
+        if self.outcome == "interrupted":
+            if self.waiting is not None:
+                last = f" (last answer: {self.waiting.last})" if self.waiting.last else ""
+                return f"ended while waiting for {self.waiting.what}{last}"
+            active = [part.name for part in (*self.machines, *self.services) if part.state in ACTIVE_STATES]
+            if active:
+                return f"ended while these were starting: {', '.join(active)}"
+            return "ended before it was finished"
+        if self.outcome == "nothing-ran":
+            return "no test ran"
+        return "" if self.outcome == "passed" else "the cause was not reported"

@@ -1,0 +1,119 @@
+"""``summary.json``: the run in numbers, for scripts and for comparing nights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from orchestrator.events import utc_text
+from orchestrator.report.model import STATUSES, RunView, ServiceView
+
+SCHEMA = 1
+
+
+def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
+    """The summary as JSON-ready data.
+
+    Args:
+        artifacts: the files of the run folder, as relative paths.
+
+    Returns:
+        ``schema`` 1; ``outcome`` (``passed``, ``failed``, ``error``, ``interrupted``,
+        ``nothing-ran``), ``exit_code`` (null when the run was killed), ``cause`` (one
+        sentence, empty if passed); ``run_id``, ``environment``, ``command``, ``variant``,
+        ``provider``, ``version``; ``host`` (``accelerator``, ``factor``, ``qemu``);
+        ``started`` and ``ended`` (UTC text); ``seconds`` (``total``, ``ready`` or null);
+        ``images`` (``name``, ``provider``, ``key``, ``state``, ``seconds``);
+        ``machines`` and ``services`` (``name``, ``state``, ``seconds`` from start to up or
+        null; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
+        and a count per status; ``phases`` with the same per phase; ``cases`` with
+        ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``failures``
+        (the error tree's fields, ``subject``, ``at``); ``signs``; ``warnings``;
+        ``artifacts``. Seconds are floats.
+    """
+    return {
+        "schema": SCHEMA,
+        "outcome": view.outcome,
+        "exit_code": view.exit_code,
+        "cause": view.cause,
+        "run_id": view.run_id,
+        "environment": view.environment,
+        "command": view.command,
+        "variant": view.variant,
+        "provider": view.provider,
+        "version": view.version,
+        "host": {"accelerator": view.accelerator, "factor": view.factor, "qemu": view.qemu},
+        "started": _time(view.started),
+        "ended": _time(view.ended),
+        "seconds": {"total": _seconds(view.elapsed), "ready": _seconds(view.ready_after)},
+        "images": [
+            {"name": i.name, "provider": i.provider, "key": i.key, "state": i.state, "seconds": i.seconds}
+            for i in view.images
+        ],
+        "machines": [
+            {"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines
+        ],
+        "services": [_service(service) for service in view.services],
+        "tests": {
+            **_counts(view),
+            "phases": [
+                {
+                    "name": phase.name,
+                    "exit_code": phase.exit_code,
+                    "seconds": _seconds(phase.end - phase.start),
+                    "total": phase.total,
+                    **{status: phase.count(status) for status in STATUSES},
+                }
+                for phase in view.phases
+            ],
+            "cases": [
+                {
+                    "title": test.title,
+                    "phase": test.phase,
+                    "status": test.status,
+                    "seconds": _seconds(test.duration),
+                    "attempts": [attempt.status for attempt in test.attempts],
+                }
+                for test in view.tests
+            ],
+        },
+        "failures": [{**asdict(f), "at": _time(f.at)} for f in view.failures],
+        "signs": [{**asdict(s), "at": _time(s.at)} for s in view.signs],
+        "warnings": [note.message for note in view.notes if note.level == "warning"],
+        "artifacts": list(artifacts),
+    }
+
+
+def summary_json(view: RunView, artifacts: Sequence[str] = ()) -> str:
+    """The text of ``summary.json``."""
+    return json.dumps(summary(view, artifacts), indent=2, ensure_ascii=False) + "\n"
+
+
+def _counts(view: RunView) -> dict[str, int]:
+    return {"total": sum(p.total for p in view.phases), **{status: view.count(status) for status in STATUSES}}
+
+
+def _service(service: ServiceView) -> dict[str, object]:
+    checks = [
+        {"name": c.name, "ok": c.ok, "answer": c.answer, "attempts": c.attempts} for c in service.checks
+    ]
+    return {
+        "name": service.name,
+        "machine": service.machine,
+        "state": service.state,
+        "seconds": _seconds(service.seconds),
+        "depends_on": list(service.depends_on),
+        "checks": checks,
+    }
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _time(at: float) -> str | None:
+    try:
+        return utc_text(at) if at else None
+    except (ValueError, OverflowError, OSError):
+        return None

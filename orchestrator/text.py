@@ -1,0 +1,77 @@
+"""Makes text of guests fit for a terminal, XML or HTML.
+
+What a guest prints is not ours: it may hold escape sequences that move the
+cursor, retitle the terminal or reorder what is read, NULs, broken UTF-8, and
+lines of megabytes. `clean` takes all of that out; quoting for HTML or XML is
+still the consumer's work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_SEQUENCE = re.compile(
+    r"""
+    (?: \x1b[\]PX^_] | [\x90\x98\x9d-\x9f] )      # OSC, DCS, SOS, PM, APC: a string …
+        [^\x07\x1b\x9c\n]* (?: \x07 | \x1b\\ | \x9c )?   # … to its end, or the line's when it has none
+    | (?: \x1b\[ | \x9b ) [0-?]* [\ -/]* [@-~]?   # CSI: colours, cursor, erasing
+    | \x1b [\ -/]* [0-~]?                         # every other escape
+    """,
+    re.VERBOSE,
+)
+# C0 without tab and newline, DEL, C1; zero-width and direction marks; characters XML forbids.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029]")
+_BLANK = re.compile(r"[\n\t]+")
+
+
+def clean(text: str | bytes, limit: int, *, multiline: bool = False) -> str:
+    """``text`` without control sequences and characters, at most ``limit`` characters.
+
+    Args:
+        text: bytes are taken as UTF-8, broken parts become ``U+FFFD``.
+        limit: a longer text is cut and ends in ``…`` (part of the limit).
+        multiline: keep newlines and tabs; otherwise each becomes one space.
+
+    Returns:
+        Text of characters that every terminal and XML 1.0 accept. Never raises.
+    """
+    if limit <= 0:
+        return ""
+    # Sequences vanish, so read some more than the limit; but never work on megabytes.
+    window = limit * 4 + 4096
+    cut = len(text) > window
+    if cut:
+        text = text[:window]
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    if not (text.isascii() and text.isprintable()):
+        text = _SEQUENCE.sub("", text)
+        text = _LINE_END.sub("\n", text)
+        text = _CONTROL.sub("", text)
+        text = _SURROGATE.sub("\ufffd", text)
+        if not multiline:
+            text = _BLANK.sub(" ", text)
+    if cut or len(text) > limit:
+        return text[: limit - 1] + "…"
+    return text
+
+
+def clean_lines(lines: Iterable[object], *, count: int, limit: int) -> tuple[str, ...]:
+    """The last ``count`` lines of ``lines``, each cleaned and at most ``limit`` characters.
+
+    An element that itself spans lines counts as several. When lines were left
+    out at the front, the first line says how many.
+    """
+    flat: list[str] = []
+    for element in lines:
+        whole = clean(element if isinstance(element, bytes) else str(element), limit * count, multiline=True)
+        flat.extend(whole.split("\n"))
+    left_out = len(flat) - count
+    if left_out > 0:
+        flat = [f"… {left_out + 1} earlier lines left out", *flat[left_out + 1 :]]
+    return tuple(clean(line, limit) for line in flat)
