@@ -1,0 +1,184 @@
+"""Progress on the terminal: subscribers of the event stream.
+
+=======  ===================================================================
+auto     tty on a terminal, otherwise plain
+tty      one line per machine and service that redraws itself
+plain    a line with the time per change of state, for CI and cron
+json     the events themselves, one JSON object a line
+quiet    failures only
+=======  ===================================================================
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, TextIO
+
+from orchestrator.cli.progress_failure import is_terminal, render_failure, use_color
+from orchestrator.cli.progress_lines import LineWriter, stamp
+from orchestrator.events import Event
+from orchestrator.report.fold import text
+from orchestrator.report.model import FAILED_TESTS
+
+if TYPE_CHECKING:
+    from orchestrator.cli.progress_live import LiveView
+
+Mode = Literal["auto", "tty", "plain", "json", "quiet"]
+
+__all__ = ["Mode", "Progress", "make_progress", "render_failure"]
+
+
+def make_progress(mode: Mode, stream: TextIO | None = None, *, verbose: int = 0, color: bool | None = None) -> Progress:
+    """The progress view of a mode.
+
+    Args:
+        stream: stderr unless told; stdout is for data.
+        verbose: 1 also shows check answers, screenshots and output of builds and the suite.
+        color: None decides by the terminal and NO_COLOR.
+
+    Returns:
+        A context manager which gives itself, a `Subscriber`.
+    """
+    stream = sys.stderr if stream is None else stream
+    if mode == "auto":
+        mode = "tty" if is_terminal(stream) else "plain"
+    kinds = {"tty": TtyProgress, "plain": PlainProgress, "json": JsonProgress, "quiet": QuietProgress}
+    return kinds[mode](stream, verbose=verbose, color=use_color(stream, color))
+
+
+class Progress:
+    """Common part of the views. Safe to call from any thread.
+
+    A terminal or pipe that went away ends the view and nothing else.
+    """
+
+    def __init__(self, stream: TextIO, *, verbose: int, color: bool) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._color = color
+        self._lock = threading.RLock()
+        self._shown: set[str] = set()
+        self._gone = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if event.kind == "failure":
+                self._shown.add(str(event.data.get("what")))
+            self.show(event)
+
+    def has_shown(self, error: Mapping[str, object]) -> bool:
+        """Whether a failure with this ``what`` came as an event and need not be printed again."""
+        return str(error.get("what")) in self._shown
+
+    def show(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def _write(self, lines: str) -> None:
+        if self._gone:
+            return
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            # a terminal of another encoding gets ? for what it cannot show
+            self._stream.write(lines.encode(encoding, "replace").decode(encoding))
+            self._stream.flush()
+        except (OSError, ValueError):  # hung up, or closed
+            self._gone = True
+
+
+class PlainProgress(Progress):
+    """Lines with the time of day."""
+
+    def __init__(self, stream: TextIO, *, verbose: int, color: bool) -> None:
+        super().__init__(stream, verbose=verbose, color=color)
+        self._lines = LineWriter(verbose)
+
+    def show(self, event: Event) -> None:
+        if event.kind == "failure":
+            self._write(f"{stamp(event.at)} {render_failure(event.data, self._color)}")
+        elif (line := self._lines.line(event)) is not None:
+            self._write(f"{stamp(event.at)} {line}\n")
+
+
+class JsonProgress(Progress):
+    """The stream itself."""
+
+    def show(self, event: Event) -> None:
+        self._write(event.as_json() + "\n")
+
+
+class QuietProgress(Progress):
+    """Failures, and tests that failed."""
+
+    def __init__(self, stream: TextIO, *, verbose: int, color: bool) -> None:
+        super().__init__(stream, verbose=verbose, color=color)
+        self._lines = LineWriter()
+
+    def show(self, event: Event) -> None:
+        if event.kind == "failure":
+            self._write(render_failure(event.data, self._color))
+        elif event.kind == "test.begin":
+            self._lines.line(event)
+        elif event.kind == "test.end" and text(event.data, "status") in FAILED_TESTS:
+            self._write(self._lines.test(event) + "\n")
+
+
+class TtyProgress(Progress):
+    """The live view; failures are explained below it when it ends."""
+
+    def __init__(self, stream: TextIO, *, verbose: int, color: bool) -> None:
+        super().__init__(stream, verbose=verbose, color=color)
+        self._lines = LineWriter(verbose)
+        self._view: LiveView | None = None
+        self._failures: list[str] = []
+        self._closing: list[str] = []
+
+    def __enter__(self) -> Self:
+        from orchestrator.cli.progress_live import LiveView
+
+        self._view = LiveView(self._stream, self._color)
+        self._view.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._view is not None:
+            self._view.stop()
+            self._view = None
+        self._write("".join([*self._failures, *self._closing]))
+
+    def show(self, event: Event) -> None:
+        view = self._view
+        if view is None:
+            return
+        view.take(event)
+        match event.kind:
+            case "failure":
+                self._failures.append(render_failure(event.data, self._color))
+            case "test.begin":
+                self._lines.line(event)
+            case "test.end":
+                if text(event.data, "status") in FAILED_TESTS:
+                    view.above(self._lines.test(event), "red")
+            case "machine.sign":
+                view.above(self._lines.line(event) or "", "red")
+            case "run.ready":
+                view.above(self._lines.line(event) or "", "bold green")
+            case "note":
+                level = text(event.data, "level")
+                view.above(self._lines.line(event) or "", "yellow" if level == "warning" else "")
+            case "run.finished":
+                self._closing = [f"{self._lines.line(event)}\n"]
+            case _ if self._verbose and event.kind in ("check.answer", "image.output", "suite.output"):
+                view.above(self._lines.line(event) or "", "dim")

@@ -1,0 +1,128 @@
+"""The fold: what a stream of events tells, also when it breaks off or lies."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.events import Event
+from orchestrator.report import fold as f
+from orchestrator.report.fold import fold, load_events
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "report"
+PASSED = GOLDEN / "sample-events.jsonl"
+MIGRATIONS = GOLDEN / "failed-migrations-events.jsonl"
+TESTS = GOLDEN / "failed-tests-events.jsonl"
+
+
+def at(second: float, kind: str, subject: str = "", **data: object) -> Event:
+    return Event(kind, subject, data, at=1_000_000.0 + second)
+
+
+def test_a_passed_run() -> None:
+    view = fold(load_events(PASSED))
+    assert (view.outcome, view.exit_code, view.cause) == ("passed", 0, "")
+    assert view.ready_after == 58.9
+    assert [m.name for m in view.machines] == ["server", "client"]
+    assert [s.name for s in view.services][:3] == ["network", "postgresql", "database"]
+    backend = next(s for s in view.services if s.name == "backend")
+    assert backend.seconds == 7.92, "the first start counts, not the one after backend-down"
+    assert backend.depends_on == ("migrations", "mock-llm", "mock-livekit")
+    assert [i.state for i in backend.intervals].count("healthy") == 2
+    assert {c.name: c.answer for c in backend.checks}["health"] == 'HTTP 200 {"status":"ok"}'
+    assert [(p.name, p.total, p.count("passed"), p.count("skipped")) for p in view.phases] == [
+        ("stack", 8, 7, 1),
+        ("backend-down", 2, 2, 0),
+    ]
+
+
+def test_a_service_failed_and_its_dependants_were_skipped() -> None:
+    view = fold(load_events(MIGRATIONS))
+    states = {s.name: s.state for s in view.services}
+    assert states["migrations"] == "failed"
+    assert states["backend"] == states["nginx"] == states["client"] == "skipped"
+    assert view.ready_after is None
+    assert "alicia-migrate.service" in view.cause
+    assert next(s for s in view.services if s.name == "backend").began is None
+
+
+def test_every_attempt_is_kept_and_a_pass_at_last_is_flaky() -> None:
+    view = fold(load_events(TESTS))
+    by_status = {status: view.count(status) for status in ("passed", "failed", "flaky", "skipped")}
+    assert by_status == {"passed": 6, "failed": 2, "flaky": 1, "skipped": 1}
+    flaky = next(t for t in view.tests if t.status == "flaky")
+    assert [a.status for a in flaky.attempts] == ["timedOut", "passed"]
+    assert flaky.first_failure is flaky.attempts[0]
+    assert "\x1b" not in view.tests[0].attempts[0].error
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.35, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("sample", [PASSED, MIGRATIONS, TESTS])
+def test_a_killed_run_ends_at_its_last_event(tmp_path: Path, sample: Path, kept: float) -> None:
+    whole = sample.read_bytes()
+    cut = tmp_path / "events.jsonl"
+    cut.write_bytes(whole[: int(len(whole) * kept)])
+    view = fold(load_events(cut))
+    assert (view.outcome, view.exit_code, view.finished) == ("interrupted", None, False)
+    assert view.cause
+    assert not view.notes or all("could not be read" not in n.message for n in view.notes)
+    for part in (*view.machines, *view.services):
+        assert all(i.start <= i.end <= view.ended for i in part.intervals)
+        if part.intervals:
+            assert part.intervals[-1].end == view.ended
+
+
+def test_interrupted_says_what_was_waited_for() -> None:
+    view = fold(
+        [
+            at(0, "run.started", "alicia"),
+            at(1, "wait.heartbeat", "backend", what="service backend", elapsed=30, limit=60, last="HTTP 503"),
+        ]
+    )
+    assert view.cause == "ended while waiting for service backend (last answer: HTTP 503)"
+
+
+def test_a_test_that_never_ended_is_a_failure() -> None:
+    view = fold([at(0, "test.begin", "a › b", phase="p", file="a", line=3), at(4, "note", message="x")])
+    (test,) = view.tests
+    assert (test.status, test.duration, test.line) == ("failed", 4.0, 3)
+
+
+def test_missing_file_is_an_empty_run(tmp_path: Path) -> None:
+    view = fold(load_events(tmp_path / "none.jsonl"))
+    assert (view.outcome, view.started, view.machines) == ("interrupted", 0.0, ())
+
+
+def test_unreadable_lines_are_counted_and_huge_ones_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f, "LINE_LIMIT", 1000)
+    good = json.dumps({"time": "2026-11-23T02:00:00Z", "kind": "note", "subject": "", "message": "hello"})
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(
+        good.encode()
+        + b"\n\xff\xfe broken\n[1, 2]\n\n"
+        + b'{"kind": "note", "message": "'
+        + b"x" * 5000
+        + b'"}\n'
+        + good.encode()
+        + b'\n{"time": "2026-11-23T02:0'
+    )
+    events = list(load_events(path))
+    assert [e.data["message"] for e in events] == ["hello", "hello", "3 lines of events.jsonl could not be read"]
+
+
+@pytest.mark.parametrize("value", [None, True, [], {}, "x", 1e400, float("nan"), -1, 10**400, "\x00\x1b[31m"])
+def test_fields_of_any_type_do_no_harm(value: object) -> None:
+    fields = ("state", "elapsed", "machines", "services", "attachments", "duration", "what", "where", "evidence")
+    more = ("retry", "line", "phase", "status", "check", "answer", "attempt", "exit_code", "factor", "path", "last")
+    kinds = ("run.started", "machine.state", "service.state", "check.answer", "test.begin", "test.end", "failure")
+    others = ("suite.state", "image.state", "run.finished", "wait.heartbeat", "screenshot", "host.accelerator")
+    data = dict.fromkeys((*fields, *more), value)
+    view = fold(at(i, kind, "x", **data) for i, kind in enumerate((*kinds, *others)))
+    assert view.finished
+    assert all(p.seconds is None or p.seconds >= 0 for p in (*view.machines, *view.services))
+
+
+def test_what_is_beyond_the_bounds_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f, "ENTRIES", 10)
+    view = fold(at(i, "note", message=str(i)) for i in range(25))
+    assert (len(view.notes), view.dropped) == (10, 15)
