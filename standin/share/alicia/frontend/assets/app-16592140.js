@@ -95,8 +95,9 @@ async function call(path, { method = 'GET', body, signal, accept = [] } = {}) {
 
 /** A WebSocket that comes back by itself. State: connecting, live, offline. */
 class Live {
-  constructor(onMessage) {
+  constructor({ onMessage, onSubscribed }) {
     this.onMessage = onMessage;
+    this.onSubscribed = onSubscribed;
     this.state = 'connecting';
     this.listeners = new Set();
     this.failures = 0;
@@ -145,6 +146,8 @@ class Live {
       this.setState('live');
     } else if (message.type === 'message' && message.message) {
       this.onMessage(message.message);
+    } else if (message.type === 'subscribed') {
+      this.onSubscribed(message.conversation_id);
     }
   }
 
@@ -152,15 +155,25 @@ class Live {
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 
+  /** Listen to this conversation and no other; null for none. */
   watch(conversation) {
+    const before = this.conversation;
     this.conversation = conversation;
-    if (conversation && this.state === 'live') this.send({ type: 'subscribe', conversation_id: conversation });
+    if (this.state !== 'live') return; // `connected` will ask
+    if (before) this.send({ type: 'unsubscribe', conversation_id: before });
+    if (conversation) this.send({ type: 'subscribe', conversation_id: conversation });
   }
 }
 
 let openConversation = null; // the view that wants messages, if one is shown
-const live = new Live((message) => {
-  if (message.conversation_id === openConversation?.id) openConversation.add([message]);
+const live = new Live({
+  onMessage(message) {
+    if (message.conversation_id === openConversation?.id) openConversation.add([message]);
+  },
+  // Only from now on nothing is missed; what came before is fetched.
+  onSubscribed(id) {
+    if (id === openConversation?.id) openConversation.refresh();
+  },
 });
 
 // ---------------------------------------------------------------- frame
@@ -308,10 +321,11 @@ function conversationView(signal, rawId) {
   async function load() {
     try {
       const conversation = await call(base, { signal });
+      if (signal.aborted) return;
       heading.textContent = conversation.title;
       document.title = `${conversation.title} · Alicia`;
-      live.watch(id); // before the list is fetched, so that no message falls between
-      openConversation = { id, add };
+      openConversation = { id, add, refresh };
+      live.watch(id);
       await refresh();
     } catch (error) {
       if (signal.aborted) return;
@@ -320,11 +334,8 @@ function conversationView(signal, rawId) {
     }
   }
 
-  const onLive = (state) => state === 'live' && refresh();
-  live.listeners.add(onLive);
   const poll = setInterval(() => live.state !== 'live' && !backend.down && refresh(), POLL_MS);
   signal.addEventListener('abort', () => {
-    live.listeners.delete(onLive);
     clearInterval(poll);
     live.watch(null);
     openConversation = null;
