@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Literal, Self, TextIO
 from orchestrator.cli.progress_failure import is_terminal, render_failure, use_color
 from orchestrator.cli.progress_lines import LineWriter, stamp
 from orchestrator.events import Event
-from orchestrator.report.fold import text
 from orchestrator.report.model import FAILED_TESTS
+from orchestrator.report.read import text
 
 if TYPE_CHECKING:
     from orchestrator.cli.progress_live import LiveView

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from orchestrator.deadline import monotonic
 from orchestrator.events import Event
-from orchestrator.report.fold import number, tables, text, whole
 from orchestrator.report.model import ACTIVE_STATES, BROKEN_STATES, FAILED_TESTS, UP_STATES
+from orchestrator.report.read import number, tables, text, whole
 from orchestrator.text import clean
 
 ANSWER = 200  # characters of a check's answer

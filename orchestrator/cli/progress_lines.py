@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrator.events import Event
-from orchestrator.report.fold import entries, number, text, whole
 from orchestrator.report.model import FAILED_TESTS
+from orchestrator.report.read import entries, number, text, whole
 from orchestrator.text import clean
 
 HEARTBEAT = 30.0  # seconds between two lines about the same wait

@@ -7,77 +7,21 @@ nothing here raises because of it.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from orchestrator.events import Event
 from orchestrator.report import model as m
+from orchestrator.report.read import SENTENCE, TEXT, WORD, entries, load_events, number, tables, text, whole
 from orchestrator.text import clean, clean_lines
 
-LINE_LIMIT = 1 << 20  # bytes of one line of events.jsonl
-WORD, SENTENCE, TEXT = 200, 2_000, 20_000  # characters of a name, an answer, an error
+__all__ = ["Fold", "failure", "fold", "load_events"]
+
 ENTRIES = 5_000  # of one kind in a view
 OUTPUT_LINES = 200
 EVIDENCE_LINES = 200
 
 Item = TypeVar("Item")
-
-
-def load_events(path: Path) -> Iterator[Event]:
-    """The events of a file of JSON lines, read with bounded memory.
-
-    Lines that are no events are left out, a half-written last one silently,
-    others with a ``note`` event at the end. A missing file is an empty stream.
-
-    Raises:
-        OSError: the file exists and cannot be read.
-    """
-    if not path.exists():
-        return
-    unreadable = 0
-    last_at = 0.0
-    with path.open("rb") as file:
-        while line := file.readline(LINE_LIMIT):
-            complete = line.endswith(b"\n")
-            if not complete and len(line) == LINE_LIMIT:
-                while (rest := file.readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
-                    pass
-                unreadable += 1
-                continue
-            event = parse_event(line, last_at)
-            if event is not None:
-                last_at = event.at
-                yield event
-            elif complete and line.strip():
-                unreadable += 1
-    if unreadable:
-        message = f"{unreadable} lines of {path.name} could not be read"
-        yield Event("note", data={"message": message, "level": "warning"}, at=last_at)
-
-
-def parse_event(line: bytes, default_at: float = 0.0) -> Event | None:
-    """One line of ``events.jsonl``; None when it is no event.
-
-    ``default_at`` stands in for a time that cannot be read.
-    """
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict):
-        return None
-    at, kind, subject = data.pop("time", None), data.pop("kind", None), data.pop("subject", "")
-    if not isinstance(kind, str):
-        return None
-    try:
-        seconds = datetime.fromisoformat(at).timestamp() if isinstance(at, str) else default_at
-    except (ValueError, OverflowError):
-        seconds = default_at
-    return Event(kind, subject if isinstance(subject, str) else "", data, at=seconds)
 
 
 def fold(events: Iterable[Event]) -> m.RunView:
@@ -86,52 +30,6 @@ def fold(events: Iterable[Event]) -> m.RunView:
     for event in events:
         folding.add(event)
     return folding.view()
-
-
-# ------------------------------------------------------------------ fields of any type
-
-
-def text(data: Mapping[str, object], key: str, limit: int = WORD, *, multiline: bool = False) -> str:
-    """A field as clean text; numbers become text, everything else ``""``."""
-    value = data.get(key)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    try:
-        return clean(str(value), limit, multiline=multiline)
-    except ValueError:  # an integer of too many digits
-        return ""
-
-
-def number(data: Mapping[str, object], key: str) -> float | None:
-    """A field as a finite float, None when it is no such number."""
-    value = data.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        result = float(value)
-    except OverflowError:
-        return None
-    return result if math.isfinite(result) and abs(result) < 1e12 else None
-
-
-def whole(data: Mapping[str, object], key: str) -> int | None:
-    value = number(data, key)
-    return None if value is None else int(value)
-
-
-def entries(data: Mapping[str, object], key: str) -> list[object]:
-    """A field as a list; a single text becomes a list of one."""
-    value = data.get(key)
-    if isinstance(value, list | tuple):
-        return list(value[:ENTRIES])
-    return [value] if isinstance(value, str) and value else []
-
-
-def tables(data: Mapping[str, object], key: str) -> list[Mapping[str, object]]:
-    return [entry for entry in entries(data, key) if isinstance(entry, Mapping)]
-
-
-# ------------------------------------------------------------------ the fold
 
 
 class _Track:
@@ -230,9 +128,7 @@ class Fold:
                 self._keep(self._track(self._machines, subject).enter(event))
             case "machine.sign":
                 line = text(data, "line", SENTENCE)
-                sign = m.Sign(
-                    subject, text(data, "sign"), line, text(data, "explanation", SENTENCE), event.at
-                )
+                sign = m.Sign(subject, text(data, "sign"), line, text(data, "explanation", SENTENCE), event.at)
                 self._keep(_append(self._signs, sign))
             case "service.state":
                 track = self._track(self._services, subject)
@@ -244,7 +140,7 @@ class Fold:
             case "wait.heartbeat":
                 what = text(data, "what", SENTENCE) or subject
                 elapsed, limit = number(data, "elapsed") or 0.0, number(data, "limit") or 0.0
-                self._waiting = m.Wait(what, elapsed, limit, text(data, "last", SENTENCE))
+                self._waiting = m.Wait(subject, what, elapsed, limit, text(data, "last", SENTENCE), event.at)
             case "screenshot":
                 path = text(data, "path", SENTENCE)
                 shot = m.Screenshot(subject, path, text(data, "step", SENTENCE), event.at)

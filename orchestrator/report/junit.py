@@ -53,9 +53,7 @@ def junit_xml(view: RunView) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 
-def _part_case(
-    suite: Element, kind: str, part: MachineView | ServiceView, view: RunView, told: set[int]
-) -> None:
+def _part_case(suite: Element, kind: str, part: MachineView | ServiceView, view: RunView, told: set[int]) -> None:
     began, broken = part.began, part.broken
     spent = part.seconds
     if spent is None and began is not None:
@@ -64,9 +62,7 @@ def _part_case(
     failures = [(i, f) for i, f in enumerate(view.failures) if f.subject == part.name and i not in told]
     if broken is not None or failures:
         told.update(i for i, _ in failures)
-        what = (
-            failures[0][1].what if failures else f"{kind} {part.name}: {broken.state if broken else 'failed'}"
-        )
+        what = failures[0][1].what if failures else f"{kind} {part.name}: {broken.state if broken else 'failed'}"
         body = "\n\n".join(explain(f) for _, f in failures) or (broken.detail if broken else "")
         SubElement(case, "failure", message=_text(what), type=_text(_type(failures, kind))).text = _text(body)
     elif part.seconds is None and began is not None:
@@ -75,9 +71,7 @@ def _part_case(
     elif part.seconds is None:
         SubElement(case, "skipped", message=_text(part.detail or "never reached"))
     if isinstance(part, ServiceView) and part.checks:
-        answers = (
-            f"{c.name}: {'ok' if c.ok else 'not ok'} after {c.attempts}: {c.answer}" for c in part.checks
-        )
+        answers = (f"{c.name}: {'ok' if c.ok else 'not ok'} after {c.attempts}: {c.answer}" for c in part.checks)
         SubElement(case, "system-out").text = _text("\n".join(answers))
 
 

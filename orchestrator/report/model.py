@@ -6,6 +6,7 @@ control characters and bounded, but not quoted for any format.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -233,12 +234,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The last heartbeat of a wait."""
+    """The last heartbeat of a wait, ``at`` its time; ``subject`` as in the event."""
 
+    subject: str
     what: str
     elapsed: float
     limit: float
     last: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +305,17 @@ class RunView:
         if failed:
             return f"{len(failed)} of {len(self.tests)} tests failed, first: {failed[0].title}"
         if self.outcome == "interrupted":
-            if self.waiting is not None:
-                last = f" (last answer: {self.waiting.last})" if self.waiting.last else ""
-                return f"ended while waiting for {self.waiting.what}{last}"
-            active = [part.name for part in (*self.machines, *self.services) if part.state in ACTIVE_STATES]
+            parts = (*self.machines, *self.services)
+            wait = self.waiting
+            # a heartbeat is stale once what it names came up after it
+            if wait is not None and not any(
+                part.name in re.split(r"[\s:,]+", f"{wait.subject} {wait.what}")
+                and any(i.state in UP_STATES and i.start >= wait.at for i in part.intervals)
+                for part in parts
+            ):
+                last = f" (last answer: {wait.last})" if wait.last else ""
+                return f"ended while waiting for {wait.what}{last}"
+            active = [part.name for part in parts if part.state in ACTIVE_STATES]
             if active:
                 return f"ended while these were starting: {', '.join(active)}"
             return "ended before it was finished"

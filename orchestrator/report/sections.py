@@ -40,14 +40,14 @@ def headline(view: RunView) -> str:
         facts.append(("services up", f"{up} of {len(view.services)}"))
     if view.phases:
         facts.append(("tests passed", f"{view.count('passed') + view.count('flaky')} of {_total(view)}"))
-        facts += [
-            (word, str(view.count(word))) for word in ("failed", "flaky", "skipped") if view.count(word)
-        ]
+        facts += [(word, str(view.count(word))) for word in ("failed", "flaky", "skipped") if view.count(word)]
     facts.append(("exit code", "–" if view.exit_code is None else str(view.exit_code)))
     cause = f"<p class='cause'>{h.text(view.cause)}</p>" if view.cause else ""
     word = _HEADLINES.get(view.outcome, view.outcome)
     cells = "".join(f"<div><dt>{label}</dt><dd>{h.text(value)}</dd></div>" for label, value in facts)
-    about = " · ".join(h.text(x) for x in (view.environment, view.command, view.variant) if x)
+    host = f"{view.accelerator} (time limits × {view.factor:g})" if view.factor != 1 else view.accelerator
+    images = f"{view.provider} images" if view.provider else ""
+    about = " · ".join(h.text(x) for x in (view.environment, view.command, view.variant, images, host) if x)
     return (
         f'<header class="top {h.slug(view.outcome)}"><p class="about">{about} · {date(view.started)}</p>'
         f"<h1>{h.text(word)}</h1>{cause}<dl class='facts'>{cells}</dl></header>\n"
@@ -58,11 +58,11 @@ def failures(view: RunView, files: Files, images: Images) -> str:
     """Every reported failure and every failed test with its first failing attempt."""
     tests_told = [f for f in view.failures if f.type != "SuiteFailed" or not view.count("failed")]
     parts = [_failure(f, files) for f in tests_told]
-    for phase in view.phases:
+    for number, phase in enumerate(view.phases):
         for index, test in enumerate(phase.tests):
             attempt = test.first_failure
             if test.status == "failed" and attempt is not None:
-                parts.append(_failed_test(test, attempt, index, files, images))
+                parts.append(_failed_test(test, attempt, test_id(number, index), files, images))
     return h.section("failures", "What went wrong", "".join(parts))
 
 
@@ -90,21 +90,17 @@ def _place(place: str, files: Files) -> str:
     return h.link(named, place, files) if named else f"<code>{h.text(place)}</code>"
 
 
-def _failed_test(test: TestView, attempt: Attempt, index: int, files: Files, images: Images) -> str:
+def _failed_test(test: TestView, attempt: Attempt, anchor: str, files: Files, images: Images) -> str:
     place = ""
     if test.file:
-        place = (
-            f"<h4>Where</h4><ul class='where'><li><code>{h.text(f'{test.file}:{test.line}')}</code></li></ul>"
-        )
-    again = (
-        f" · {h.plural(len(test.attempts), 'attempt')}, the first is shown" if len(test.attempts) > 1 else ""
-    )
+        place = f"<h4>Where</h4><ul class='where'><li><code>{h.text(f'{test.file}:{test.line}')}</code></li></ul>"
+    again = f" · {h.plural(len(test.attempts), 'attempt')}, the first is shown" if len(test.attempts) > 1 else ""
     shots = "".join(
         _figure(a.path, a.name, files, images) for a in attempt.attachments if a.path.lower().endswith(".png")
     )
     return (
         f'<article class="failure"><p class="about">test · {h.text(test.phase)}{again} · '
-        f'<a href="#{test_id(test, index)}">all attempts</a></p><h3>{h.text(test.title)}</h3>'
+        f'<a href="#{anchor}">all attempts</a></p><h3>{h.text(test.title)}</h3>'
         f"{h.pre(attempt.error, 'evidence')}"
         f"{place}{attachments(attempt.attachments, files)}"
         f"{_gallery(shots)}</article>\n"
@@ -143,9 +139,7 @@ def what_ran(view: RunView) -> str:
     ]
     body = f"<dl class='plan'>{cells}</dl>"
     if machines:
-        body += h.table(
-            "machines", ("Machine", "Image", "CPUs", "Memory", "Last state", "To ready"), machines
-        )
+        body += h.table("machines", ("Machine", "Image", "CPUs", "Memory", "Last state", "To ready"), machines)
     if images:
         body += h.table("images", ("Image", "Provider", "State", "Took", "Key"), images)
     return h.section("plan", "What ran", body)
@@ -179,14 +173,16 @@ def _service(service: ServiceView) -> str:
 
 def tests(view: RunView, files: Files) -> str:
     """Tests by phase, each with every attempt."""
-    return h.section("tests", "Tests", "".join(_phase(phase, files) for phase in view.phases))
+    return h.section(
+        "tests", "Tests", "".join(_phase(phase, number, files) for number, phase in enumerate(view.phases))
+    )
 
 
-def _phase(phase: PhaseView, files: Files) -> str:
+def _phase(phase: PhaseView, number: int, files: Files) -> str:
     counts = [f"{phase.count(s)} {s}" for s in ("passed", "failed", "flaky", "skipped") if phase.count(s)]
     end = "" if phase.exit_code is None else f", exit code {phase.exit_code}"
     state = "" if phase.state == "finished" else " · did not finish"
-    rows = "".join(_test(test, index, files) for index, test in enumerate(phase.tests))
+    rows = "".join(_test(test, test_id(number, index), files) for index, test in enumerate(phase.tests))
     return (
         f"<h3>{h.text(phase.name)} <small>{', '.join(counts) or 'no test'} in "
         f"{h.seconds(phase.end - phase.start)}{end}{state}</small></h3>\n"
@@ -194,7 +190,7 @@ def _phase(phase: PhaseView, files: Files) -> str:
     )
 
 
-def _test(test: TestView, index: int, files: Files) -> str:
+def _test(test: TestView, anchor: str, files: Files) -> str:
     shown = " open" if test.status == "flaky" else ""
     attempts = "".join(
         f"<div class='attempt'><p>{h.badge(a.status)} attempt {a.retry + 1}, {h.seconds(a.duration)}</p>"
@@ -203,7 +199,7 @@ def _test(test: TestView, index: int, files: Files) -> str:
     )
     place = f"<p class='quiet-text'>{h.text(test.file)}:{test.line}</p>" if test.file else ""
     return (
-        f"<details id='{test_id(test, index)}' class='test'{shown}><summary>{h.badge(test.status)}"
+        f"<details id='{anchor}' class='test'{shown}><summary>{h.badge(test.status)}"
         f"<span class='title'>{h.text(test.title)}</span>"
         f"<span class='number'>{h.seconds(test.duration)}</span></summary>{place}{attempts}</details>\n"
     )
@@ -213,9 +209,7 @@ def attachments(items: tuple[Attachment, ...], files: Files) -> str:
     """The files of an attempt; a Playwright trace says how to open it."""
     links = "".join(f"<li>{h.link(a.path, a.name or a.path, files)}</li>" for a in items if a.path)
     traces = [a.path for a in items if a.path.endswith(".zip") and "trace" in a.name + a.path]
-    how = "".join(
-        h.pre(f"npx playwright show-trace {path}", "command") for path in traces if h.safe_path(path)
-    )
+    how = "".join(h.pre(f"npx playwright show-trace {path}", "command") for path in traces if h.safe_path(path))
     return f"<ul class='attachments'>{links}</ul>{how}" if links else ""
 
 
@@ -244,9 +238,7 @@ def _figure(path: str, caption: str, files: Files, images: Images) -> str:
     elif there:
         source = h.href(path)
     else:
-        return (
-            f"<figure class='gone'><figcaption>{h.text(caption)}: not in the run folder</figcaption></figure>"
-        )
+        return f"<figure class='gone'><figcaption>{h.text(caption)}: not in the run folder</figcaption></figure>"
     picture = f'<img src="{source}" alt="{h.text(caption)}" loading="lazy">'
     opened = f'<a href="{h.href(path)}">{picture}</a>' if there else picture
     return f"<figure>{opened}<figcaption>{h.text(caption)}</figcaption></figure>"

@@ -51,9 +51,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
             {"name": i.name, "provider": i.provider, "key": i.key, "state": i.state, "seconds": i.seconds}
             for i in view.images
         ],
-        "machines": [
-            {"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines
-        ],
+        "machines": [{"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines],
         "services": [_service(service) for service in view.services],
         "tests": {
             **_counts(view),
@@ -95,9 +93,7 @@ def _counts(view: RunView) -> dict[str, int]:
 
 
 def _service(service: ServiceView) -> dict[str, object]:
-    checks = [
-        {"name": c.name, "ok": c.ok, "answer": c.answer, "attempts": c.attempts} for c in service.checks
-    ]
+    checks = [{"name": c.name, "ok": c.ok, "answer": c.answer, "attempts": c.attempts} for c in service.checks]
     return {
         "name": service.name,
         "machine": service.machine,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from orchestrator.report import markup as h
 from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView, TestView
@@ -64,9 +63,7 @@ def timeline(view: RunView) -> str:
     if view.machines:
         rows.append(_heading("Machines"))
         for machine in view.machines:
-            marks = "".join(
-                _sign(axis, s.at, f"{s.sign}: {s.line}") for s in view.signs if s.machine == machine.name
-            )
+            marks = "".join(_sign(axis, s.at, f"{s.sign}: {s.line}") for s in view.signs if s.machine == machine.name)
             rows.append(_row(machine.name, "", _bars(axis, machine) + marks))
     if view.services:
         rows.append(_heading("Services"))
@@ -75,9 +72,9 @@ def timeline(view: RunView) -> str:
             rows.append(_row(service.name, service.machine, _bars(axis, service)))
     if view.tests:
         rows.append(_heading("Tests"))
-        for phase in view.phases:
+        for number, phase in enumerate(view.phases):
             for i, lane in enumerate(_lanes(phase.tests)):
-                bars = "".join(_test(axis, test, index) for test, index in lane)
+                bars = "".join(_test(axis, test, test_id(number, index)) for test, index in lane)
                 rows.append(_row(phase.name if i == 0 else "", "", bars, "tests"))
     height = len(rows) * ROW
     guides = "".join(
@@ -175,7 +172,7 @@ def _lanes(tests: Sequence[TestView]) -> list[list[tuple[TestView, int]]]:
     return lanes
 
 
-def _test(axis: Axis, test: TestView, index: int) -> str:
+def _test(axis: Axis, test: TestView, anchor: str) -> str:
     out = []
     for attempt in test.attempts:
         left = axis.x(attempt.start)
@@ -183,15 +180,15 @@ def _test(axis: Axis, test: TestView, index: int) -> str:
         status = ("flaky" if test.status == "flaky" else "failed") if attempt.failed else attempt.status
         tip = f"{test.title}\n{attempt.status}, {attempt.duration:.2f} s, attempt {attempt.retry + 1}"
         out.append(
-            f'<a class="bar {h.slug(status)}" href="#{test_id(test, index)}" '
+            f'<a class="bar {h.slug(status)}" href="#{anchor}" '
             f'style="left:{left:.2f}%;width:{width:.2f}%" title="{h.block(tip)}"></a>'
         )
     return "".join(out)
 
 
-def test_id(test: TestView, index: int) -> str:
-    """The anchor of a test, from its place in its phase."""
-    return escape(f"t-{h.slug(test.phase)}-{index}")
+def test_id(phase: int, index: int) -> str:
+    """The anchor of a test, from the number of its phase and its place in it."""
+    return f"test-{phase + 1}-{index + 1}"
 
 
 def _dependencies(axis: Axis, services: Sequence[ServiceView], places: dict[str, int], height: int) -> str:
@@ -219,10 +216,7 @@ def _legend(view: RunView) -> str:
     parts = (*view.machines, *view.services)
     states = dict.fromkeys(i.state for p in parts for i in p.intervals if i.state not in _HIDDEN)
     tests = dict.fromkeys(f"test {t.status}" for t in view.tests)
-    items = [
-        f'<li><i class="bar {h.slug(s)}{" quiet" if s in _QUIET else ""}"></i>{h.text(s)}</li>'
-        for s in states
-    ]
+    items = [f'<li><i class="bar {h.slug(s)}{" quiet" if s in _QUIET else ""}"></i>{h.text(s)}</li>' for s in states]
     items += [f'<li><i class="bar {h.slug(t.removeprefix("test "))}"></i>{h.text(t)}</li>' for t in tests]
     if any(service.depends_on for service in view.services):
         items.append('<li><i class="edge"></i>started after</li>')

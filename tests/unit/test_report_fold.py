@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.events import Event
 from orchestrator.report import fold as f
+from orchestrator.report import read
 from orchestrator.report.fold import fold, load_events
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
@@ -82,6 +83,18 @@ def test_interrupted_says_what_was_waited_for() -> None:
     assert view.cause == "ended while waiting for service backend (last answer: HTTP 503)"
 
 
+def test_a_wait_that_was_over_is_not_the_cause() -> None:
+    view = fold(
+        [
+            at(0, "service.state", "backend", state="checking"),
+            at(1, "wait.heartbeat", "backend", what="service backend", elapsed=30, limit=60, last="HTTP 503"),
+            at(2, "service.state", "backend", state="healthy"),
+            at(3, "service.state", "nginx", state="starting"),
+        ]
+    )
+    assert view.cause == "ended while these were starting: nginx"
+
+
 def test_a_test_that_never_ended_is_a_failure() -> None:
     view = fold([at(0, "test.begin", "a › b", phase="p", file="a", line=3), at(4, "note", message="x")])
     (test,) = view.tests
@@ -94,7 +107,7 @@ def test_missing_file_is_an_empty_run(tmp_path: Path) -> None:
 
 
 def test_unreadable_lines_are_counted_and_huge_ones_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f, "LINE_LIMIT", 1000)
+    monkeypatch.setattr(read, "LINE_LIMIT", 1000)
     good = json.dumps({"time": "2026-11-23T02:00:00Z", "kind": "note", "subject": "", "message": "hello"})
     path = tmp_path / "events.jsonl"
     path.write_bytes(
