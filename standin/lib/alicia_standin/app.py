@@ -86,7 +86,7 @@ async def _response(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPNotFound:
         return _frontend(request)
     except web.HTTPMethodNotAllowed:
-        return _bare_status(405)
+        return web.Response(status=405)
     except web.HTTPRequestEntityTooLarge:
         refusal = invalid_body()
         return as_json(refusal.body(), refusal.status)
@@ -107,7 +107,7 @@ def _frontend(request: web.Request) -> web.StreamResponse:
     folder = request.app[STATE].config.static_dir
     if folder and not request.path.startswith(f"{API}/"):
         if request.method != "GET":
-            return _bare_status(405)
+            return web.Response(status=405)
         try:
             return web.FileResponse(static.find(Path(folder), request.path))
         except static.Moved as moved:
@@ -115,12 +115,6 @@ def _frontend(request: web.Request) -> web.StreamResponse:
         except static.Missing:
             pass
     return as_text("404 page not found\n", 404)
-
-
-def _bare_status(status: int) -> web.Response:
-    response = web.Response(status=status)
-    del response.headers["Content-Type"]
-    return response
 
 
 def _allowed_origin(request: web.Request) -> str | None:
@@ -148,8 +142,11 @@ class AccessLog(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         # The encoded path: no control characters, and the query (words that are searched) stays out.
         path = request.rel_url.raw_path
-        size = response.body_length
-        self.logger.info("%s %s %d %d bytes in %s", request.method, path, response.status, size, duration(time))
+        known = response.content_length if isinstance(response, web.Response | web.FileResponse) else None
+        # A stream's length is not known beforehand; what was sent of it includes the head.
+        size = response.body_length if known is None else known
+        spent = duration(time)
+        self.logger.info("%s %s %d %d bytes in %s", request.method, path, response.status, size, spent)
 
 
 def duration(seconds: float) -> str:

@@ -101,12 +101,12 @@ async def _connect(url: str) -> store.Store:
         return store.Store(await store.connect(url))
     except asyncpg.PostgresError as error:
         raise StartError(f"failed to connect to database: {error} (SQLSTATE {error.sqlstate})") from None
-    except ConnectionRefusedError:
-        raise StartError("failed to connect to database: connection refused") from None
     except TimeoutError:
         raise StartError("failed to connect to database: no answer in time") from None
     except (OSError, asyncpg.InterfaceError, ValueError) as error:
-        raise StartError(f"failed to connect to database: {error}") from None
+        # A name with several addresses gives one error whose text lists theirs.
+        refused = f"[Errno {errno.ECONNREFUSED}]" in str(error)
+        raise StartError(f"failed to connect to database: {'connection refused' if refused else error}") from None
 
 
 async def _warn_unmigrated(database: store.Store) -> None:

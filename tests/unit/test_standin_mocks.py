@@ -1,0 +1,320 @@
+"""The mocks: answers as pure functions, and over real sockets in this process."""
+
+# mypy: disable-error-code="import-not-found"
+# The stand-in is a program of its own, outside the package that mypy is pointed at.
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import sys
+import threading
+import wave
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+STANDIN = Path(__file__).resolve().parents[2] / "standin"
+sys.path[:0] = [str(STANDIN / "lib"), str(STANDIN / "mocks")]
+
+from alicia_mocks import audio, websocket  # noqa: E402
+from alicia_mocks.embedding import embed  # noqa: E402
+from alicia_mocks.http import Application, BadBody, Request, Response, Server, read_body  # noqa: E402
+from alicia_mocks.livekit import MockLiveKit  # noqa: E402
+from alicia_mocks.llm import MockLlm, chat_answer  # noqa: E402
+from alicia_mocks.websocket import Opcode  # noqa: E402
+from alicia_standin import tokens  # noqa: E402
+
+NOW = 1_800_000_000
+QUESTION = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "What is “up”?"}]
+
+
+def cosine(one: list[float], two: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, two, strict=True))
+
+
+def post(path: str, data: object, **headers: str) -> Request:
+    return Request("POST", path, headers=headers, body=json.dumps(data).encode())
+
+
+def decoded(response: Response) -> dict[str, object]:
+    assert isinstance(response.body, bytes)
+    data = json.loads(response.body)
+    assert isinstance(data, dict)
+    return data
+
+
+# ------------------------------------------------------------------ embeddings
+
+
+def test_embeddings_have_length_one_and_repeat() -> None:
+    vector = embed("The quick brown fox", 1536)
+    assert len(vector) == 1536
+    assert cosine(vector, vector) == pytest.approx(1)
+    assert embed("The quick brown fox", 1536) == vector
+    assert cosine(embed("", 8), embed("?!", 8)) == 1
+
+
+def test_texts_that_share_words_are_near() -> None:
+    text = embed("database migrations are applied", 1536)
+    same_words = cosine(text, embed("Applied: the migrations of a database!", 1536))
+    same_stem = cosine(text, embed("one migration", 1536))
+    other = cosine(text, embed("cats sleep on sofas", 1536))
+    assert same_words > 0.5 > same_stem > 0.1 > abs(other)
+
+
+# ------------------------------------------------------------------ the LLM
+
+
+def test_chat_names_the_last_message_of_the_user() -> None:
+    answer = MockLlm()(post("/v1/chat/completions", {"model": "m", "messages": QUESTION}))
+    data = decoded(answer)
+    assert data["model"] == "m"
+    choices = data["choices"]
+    assert isinstance(choices, list)
+    assert choices[0]["message"] == {"role": "assistant", "content": chat_answer("What is “up”?")}
+    assert "What is “up”?" in chat_answer("What is “up”?")
+    assert answer == MockLlm()(post("/v1/chat/completions", {"model": "m", "messages": QUESTION}))
+
+
+def test_content_may_come_in_parts() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    data = decoded(MockLlm()(post("/v1/chat/completions", {"messages": [{"role": "user", "content": parts}]})))
+    assert chat_answer("ab") in json.dumps(data, ensure_ascii=False).replace('\\"', '"')
+
+
+@pytest.mark.parametrize("data", [{}, {"messages": []}, {"messages": [{"role": "system", "content": "x"}]}, []])
+def test_chat_without_a_question_is_refused(data: object) -> None:
+    answer = MockLlm()(post("/v1/chat/completions", data))
+    assert answer.status == 400
+    assert "message" in str(decoded(answer)["error"])
+
+
+def test_embeddings_of_a_list_and_as_base64() -> None:
+    llm = MockLlm(dimensions=16)
+    rows = decoded(llm(post("/v1/embeddings", {"input": ["a", "b"]})))["data"]
+    assert isinstance(rows, list)
+    assert [row["index"] for row in rows] == [0, 1]
+    assert rows[0]["embedding"] == embed("a", 16)
+    packed = decoded(llm(post("/v1/embeddings", {"input": "a", "dimensions": 4, "encoding_format": "base64"})))
+    assert isinstance(packed["data"], list)
+    assert struct.unpack("<4f", b64decode(packed["data"][0]["embedding"])) == pytest.approx(embed("a", 4))
+    refused: list[object] = [{}, {"input": []}, {"input": [1]}, {"input": "a", "dimensions": 0}]
+    for bad in refused:
+        assert llm(post("/v1/embeddings", bad)).status == 400
+
+
+def test_speech_is_a_wav_file() -> None:
+    for path in ("/v1/audio/speech", "/v1/v1/audio/speech"):
+        answer = MockLlm()(post(path, {"input": "hello", "voice": "x"}))
+        assert answer.content_type == "audio/wav"
+        assert isinstance(answer.body, bytes)
+        with wave.open(BytesIO(answer.body)) as sound:
+            assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, audio.RATE)
+            assert sound.getnframes() == int(audio.RATE * audio.speech_seconds("hello"))
+
+
+def test_transcription_names_the_size_of_the_upload() -> None:
+    body = (
+        b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a;b.wav"\r\n'
+        b"Content-Type: audio/wav\r\n\r\nRIFF\r\n--data\r\n"
+        b'--xyz\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper\r\n--xyz--\r\n'
+    )
+    headers = {"content-type": "multipart/form-data; boundary=xyz"}
+    llm = MockLlm()
+    answer = llm(Request("POST", "/v1/audio/transcriptions", headers=headers, body=body))
+    assert decoded(answer) == {"text": "Mock transcription of 12 bytes."}
+    assert llm(Request("POST", "/v1/audio/transcriptions", body=body)).status == 400
+    assert llm(Request("POST", "/v1/audio/transcriptions", headers=headers, body=b"--xyz--\r\n")).status == 400
+
+
+def test_routes_of_the_llm() -> None:
+    llm = MockLlm()
+    assert decoded(llm(Request("GET", "/v1/models")))["object"] == "list"
+    assert llm(Request("POST", "/v1/models")).status == 405
+    assert llm(Request("GET", "/v1/embeddings")).status == 405
+    assert llm(Request("GET", "/nothing")).status == 404
+
+
+# ------------------------------------------------------------------ LiveKit
+
+
+def room_call(livekit: MockLiveKit, method: str, data: object, token: str | None = None) -> tuple[int, object]:
+    given = tokens.room_service("key", "secret", NOW) if token is None else token
+    headers = {"content-type": "application/json", "authorization": f"Bearer {given}"}
+    answer = livekit(post(f"/twirp/livekit.RoomService/{method}", data, **headers))
+    return answer.status, decoded(answer)
+
+
+def test_rooms_are_created_once_listed_and_deleted() -> None:
+    livekit = MockLiveKit("key", "secret", lambda: NOW)
+    status, room = room_call(livekit, "CreateRoom", {"name": "a"})
+    assert status == 200
+    assert isinstance(room, dict)
+    assert room["name"] == "a"
+    assert room_call(livekit, "CreateRoom", {"name": "a"}) == (200, room)
+    assert room_call(livekit, "ListRooms", {}) == (200, {"rooms": [room]})
+    assert room_call(livekit, "ListRooms", {"names": ["b"]}) == (200, {"rooms": []})
+    assert room_call(livekit, "DeleteRoom", {"room": "a"}) == (200, {})
+    assert room_call(livekit, "DeleteRoom", {"room": "a"})[0] == 404
+    assert room_call(livekit, "CreateRoom", {})[0] == 400
+
+
+def test_the_room_service_wants_a_token_with_the_grant_and_json() -> None:
+    livekit = MockLiveKit("key", "secret", lambda: NOW)
+    assert room_call(livekit, "CreateRoom", {"name": "a"}, "")[0] == 401
+    assert room_call(livekit, "CreateRoom", {"name": "a"}, tokens.room_service("key", "wrong", NOW))[0] == 401
+    guest, _ = tokens.participant("key", "secret", "a", "p", "p", NOW)
+    assert room_call(livekit, "CreateRoom", {"name": "a"}, guest)[0] == 403
+    assert room_call(livekit, "MuteRoom", {})[0] == 404
+    protobuf = {"content-type": "application/protobuf", "authorization": "Bearer x"}
+    answer = livekit(post("/twirp/livekit.RoomService/ListRooms", {}, **protobuf))
+    assert decoded(answer)["code"] == "bad_route"
+
+
+def test_rtc_wants_a_token_that_allows_to_join() -> None:
+    livekit = MockLiveKit("key", "secret", lambda: NOW)
+    guest, _ = tokens.participant("key", "secret", "a", "p", "p", NOW)
+    operator = tokens.room_service("key", "secret", NOW)
+    assert livekit(Request("GET", "/rtc", {"access_token": "bad"})).status == 401
+    assert livekit(Request("GET", "/rtc", {"access_token": operator})).status == 401
+    assert livekit(Request("GET", "/rtc", {"access_token": guest})).status == 400
+    assert livekit(Request("GET", "/rtc/validate", {"access_token": guest})).status == 200
+
+
+# ------------------------------------------------------------------ WebSocket frames
+
+
+def client_frame(opcode: int, payload: bytes) -> bytes:
+    mask = b"\x01\x02\x03\x04"
+    assert len(payload) < 126
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + mask + masked
+
+
+def test_handshake_of_the_standard() -> None:
+    """The example of RFC 6455, section 1.3."""
+    asked = {"upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    answer = websocket.accept_headers(asked)
+    assert answer is not None
+    assert answer["Sec-WebSocket-Accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert websocket.accept_headers({}) is None
+
+
+def test_frames_are_read_unmasked() -> None:
+    stream = BytesIO(client_frame(1, b"hello") + b"\x89\x80\x01\x02\x03\x04")
+    assert websocket.read_frame(stream) == websocket.Frame(Opcode.TEXT, b"hello")
+    assert websocket.read_frame(stream) == websocket.Frame(Opcode.PING, b"")
+    assert websocket.read_frame(stream) is None
+
+
+@pytest.mark.parametrize("data", [b"\x81\x01x", b"\x83\x80", b"\x81\xff" + b"\x7f" * 8])
+def test_frames_against_the_protocol(data: bytes) -> None:
+    with pytest.raises(websocket.ProtocolError):
+        websocket.read_frame(BytesIO(data))
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_lengths_of_frames(size: int) -> None:
+    data = websocket.frame_bytes(Opcode.BINARY, b"x" * size)
+    assert data.endswith(b"x" * size)
+    assert len(data) == size + (2 if size < 126 else 4 if size < 65_536 else 10)
+
+
+# ------------------------------------------------------------------ over sockets
+
+
+@contextmanager
+def served(application: Application) -> Iterator[tuple[str, int]]:
+    with Server("127.0.0.1", 0, application) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            host, port = server.server_address[:2]
+            yield str(host), int(port)
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+def test_one_connection_carries_several_requests() -> None:
+    with served(MockLlm(dimensions=4)) as address:
+        connection = HTTPConnection(*address, timeout=5)
+        for text in ("a", "b"):
+            connection.request("POST", "/v1/embeddings", json.dumps({"input": text}))
+            answer = connection.getresponse()
+            assert (answer.status, answer.getheader("Content-Type")) == (200, "application/json")
+            assert json.loads(answer.read())["data"][0]["embedding"] == embed(text, 4)
+        connection.request("HEAD", "/v1/models")
+        answer = connection.getresponse()
+        assert answer.read() == b""
+        assert int(answer.getheader("Content-Length") or 0) > 0
+        connection.close()
+
+
+def test_streamed_chat_adds_up_to_the_answer() -> None:
+    with served(MockLlm()) as address:
+        connection = HTTPConnection(*address, timeout=5)
+        connection.request("POST", "/v1/chat/completions", json.dumps({"messages": QUESTION, "stream": True}))
+        answer = connection.getresponse()
+        assert answer.getheader("Content-Type") == "text/event-stream"
+        events = [event.removeprefix("data: ") for event in answer.read().decode().strip().split("\n\n")]
+        assert events.pop() == "[DONE]"
+        pieces = [json.loads(event)["choices"][0]["delta"].get("content", "") for event in events]
+        assert "".join(pieces) == chat_answer("What is “up”?")
+        assert len(pieces) > 3
+        connection.close()
+
+
+def test_chunked_requests_are_understood() -> None:
+    with served(MockLlm(dimensions=4)) as address:
+        connection = HTTPConnection(*address, timeout=5)
+        body = json.dumps({"input": "abc"}).encode()
+        connection.request("POST", "/v1/embeddings", iter([body[:5], body[5:]]), encode_chunked=True)
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_bodies_that_are_too_long_are_refused_before_they_are_read() -> None:
+    with pytest.raises(BadBody) as caught:
+        read_body(BytesIO(), {"content-length": str(10**12)})
+    assert caught.value.status == 413
+
+
+def test_a_failing_application_answers_500() -> None:
+    def broken(request: Request) -> Response:
+        raise RuntimeError(request.path)
+
+    with served(broken) as address:
+        connection = HTTPConnection(*address, timeout=5)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 500
+        connection.close()
+
+
+def test_rtc_answers_pings_and_the_closing_frame() -> None:
+    guest, _ = tokens.participant("key", "secret", "a", "p", "p", NOW)
+    with (
+        served(MockLiveKit("key", "secret", lambda: NOW)) as address,
+        socket.create_connection(address, timeout=5) as connection,
+    ):
+        connection.sendall(
+            f"GET /rtc?access_token={guest} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        stream = connection.makefile("rb")
+        assert stream.readline().startswith(b"HTTP/1.1 101")
+        while stream.readline().strip():
+            pass
+        connection.sendall(client_frame(9, b"abc") + client_frame(1, b'{"type":"ping"}'))
+        connection.sendall(client_frame(8, struct.pack("!H", 1000)))
+        assert stream.read() == (
+            websocket.frame_bytes(Opcode.PONG, b"abc")
+            + websocket.frame_bytes(Opcode.TEXT, b'{"type":"pong"}')
+            + websocket.close_bytes(1000)
+        )
