@@ -6,7 +6,7 @@ from datetime import datetime
 
 from orchestrator.events import Event
 from orchestrator.report.model import FAILED_TESTS
-from orchestrator.report.read import entries, number, text, whole
+from orchestrator.report.read import about, entries, number, text, whole
 from orchestrator.text import clean
 
 HEARTBEAT = 30.0  # seconds between two lines about the same wait
@@ -61,7 +61,7 @@ class LineWriter:
                 return self.test(event)
             case "note":
                 level = "warning" if text(data, "level") == "warning" else "note"
-                return f"{level}: {text(data, 'message', _LINE)}"
+                return f"{level}: {about(subject, text(data, 'message', _LINE))}"
             case "run.ready":
                 return f"READY in {number(data, 'elapsed') or 0.0:.1f} s"
             case "run.finished":
@@ -100,7 +100,7 @@ class LineWriter:
 
     def _heartbeat(self, event: Event, subject: str) -> str | None:
         data = event.data
-        what = text(data, "what", _LINE) or subject
+        what = about(subject, text(data, "what", _LINE))
         if event.at - self._beats.get(what, float("-inf")) < HEARTBEAT - 1 and not self._verbose:
             return None
         self._beats[what] = event.at

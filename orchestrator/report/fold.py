@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from orchestrator.events import Event
 from orchestrator.report import model as m
-from orchestrator.report.read import SENTENCE, TEXT, WORD, entries, load_events, number, tables, text, whole
+from orchestrator.report.read import SENTENCE, TEXT, WORD, about, entries, load_events, number, tables, text, whole
 from orchestrator.text import clean, clean_lines
 
 __all__ = ["Fold", "failure", "fold", "load_events"]
@@ -138,9 +138,9 @@ class Fold:
             case "check.answer":
                 self._check(subject, data)
             case "wait.heartbeat":
-                what = text(data, "what", SENTENCE) or subject
+                what = about(subject, text(data, "what", SENTENCE))
                 elapsed, limit = number(data, "elapsed") or 0.0, number(data, "limit") or 0.0
-                self._waiting = m.Wait(subject, what, elapsed, limit, text(data, "last", SENTENCE), event.at)
+                self._waiting = m.Wait(what, elapsed, limit, text(data, "last", SENTENCE), event.at)
             case "screenshot":
                 path = text(data, "path", SENTENCE)
                 shot = m.Screenshot(subject, path, text(data, "step", SENTENCE), event.at)
@@ -148,7 +148,8 @@ class Fold:
             case "suite.state" | "suite.output" | "test.begin" | "test.end":
                 self._suite(event, subject)
             case "note":
-                note = m.Note(text(data, "message", TEXT, multiline=True), text(data, "level"), event.at)
+                message = about(subject, text(data, "message", TEXT, multiline=True))
+                note = m.Note(message, text(data, "level"), event.at)
                 self._keep(_append(self._notes, note))
             case "failure":
                 self._keep(_append(self._failures, failure(subject, data, event.at)))

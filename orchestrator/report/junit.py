@@ -6,6 +6,7 @@ readers that do not know these elements see a passed or failed case.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -59,7 +60,7 @@ def _part_case(suite: Element, kind: str, part: MachineView | ServiceView, view:
     if spent is None and began is not None:
         spent = (broken.start if broken else view.ended) - began
     case = SubElement(suite, "testcase", classname=kind, name=_text(part.name), time=_seconds(spent or 0.0))
-    failures = [(i, f) for i, f in enumerate(view.failures) if f.subject == part.name and i not in told]
+    failures = [(i, f) for i, f in enumerate(view.failures) if i not in told and _is_about(f, part)]
     if broken is not None or failures:
         told.update(i for i, _ in failures)
         what = failures[0][1].what if failures else f"{kind} {part.name}: {broken.state if broken else 'failed'}"
@@ -73,6 +74,13 @@ def _part_case(suite: Element, kind: str, part: MachineView | ServiceView, view:
     if isinstance(part, ServiceView) and part.checks:
         answers = (f"{c.name}: {'ok' if c.ok else 'not ok'} after {c.attempts}: {c.answer}" for c in part.checks)
         SubElement(case, "system-out").text = _text("\n".join(answers))
+
+
+def _is_about(failure: Failure, part: MachineView | ServiceView) -> bool:
+    """By its subject; one without a subject is about the broken part that its sentence names."""
+    if failure.subject:
+        return failure.subject == part.name
+    return part.broken is not None and part.name in re.split(r"[\s:,]+", failure.what)
 
 
 def _run_case(suite: Element, view: RunView, told: set[int]) -> None:

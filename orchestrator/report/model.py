@@ -234,9 +234,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The last heartbeat of a wait, ``at`` its time; ``subject`` as in the event."""
+    """The last heartbeat of a wait, ``at`` its time; ``what`` names the subject too."""
 
-    subject: str
     what: str
     elapsed: float
     limit: float
@@ -309,7 +308,7 @@ class RunView:
             wait = self.waiting
             # a heartbeat is stale once what it names came up after it
             if wait is not None and not any(
-                part.name in re.split(r"[\s:,]+", f"{wait.subject} {wait.what}")
+                part.name in re.split(r"[\s:,]+", wait.what)
                 and any(i.state in UP_STATES and i.start >= wait.at for i in part.intervals)
                 for part in parts
             ):

@@ -101,6 +101,11 @@ def whole(data: Mapping[str, object], key: str) -> int | None:
     return None if value is None else int(value)
 
 
+def about(subject: str, words: str) -> str:
+    """``words`` with the subject they are about in front, unless they name it."""
+    return words if not subject or subject in words else f"{subject}: {words}" if words else subject
+
+
 def entries(data: Mapping[str, object], key: str) -> list[object]:
     """A field as a list; a single text becomes a list of one."""
     value = data.get(key)

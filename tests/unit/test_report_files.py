@@ -104,6 +104,14 @@ def test_junit_of_a_run_that_failed_outside_of_any_case_is_not_green() -> None:
     assert killed.get("skipped") == "1"
 
 
+def test_junit_finds_the_part_that_a_failure_without_subject_names() -> None:
+    failed = Event("service.state", "backend", {"state": "failed"}, at=1.0)
+    failure = Event("failure", "", {"type": "ServiceError", "what": "service backend failed", "why": "exit 1"}, at=2.0)
+    root = ElementTree.fromstring(junit_xml(fold([failed, failure])))
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("1", "1", "0")
+    assert "why: exit 1" in (root.findtext(".//failure") or "")
+
+
 def test_page_names_no_external_resource_and_links_only_what_is_there() -> None:
     view = fold(load_events(GOLDEN / "failed-tests-events.jsonl"))
     files = files_of("failed-tests")
