@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from orchestrator.topology.document import Node, Problems, quote
 from orchestrator.topology.model import Condition, Dependency, ServiceKind
@@ -73,9 +74,7 @@ def _wishes(table: Table) -> tuple[_Wish, ...]:
     if node is None:
         return ()
     if node.fields is None and node.items is None:
-        table.complain(
-            "depends_on", f"expected a list of services, or a table of them, found {node.describe()}"
-        )
+        table.complain("depends_on", f"expected a list of services, or a table of them, found {node.describe()}")
         return ()
     if node.items is not None:
         return _listed(table, node.items)
@@ -93,9 +92,7 @@ def _listed(table: Table, items: tuple[Node, ...]) -> tuple[_Wish, ...]:
     found: dict[str, _Wish] = {}
     for item in items:
         if not isinstance(item.value, str):
-            table.problems.add(
-                item.at, f'"depends_on" in {table.label}: expected a service, found {item.describe()}'
-            )
+            table.problems.add(item.at, f'"depends_on" in {table.label}: expected a service, found {item.describe()}')
         elif item.value in found:
             table.problems.add(item.at, f"{table.label} names {quote(item.value)} twice")
         else:
@@ -134,7 +131,7 @@ def _report_cycles(
     wishes: Mapping[str, tuple[_Wish, ...]],
     tables: Mapping[str, Table],
 ) -> None:
-    """One problem for each group of services that wait for each other, at the edge that closes it."""
+    """One problem for each group of services that wait for each other."""
     done: set[str] = set()
     for start in edges:
         trail: dict[str, None] = {}  # the services being followed, in order
@@ -150,8 +147,16 @@ def _report_cycles(
             elif edge.service in trail:
                 way = list(trail)
                 cycle = [*way[way.index(edge.service) :], edge.service]
-                own = (wish.at for wish in wishes[name] if wish.service == edge.service)
-                at = next(own, tables[name].place("depends_on"))
+                # The edge written last is the one that closed the circle; a variant's is often it.
+                at = max(
+                    (
+                        wish.at
+                        for service, needed in pairwise(cycle)
+                        for wish in wishes[service]
+                        if wish.service == needed
+                    ),
+                    default=tables[name].place("depends_on"),
+                )
                 tables[name].problems.add(at, f"services wait for each other: {' → '.join(cycle)}")
             elif edge.service not in done:
                 trail[edge.service] = None

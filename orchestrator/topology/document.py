@@ -64,7 +64,8 @@ class Node:
         if isinstance(self.value, str):
             return f"the string {quote(self.value)}"
         if isinstance(self.value, int):
-            return f"the integer {self.value}"
+            # Python refuses to print integers of thousands of digits.
+            return f"the integer {self.value}" if abs(self.value) < 10**20 else "a huge integer"
         if isinstance(self.value, float):
             return f"the number {self.value}"
         return f"the date or time {self.value}"

@@ -253,7 +253,11 @@ def _decode(data: object, wanted: Any, where: str) -> object:
         return float(_expect(data, (int, float), where))
     if wanted in (bool, int, str):
         return _expect(data, wanted, where)
-    return wanted(_expect(data, str, where))  # a path, an address or a word of an enumeration
+    word = _expect(data, str, where)
+    try:
+        return wanted(word)  # a path, an address or a word of an enumeration
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _decode_fields(table: Mapping[str, object], wanted: type[Any], where: str) -> object:

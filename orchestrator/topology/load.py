@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.topology import read_machines, values
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
-from orchestrator.topology.model import Machine, Service, Suite, SuitePhase, Topology
+from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
 from orchestrator.topology.read_services import command_line, services
 from orchestrator.topology.tables import NAME_RULE, Table, absolute, name
 from orchestrator.topology.values import NAME
@@ -42,9 +42,7 @@ def load_topology(
     return topology
 
 
-def load_variants(
-    path: Path, *, app: Path | None = None, suite: Path | None = None
-) -> Mapping[str, Topology]:
+def load_variants(path: Path, *, app: Path | None = None, suite: Path | None = None) -> Mapping[str, Topology]:
     """Every variant of a file, by name; the file alone under ``""`` if it has none.
 
     Args and errors are those of `load_topology`; the problems of all variants
@@ -100,9 +98,7 @@ def _chosen(root: Node, wanted: str | None, problems: Problems) -> str:
     return ""
 
 
-def _build(
-    root: Node, path: Path, variant: str, app: Path | None, suite: Path | None, problems: Problems
-) -> Topology:
+def _build(root: Node, path: Path, variant: str, app: Path | None, suite: Path | None, problems: Problems) -> Topology:
     merged = apply(root, variant, problems)
     file = Table(merged.root, problems, "", "")
     _check_variants(file)
@@ -217,16 +213,14 @@ def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple
         if own and own in found:
             table.complain("name", f"another phase is named {quote(own)}")
         stop = []
-        table.array("stop", values.text)
-        for item in table.items("stop"):
-            service = item.value if isinstance(item.value, str) else ""
-            if not service or merged.was_removed("services", service):
+        for item, service in table.placed("stop", values.text):
+            if merged.was_removed("services", service):
                 continue  # what is not there need not be stopped
-            table.refer(item, "service", known)
-            if service in known and known[service].unit is None:
-                table.problems.add(item.at, f"{quote(service)} is a gate: it has no unit to stop")
-            if service in stop:
-                table.problems.add(item.at, f"{table.label} stops {quote(service)} twice")
+            if not table.unknown(item.at, "service", service, known):
+                if known[service].kind is ServiceKind.GATE:
+                    table.problems.add(item.at, f"{quote(service)} is a gate: it has no unit to stop")
+                if service in stop:
+                    table.problems.add(item.at, f"{table.label} stops {quote(service)} twice")
             stop.append(service)
         found[own or f"#{index}"] = SuitePhase(own, table.array("args", values.any_text), tuple(stop))
     if suite.has("phases") and not found:

@@ -32,9 +32,7 @@ def images(file: Table, root: Path) -> dict[str, Image]:
     found = {}
     for name, table in file.named("images", "image", "images.NAME"):
         if not any(table.has(key) for key in ("debian", "nixos_flake", "nixos_config")):
-            table.problems.add(
-                table.node.key, f'{table.label} needs one of "debian", "nixos_flake", "nixos_config"'
-            )
+            table.problems.add(table.node.key, f'{table.label} needs one of "debian", "nixos_flake", "nixos_config"')
         if table.has("nixos_flake") and table.has("nixos_config"):
             table.complain("nixos_config", '"nixos_flake" and "nixos_config" exclude each other')
         found[name] = Image(
@@ -83,21 +81,17 @@ def machines(
 
 
 def _ports(table: Table, opened: dict[int, str]) -> tuple[PortForward, ...]:
-    forwards = table.array("ports", values.port_forward)
-    nodes = table.items("ports")
-    if len(forwards) != len(nodes):
-        return forwards  # one of them was wrong: places and forwards do not pair up
-    for index, (node, forward) in enumerate(zip(nodes, forwards, strict=True)):
-        if forward in forwards[:index] and not forward.host:
-            table.problems.add(node.at, f"{table.label} forwards guest port {forward.guest} twice")
+    found: list[PortForward] = []
+    for node, forward in table.placed("ports", values.port_forward):
         if forward.host in opened:
             owner = opened[forward.host]
-            table.problems.add(
-                node.at, f"{table.label} opens host port {forward.host}, which {owner} opens already"
-            )
+            table.problems.add(node.at, f"{table.label} opens host port {forward.host}, which {owner} opens already")
         elif forward.host:
             opened[forward.host] = table.label
-    return forwards
+        elif forward in found:
+            table.problems.add(node.at, f"{table.label} forwards guest port {forward.guest} twice")
+        found.append(forward)
+    return tuple(found)
 
 
 def _files(table: Table, root: Path) -> tuple[GuestFile, ...]:
@@ -148,9 +142,7 @@ def _links(
     return found
 
 
-def _address(
-    table: Table, machine: str, network: Network, taken: dict[tuple[str, IPv4Address], str]
-) -> IPv4Address:
+def _address(table: Table, machine: str, network: Network, taken: dict[tuple[str, IPv4Address], str]) -> IPv4Address:
     address = table.required("address", values.address, _NOWHERE)
     subnet = network.subnet
     if address == _NOWHERE or subnet == _NO_SUBNET:

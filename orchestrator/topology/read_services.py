@@ -76,9 +76,7 @@ def _service(
     )
 
 
-def _checks(
-    service: Table, machine: str, machines: Mapping[str, Machine], gone: Iterable[str]
-) -> tuple[Check, ...]:
+def _checks(service: Table, machine: str, machines: Mapping[str, Machine], gone: Iterable[str]) -> tuple[Check, ...]:
     found = []
     for name, table in service.named("checks", "check", "services.NAME.checks.NAME"):
         check = _check(name, table, machine)

@@ -119,10 +119,14 @@ class Table:
 
     def array(self, key: str, reader: Reader[T]) -> tuple[T, ...]:
         """The items of an array; each wrong one is a problem of its own."""
+        return tuple(value for _, value in self.placed(key, reader))
+
+    def placed(self, key: str, reader: Reader[T]) -> tuple[tuple[Node, T], ...]:
+        """The good items of an array, each with its node."""
         found = []
         for index, item in enumerate(self.items(key)):
             try:
-                found.append(reader(item))
+                found.append((item, reader(item)))
             except Bad as error:
                 self.problems.add(item.at, f"item {index + 1} of {self.name_of(key)}: {error}")
         return tuple(found)
@@ -176,9 +180,7 @@ class Table:
             return  # missing or no string: the reader has said so
         self.unknown(node.at, word, node.value, known, gone)
 
-    def unknown(
-        self, at: Position, word: str, name: str, known: Iterable[str], gone: Iterable[str] = ()
-    ) -> bool:
+    def unknown(self, at: Position, word: str, name: str, known: Iterable[str], gone: Iterable[str] = ()) -> bool:
         """Whether ``name`` is not among ``known``; if so, it is a problem."""
         names = tuple(known)
         if name in names:

@@ -6,7 +6,6 @@ with a text for people. None of them reads anything but its node.
 
 from __future__ import annotations
 
-import math
 import re
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
@@ -68,7 +67,7 @@ def integer(node: Node, lowest: int, highest: int) -> int:
     if not isinstance(node.value, int) or isinstance(node.value, bool):
         raise Bad(f"expected an integer from {lowest} to {highest}, found {node.describe()}")
     if not lowest <= node.value <= highest:
-        raise Bad(f"expected an integer from {lowest} to {highest}, found {node.value}")
+        raise Bad(f"expected an integer from {lowest} to {highest}, found {node.describe()}")
     return node.value
 
 
@@ -83,7 +82,7 @@ def status(node: Node) -> int:
 def memory(node: Node) -> int:
     """``"1GiB"`` or ``"512MiB"`` as MiB."""
     if isinstance(node.value, int) and not isinstance(node.value, bool):
-        raise Bad(f'expected a size with its unit, found {node.value} (did you mean "{node.value}MiB"?)')
+        raise Bad(f'expected a size with its unit, like "512MiB" or "2GiB", found {node.describe()}')
     match = _MEMORY.fullmatch(node.value) if isinstance(node.value, str) else None
     if match is None:
         raise Bad(f'expected a size like "512MiB" or "2GiB", found {node.describe()}')
@@ -97,8 +96,7 @@ def seconds(node: Node) -> float:
     """A number of seconds, or a string like ``"90s"``, ``"10m"``, ``"1m30s"``, ``"500ms"``."""
     found: float | None = None
     if isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
-        # An integer too long for a float is too long for a day as well.
-        found = float(min(node.value, 10**9)) if math.isfinite(node.value) else math.inf
+        found = float(max(-1, min(node.value, 10**9)))  # an integer may be too long for a float; NaN gives -1
     elif isinstance(node.value, str) and node.value and (match := _TIME.fullmatch(node.value)):
         hours, minutes, whole, milli = (float(part or 0) for part in match.groups())
         found = hours * 3600 + minutes * 60 + whole + milli / 1000
