@@ -86,7 +86,8 @@ def test_search_has_words_and_a_bounded_limit() -> None:
 def test_sync_messages_must_be_a_list_of_objects() -> None:
     assert requests.sync_messages({}) == []
     assert requests.sync_messages({"messages": [{"local_id": "1"}]}) == [{"local_id": "1"}]
-    for bad in ({}, [1], "x"):
+    refused: list[object] = [{}, [1], "x"]
+    for bad in refused:
         with pytest.raises(ApiError):
             requests.sync_messages({"messages": bad})
 
@@ -185,6 +186,13 @@ def frontend(tmp_path: Path) -> Path:
 def test_files_of_the_frontend(frontend: Path) -> None:
     assert static.find(frontend, "/") == frontend / "index.html"
     assert static.find(frontend, "/assets/a b.js") == frontend / "assets" / "a b.js"
+
+
+def test_types_of_files() -> None:
+    assert static.content_type(Path("index.html")) == "text/html; charset=utf-8"
+    assert static.content_type(Path("a.js")) == "text/javascript; charset=utf-8"
+    assert static.content_type(Path("a.svg")) == "image/svg+xml"
+    assert static.content_type(Path("a.unknown-kind")) == "application/octet-stream"
 
 
 @pytest.mark.parametrize(("path", "location"), [("/index.html", "./"), ("/assets", "assets/")])

@@ -109,7 +109,8 @@ def _frontend(request: web.Request) -> web.StreamResponse:
         if request.method != "GET":
             return web.Response(status=405)
         try:
-            return web.FileResponse(static.find(Path(folder), request.path))
+            file = static.find(Path(folder), request.path)
+            return web.FileResponse(file, headers={"Content-Type": static.content_type(file)})
         except static.Moved as moved:
             return web.Response(status=301, headers={"Location": str(moved)})
         except static.Missing:

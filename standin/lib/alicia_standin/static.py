@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,3 +45,9 @@ def find(root: Path, path: str) -> Path:
     if not target.is_file():
         raise Missing(path)
     return target
+
+
+def content_type(file: Path) -> str:
+    """The type of a file by its name; texts are UTF-8."""
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
