@@ -23,7 +23,8 @@ traceback means a bug in this program.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 
 class OrchestratorError(Exception):
@@ -54,8 +55,11 @@ class OrchestratorError(Exception):
         self.where = tuple(where)
         self.hint = hint
         self.evidence = tuple(evidence)
+        self.subject = ""  # the machine or service it is about, set by whoever knows
+        self.shown = False  # whether it was already told as an event
+        self.run_folder: Path | None = None
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready data, for events and ``summary.json``."""
         return {
             "type": type(self).__name__,

@@ -18,7 +18,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -229,17 +229,31 @@ def launch(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    endless_stdin: bool = False,
 ) -> ProcessId:
     """Start a process that outlives this program, output appended to ``log``.
 
     It must be called from the main thread of the event loop and never holds
     our terminal. The caller records the returned identity before anything else.
+
+    Args:
+        endless_stdin: its stdin neither gives anything nor ends, for programs that
+            stop at its end: a pipe whose other side the process itself holds.
     """
-    with log.open("ab") as sink:
+    with ExitStack() as stack:
+        sink = stack.enter_context(log.open("ab"))
+        stdin: int = subprocess.DEVNULL
+        held: tuple[int, ...] = ()
+        if endless_stdin:
+            stdin, other_side = os.pipe()
+            held = (other_side,)
+            for descriptor in (stdin, other_side):
+                stack.callback(os.close, descriptor)
         try:
             process = subprocess.Popen(
                 list(argv),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
+                pass_fds=held,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env=None if env is None else dict(env),

@@ -1,0 +1,151 @@
+"""How a command runs: one event loop, progress on stderr, signals that end it in order."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.cli.progress import Mode, make_progress
+from orchestrator.deadline import Deadline
+from orchestrator.environment.places import Places, environments
+from orchestrator.environment.state import EnvironmentState, read_state
+from orchestrator.environment.teardown import strays
+from orchestrator.errors import HostError, UsageError
+from orchestrator.events import EventBus
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; everything that had to be ended was."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def run_command(
+    arguments: argparse.Namespace, work: Callable[[EventBus], Awaitable[T]], *, force: Callable[[], None] | None = None
+) -> T:
+    """Run ``work`` in a new event loop, its events shown as the options say.
+
+    The first SIGINT or SIGTERM cancels it, and says so; a second one calls
+    ``force`` and ends the program at once.
+
+    Raises:
+        Interrupted: after a first signal, when the work has wound down.
+    """
+    mode: Mode = "quiet" if arguments.quiet else arguments.progress
+    color = False if arguments.no_color else None
+    with make_progress(mode, verbose=arguments.verbose, color=color) as progress:
+        bus = EventBus()
+        bus.subscribe(progress)
+        return asyncio.run(_interruptible(work(bus), bus, force))
+
+
+async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], None] | None) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def on_signal(number: int) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            if force is not None:
+                force()
+            os._exit(128 + number)
+        bus.emit("note", level="warning", message="interrupted: taking everything down; once more ends it at once")
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if seen:
+            raise Interrupted(seen[0]) from None
+        raise
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def kill_environment(places: Places) -> Callable[[], None]:
+    """What a second Ctrl-C does: SIGKILL to all of the environment's processes, nothing else."""
+
+    def kill() -> None:
+        with suppress(HostError):
+            state = read_state(places.state)
+            for process in [*(state.processes if state else []), *strays(places)]:
+                process.signal_group(signal.SIGKILL)
+
+    return kill
+
+
+def chosen_name(arguments: argparse.Namespace) -> str:
+    """The environment meant: ``--name``, else the topology file's, else the only one there is.
+
+    Raises:
+        UsageError: it cannot be told.
+    """
+    if arguments.name:
+        return str(arguments.name)
+    from_file = _name_in(arguments.file)
+    known = environments()
+    if from_file is not None:
+        return from_file
+    if len(known) == 1:
+        return known[0]
+    why = f"environments are {', '.join(known)}" if known else "there is no environment"
+    raise UsageError("which environment?", why=f"{why}, and there is no {arguments.file}", hint="--name NAME")
+
+
+def _name_in(path: Path) -> str | None:
+    """The ``name`` of a topology file, without judging the rest of it."""
+    import tomllib
+
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8")).get("name")
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def living_state(arguments: argparse.Namespace) -> tuple[Places, EnvironmentState]:
+    """The recorded state of the environment meant, with at least one living machine.
+
+    Raises:
+        HostError: it does not run.
+    """
+    name = chosen_name(arguments)
+    places = Places.of(name)
+    state = read_state(places.state)
+    if state is None or not any(machine.process.alive for machine in state.machines.values()):
+        raise HostError(f"environment {name} does not run", hint=f"orchestrator -n {name} up" if arguments.name else
+                        "orchestrator up")  # fmt: skip
+    return places, state
+
+
+def known_machine(state: EnvironmentState, name: str) -> None:
+    """Raise where ``name`` is no running machine of the environment."""
+    if name not in state.machines:
+        raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
+    if not state.machines[name].process.alive:
+        raise HostError(f"machine {name} does not run any more", hint="orchestrator status")
+
+
+def limit_of(seconds: float) -> Deadline:
+    return Deadline.after(seconds)
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    sys.stderr.write(text + "\n")

@@ -1,0 +1,114 @@
+"""``orchestrator up``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from orchestrator.cli.runtime import Interrupted, kill_environment, limit_of, run_command
+from orchestrator.deadline import Deadline
+from orchestrator.environment.lock import command_text, hold
+from orchestrator.environment.places import Places
+from orchestrator.environment.state import read_state
+from orchestrator.environment.teardown import take_down
+from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, tell_failure
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.report.write import write_report
+from orchestrator.topology.load import load_topology
+
+
+def run(arguments: argparse.Namespace) -> int:
+    request = request_of(arguments)
+    places = Places.of(request.name)
+    deadline = limit_of(arguments.wait_timeout)
+    try:
+        return run_command(
+            arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(places)
+        )
+    except Interrupted as stop:
+        return stop.exit_code
+
+
+def request_of(arguments: argparse.Namespace) -> Request:
+    """What is wanted, from the command line and the topology file."""
+    topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
+    return Request(
+        topology=topology,
+        name=arguments.name or topology.name,
+        provider=arguments.images,
+        runs=arguments.runs,
+        command=command_text(),
+        kernel_parameters=arguments.kernel_parameters,
+    )
+
+
+async def start_fresh(request: Request, bus: EventBus) -> None:
+    """Take down what runs under this name, for ``--fresh``."""
+    places = Places.of(request.name)
+    places.make()
+    with hold(places.lock, request.name, request.command):
+        state = read_state(places.state)
+        if state is not None:
+            await take_down(places, state, bus)
+
+
+async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:
+    if arguments.fresh:
+        await start_fresh(request, bus)
+    outcome: int | None = None
+    folder: Path | None = None
+    try:
+        async with opened(request, bus, deadline) as environment:
+            folder = environment.session.run_folder
+            try:
+                await bring_up(environment, deadline)
+                announce(environment, bus)
+                finish(bus, request.name, "passed", 0, deadline)
+                outcome = 0
+            except OrchestratorError as error:
+                await _failed(environment, error, arguments, bus, deadline)
+                outcome = error.exit_code
+            except asyncio.CancelledError:
+                # Ctrl-C: nobody is there to look at half an environment.
+                await asyncio.shield(close_down(environment))
+                finish(bus, request.name, "interrupted", 130, deadline)
+                raise
+    except OrchestratorError as error:
+        folder = folder or error.run_folder
+        raise
+    finally:
+        if folder is not None:
+            write_report(folder)
+    if arguments.json:
+        sys.stdout.write(json.dumps({"exit_code": outcome, "run_folder": str(folder)}) + "\n")
+    return outcome
+
+
+async def _failed(
+    environment: Opened, error: OrchestratorError, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
+) -> None:
+    session = environment.session
+    tell_failure(error, bus)
+    await session.collect("failure")
+    if arguments.down_on_failure:
+        await close_down(environment)
+    else:
+        name = session.places.name
+        bus.emit("note", level="info", message=f"the machines are left as they are: look with `orchestrator -n {name} "
+                 f"shell {next(iter(session.machines))}`, end them with `orchestrator -n {name} down`")  # fmt: skip
+    finish(bus, session.places.name, "error", error.exit_code, deadline)
+
+
+def announce(environment: Opened, bus: EventBus) -> None:
+    """After READY: where things are, and what to type next."""
+    session = environment.session
+    for name, machine in session.record.state.machines.items():
+        for guest, host in machine.ports.items():
+            if guest != 22:
+                bus.emit("note", name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}")
+    first = next(iter(session.machines))
+    bus.emit("note", level="info", message=f"orchestrator shell {first} opens a terminal; orchestrator down ends it all")

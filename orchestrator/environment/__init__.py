@@ -1,0 +1,1 @@
+"""The running thing: plan → machines up → services gated → handed over → taken down."""

@@ -1,0 +1,90 @@
+"""What the host must offer before anything is started: all shortages at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from orchestrator.errors import HostError
+from orchestrator.topology.model import Machine
+
+MEMORY_RESERVE = 256  # MiB left to the host
+MEMORY_OVERHEAD = 128  # MiB of QEMU itself, per machine
+DISK_NEEDED = 2048  # MiB for overlays and evidence
+
+
+def available_memory(meminfo: str) -> int:
+    """MemAvailable in MiB, from the text of /proc/meminfo."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def memory_shortage(machines: Iterable[Machine], available: int) -> str:
+    """Why the machines do not fit into ``available`` MiB; empty when they do. Pure."""
+    wanted = {machine.name: machine.memory + MEMORY_OVERHEAD for machine in machines}
+    total = sum(wanted.values()) + MEMORY_RESERVE
+    if total <= available:
+        return ""
+    parts = ", ".join(f"{name} {size} MiB" for name, size in wanted.items())
+    return (
+        f"the machines need {total} MiB of memory ({parts}, {MEMORY_RESERVE} MiB for the host), "
+        f"{available} MiB are available"
+    )
+
+
+def disk_shortage(folder: Path, free: int) -> str:
+    """Why ``free`` MiB do not suffice; empty when they do. Pure."""
+    if free >= DISK_NEEDED:
+        return ""
+    return f"{folder} has {free} MiB free, {DISK_NEEDED} MiB are needed for disk overlays and evidence"
+
+
+def admit(machines: Iterable[Machine], folders: Iterable[Path]) -> None:
+    """Check memory, disk space and fixed ports.
+
+    Raises:
+        HostError: with every shortage in its evidence.
+    """
+    machines = list(machines)
+    problems = []
+    shortage = memory_shortage(machines, available_memory(Path("/proc/meminfo").read_text()))
+    if shortage:
+        problems.append(shortage)
+    for folder in folders:
+        lack = disk_shortage(folder, shutil.disk_usage(folder).free // (1 << 20))
+        if lack:
+            problems.append(lack)
+    for machine in machines:
+        problems += [
+            f"port {port.host} of 127.0.0.1, wanted for {machine.name}:{port.guest}, is taken"
+            for port in machine.ports
+            if port.host and not _free(port.host)
+        ]
+    if problems:
+        raise HostError(
+            "this host cannot run the environment now" if len(problems) > 1 else problems[0],
+            evidence=problems if len(problems) > 1 else [],
+            hint="smaller machines (memory = …), another port, or free what is short; `orchestrator doctor` shows both",
+        )
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK)

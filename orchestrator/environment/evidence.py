@@ -1,0 +1,42 @@
+"""Bringing home what a guest knows: service logs, the end of its journal."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.machine import LiveMachine
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.topology.model import Topology
+
+LOG_LIMIT = 8 << 20  # bytes of one collected log; the end is kept
+
+
+async def collect_logs(machine: LiveMachine, topology: Topology, bus: EventBus, deadline: Deadline) -> None:
+    """Write ``services/<unit>.log`` for every unit of the machine, and the files services name.
+
+    A guest that does not answer loses only what is not already on the host.
+    """
+    folder = machine.paths.logs / "services"
+    folder.mkdir(parents=True, exist_ok=True)
+    for service in topology.services.values():
+        if service.machine != machine.name:
+            continue
+        sources: dict[str, list[str]] = {}
+        if service.unit is not None:
+            sources[f"{service.unit.removesuffix('.service')}.log"] = [
+                "journalctl", "-b", "-u", service.unit, "-o", "short-iso-precise", "--no-pager", "-q",
+            ]  # fmt: skip
+        for path in service.logs:
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", path).strip("-.")
+            sources[name] = ["tail", "-c", str(LOG_LIMIT), path]
+        for name, command in sources.items():
+            try:
+                result = await machine.agent.exec(command, deadline=deadline)
+            except OrchestratorError as error:
+                bus.emit("note", machine.name, level="warning", message=f"{name} not collected: {error.what}")
+                return
+            with suppress(OSError):
+                (folder / name).write_bytes(result.stdout[-LOG_LIMIT:])

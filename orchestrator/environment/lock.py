@@ -1,0 +1,73 @@
+"""One command at a time changes an environment.
+
+The lock is the kernel's (flock), so it is gone with its holder whatever ended
+it. The file's text only tells the loser who holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.errors import LockedError
+from orchestrator.events import utc_text, wall_clock
+
+
+@contextmanager
+def hold(path: Path, environment: str, command: str) -> Iterator[None]:
+    """Hold the environment's lock for the block.
+
+    Raises:
+        LockedError: another command holds it; says who and since when.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockedError(
+                f"environment {environment} is held by another command",
+                why=describe(path) or "its holder has just begun",
+                hint="wait for it, or use another --name for a second environment",
+            ) from error
+        file.seek(0)
+        file.truncate()
+        json.dump({"pid": os.getpid(), "command": command, "since": utc_text(wall_clock())}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            file.seek(0)
+            file.truncate()
+            file.flush()
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds the lock now."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def describe(path: Path) -> str:
+    """``pid 1234, `orchestrator up`, since 2026-…``; empty when unknown."""
+    try:
+        data = json.loads(path.read_text())
+        return f"pid {int(data['pid'])}, `{data['command']}`, since {data['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def command_text() -> str:
+    """How this program was called, for people."""
+    return " ".join(["orchestrator", *sys.argv[1:]])[:200]

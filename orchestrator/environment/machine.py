@@ -1,0 +1,311 @@
+"""One machine from its run script to the hand-over, and watched all the while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, monotonic, pause
+from orchestrator.environment.handover import file_script, handover_script, read_file
+from orchestrator.errors import MachineError, OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.guest import ssh as ssh_module
+from orchestrator.guest.agent import Agent
+from orchestrator.guest.keys import host_key_blob
+from orchestrator.guest.ssh import Ssh, SshTarget
+from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
+from orchestrator.services.journal import Entry, Journal
+from orchestrator.tasks import guarded
+from orchestrator.topology.model import Machine, Topology
+from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
+from orchestrator.vm.follow import follow_lines
+from orchestrator.vm.qmp import Monitor, connect, event_summary
+from orchestrator.vm.signs import Sign, find_sign
+
+BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
+HANDOVER_LIMIT = 20.0
+SSH_LIMIT = 30.0
+HEARTBEAT = 30.0
+QMP_LIMIT = 20.0  # not scaled: QEMU itself is not emulated
+
+
+class LiveMachine:
+    """A machine this command drives: its process, QMP, agent, journal and SSH.
+
+    `boot` (or `rejoin` for one that already runs) must have returned before
+    the agent is used; `watch` must run beside everything else.
+    """
+
+    def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, bus: EventBus, factor: float) -> None:
+        self.machine = machine
+        self.name = machine.name
+        self.paths = paths
+        self.agent = Agent(machine.name, paths.agent)
+        self.journal = Journal(paths.journal, self._on_entry)
+        self.ports: Mapping[int, int] = {}
+        self.host_key = ""
+        self._topology = topology
+        self._bus = bus
+        self._factor = factor
+        self._monitor: Monitor | None = None
+        self._process: ProcessId | None = None
+        self._ssh: Ssh | None = None
+        self._ssh_lock = asyncio.Lock()
+        self._key_file: Path | None = None
+        self._agent_open = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._born = monotonic()
+        self._seen: set[str] = set()
+
+    @property
+    def monitor(self) -> Monitor:
+        assert self._monitor is not None, "boot or rejoin first"
+        return self._monitor
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether its agent answers and it knows its place."""
+        return self._ready.is_set()
+
+    # ------------------------------------------------------------------ coming up
+
+    def launch(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> ProcessId:
+        """Start the run script; the caller records the identity before anything else."""
+        for folder in (self.paths.work, self.paths.scratch, self.paths.sockets, self.paths.logs):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for stale in (self.paths.qmp, self.paths.qmp_side, self.paths.agent, self.paths.console):
+            stale.unlink(missing_ok=True)
+        self._born = monotonic()
+        self._emit("starting")
+        self._process = launch(argv, log=self.paths.qemu_log, env=environment)
+        return self._process
+
+    async def boot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
+        """Wait for the guest and hand over.
+
+        Raises:
+            MachineError: it died, or did not come up in time.
+        """
+        await self._open_monitor(deadline)
+        self.ports = await self.monitor.forwarded_ports()
+        self._emit("booting")
+        limit = deadline.earlier(BOOT_LIMIT * self._factor)
+        await self._wait_agent_open(limit)
+        await self.agent.connect(limit)
+        self._emit("agent")
+        await self.hand_over(user_key, key_file, deadline)
+
+    async def rejoin(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
+        """Attach to a machine that an earlier command started and handed over."""
+        self._process = process
+        self._key_file = key_file
+        await self._open_monitor(deadline)
+        await self.agent.connect(deadline.earlier(HANDOVER_LIMIT * self._factor))
+        self._ready.set()
+
+    async def reboot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
+        """Reboot the guest in order and hand over again; returns when its agent answers anew.
+
+        Raises:
+            MachineError: it did not go down, or did not come back.
+        """
+        limit = deadline.earlier(2 * BOOT_LIMIT * self._factor)
+        self._ready.clear()
+        self._agent_open.clear()
+        self._born = monotonic()
+        self._emit("stopping", "reboot")
+        await self.agent.exec(["systemctl", "--no-block", "reboot"], deadline=limit)
+        if self._ssh is not None:
+            await self._ssh.close()
+            self._ssh = None
+        await self._wait_agent_open(limit)
+        await self.agent.close()
+        self.agent = Agent(self.name, self.paths.agent)
+        await self.agent.connect(limit)
+        self._emit("agent")
+        await self.hand_over(user_key, key_file, deadline)
+
+    async def hand_over(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
+        """Run the hand-over script and push the topology's files; idempotent."""
+        limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
+        script = handover_script(self.machine, self._topology.machines, self._topology.networks, user_key)
+        while True:
+            result = await self.agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
+            if result.code != 0:
+                raise MachineError(
+                    f"machine {self.name} could not be set up",
+                    why=result.complaint,
+                    hint=f"orchestrator console {self.name}",
+                    where=[str(self.paths.serial_log)],
+                )
+            if result.text.strip():
+                break
+            if limit.expired:
+                raise MachineError(f"machine {self.name} made no SSH host key within {limit.limit:.0f} s")
+            await pause(0.1 * max(1.0, self._factor / 4), limit)
+        self.host_key = result.text.strip().splitlines()[-1]
+        self._key_file = key_file
+        for file in self.machine.files:
+            content = read_file(file)
+            if content is not None:
+                pushed = await self.agent.exec(
+                    ["sh", "-c", file_script(file.target, file.mode)], stdin=content, deadline=limit
+                )
+                if pushed.code != 0:
+                    raise MachineError(f"{file.target} could not be written in {self.name}", why=pushed.complaint)
+        self._ready.set()
+
+    async def ready_agent(self) -> Agent:
+        """The agent, once the hand-over is done."""
+        await self._ready.wait()
+        return self.agent
+
+    async def ssh(self) -> Ssh:
+        """The SSH connection, made at the first call and kept."""
+        await self._ready.wait()
+        async with self._ssh_lock:
+            if self._ssh is None or not self._ssh.alive:
+                assert self._key_file is not None
+                ports = self.ports or await self.monitor.forwarded_ports()
+                target = SshTarget(self.name, ports[22], host_key_blob(self.name, self.host_key), self._key_file)
+                self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * self._factor))
+                self._emit("ssh")
+            return self._ssh
+
+    async def settle(self) -> None:
+        """Open SSH and say that the machine is ready."""
+        await self.ssh()
+        self._emit("ready")
+
+    # ------------------------------------------------------------------ watching
+
+    async def watch(self) -> None:
+        """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
+        await guarded(
+            self._watch_end(),
+            [self._watch_console, self.journal.follow, self._watch_events],
+        )
+
+    async def _watch_end(self) -> None:
+        while self._process is None:  # noqa: ASYNC110 - until launched, some milliseconds
+            await asyncio.sleep(0.01)
+        await watch_end(self._process)
+        code = exit_code(self._process)
+        self._emit("died", describe_exit(code) if code is not None else "")
+        raise MachineError(
+            f"QEMU of machine {self.name} {describe_exit(code) if code is not None else 'is gone'}",
+            why="\n".join(tail(self.paths.qemu_log, 5)) or "it said nothing",
+            where=[str(self.paths.qemu_log), str(self.paths.serial_log)],
+            evidence=tail(self.paths.serial_log, 5),
+            hint="orchestrator doctor",
+        )
+
+    async def _watch_console(self) -> None:
+        async for line in follow_lines(self.paths.serial_log):
+            sign = find_sign(line)
+            if sign is not None:
+                await self._on_sign(sign, line)
+
+    async def _watch_events(self) -> None:
+        while self._monitor is None:  # noqa: ASYNC110 - until QMP answers
+            await asyncio.sleep(0.02)
+        async with self._monitor.events() as events:
+            async for message in events:
+                name, data = event_summary(message)
+                if name == "VSERPORT_CHANGE" and data.get("id") == AGENT_DEVICE:
+                    (self._agent_open.set if data.get("open") else self._agent_open.clear)()
+                elif name == "GUEST_PANICKED":
+                    await asyncio.sleep(0.3)  # the console's last words are still coming
+                    raise self._panicked("QEMU reports that the guest panicked")
+                elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
+                    self._bus.emit("note", self.name, level="warning", message=f"QMP event {name} {dict(data)}")
+
+    async def _on_sign(self, sign: Sign, line: str) -> None:
+        if sign.name not in self._seen:
+            self._seen.add(sign.name)
+            self._bus.emit("machine.sign", self.name, sign=sign.name, line=line[:500], explanation=sign.explanation)
+        if sign.fatal:
+            await asyncio.sleep(0.5)
+            raise self._panicked(sign.explanation)
+
+    def _panicked(self, why: str) -> MachineError:
+        self._emit("panicked", why)
+        return MachineError(
+            f"machine {self.name} is lost: {why}",
+            why="\n".join(_panic_lines(tail(self.paths.serial_log, 60))),
+            evidence=tail(self.paths.serial_log, 15),
+            where=[str(self.paths.serial_log)],
+            hint=f"orchestrator down, then orchestrator up; the console's whole text is {self.paths.serial_log}",
+        )
+
+    def _on_entry(self, entry: Entry) -> None:
+        sign = find_sign(entry.message) if entry.identifier == "kernel" else None
+        if sign is not None and sign.name not in self._seen:
+            self._seen.add(sign.name)
+            self._bus.emit(
+                "machine.sign", self.name, sign=sign.name, line=entry.message[:500], explanation=sign.explanation
+            )
+
+    # ------------------------------------------------------------------ small parts
+
+    async def screenshot(self, step: str, run_folder: Path) -> None:
+        """A picture of the display into the run folder; a failure to take one is only noted."""
+        number = len(list((self.paths.logs / "screenshots").glob("*.png"))) + 1
+        path = self.paths.logs / "screenshots" / f"{number:03d}-{step}.png"
+        if self._monitor is None:
+            return  # it never ran
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            await self.monitor.screenshot(path)
+        except MachineError as error:
+            self._bus.emit("note", self.name, level="warning", message=f"no screenshot at {step}: {error.why}")
+            return
+        self._bus.emit("screenshot", self.name, path=str(path.relative_to(run_folder)), step=step)
+
+    async def close(self) -> None:
+        """Let go of the machine; it goes on running."""
+        if self._ssh is not None:
+            await self._ssh.close()
+        await self.agent.close()
+        if self._monitor is not None:
+            await self._monitor.close()
+
+    async def _open_monitor(self, deadline: Deadline) -> None:
+        self._monitor = await connect(self.name, self.paths.qmp, deadline.earlier(QMP_LIMIT))
+
+    async def _wait_agent_open(self, limit: Deadline) -> None:
+        def late() -> MachineError:
+            return MachineError(
+                f"machine {self.name} did not boot within {limit.limit:.0f} s",
+                why="its guest agent never opened its port; the console's last lines tell how far it came",
+                evidence=tail(self.paths.serial_log, 15),
+                where=[str(self.paths.serial_log)],
+                hint=f"orchestrator console {self.name}",
+            )
+
+        async with limit.enforce(late):
+            while not self._agent_open.is_set():
+                beat = Deadline.after(HEARTBEAT)
+                with suppress(OrchestratorError):
+                    async with beat.enforce():
+                        await self._agent_open.wait()
+                        return
+                self._bus.emit(
+                    "wait.heartbeat",
+                    self.name,
+                    what="boot",
+                    elapsed=round(limit.elapsed, 1),
+                    limit=limit.limit,
+                    last=(tail(self.paths.serial_log, 1) or ["console silent"])[0][:200],
+                )
+
+    def _emit(self, state: str, detail: str = "") -> None:
+        elapsed = round(monotonic() - self._born, 3)
+        self._bus.emit("machine.state", self.name, state=state, elapsed=elapsed, detail=detail)
+
+
+def _panic_lines(lines: list[str]) -> list[str]:
+    """The lines that say why a kernel panicked."""
+    return [line.strip() for line in lines if "panic" in line.lower() or "BUG:" in line][:3]

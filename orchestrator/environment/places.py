@@ -1,0 +1,127 @@
+"""Where everything of an environment lies on the host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.errors import HostError
+from orchestrator.events import wall_clock
+from orchestrator.net.networks import NetworkPaths
+from orchestrator.vm.arguments import MachinePaths
+
+
+def state_root() -> Path:
+    """The folder of all environments: ORCH_STATE_DIR, else under XDG_STATE_HOME."""
+    override = os.environ.get("ORCH_STATE_DIR")
+    if override:
+        return Path(override).absolute()
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "orchestrator"
+
+
+def cache_root() -> Path:
+    """The folder of images and of the probe's answer: ORCH_CACHE_DIR, else under XDG_CACHE_HOME."""
+    override = os.environ.get("ORCH_CACHE_DIR")
+    if override:
+        return Path(override).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places of one environment; nothing is made by asking.
+
+    Attributes:
+        folder: its state folder, 0700, on a disk.
+        sockets: a short folder for UNIX sockets, 0700, its path derived from ``folder``.
+    """
+
+    name: str
+    folder: Path
+    sockets: Path
+
+    @classmethod
+    def of(cls, name: str) -> Places:
+        folder = state_root() / "environments" / name
+        digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        return cls(name, folder, base / f"orch-{os.getuid()}" / digest)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def user_key(self) -> Path:
+        return self.folder / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.folder / "ssh.config"
+
+    def machine(self, name: str, run_folder: Path) -> MachinePaths:
+        return MachinePaths(
+            work=self.folder / "machines" / name,
+            sockets=self.sockets / name,
+            logs=run_folder / "machines" / name,
+        )
+
+    def networks(self, run_folder: Path) -> NetworkPaths:
+        return NetworkPaths(sockets=self.sockets, logs=run_folder / "networks")
+
+    def make(self) -> None:
+        """Make both folders, for this user only.
+
+        Raises:
+            HostError: the socket folder belongs to somebody else.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.chmod(0o700)
+            parent = self.sockets.parent
+            parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = parent.lstat()
+            if found.st_uid != os.getuid() or found.st_mode & 0o077 or parent.is_symlink():
+                raise HostError(
+                    f"{parent} is not this user's own folder with mode 0700",
+                    why="somebody else made it; sockets in it would not be private",
+                    hint="remove it, or set XDG_RUNTIME_DIR",
+                )
+            self.sockets.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise HostError(
+                f"the state folder of environment {self.name} cannot be made", why=str(error), where=[str(self.folder)]
+            ) from error
+
+
+def environments() -> list[str]:
+    """The names of all environments that have a state folder."""
+    folder = state_root() / "environments"
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def new_run_folder(runs: Path) -> Path:
+    """Make ``runs/<UTC time>-<id>/`` and point ``runs/latest`` to it."""
+    stamp = datetime.fromtimestamp(wall_clock(), UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = runs.absolute() / f"{stamp}-{secrets.token_hex(3)}"
+    try:
+        folder.mkdir(parents=True)
+        link = runs / f".latest-{folder.name}"
+        link.symlink_to(folder.name)
+        link.replace(runs / "latest")
+    except OSError as error:
+        raise HostError("the run folder cannot be made", why=str(error), where=[str(folder)]) from error
+    return folder

@@ -1,0 +1,187 @@
+"""What was started, on disk: the memory of an environment between commands.
+
+There is no daemon. A command reads this, and believes nothing of it that it
+cannot verify: processes by pid, start time and boot id, services by asking.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import HostError
+from orchestrator.process import ProcessId
+from orchestrator.topology.effective import from_dict, to_dict
+from orchestrator.topology.model import Topology
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MachineState:
+    """A started machine.
+
+    Attributes:
+        process: its QEMU (the leader of its group).
+        image: the image folder it was started from.
+        ports: guest port → port of 127.0.0.1.
+        host_key: the pinned SSH host key, one public line; empty before the hand-over.
+    """
+
+    process: ProcessId
+    image: str
+    ports: Mapping[int, int] = field(default_factory=dict)
+    host_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentState:
+    """Everything `down` needs, and what the other commands start from.
+
+    Attributes:
+        phase: ``starting``, ``ready``, ``failed``, ``stopping``.
+        owner: the command that is working on it, or that made it.
+        run_folder: where its evidence is written.
+        factor: what limits are multiplied with.
+    """
+
+    name: str
+    topology: Topology
+    run_folder: Path
+    phase: str
+    owner: ProcessId
+    command: str
+    started: float
+    provider: str
+    accelerator: str
+    factor: float
+    networks: Mapping[str, ProcessId] = field(default_factory=dict)
+    machines: Mapping[str, MachineState] = field(default_factory=dict)
+    services: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def processes(self) -> list[ProcessId]:
+        return [*(m.process for m in self.machines.values()), *self.networks.values()]
+
+    @property
+    def living(self) -> list[ProcessId]:
+        return [process for process in self.processes if process.alive]
+
+
+class StateFile:
+    """The state on disk, written atomically at each change."""
+
+    def __init__(self, path: Path, state: EnvironmentState) -> None:
+        self._path = path
+        self._state = state
+        self._write()
+
+    @property
+    def state(self) -> EnvironmentState:
+        return self._state
+
+    def change(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
+        self._write()
+
+    def machine(self, name: str, **changes: Any) -> None:
+        """Change one machine's record; ``process`` and ``image`` make a new one."""
+        known = self._state.machines.get(name)
+        record = MachineState(**changes) if known is None or "process" in changes else replace(known, **changes)
+        self.change(machines={**self._state.machines, name: record})
+
+    def service(self, name: str, state: str) -> None:
+        self.change(services={**self._state.services, name: state})
+
+    def _write(self) -> None:
+        temporary = self._path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(to_json(self._state), file)
+        temporary.replace(self._path)
+
+
+def to_json(state: EnvironmentState) -> dict[str, Any]:
+    """JSON-ready data."""
+    return {
+        "format": FORMAT,
+        "name": state.name,
+        "topology": to_dict(state.topology),
+        "run_folder": str(state.run_folder),
+        "phase": state.phase,
+        "owner": state.owner.as_dict(),
+        "command": state.command,
+        "started": state.started,
+        "provider": state.provider,
+        "accelerator": state.accelerator,
+        "factor": state.factor,
+        "networks": {name: process.as_dict() for name, process in state.networks.items()},
+        "machines": {
+            name: {
+                "process": machine.process.as_dict(),
+                "image": machine.image,
+                "ports": {str(guest): host for guest, host in machine.ports.items()},
+                "host_key": machine.host_key,
+            }
+            for name, machine in state.machines.items()
+        },
+        "services": dict(state.services),
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> EnvironmentState:
+    """The inverse of `to_json`.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not what this version writes.
+    """
+    if data["format"] != FORMAT:
+        raise ValueError(f"format {data['format']!r}, this version writes {FORMAT}")
+    return EnvironmentState(
+        name=str(data["name"]),
+        topology=from_dict(data["topology"]),
+        run_folder=Path(data["run_folder"]),
+        phase=str(data["phase"]),
+        owner=ProcessId.from_dict(data["owner"]),
+        command=str(data["command"]),
+        started=float(data["started"]),
+        provider=str(data["provider"]),
+        accelerator=str(data["accelerator"]),
+        factor=float(data["factor"]),
+        networks={name: ProcessId.from_dict(p) for name, p in data["networks"].items()},
+        machines={
+            name: MachineState(
+                process=ProcessId.from_dict(m["process"]),
+                image=str(m["image"]),
+                ports={int(guest): int(host) for guest, host in m["ports"].items()},
+                host_key=str(m["host_key"]),
+            )
+            for name, m in data["machines"].items()
+        },
+        services={str(k): str(v) for k, v in data["services"].items()},
+    )
+
+
+def read_state(path: Path) -> EnvironmentState | None:
+    """The recorded state; None when there is none.
+
+    Raises:
+        HostError: the file is damaged or from another version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        return from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HostError(
+            "the state of the environment cannot be read",
+            why=f"damaged, or written by another version: {type(error).__name__}: {error}",
+            where=[str(path)],
+            hint="orchestrator down ends what its processes' own marks tell, and removes it",
+        ) from error

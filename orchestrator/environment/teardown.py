@@ -1,0 +1,118 @@
+"""Taking an environment down, from its recorded state alone; also what a killed command left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.places import Places
+from orchestrator.environment.state import EnvironmentState
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.process import ProcessId
+from orchestrator.tasks import together
+from orchestrator.vm.qmp import connect
+
+QUIT_LIMIT = 1.0  # seconds for QEMU to end after QMP's quit
+
+
+async def take_down(places: Places, state: EnvironmentState | None, bus: EventBus) -> None:
+    """End every process of the environment, then remove its sockets and its folder.
+
+    Disks are throw-away, so a guest is not shut down: QEMU is told to quit, and
+    ended when it does not.
+    """
+    if state is not None:
+        await together(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
+        await together(*(_end_network(name, process, bus) for name, process in state.networks.items()))
+    for process in strays(places):
+        bus.emit("note", level="warning", message=f"process {process.pid} of this environment was left; it is ended")
+        await process.end()
+    shutil.rmtree(places.sockets, ignore_errors=True)
+    with suppress(OSError):
+        places.sockets.parent.rmdir()  # only when no other environment is there
+    _remove_all_but_lock(places)
+
+
+async def _end_machine(places: Places, name: str, process: ProcessId, bus: EventBus) -> None:
+    if process.alive:
+        bus.emit("machine.state", name, state="stopping", elapsed=0.0)
+        with suppress(OrchestratorError):
+            limit = Deadline.after(QUIT_LIMIT)
+            monitor = await connect(name, places.sockets / name / "qmp-side", limit)
+            with suppress(OrchestratorError):
+                await monitor.execute("quit", deadline=limit)
+            await process.ended(limit)
+            await monitor.close()
+        if process.alive:
+            await process.end()
+    # Newer run scripts have children beside QEMU; they share its group.
+    await end_group(process)
+    bus.emit("machine.state", name, state="stopped", elapsed=0.0)
+
+
+async def _end_network(name: str, process: ProcessId, bus: EventBus) -> None:
+    await process.end()
+    bus.emit("network.state", name, state="stopped")
+
+
+async def end_group(process: ProcessId) -> None:
+    """End what is left of a dead leader's process group, if it is surely ours.
+
+    The group id is the dead leader's pid; a new leader of that number would be
+    another process, so members are only ended when the number is not in use.
+    """
+    if Path(f"/proc/{process.pid}").exists():
+        return
+    for member in _group_members(process.pid):
+        await member.end(1.0)
+
+
+def _group_members(group: int) -> list[ProcessId]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError, ValueError):
+                stat = (entry / "stat").read_text()
+                if int(stat[stat.rindex(")") + 2 :].split()[2]) == group:
+                    identity = ProcessId.of(int(entry.name))
+                    if identity is not None:
+                        found.append(identity)
+    return found
+
+
+def strays(places: Places) -> list[ProcessId]:
+    """Living processes whose command line names this environment's socket folder.
+
+    Only QEMU and vde_switch carry that path, so nothing else can be meant. It
+    finds what a command started and was killed before it could record.
+    """
+    mark = f"{places.sockets}/".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes()
+            program = words.split(b"\0", 1)[0].rsplit(b"/", 1)[-1]
+            if mark in words and (program.startswith(b"qemu-system") or program == b"vde_switch"):
+                identity = ProcessId.of(int(entry.name))
+                if identity is not None:
+                    found.append(identity)
+    return found
+
+
+def _remove_all_but_lock(places: Places) -> None:
+    """The lock file stays as long as we hold it: removing it would let two in."""
+    if not places.folder.is_dir():
+        return
+    for entry in places.folder.iterdir():
+        if entry == places.lock:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

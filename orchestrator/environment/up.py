@@ -1,0 +1,273 @@
+"""From a topology to a running environment that has proven itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orchestrator
+from orchestrator.deadline import Deadline
+from orchestrator.environment.admission import admit
+from orchestrator.environment.handover import known_hosts_line
+from orchestrator.environment.lock import hold
+from orchestrator.environment.places import Places, cache_root, new_run_folder
+from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.state import EnvironmentState, StateFile, read_state
+from orchestrator.environment.teardown import strays, take_down
+from orchestrator.environment.wards import Wards, wards
+from orchestrator.errors import HostError, OrchestratorError
+from orchestrator.events import EventBus, JsonLinesLog, wall_clock
+from orchestrator.guest.keys import make_user_key
+from orchestrator.images.cache import ImageCache
+from orchestrator.images.provider import choose_provider, ensure_images
+from orchestrator.process import ProcessId
+from orchestrator.topology.model import Topology
+from orchestrator.vm.accelerator import emit_accelerator, probe
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command wants to have running.
+
+    Attributes:
+        provider: ``auto``, ``nixos`` or ``debian``.
+        runs: the folder of run folders.
+        command: the user's command line, for records.
+        inherited: the environment variables run scripts may see.
+    """
+
+    topology: Topology
+    name: str
+    provider: str
+    runs: Path
+    command: str
+    kernel_parameters: str = ""
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An environment whose lock is held: a session, and whether it was running before."""
+
+    session: Session
+    resumed: bool
+    wards: Wards
+    launch: Launch | None
+
+
+@asynccontextmanager
+async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIterator[Opened]:
+    """Lock the environment and prepare it; in the block `bring_up` makes it run.
+
+    Leaves of killed commands are reclaimed first. On the way out the machines
+    stay; whoever wants them gone calls `close_down` inside the block.
+
+    Raises:
+        LockedError, HostError, ImageError: it cannot even begin.
+    """
+    places = Places.of(request.name)
+    places.make()
+    with hold(places.lock, request.name, request.command):
+        previous = await reclaimed(places, bus)
+        if previous is not None:
+            _same_topology(previous, request)
+            with JsonLinesLog(previous.run_folder / "events.jsonl") as log:
+                stop = bus.subscribe(log)
+                try:
+                    record = StateFile(places.state, previous)
+                    async with wards() as group:
+                        session = Session(places, record, bus)
+                        try:
+                            yield Opened(session, True, group, None)
+                        finally:
+                            await session.close()
+                finally:
+                    stop()
+            return
+        run_folder = new_run_folder(request.runs)
+        with JsonLinesLog(run_folder / "events.jsonl") as log:
+            stop = bus.subscribe(log)
+            try:
+                async with wards() as group:
+                    try:
+                        session, launch = await _prepare(request, places, run_folder, bus, deadline)
+                    except OrchestratorError as error:
+                        tell_failure(error, bus)
+                        finish(bus, request.name, "error", error.exit_code, deadline)
+                        error.run_folder = run_folder
+                        raise
+                    try:
+                        yield Opened(session, False, group, launch)
+                    finally:
+                        await session.close()
+            finally:
+                stop()
+
+
+async def _prepare(
+    request: Request, places: Places, run_folder: Path, bus: EventBus, deadline: Deadline
+) -> tuple[Session, Launch]:
+    topology = request.topology
+    provider = choose_provider(request.provider, topology)
+    _announce(request, run_folder, provider.value, bus)
+    accelerator = await probe(cache_root() / "accelerator.json")
+    emit_accelerator(accelerator, bus)
+    images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
+    admit(topology.machines.values(), [places.folder, run_folder])
+    cache = ImageCache()
+    for image in images.values():
+        cache.pin(image.path, places.folder)
+    me = ProcessId.of(os.getpid())
+    assert me is not None
+    user_key = make_user_key(places.user_key, f"orchestrator-{request.name}")
+    record = StateFile(
+        places.state,
+        EnvironmentState(
+            name=request.name,
+            topology=topology,
+            run_folder=run_folder,
+            phase="starting",
+            owner=me,
+            command=request.command,
+            started=wall_clock(),
+            provider=provider.value,
+            accelerator=accelerator.name,
+            factor=accelerator.factor,
+        ),
+    )
+    launch = Launch(images, user_key, request.inherited, request.kernel_parameters)
+    return Session(places, record, bus), launch
+
+
+async def bring_up(environment: Opened, deadline: Deadline) -> None:
+    """Start or join the machines, start and prove the services; return when all is up.
+
+    Raises:
+        MachineError, ServiceError, TimeLimit: with the evidence. The machines are
+            left as they are, and recorded as failed.
+    """
+    session = environment.session
+    try:
+        async with deadline.enforce():
+            if environment.launch is None:
+                await session.watched(session.resume(deadline))
+            else:
+                await session.watched(session.start(environment.launch, environment.wards, deadline))
+    except BaseException:
+        session.record.change(phase="failed")
+        raise
+    write_ssh_files(session.places, session.record.state)
+    session.record.change(phase="ready")
+    session.bus.emit("run.ready", session.places.name, elapsed=round(deadline.elapsed, 3))
+
+
+def tell_failure(error: OrchestratorError, bus: EventBus) -> None:
+    """The error as an event; it then need not be shown again."""
+    error.shown = True
+    details = error.as_dict()
+    bus.emit("failure", error.subject, **{key: value for key, value in details.items() if key != "subject"})
+
+
+def finish(bus: EventBus, name: str, outcome: str, exit_code: int, deadline: Deadline) -> None:
+    """The last event of a run."""
+    bus.emit("run.finished", name, outcome=outcome, exit_code=exit_code, elapsed=round(deadline.elapsed, 3))
+
+
+async def close_down(environment: Opened) -> None:
+    """Take everything down, inside the block of `opened`."""
+    session = environment.session
+    await session.close()
+    unpin_images(session.places, session.record.state)
+    await take_down(session.places, session.record.state, session.bus)
+
+
+async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
+    """The state of a living environment; the remains of a dead one are removed and reported.
+
+    Call it with the lock held.
+    """
+    try:
+        previous = read_state(places.state)
+    except HostError as error:
+        bus.emit("note", level="warning", message=f"{error.what}: {error.why}; everything of it is removed")
+        await take_down(places, None, bus)
+        return None
+    if previous is None:
+        if strays(places):
+            await take_down(places, None, bus)
+        return None
+    machines = previous.machines
+    whole = set(machines) == set(previous.topology.machines) and all(m.process.alive for m in machines.values())
+    if whole and all(m.host_key for m in machines.values()):
+        return previous
+    gone = [name for name, machine in machines.items() if not machine.process.alive]
+    reason = f"machines no longer run: {', '.join(gone)}" if gone else "it never came up"
+    bus.emit(
+        "note",
+        level="warning",
+        message=f"what is left of environment {places.name} ({previous.command}, {reason}) is removed",
+    )
+    unpin_images(places, previous)
+    await take_down(places, previous, bus)
+    return None
+
+
+def unpin_images(places: Places, state: EnvironmentState) -> None:
+    cache = ImageCache()
+    for path in {machine.image for machine in state.machines.values()}:
+        cache.unpin(Path(path), places.folder)
+
+
+def write_ssh_files(places: Places, state: EnvironmentState) -> None:
+    """``known_hosts`` and ``ssh.config``, so that plain ssh, scp and rsync work."""
+    lines = [known_hosts_line(m.ports[22], m.host_key) for m in state.machines.values()]
+    places.known_hosts.write_text("\n".join(lines) + "\n")
+    blocks = []
+    for name, machine in state.machines.items():
+        blocks.append(
+            f"Host {name}\n  HostName 127.0.0.1\n  Port {machine.ports[22]}\n  User root\n"
+            f"  IdentityFile {places.user_key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {places.known_hosts}\n"
+            "  StrictHostKeyChecking yes\n  BatchMode yes\n"
+        )
+    places.ssh_config.write_text("\n".join(blocks))
+
+
+def _same_topology(previous: EnvironmentState, request: Request) -> None:
+    if previous.topology != request.topology:
+        raise HostError(
+            f"environment {request.name} runs with another topology",
+            why=f"it was started by `{previous.command}` (variant {previous.topology.variant}); "
+            "the file, the variant, --app or --suite changed since",
+            hint=f"orchestrator -n {request.name} down, or another --name",
+        )
+
+
+def _announce(request: Request, run_folder: Path, provider: str, bus: EventBus) -> None:
+    topology = request.topology
+    bus.emit(
+        "run.started",
+        request.name,
+        command=request.command,
+        run_id=run_folder.name,
+        run_folder=str(run_folder),
+        variant=topology.variant,
+        provider=provider,
+        topology=str(topology.path),
+        machines=[
+            {"name": m.name, "image": m.image, "cpus": m.cpus, "memory": m.memory} for m in topology.machines.values()
+        ],
+        services=[
+            {
+                "name": s.name,
+                "machine": s.machine,
+                "kind": s.kind.value,
+                "unit": s.unit,
+                "depends_on": [d.service for d in s.depends_on],
+            }
+            for s in topology.services.values()
+        ],
+        version=orchestrator.__version__,
+    )

@@ -1,0 +1,138 @@
+"""Networks of one environment: what runs on the host for them, what each card is given.
+
+``vde``: one vde_switch per network, its control folder in the environment's own
+socket folder. ``socket``: no helper at all; the first machine listens on a UNIX
+socket per peer, and bridges them with a hub inside its QEMU. Nothing is shared
+between environments: no port, no path, no multicast group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, pause
+from orchestrator.errors import HostError
+from orchestrator.process import ProcessId, launch, tail
+from orchestrator.topology.model import Link, Machine, Network, NetworkKind
+from orchestrator.vm.arguments import Nic
+
+SOCKET_NAME_LIMIT = 107  # bytes, sun_path less its final NUL
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPaths:
+    """A network's places: ``sockets`` is short, ``logs`` is in the run folder."""
+
+    sockets: Path
+    logs: Path
+
+    def switch(self, network: str) -> Path:
+        return self.sockets / f"{network}.vde"
+
+    def wire(self, network: str, machine: str) -> Path:
+        """The socket between the hub's machine and another one."""
+        return self.sockets / f"{network}.{machine}"
+
+
+def nics_of(
+    machine: Machine, machines: Mapping[str, Machine], networks: Mapping[str, Network], paths: NetworkPaths
+) -> tuple[Nic, ...]:
+    """The machine's cards, one per link. Pure."""
+    hubs = list(networks)
+    return tuple(
+        _nic(machine, link, machines, networks[link.network], paths, hubs.index(link.network))
+        for link in machine.links
+    )
+
+
+def _nic(
+    machine: Machine, link: Link, machines: Mapping[str, Machine], network: Network, paths: NetworkPaths, hub: int
+) -> Nic:
+    name = f"net-{network.name}"
+    if network.kind is NetworkKind.VDE:
+        return Nic((f"vde,id={name},sock={paths.switch(network.name)}",), name, link.mac)
+    members = [m.name for m in machines.values() if any(other.network == network.name for other in m.links)]
+    if machine.name != members[0]:
+        path = paths.wire(network.name, machine.name)
+        # The hub's machine may start later, or again.
+        return Nic((f"stream,id={name},server=off,addr.type=unix,addr.path={path},reconnect-ms=500",), name, link.mac)
+    netdevs = []
+    for peer in members[1:]:
+        wire = f"{name}-{peer}"
+        netdevs.append(f"stream,id={wire},server=on,addr.type=unix,addr.path={paths.wire(network.name, peer)}")
+        netdevs.append(f"hubport,id={wire}-port,hubid={hub},netdev={wire}")
+    netdevs.append(f"hubport,id={name},hubid={hub}")
+    return Nic(tuple(netdevs), name, link.mac)
+
+
+def check_lengths(paths: NetworkPaths, network: Network, members: list[str]) -> None:
+    """Raise a `HostError` where a socket's name would not fit."""
+    names = [paths.switch(network.name) / "ctl", *(paths.wire(network.name, m) for m in members)]
+    longest = max(names, key=lambda path: len(str(path).encode()))
+    if len(str(longest).encode()) > SOCKET_NAME_LIMIT:
+        raise HostError(
+            f"the socket name of network {network.name} is longer than {SOCKET_NAME_LIMIT} bytes",
+            where=[str(longest)],
+            hint="set XDG_RUNTIME_DIR to a shorter path, or use a shorter --name",
+        )
+
+
+async def start_switch(network: Network, paths: NetworkPaths, deadline: Deadline) -> ProcessId:
+    """Start the vde_switch of a network and wait until it takes connections.
+
+    Raises:
+        HostError: vde_switch is missing, or ended.
+    """
+    folder = paths.switch(network.name)
+    log = paths.logs / f"{network.name}.log"
+    argv = ["vde_switch", "--sock", str(folder), "--dirmode", "0700", "--mode", "0600"]
+    identity = launch(argv, log=log, endless_stdin=True)
+    while not (folder / "ctl").exists():
+        if not identity.alive:
+            raise HostError(
+                f"the switch of network {network.name} ended at once", where=[str(log)], evidence=tail(log, 5)
+            )
+        if deadline.expired:
+            raise HostError(f"the switch of network {network.name} did not start", where=[str(log)])
+        await pause(0.01, deadline)
+    return identity
+
+
+def guest_network_script(
+    machine: Machine, machines: Mapping[str, Machine], networks: Mapping[str, Network]
+) -> str:
+    """Shell for the guest: its name, its addresses by MAC, everybody's names. Pure, idempotent.
+
+    The image knows nothing of the topology: the same image can be two machines,
+    and both providers' guests are set up alike. ``/etc/hosts`` may be a link into
+    a read-only store, so it is replaced, not written through.
+    """
+    lines = [f"hostname {machine.name} 2>/dev/null || echo {machine.name} > /proc/sys/kernel/hostname"]
+    for link in machine.links:
+        lines += [
+            "for card in /sys/class/net/*; do",
+            f'  if [ "$(cat "$card/address")" = "{link.mac}" ]; then',
+            '    name="${card##*/}"',
+            f'    ip address replace {link.address}/{link.prefix} dev "$name"',
+            '    ip link set "$name" up',
+            f"    found_{link.network.replace('-', '_')}=yes",
+            "  fi",
+            "done",
+            f'[ -n "$found_{link.network.replace("-", "_")}" ] || '
+            f'{{ echo "no network card with the address {link.mac}" >&2; exit 71; }}',
+        ]
+    hosts = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    # A machine's own first address is its name too; without a link it is loopback.
+    if not machine.links:
+        hosts.append(f"127.0.1.1 {machine.name}")
+    hosts += [f"{link.address} {other.name}" for other in machines.values() for link in other.links[:1]]
+    lines += [
+        "cat > /etc/hosts.new <<'HOSTS'",
+        *hosts,
+        "HOSTS",
+        "chmod 0644 /etc/hosts.new && mv -f /etc/hosts.new /etc/hosts",
+    ]
+    assert all(link.network in networks for link in machine.links)
+    return "\n".join(lines) + "\n"

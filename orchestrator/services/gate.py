@@ -1,0 +1,245 @@
+"""Bringing services up in the order of their graph, each proven before the next.
+
+The orchestrator starts every unit itself, when the checks of all it needs have
+passed. Independent services start at the same time, across machines. The first
+failure ends the whole, with the unit's own words as evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from orchestrator.deadline import Deadline, pause
+from orchestrator.errors import MachineError, OrchestratorError, ServiceError
+from orchestrator.events import EventBus
+from orchestrator.guest.agent import Agent
+from orchestrator.services import systemd
+from orchestrator.services.checks import Answer, Channels, attempt
+from orchestrator.services.graph import ServiceGraph, State, good_state
+from orchestrator.services.journal import Journal
+from orchestrator.tasks import guarded, root_cause, together
+from orchestrator.topology.model import Check, CheckKind, Service, ServiceKind
+
+EVIDENCE_LINES = 15
+HEARTBEAT = 30.0  # seconds
+LOOK_INTERVAL = 1.0  # seconds between looks at a unit, when its journal is silent
+# Seconds between attempts, before scaling; what runs a program in the guest costs it more.
+ATTEMPT_INTERVAL = {CheckKind.HTTP: 0.05, CheckKind.TCP: 0.05}
+ATTEMPT_INTERVAL_EXEC = 0.1
+
+
+class Gatekeeper:
+    """Starts and proves the services of one environment.
+
+    Args:
+        channels: how each machine is reached; for the machine of every service and check.
+        journals: the followed journal of each machine.
+        factor: what all limits of the topology are multiplied with.
+        command: how the user calls this program for this environment, for hints.
+    """
+
+    def __init__(
+        self,
+        graph: ServiceGraph,
+        channels: Mapping[str, Channels],
+        journals: Mapping[str, Journal],
+        bus: EventBus,
+        *,
+        factor: float,
+        command: str = "orchestrator",
+    ) -> None:
+        self.graph = graph
+        self._channels = channels
+        self._journals = journals
+        self._bus = bus
+        self._factor = factor
+        self._command = command
+        self._changed = asyncio.Event()
+
+    async def bring_up(self, deadline: Deadline) -> None:
+        """Start everything that is pending; return when all are up.
+
+        Raises:
+            ServiceError: the first service that failed, with its evidence.
+            MachineError: a machine was lost on the way.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                while not self.graph.settled:
+                    for name in self.graph.startable():
+                        self.graph = self.graph.advance(name, State.STARTING)
+                        group.create_task(self._one(self.graph.services[name], deadline))
+                    self._changed.clear()
+                    await self._changed.wait()
+        except BaseExceptionGroup as error:
+            raise root_cause(error) from None
+
+    async def stop(self, names: tuple[str, ...], deadline: Deadline) -> None:
+        """Stop these services (dependants first) on purpose, and say so."""
+        await self.stop_units(names, deadline)
+        for name in names:
+            self._move(name, State.STOPPED)
+
+    async def stop_units(self, names: tuple[str, ...], deadline: Deadline) -> None:
+        """Stop the units of these services, dependants first."""
+        for name in self.graph.stop_order(names):
+            service = self.graph.services[name]
+            if service.unit is not None:
+                result = await systemd.stop(await self._agent(service), [service.unit], deadline)
+                if result.code != 0:
+                    raise ServiceError(f"service {name} could not be stopped", why=result.complaint)
+
+    def forget(self, names: tuple[str, ...]) -> None:
+        """Make services pending again, to be brought up anew."""
+        self.graph = self.graph.reset(names)
+        for name in names:
+            self._emit(name, State.PENDING, 0.0, "")
+
+    async def _one(self, service: Service, deadline: Deadline) -> None:
+        for machine in {service.machine, *(check.machine for check in service.checks)}:
+            await self._channels[machine].agent()  # its limit does not run while a machine still boots
+        limit = deadline.earlier(service.timeout * self._factor)
+        self._emit(service.name, State.STARTING, 0.0, "")
+        unit = service.unit
+        if unit is not None:
+            await self._start_unit(service, unit, limit)
+        self._move(service.name, State.CHECKING, limit.elapsed)
+        try:
+            checks = together(*(self._pass(service, check, limit) for check in service.checks))
+            guards = [] if unit is None else [lambda: self._watch_unit(service, unit, limit)]
+            await guarded(checks, guards)
+            if unit is not None and not service.checks:
+                await self._wait_active(service, unit, limit)
+        except ServiceError as error:
+            self._fail(service, limit, error)
+            raise
+        self._move(service.name, good_state(service), limit.elapsed)
+
+    async def _start_unit(self, service: Service, unit: str, limit: Deadline) -> None:
+        try:
+            result = await systemd.start(await self._agent(service), unit, limit)
+        except MachineError as error:
+            if not limit.expired:
+                raise
+            late = await self._explain(
+                service, f"did not start within {limit.limit:.0f} s", "systemctl start did not return"
+            )
+            self._fail(service, limit, late)
+            raise late from error
+        if result.code != 0:
+            why = await self._unit_trouble(service, unit) or result.complaint
+            failed = await self._explain(service, "failed to start", why)
+            self._fail(service, limit, failed)
+            raise failed
+
+    async def _pass(self, service: Service, check: Check, limit: Deadline) -> None:
+        """Attempt one check until it passes."""
+        interval = ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC) * max(1.0, self._factor / 4)
+        last = Answer(False, "not attempted yet")
+        tries = 0
+        beat = Deadline.after(HEARTBEAT)
+        while True:
+            answer = await attempt(check, self._channels[check.machine], factor=self._factor, deadline=limit)
+            tries += 1
+            if answer != last or answer.ok:
+                self._bus.emit(
+                    "check.answer",
+                    service.name,
+                    check=check.name,
+                    ok=answer.ok,
+                    answer=answer.text,
+                    attempt=tries,
+                    elapsed=round(limit.elapsed, 3),
+                )
+            if answer.ok:
+                return
+            last = answer
+            if limit.expired:
+                raise await self._explain(
+                    service,
+                    f"is not up within {limit.limit:.0f} s",
+                    f"check {check.name} made from machine {check.machine} never passed; last answer: {last.text}",
+                )
+            if beat.expired:
+                beat = Deadline.after(HEARTBEAT)
+                self._bus.emit(
+                    "wait.heartbeat",
+                    service.name,
+                    what=f"check {check.name}",
+                    elapsed=round(limit.elapsed, 1),
+                    limit=limit.limit,
+                    last=last.text,
+                )
+            await self._pause_or_news(service, interval, limit)
+
+    async def _pause_or_news(self, service: Service, interval: float, limit: Deadline) -> None:
+        """Wait the interval, or less when the unit's journal says something."""
+        journal = self._journals.get(service.machine)
+        if service.unit is None or journal is None:
+            await pause(interval, limit)
+            return
+        with suppress(OrchestratorError):  # the pause being over is no error
+            async with Deadline.after(min(interval, limit.left)).enforce():
+                await journal.news(service.unit)
+                await asyncio.sleep(0.02)  # the line often comes just before what it announces
+
+    async def _watch_unit(self, service: Service, unit: str, limit: Deadline) -> None:
+        """Raise as soon as the unit is in trouble; it never returns."""
+        interval = LOOK_INTERVAL * max(1.0, self._factor / 4)
+        while True:
+            why = await self._unit_trouble(service, unit)
+            if why:
+                raise await self._explain(service, "failed", why)
+            await self._pause_or_news(service, interval, limit)
+            await asyncio.sleep(min(interval, 0.2))
+
+    async def _wait_active(self, service: Service, unit: str, limit: Deadline) -> None:
+        status = (await systemd.show(await self._agent(service), [unit], limit))[0]
+        if service.kind is ServiceKind.DAEMON and not status.running:
+            raise await self._explain(service, "is not running", f"{unit} is {status.active} ({status.sub})")
+
+    async def _unit_trouble(self, service: Service, unit: str) -> str:
+        # One look gets its own limit: it must not fail the wait on a busy machine.
+        status = await systemd.show(await self._agent(service), [unit], Deadline.after(10 * max(1.0, self._factor)))
+        return status[0].trouble(oneshot=service.kind is ServiceKind.ONESHOT)
+
+    async def _explain(self, service: Service, what: str, why: str) -> ServiceError:
+        """The error with the unit's last words."""
+        evidence: list[str] = []
+        where = [str(self._journals[service.machine].path)] if service.machine in self._journals else []
+        hint = f"{self._command} shell {service.machine}"
+        if service.unit is not None:
+            hint = f"{self._command} logs --unit {service.unit} {service.machine}"
+            with suppress(OrchestratorError):
+                limit = Deadline.after(10 * max(1.0, self._factor / 2))
+                evidence = await systemd.last_lines(await self._agent(service), service.unit, EVIDENCE_LINES, limit)
+        return ServiceError(
+            f"service {service.name} on machine {service.machine} {what}",
+            why=why,
+            evidence=evidence,
+            where=where,
+            hint=hint,
+        )
+
+    async def _agent(self, service: Service) -> Agent:
+        return await self._channels[service.machine].agent()
+
+    def _fail(self, service: Service, limit: Deadline, error: ServiceError) -> None:
+        before = dict(self.graph.states)
+        self._move(service.name, State.FAILED, limit.elapsed, error.why)
+        for name, state in self.graph.states.items():
+            if state is State.SKIPPED and before[name] is not State.SKIPPED:
+                self._emit(name, State.SKIPPED, 0.0, f"needs {service.name}")
+
+    def _move(self, name: str, state: State, elapsed: float = 0.0, detail: str = "") -> None:
+        self.graph = self.graph.advance(name, state)
+        self._emit(name, state, elapsed, detail)
+        self._changed.set()
+
+    def _emit(self, name: str, state: State, elapsed: float, detail: str) -> None:
+        machine = self.graph.services[name].machine
+        self._bus.emit(
+            "service.state", name, machine=machine, state=state.value, elapsed=round(elapsed, 3), detail=detail
+        )

@@ -1,0 +1,136 @@
+"""The dependency graph of services as a pure state machine.
+
+The scheduler asks what may start, tells what happened, and asks again. Nothing
+here waits or talks to a guest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+from orchestrator.topology.model import Condition, Dependency, Service, ServiceKind
+
+
+class State(StrEnum):
+    PENDING = "pending"  # a dependency is not there yet
+    STARTING = "starting"  # its unit is being started
+    CHECKING = "checking"  # its unit runs, its checks do not all pass yet
+    HEALTHY = "healthy"  # a daemon or gate whose checks passed
+    COMPLETED = "completed"  # a oneshot that exited with 0 and whose checks passed
+    FAILED = "failed"
+    SKIPPED = "skipped"  # something it needs failed
+    STOPPED = "stopped"  # taken down on purpose
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self in _SETTLED
+
+
+_SETTLED = frozenset({State.HEALTHY, State.COMPLETED, State.FAILED, State.SKIPPED, State.STOPPED})
+_GOOD = frozenset({State.HEALTHY, State.COMPLETED})
+
+# Which states of a dependency satisfy each condition.
+_SATISFIES: Mapping[Condition, frozenset[State]] = MappingProxyType(
+    {
+        Condition.STARTED: frozenset({State.CHECKING}) | _GOOD,
+        Condition.HEALTHY: _GOOD,
+        Condition.COMPLETED: frozenset({State.COMPLETED}),
+    }
+)
+_LEGAL: Mapping[State, frozenset[State]] = MappingProxyType(
+    {
+        State.PENDING: frozenset({State.STARTING, State.SKIPPED}),
+        State.STARTING: frozenset({State.CHECKING, State.FAILED}),
+        State.CHECKING: frozenset({State.HEALTHY, State.COMPLETED, State.FAILED}),
+        State.HEALTHY: frozenset({State.PENDING, State.STOPPED, State.FAILED}),
+        State.COMPLETED: frozenset({State.PENDING, State.STOPPED}),
+        State.FAILED: frozenset({State.PENDING, State.STOPPED}),
+        State.SKIPPED: frozenset({State.PENDING}),
+        State.STOPPED: frozenset({State.PENDING}),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceGraph:
+    """All services and where each stands; every change makes a new graph."""
+
+    services: Mapping[str, Service]
+    states: Mapping[str, State]
+
+    @classmethod
+    def fresh(cls, services: Mapping[str, Service]) -> ServiceGraph:
+        return cls(services, {name: State.PENDING for name in services})
+
+    def startable(self) -> tuple[str, ...]:
+        """Pending services whose every dependency is satisfied, in the order of the file."""
+        return tuple(
+            name
+            for name, service in self.services.items()
+            if self.states[name] is State.PENDING and all(self.satisfied(d) for d in service.depends_on)
+        )
+
+    def satisfied(self, dependency: Dependency) -> bool:
+        return self.states[dependency.service] in _SATISFIES[dependency.condition]
+
+    def advance(self, name: str, state: State) -> ServiceGraph:
+        """The graph after ``name`` went to ``state``; a failure skips what can no longer start.
+
+        Raises:
+            ValueError: that step is not possible.
+        """
+        old = self.states[name]
+        if state not in _LEGAL[old]:
+            raise ValueError(f"service {name} cannot go from {old} to {state}")
+        graph = replace(self, states={**self.states, name: state})
+        if state in (State.FAILED, State.SKIPPED):
+            for other in graph.direct_dependants(name):
+                if graph.states[other] is State.PENDING:
+                    graph = graph.advance(other, State.SKIPPED)
+        return graph
+
+    def reset(self, names: Iterable[str]) -> ServiceGraph:
+        """The graph with these services pending again, whatever they were."""
+        return replace(self, states={**self.states, **{name: State.PENDING for name in names}})
+
+    def direct_dependants(self, name: str) -> tuple[str, ...]:
+        return tuple(
+            other for other, service in self.services.items() if any(d.service == name for d in service.depends_on)
+        )
+
+    def with_dependants(self, names: Iterable[str]) -> tuple[str, ...]:
+        """These services and everything that rests on them, in the order of the file."""
+        found = set(names)
+        while True:
+            more = {other for name in found for other in self.direct_dependants(name)} - found
+            if not more:
+                return tuple(name for name in self.services if name in found)
+            found |= more
+
+    def stop_order(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Dependants before what they depend on."""
+        left = set(names)
+        order: list[str] = []
+        while left:
+            free = [n for n in self.services if n in left and not left & set(self.direct_dependants(n))]
+            order += free
+            left -= set(free)
+        return tuple(order)
+
+    @property
+    def settled(self) -> bool:
+        return all(state.settled for state in self.states.values())
+
+    @property
+    def good(self) -> bool:
+        """Whether every service is healthy or completed."""
+        return all(state in _GOOD for state in self.states.values())
+
+
+def good_state(service: Service) -> State:
+    """What a service is when its checks have passed."""
+    return State.COMPLETED if service.kind is ServiceKind.ONESHOT else State.HEALTHY

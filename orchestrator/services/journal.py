@@ -1,0 +1,79 @@
+"""The guest's journal, followed on the host.
+
+The guest pushes it through a virtio port into ``journal.jsonl``; it needs no
+network, and it is written as long as the machine lives, whoever watches. Here
+it wakes the waits: a line about a unit makes its gate look again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.vm.follow import follow_lines
+
+KEPT_PER_UNIT = 200
+MESSAGE_LIMIT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journal line. ``at`` is the guest's clock, seconds since the epoch."""
+
+    at: float
+    unit: str
+    identifier: str
+    message: str
+    priority: int
+
+
+def parse_entry(line: str) -> Entry | None:
+    """A line of ``journalctl -o json``; None for anything else (it comes from a guest)."""
+    try:
+        data = json.loads(line)
+        at = int(data.get("__REALTIME_TIMESTAMP", 0)) / 1e6
+        priority = int(data.get("PRIORITY", 6))
+    except (ValueError, AttributeError, TypeError):
+        return None
+    message = data.get("MESSAGE", "")
+    if isinstance(message, list):  # bytes that are no UTF-8 come as numbers
+        message = bytes(n for n in message if isinstance(n, int) and 0 <= n < 256).decode("utf-8", "replace")
+    # UNIT: what systemd says about a unit; _SYSTEMD_UNIT: what the unit says itself.
+    unit = data.get("UNIT") or data.get("_SYSTEMD_UNIT") or ""
+    return Entry(at, str(unit), str(data.get("SYSLOG_IDENTIFIER", "")), str(message)[:MESSAGE_LIMIT], priority)
+
+
+class Journal:
+    """What has been read of one machine's journal, and who waits for more."""
+
+    def __init__(self, path: Path, on_entry: Callable[[Entry], None] | None = None) -> None:
+        self.path = path
+        self._recent: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=KEPT_PER_UNIT))
+        self._news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._on_entry = on_entry
+
+    async def follow(self) -> None:
+        """Read for ever; run it as a guard."""
+        async for line in follow_lines(self.path):
+            entry = parse_entry(line)
+            if entry is None:
+                continue
+            self._recent[entry.unit].append(entry)
+            if entry.unit in self._news:
+                self._news[entry.unit].set()
+            if self._on_entry is not None:
+                self._on_entry(entry)
+
+    def recent(self, unit: str, count: int) -> list[str]:
+        """The last messages of a unit and about it."""
+        return [entry.message for entry in list(self._recent[unit])[-count:]]
+
+    async def news(self, unit: str) -> None:
+        """Return at the next line of this unit."""
+        event = self._news[unit]
+        event.clear()
+        await event.wait()

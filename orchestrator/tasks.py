@@ -1,0 +1,72 @@
+"""Concurrent work in TaskGroups, with plain exceptions coming out.
+
+A TaskGroup wraps what its tasks raise into groups; people want the cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from orchestrator.errors import MachineError, OrchestratorError
+
+T = TypeVar("T")
+
+
+class _WorkDoneError(Exception):
+    """Ends the guards of `guarded` when the work is done."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The one exception of a group that explains the others.
+
+    A machine that died explains every service on it; an explained error
+    explains more than an unexplained one.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = list(_leaves(error))
+    for wanted in (MachineError, OrchestratorError):
+        for leaf in leaves:
+            if isinstance(leaf, wanted):
+                return leaf
+    return leaves[0]
+
+
+def _leaves(error: BaseException) -> Iterable[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """Run all at once; the first failure cancels the rest and is raised bare."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as error:
+        raise root_cause(error) from None
+    return [task.result() for task in tasks]
+
+
+async def guarded(work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> T:
+    """Run ``work`` while the guards watch; a guard that raises cancels it, and its error is raised."""
+    result: list[T] = []
+
+    async def run() -> None:
+        result.append(await work)
+        raise _WorkDoneError
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run())
+            for guard in guards:
+                group.create_task(guard())
+    except BaseExceptionGroup as error:
+        cause = root_cause(error)
+        if not isinstance(cause, _WorkDoneError):
+            raise cause from None
+    return result[0]

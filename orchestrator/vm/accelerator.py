@@ -1,0 +1,187 @@
+"""Which accelerator really runs a guest here: probed, not assumed.
+
+/dev/kvm may open, answer, and still run nothing. So a guest is run: a boot
+sector of 20 bytes that tells QEMU's exit device to end with a code we know. The
+answer is kept per boot of the host, QEMU version and user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import HostError, OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.process import boot_id, run
+
+QEMU = "qemu-system-x86_64"
+MINIMUM_QEMU = (10, 0)
+PROBE_LIMIT = 5.0  # seconds; KVM needs 0.3
+EXIT_WRITTEN = 0x2A
+EXIT_SEEN = (EXIT_WRITTEN << 1) | 1  # what isa-debug-exit makes of it
+
+# How much longer everything takes; limits in a topology are meant for KVM.
+FACTORS = {"kvm": 1.0, "tcg": 10.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """The outcome of the probe.
+
+    Attributes:
+        name: ``kvm`` or ``tcg``.
+        reason: one sentence: why this one.
+        factor: what time limits are multiplied with.
+        qemu: QEMU's version, ``10.0.2``.
+    """
+
+    name: str
+    reason: str
+    factor: float
+    qemu: str
+
+
+def boot_sector() -> bytes:
+    """512 bytes: ``out 0xf4, al`` with our code, then halt.
+
+    >>> len(boot_sector()), boot_sector()[-2:]
+    (512, b'U\\xaa')
+    """
+    code = bytes(
+        [
+            0xB0, EXIT_WRITTEN,  # mov al, code
+            0xE6, 0xF4,  # out 0xf4, al
+            0xF4,  # hlt
+            0xEB, 0xFD,  # jmp to the hlt
+        ]
+    )  # fmt: skip
+    return code.ljust(510, b"\0") + b"\x55\xaa"
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The version in the output of ``qemu-system-x86_64 --version``; empty when there is none."""
+    found = re.search(r"version (\d+(?:\.\d+)+)", text)
+    return tuple(int(part) for part in found[1].split(".")) if found else ()
+
+
+async def qemu_version() -> tuple[int, ...]:
+    """QEMU's version on PATH.
+
+    Raises:
+        HostError: missing, unreadable, or older than `MINIMUM_QEMU`.
+    """
+    hint = "./scripts/e2e --setup-only installs it; on Debian 12 it comes from bookworm-backports"
+    done = await run([QEMU, "--version"], deadline=Deadline.after(20), hint=hint)
+    version = parse_version(done.stdout)
+    if not version:
+        raise HostError(f"{QEMU} does not tell its version", evidence=[done.stdout[:200]])
+    if version < MINIMUM_QEMU:
+        raise HostError(
+            f"QEMU {_dotted(version)} is too old, {_dotted(MINIMUM_QEMU)} is needed",
+            why="older ones crash current kernels with two emulated processors",
+            hint=hint,
+        )
+    return version
+
+
+async def probe(cache: Path, *, fresh: bool = False) -> Accelerator:
+    """Find the accelerator, from the cache where it fits.
+
+    The environment variables ORCH_ACCELERATOR (``kvm``, ``tcg``) and
+    ORCH_TIME_FACTOR override the outcome.
+
+    Raises:
+        HostError: no usable QEMU, or an override that makes no sense.
+    """
+    version = _dotted(await qemu_version())
+    forced = os.environ.get("ORCH_ACCELERATOR", "")
+    if forced and forced not in FACTORS:
+        raise HostError(f"ORCH_ACCELERATOR is {forced!r}", hint="kvm or tcg")
+    if forced:
+        return _with_factor(forced, "ORCH_ACCELERATOR says so", version)
+    key = {"boot_id": boot_id(), "qemu": version, "uid": os.getuid(), "kvm": _kvm_stamp()}
+    if not fresh:
+        known = _read_cache(cache, key)
+        if known is not None:
+            return _with_factor(known[0], known[1], version)
+    name, reason = await _try_kvm()
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    _write_cache(cache, key, name, reason)
+    return _with_factor(name, reason, version)
+
+
+async def _try_kvm() -> tuple[str, str]:
+    device = Path("/dev/kvm")
+    if not device.exists():
+        return "tcg", "this host has no /dev/kvm"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return "tcg", "/dev/kvm may not be opened by this user (group kvm is missing)"
+    with tempfile.TemporaryDirectory(prefix="orch-probe-") as folder:
+        disk = Path(folder) / "boot.img"
+        disk.write_bytes(boot_sector())
+        argv = [
+            QEMU, "-nodefaults", "-no-user-config", "-display", "none",
+            "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "16", "-no-reboot",
+            "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
+            "-drive", f"file={disk},format=raw,if=floppy,readonly=on",
+        ]  # fmt: skip
+        try:
+            done = await run(argv, deadline=Deadline.after(PROBE_LIMIT), check=False)
+        except OrchestratorError:
+            return "tcg", f"/dev/kvm opens, but a guest under KVM did not run within {PROBE_LIMIT:.0f} s"
+    if done.code == EXIT_SEEN:
+        return "kvm", "a guest ran under KVM"
+    complaint = (done.stderr.strip().splitlines() or [f"exit code {done.code}"])[-1]
+    return "tcg", f"/dev/kvm opens, but no guest runs under KVM: {complaint[:160]}"
+
+
+def _with_factor(name: str, reason: str, version: str) -> Accelerator:
+    text = os.environ.get("ORCH_TIME_FACTOR", "")
+    try:
+        factor = float(text) if text else FACTORS[name]
+    except ValueError:
+        raise HostError(f"ORCH_TIME_FACTOR is {text!r}", hint="a number, such as 4") from None
+    if not 0.1 <= factor <= 1000:
+        raise HostError(f"ORCH_TIME_FACTOR is {text!r}", hint="a number from 0.1 to 1000")
+    return Accelerator(name, reason, factor, version)
+
+
+def _kvm_stamp() -> list[int]:
+    """What changes when access to /dev/kvm changes."""
+    try:
+        found = Path("/dev/kvm").stat()
+    except OSError:
+        return []
+    return [found.st_mode, found.st_uid, found.st_gid, int(os.access("/dev/kvm", os.R_OK | os.W_OK))]
+
+
+def _read_cache(cache: Path, key: dict[str, object]) -> tuple[str, str] | None:
+    try:
+        data = json.loads(cache.read_text())
+        if data["key"] == key and data["name"] in FACTORS:
+            return data["name"], str(data["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _write_cache(cache: Path, key: dict[str, object], name: str, reason: str) -> None:
+    temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({"key": key, "name": name, "reason": reason}))
+    temporary.replace(cache)
+
+
+def emit_accelerator(found: Accelerator, bus: EventBus) -> None:
+    """Tell what the probe found."""
+    bus.emit(
+        "host.accelerator", accelerator=found.name, reason=found.reason, factor=found.factor, qemu=found.qemu
+    )
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
