@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from topology_samples import GOLDEN, SHIPPED, write
+from topology_samples import ALICIA, GOLDEN, write
 
 from orchestrator.errors import TopologyError
 from orchestrator.topology.effective import from_dict, to_dict, to_toml
@@ -27,7 +27,7 @@ def again(topology: Topology) -> Topology:
     return replace(load_topology(file), path=topology.path, variants=topology.variants)
 
 
-@pytest.mark.parametrize("source", [SHIPPED, EVERY], ids=["shipped", "every-table"])
+@pytest.mark.parametrize("source", [ALICIA, EVERY], ids=["alicia", "every-table"])
 def test_both_forms_of_every_variant(source: Path, tmp_path: Path) -> None:
     for topology in load_variants(write(tmp_path, source.read_text(encoding="utf-8"))).values():
         assert again(topology) == topology
@@ -42,7 +42,7 @@ def test_the_effective_file_of_the_full_variant(tmp_path: Path) -> None:
 def test_paths_outside_stay_absolute(tmp_path: Path) -> None:
     other = tmp_path / "other"
     write(other, "")
-    topology = load_topology(write(tmp_path / "one", SHIPPED.read_text(encoding="utf-8")), app=other / "standin")
+    topology = load_topology(write(tmp_path / "one", ALICIA.read_text(encoding="utf-8")), app=other / "standin")
     assert f'app = "{other}/standin"' in to_toml(topology)
     assert 'path = "suite"' in to_toml(topology)
     assert again(topology) == topology

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from topology_samples import GOLDEN, SHIPPED, write
+from topology_samples import ALICIA, GOLDEN, write
 
 from orchestrator.topology import graph
 from orchestrator.topology.load import load_topology
@@ -17,7 +17,7 @@ from orchestrator.topology.model import Dependency, Service, ServiceKind, Topolo
 
 @pytest.fixture
 def alicia(tmp_path: Path) -> Topology:
-    return load_topology(write(tmp_path, SHIPPED.read_text(encoding="utf-8")))
+    return load_topology(write(tmp_path, ALICIA.read_text(encoding="utf-8")))
 
 
 def made(edges: dict[str, list[str]]) -> Topology:
@@ -39,7 +39,7 @@ def graphs(draw: st.DrawFn) -> dict[str, list[str]]:
     return {name: edges[name] for name in draw(st.permutations(names))}
 
 
-def test_the_levels_of_the_shipped_file(alicia: Topology) -> None:
+def test_the_levels_of_a_real_file(alicia: Topology) -> None:
     assert graph.order(alicia) == (
         ("network",),
         ("postgresql", "mock-llm", "mock-livekit"),

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from topology_samples import GOLDEN, SHIPPED, completed, folder, one, problems, write
+from topology_samples import ALICIA, GOLDEN, SHIPPED, completed, folder, one, problems, write
 
 from orchestrator.errors import TopologyError
 from orchestrator.topology.load import load_topology, load_variants, missing_files
@@ -16,12 +16,12 @@ from orchestrator.topology.model import Check, CheckKind, Condition, Dependency,
 from orchestrator.topology.tables import KEYS
 
 
-def shipped(path: Path) -> Path:
-    return write(path, SHIPPED.read_text(encoding="utf-8"))
+def alicia(path: Path) -> Path:
+    return write(path, ALICIA.read_text(encoding="utf-8"))
 
 
-def test_the_shipped_file(tmp_path: Path) -> None:
-    topology = load_topology(shipped(tmp_path))
+def test_a_whole_file(tmp_path: Path) -> None:
+    topology = load_topology(alicia(tmp_path))
     assert (topology.name, topology.variant) == ("alicia", "mock")
     assert topology.variants == ("mock", "minimal", "full")
     assert topology.app == tmp_path / "standin"
@@ -38,6 +38,12 @@ def test_the_shipped_file(tmp_path: Path) -> None:
     assert topology.services["backend"].checks[0].json == {"status": "ok"}
     assert topology.suite is not None
     assert [phase.stop for phase in topology.suite.phases] == [(), ("backend",)]
+
+
+def test_the_shipped_file_in_all_its_variants(tmp_path: Path) -> None:
+    # Not in place: whether application and suite are complete is not this file's business.
+    found = load_variants(write(tmp_path, SHIPPED.read_text(encoding="utf-8")))
+    assert {"mock", "minimal", "full"} <= set(found)
 
 
 def test_all_problems_of_a_bad_file_at_once(tmp_path: Path) -> None:
@@ -153,7 +159,7 @@ def test_dependencies_that_are_refused(value: str, why: str, tmp_path: Path) -> 
 
 
 def test_options_replace_app_and_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = shipped(tmp_path)
+    file = alicia(tmp_path)
     other = folder(tmp_path / "other")
     monkeypatch.chdir(tmp_path)
     topology = load_topology(file, app=Path("other/standin"), suite=other / "suite")
@@ -163,12 +169,12 @@ def test_options_replace_app_and_suite(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_parts_of_the_app_are_named(tmp_path: Path) -> None:
-    file = shipped(tmp_path)
+    file = alicia(tmp_path)
     (tmp_path / "standin" / "bin" / "alicia").unlink()
     (tmp_path / "standin" / "share" / "alicia" / "migrations" / "0001_first.up.sql").unlink()
     assert problems(file) == [
-        'orchestrator.toml:6:7: "app": standin/bin/alicia is missing',
-        'orchestrator.toml:6:7: "app": standin/share/alicia/migrations/*.up.sql is missing',
+        'orchestrator.toml:5:7: "app": standin/bin/alicia is missing',
+        'orchestrator.toml:5:7: "app": standin/share/alicia/migrations/*.up.sql is missing',
     ]
     found = problems(file, app=tmp_path / "nowhere", suite=tmp_path / "no-suite")
     assert found[0].startswith("--app: nowhere is no folder; it should hold bin/alicia")
@@ -182,7 +188,7 @@ def test_a_suite_needs_a_table(tmp_path: Path) -> None:
 
 
 def test_files_with_keys_may_be_missing_when_loading(tmp_path: Path) -> None:
-    file = shipped(tmp_path)
+    file = alicia(tmp_path)
     full = load_topology(file, variant="full")
     assert full.machines["server"].files[0].mode == 0o600
     source = tmp_path / "secrets" / "alicia.env"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from topology_samples import SHIPPED, completed, problems, write
+from topology_samples import ALICIA, completed, problems, write
 
 from orchestrator.topology.load import load_topology, load_variants
 from orchestrator.topology.model import Condition, Dependency
@@ -42,7 +42,7 @@ def variant(path: Path, text: str) -> Path:
 
 
 def test_the_default_the_option_and_none(tmp_path: Path) -> None:
-    file = write(tmp_path, SHIPPED.read_text(encoding="utf-8"))
+    file = write(tmp_path, ALICIA.read_text(encoding="utf-8"))
     assert load_topology(file).variant == "mock"
     full = load_topology(file, variant="full")
     assert full.machines["server"].egress
@@ -101,13 +101,13 @@ def test_checks_and_dependencies_and_ports_are_removed(tmp_path: Path) -> None:
     assert [check.name for check in services["d"].checks] == ["page"]
     assert services["c"].depends_on == services["d"].depends_on == ()
     file = write(
-        tmp_path, SHIPPED.read_text(encoding="utf-8") + '\n[variants.closed]\nmachines.server.ports = "absent"\n'
+        tmp_path, ALICIA.read_text(encoding="utf-8") + '\n[variants.closed]\nmachines.server.ports = "absent"\n'
     )
     assert load_topology(file, variant="closed").machines["server"].ports == ()
 
 
 def test_phases_do_not_stop_what_is_not_there(tmp_path: Path) -> None:
-    text = SHIPPED.read_text(encoding="utf-8") + '\n[variants.static.services]\nbackend = "absent"\n'
+    text = ALICIA.read_text(encoding="utf-8") + '\n[variants.static.services]\nbackend = "absent"\n'
     topology = load_topology(write(tmp_path, text), variant="static")
     assert topology.suite is not None
     assert [phase.stop for phase in topology.suite.phases] == [(), ()]
@@ -142,5 +142,5 @@ def test_all_variants_are_checked_together(tmp_path: Path) -> None:
     file = write(tmp_path, completed(text))
     with pytest.raises(Exception, match="2 problems"):
         load_variants(file)
-    good = write(tmp_path, SHIPPED.read_text(encoding="utf-8"))
+    good = write(tmp_path, ALICIA.read_text(encoding="utf-8"))
     assert list(load_variants(good)) == ["mock", "minimal", "full"]

@@ -13,6 +13,7 @@ from orchestrator.topology.load import load_topology
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = REPOSITORY / "orchestrator.toml"
 GOLDEN = REPOSITORY / "tests" / "golden" / "topology"
+ALICIA = GOLDEN / "alicia.toml"
 
 # Parts of a small complete file; `completed` adds those that an example leaves out.
 PARTS: tuple[tuple[tuple[str, ...], str], ...] = (
