@@ -41,6 +41,7 @@ test('a message that is sent is stored, answered, and its answer shown', async (
 test('a conversation without a title is refused', async ({ request }) => {
   const answer = await request.post('/api/v1/conversations', { data: { title: '  ' } });
 
+  expect(answer.headers()['content-type'], await answer.text()).toMatch(/^application\/json\b/);
   expect(answer.status()).toBe(400);
   expect(await answer.json()).toMatchObject({ error: 'validation_error', message: 'Title is required', code: 400 });
 });

@@ -45,7 +45,7 @@ test('the page itself is asked for again at every visit', async ({ request }) =>
 test('config.json is JSON with the LiveKit address and is never stored', async ({ request }) => {
   const answer = await request.get('/config.json');
 
-  expect(answer.status()).toBe(200);
+  expect(answer.status(), await answer.text()).toBe(200);
   expect(answer.headers()['content-type']).toMatch(/^application\/json\b/);
   expect(headerValues(answer, 'Cache-Control')).toEqual([expect.stringContaining('no-store')]);
   // Empty where the variant has no LiveKit.
@@ -55,7 +55,7 @@ test('config.json is JSON with the LiveKit address and is never stored', async (
 test('/health answers exactly what the backend promises', async ({ request }) => {
   const answer = await request.get('/health');
 
-  expect(answer.status()).toBe(200);
+  expect(answer.status(), await answer.text()).toBe(200);
   expect(answer.headers()['content-type']).toMatch(/^application\/json\b/);
   expect(await answer.text()).toBe('{"status":"ok","version":"1.0.0"}\n');
 });
@@ -78,6 +78,6 @@ test('a body of 5 MB reaches the application', async ({ request }) => {
   });
 
   // The application has a limit of its own (1 MiB); what matters is who answers.
-  expect(answer.headers()['content-type']).toMatch(/^application\/json\b/);
+  expect(answer.headers()['content-type'], await answer.text()).toMatch(/^application\/json\b/);
   expect(await answer.json()).toMatchObject({ error: 'invalid_request', code: answer.status() });
 });
