@@ -3,16 +3,25 @@ import { assetPaths, expectSecurityHeaders } from './support/api';
 
 // Run in a phase of its own, while the orchestrator has stopped the backend.
 test.describe('while the backend is stopped', { tag: '@backend-down' }, () => {
-  test('the page still loads and says that the server is not available', async ({ page }) => {
-    const answer = await page.goto('/search?q=tea');
+  test('the page still loads and says that the server is not available', async ({ page, request }) => {
+    const { livekitUrl } = (await (await request.get('/config.json')).json()) as { livekitUrl: string };
+    let configurations = 0;
+    page.on('request', (sent) => {
+      if (sent.url().endsWith('/config.json')) configurations += 1;
+    });
+
+    const answer = await page.goto('/status');
 
     expect(answer?.status()).toBe(200);
-    await expect(page.getByRole('heading', { level: 1 })).toHaveText('Search');
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText('Status');
+    await expect(page.getByRole('region', { name: 'Configuration' })).toContainText(livekitUrl || 'none');
+    await expect(page.getByRole('region', { name: 'Database' })).toContainText('502');
     const banner = page.getByTestId('backend-down');
     await expect(banner).toBeVisible();
     await expect(banner).toHaveRole('alert');
     await expect(banner).toContainText('not available');
     await expect(page.getByTestId('connection')).toHaveAttribute('data-state', 'offline');
+    expect(configurations, 'what the proxy answers by itself must not pass for the backend being back').toBe(1);
   });
 
   test('the API and the health check answer 502 with the security headers', async ({ request }) => {

@@ -83,7 +83,8 @@ async function call(path, { method = 'GET', body, signal, accept = [] } = {}) {
   const isJson = (answer.headers.get('content-type') ?? '').includes('json');
   // A proxy without its backend answers in HTML; the backend's own 503 (unhealthy) is JSON.
   const gone = [502, 503, 504].includes(answer.status) && !isJson;
-  backend.report(gone);
+  // What the proxy answers by itself says nothing about the backend.
+  if (gone || path !== '/config.json') backend.report(gone);
   const content = isJson ? await answer.json() : null;
   if (!answer.ok && !accept.includes(answer.status)) {
     throw new ApiError(answer.status, content?.message ?? `The server answered ${answer.status}.`);
