@@ -1,0 +1,139 @@
+"""The client's files: the test runner with its npm packages, the suite's command, the artifact folder.
+
+The packages come from the npm registry as npm.lock.toml pins them: downloaded once, their SHA-512 checked, unpacked
+into a cache folder. Everything else is pure.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from render_text import Item, folder, text_file
+
+PUBLIC_REGISTRY = "https://registry.npmjs.org/"
+RUNNER = "/opt/e2e"
+DOWNLOAD_LIMIT = 120.0  # seconds without a byte
+
+
+@dataclass(frozen=True, slots=True)
+class NpmPackage:
+    name: str
+    version: str
+    url: str
+    integrity: str
+
+    @property
+    def folder_name(self) -> str:
+        """A name for the unpacked package that changes with its content."""
+        plain = re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.name}-{self.version}").strip("-")
+        return f"{plain}-{hashlib.sha256(self.integrity.encode()).hexdigest()[:12]}"
+
+
+def client_items(tools: Path) -> list[Item]:
+    """The client's own files, the packages aside."""
+    return [
+        Item("file", "/usr/local/bin/run-e2e-tests", source=tools / "run-e2e-tests", mode="0755"),
+        folder(RUNNER),
+        Item("file", f"{RUNNER}/event-reporter.cjs", source=tools / "event-reporter.cjs"),
+        folder("/artifacts", owner="test", group="test"),
+        # Chromium's crash handler and sandbox want nothing of ours; the limits of open files do.
+        text_file("/etc/security/limits.d/test.conf", "test - nofile 65536\n"),
+    ]
+
+
+def read_lock(text: str) -> list[NpmPackage]:
+    """The packages of npm.lock.toml.
+
+    Raises:
+        ValueError: a package without SHA-512, or one field missing.
+    """
+    packages = []
+    for table in tomllib.loads(text)["package"]:
+        missing = [
+            key for key in ("name", "version", "url", "integrity") if not isinstance(table.get(key), str)
+        ]
+        if missing or not table["integrity"].startswith("sha512-"):
+            raise ValueError(
+                f"npm.lock.toml: {table.get('name')}: needs name, version, url and a sha512 integrity"
+            )
+        packages.append(NpmPackage(table["name"], table["version"], table["url"], table["integrity"]))
+    return packages
+
+
+def registry(environment: Mapping[str, str], npmrc: str) -> str:
+    """The registry npm would use: NPM_CONFIG_REGISTRY, else ``registry=`` of ~/.npmrc, else the public one."""
+    chosen = environment.get("NPM_CONFIG_REGISTRY") or environment.get("npm_config_registry")
+    if not chosen:
+        found = re.findall(r"^\s*registry\s*=\s*(\S+)\s*$", npmrc, re.MULTILINE)
+        chosen = found[-1] if found else PUBLIC_REGISTRY
+    return chosen.rstrip("/") + "/"
+
+
+def downloads_folder(environment: Mapping[str, str]) -> Path:
+    """Where downloads are kept, beside the image cache."""
+    if own := environment.get("ORCH_CACHE_DIR"):
+        return Path(own).expanduser() / "downloads"
+    if xdg := environment.get("XDG_CACHE_HOME"):
+        return Path(xdg).expanduser() / "orchestrator" / "downloads"
+    return Path.home() / ".cache" / "orchestrator" / "downloads"
+
+
+def unpacked(package: NpmPackage, downloads: Path, base: str) -> Path:
+    """The folder with the package's content, downloaded and checked if it is not there yet.
+
+    Raises:
+        ValueError: it cannot be downloaded, or is not what the lock file says.
+    """
+    target = downloads / package.folder_name
+    if target.is_dir():
+        return target
+    downloads.mkdir(parents=True, exist_ok=True)
+    data = _download(package.url.replace(PUBLIC_REGISTRY, base, 1))
+    digest = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+    if digest != package.integrity:
+        raise ValueError(f"{package.url}: expected {package.integrity}, got {digest}")
+    temporary = Path(tempfile.mkdtemp(prefix=".unpack-", dir=downloads))
+    try:
+        archive = temporary / "package.tgz"
+        archive.write_bytes(data)
+        with tarfile.open(archive) as tar:
+            tar.extractall(temporary, filter="data")
+        (content,) = (path for path in temporary.iterdir() if path.is_dir())
+        try:
+            content.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another run was faster
+                raise
+    finally:
+        shutil.rmtree(temporary)
+    return target
+
+
+def _download(url: str) -> bytes:
+    import httpx  # only where something must really be fetched
+
+    try:
+        answer = httpx.get(url, follow_redirects=True, timeout=DOWNLOAD_LIMIT)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ValueError(f"{url}: {error}") from error
+    return answer.content
+
+
+def npm_folders(tools: Path) -> dict[str, Path]:
+    """Guest folder → host folder of every locked package."""
+    npmrc = Path.home() / ".npmrc"
+    base = registry(os.environ, npmrc.read_text() if npmrc.is_file() else "")
+    downloads = downloads_folder(os.environ)
+    packages = read_lock((tools / "npm.lock.toml").read_text(encoding="utf-8"))
+    return {f"{RUNNER}/node_modules/{one.name}": unpacked(one, downloads, base) for one in packages}

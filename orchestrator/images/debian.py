@@ -1,0 +1,232 @@
+"""The Debian provider: an image out of a recipe, in two cached layers.
+
+The base layer (packages, a minute or two) is keyed by the recipe; the application
+layer is a copy of it with the rendered files written by debugfs, in seconds and
+without root, keyed by their content. The finished folder holds ``bin/run-<name>-vm``,
+``root.raw``, ``vmlinuz``, ``initrd.img`` and ``kernel-params``, and needs nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, monotonic
+from orchestrator.errors import ImageError, OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.images.cache import ImageCache
+from orchestrator.images.contract import BuiltImage
+from orchestrator.images.debian_base import (
+    BASE_RAW,
+    BUILDER,
+    INITRD,
+    LOG,
+    TREE,
+    VMLINUZ,
+    build_base,
+    logged_step,
+)
+from orchestrator.images.debian_host import require, search_path
+from orchestrator.images.manifest import (
+    BaseTree,
+    LayerEntry,
+    debugfs_errors,
+    debugfs_script,
+    layer_key,
+    load_manifest,
+)
+from orchestrator.images.recipe import Recipe, load_recipe
+from orchestrator.images.runscript import kernel_params, run_script
+from orchestrator.process import run
+
+LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
+HEARTBEAT = 5.0  # seconds between two signs of life while another command builds
+BASE_SPACE = 3  # a build needs about this many times the content: tar, tree, file system
+
+BASE_LAYER, APP_LAYER = "base", "app"
+
+
+async def build_debian(
+    name: str,
+    recipe_path: Path,
+    *,
+    variant: str,
+    app: Path | None,
+    cache: ImageCache,
+    bus: EventBus,
+    deadline: Deadline,
+) -> BuiltImage:
+    """The image of a recipe with the application in it, from the cache or built.
+
+    Args:
+        name: of the image in the topology.
+        app: the application package the layer program installs, or None.
+
+    Raises:
+        ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
+    """
+    started = monotonic()
+    recipe = load_recipe(recipe_path)
+    builder = _Builder(name, recipe, cache, bus, deadline)
+    base_key = recipe.base_key(BUILDER)
+    with tempfile.TemporaryDirectory(prefix="orch-layer-") as rendered:
+        entries = await builder.render(Path(rendered), variant, app)
+        texts = {
+            f"bin/run-{recipe.name}-vm": run_script(recipe.name, memory=recipe.memory, cpus=recipe.cpus),
+            "kernel-params": kernel_params(recipe.kernel_parameters),
+        }
+        key = layer_key(base_key, entries, {"version": LAYER_VERSION, **texts})
+
+        async def build(folder: Path) -> None:
+            base = await builder.base(base_key)
+            await builder.app_layer(folder, base, entries, texts)
+
+        path, cached = await cache.obtain(
+            name, APP_LAYER, key, build, waiting=builder.waiting, deadline=deadline
+        )
+    return BuiltImage(name, path, key, "debian", cached, monotonic() - started)
+
+
+class _Builder:
+    """The steps of one image; what they share, and the events they give."""
+
+    def __init__(
+        self, name: str, recipe: Recipe, cache: ImageCache, bus: EventBus, deadline: Deadline
+    ) -> None:
+        self._name = name
+        self._recipe = recipe
+        self._cache = cache
+        self._bus = bus
+        self._deadline = deadline
+        self._said_waiting = float("-inf")
+
+    def say(self, line: str, step: str) -> None:
+        self._bus.emit("image.output", self._name, line=line, step=step)
+
+    def waiting(self, holder: str, elapsed: float) -> None:
+        if elapsed - self._said_waiting >= HEARTBEAT:
+            self._said_waiting = elapsed
+            self._bus.emit(
+                "wait.heartbeat",
+                self._name,
+                what=f"image {self._name}, which another command builds",
+                elapsed=elapsed,
+                limit=self._deadline.limit,
+                last=holder,
+            )
+
+    async def render(self, folder: Path, variant: str, app: Path | None) -> tuple[LayerEntry, ...]:
+        """What the layer program says, or nothing without one."""
+        layer = self._recipe.layer
+        if layer is None:
+            return ()
+        argv = [
+            sys.executable,
+            str(layer.program),
+            *layer.arguments,
+            "--variant",
+            variant,
+            "--out",
+            str(folder),
+        ]
+        if app is not None:
+            argv += ["--app", str(app)]
+        done = await run(argv, deadline=self._deadline, check=False)
+        if done.code != 0:
+            raise ImageError(
+                f"the files of image {self._name} could not be rendered",
+                evidence=done.stderr.strip().splitlines()[-25:],
+                where=[str(layer.program)],
+            )
+        return load_manifest(folder)
+
+    async def base(self, key: str) -> Path:
+        """The base layer, from the cache or built."""
+        needed = min(self._recipe.size, 1 << 30) * BASE_SPACE
+
+        async def build(folder: Path) -> None:
+            require(self._cache.root, needed=needed)
+            self._state("building", key, why="its packages or their configuration changed")
+            await self._keeping_log(
+                folder, BASE_LAYER, build_base(folder, self._recipe, say=self.say, deadline=self._deadline)
+            )
+
+        path, _ = await self._cache.obtain(
+            self._recipe.name, BASE_LAYER, key, build, waiting=self.waiting, deadline=self._deadline
+        )
+        return path
+
+    async def app_layer(
+        self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]
+    ) -> None:
+        """Fill ``folder`` with the finished image."""
+        self._state("building", base.name, why="its files changed")
+        await self._keeping_log(folder, APP_LAYER, self._write_app_layer(folder, base, entries, texts))
+
+    async def _write_app_layer(
+        self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]
+    ) -> None:
+        disk, script = folder / "root.raw", folder / "layer.debugfs"
+        script.write_text(debugfs_script(entries, BaseTree.from_json((base / TREE).read_text())))
+        self.say(f"{len(entries)} files, links and folders over {base.name}", "application")
+        await self._step(folder, ["cp", "--sparse=always", "--reflink=auto", str(base / BASE_RAW), str(disk)])
+        done = await run(
+            ["debugfs", "-w", "-f", str(script), str(disk)],
+            deadline=self._deadline,
+            env={**os.environ, "PATH": search_path()},
+            check=False,
+        )
+        errors = debugfs_errors(done.stderr)
+        if errors or done.code != 0:
+            raise ImageError(
+                "debugfs could not write the application layer", evidence=errors[:25] or [str(done.code)]
+            )
+        await self._step(folder, ["e2fsck", "-f", "-n", str(disk)])
+        for name in (VMLINUZ, INITRD):
+            _link(base / name, folder / name)
+        for name, text in texts.items():
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text)
+            target.chmod(0o755 if name.startswith("bin/") else 0o644)
+
+    async def _step(self, folder: Path, argv: list[str]) -> None:
+        await logged_step("application", argv, log=folder / LOG, say=self.say, deadline=self._deadline)
+
+    async def _keeping_log(self, folder: Path, layer: str, work: Coroutine[object, object, None]) -> None:
+        """Await the work; when it fails, save the build log, since the folder goes away."""
+        try:
+            await work
+        except OrchestratorError as error:
+            kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
+            where = [*error.where, *([str(kept)] if kept else [])]
+            raise ImageError(
+                f"image {self._name}: {error.what}",
+                why=error.why,
+                where=where,
+                hint=error.hint,
+                evidence=error.evidence,
+            ) from error
+
+    def _state(self, state: str, key: str, **data: object) -> None:
+        self._bus.emit("image.state", self._name, state=state, provider="debian", key=key, **data)
+
+
+def keep_log(log: Path, target: Path) -> Path | None:
+    """Move a build log to where it survives; None when there is none."""
+    if not log.exists():
+        return None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(log, target)
+    return target
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)

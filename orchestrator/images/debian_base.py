@@ -1,0 +1,175 @@
+"""The base layer of a Debian image: packages, configured, in an ext4 file system.
+
+mmdebstrap makes a tar archive, ``mke2fs -d`` a file system of it; neither needs root
+when the user has subordinate ids. The folder of the entry then holds ``base.raw``,
+``vmlinuz``, ``initrd.img``, ``tree.json`` (for the application layer) and ``build.log``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import ImageError
+from orchestrator.images.debian_host import search_path
+from orchestrator.images.manifest import BaseTree, Kind
+from orchestrator.images.recipe import Recipe
+from orchestrator.process import describe_exit, stream_lines, tail
+
+BUILDER = "2"  # raise it whenever this file makes other images of the same recipe
+CUSTOMIZE = "/var/tmp/customize.sh"  # noqa: S108 - inside the new system, where nobody else is
+BASE_RAW, VMLINUZ, INITRD, TREE, LOG = "base.raw", "vmlinuz", "initrd.img", "tree.json", "build.log"
+
+Say = Callable[[str, str], None]  # (line, step)
+
+
+def mmdebstrap_argv(recipe: Recipe, *, early: Path, output: Path, rootless: bool) -> list[str]:
+    """The command that makes ``output`` (a tar archive); ``early`` is the tar of files put in before the packages."""
+    hook = f"""chroot "$1" sh -eux {CUSTOMIZE} && rm "$1{CUSTOMIZE}\""""
+    return [
+        "mmdebstrap",
+        f"--mode={'unshare' if rootless else 'root'}",
+        "--variant=minbase",
+        "--format=tar",
+        f"--include={','.join(recipe.packages)}",
+        *[f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.dpkg_exclude],
+        '--aptopt=Acquire::Retries "3"',
+        '--aptopt=APT::Install-Recommends "false"',
+        f"--essential-hook=tar-in {shlex.quote(str(early))} /",
+        f"--customize-hook={hook}",
+        recipe.suite,
+        str(output),
+        recipe.mirror,
+    ]
+
+
+def early_archive(recipe: Recipe) -> bytes:
+    """The tar of the recipe's early files and of the customize script, owned by root."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content, mode in [
+            *((file.path, file.content, file.mode) for file in recipe.before),
+            (CUSTOMIZE, recipe.customize + "\n", 0o755),
+        ]:
+            info = tarfile.TarInfo(f".{path}")
+            data = content.encode()
+            info.size, info.mode = len(data), mode
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def mke2fs_argv(tree: Path, image: Path, size: int) -> list[str]:
+    """The command that makes a sparse ext4 of ``size`` bytes with the content of ``tree``."""
+    return [
+        "mke2fs", "-q", "-F", "-t", "ext4",
+        "-L", "root",
+        "-m", "0",
+        "-J", "size=16",
+        # Otherwise the first boot writes the tables in the background, while services start.
+        "-E", "lazy_itable_init=0,lazy_journal_init=0,discard",
+        "-d", str(tree),
+        str(image),
+        f"{size // 1024}k",
+    ]  # fmt: skip
+
+
+def as_root(argv: list[str], *, rootless: bool) -> list[str]:
+    """The command under a user namespace in which the caller is root, when he is not already."""
+    return ["unshare", "--map-auto", "--map-root-user", *argv] if rootless else argv
+
+
+async def build_base(folder: Path, recipe: Recipe, *, say: Say, deadline: Deadline) -> None:
+    """Fill ``folder`` with the base layer.
+
+    Raises:
+        ImageError: a step failed; carries the last lines of its output.
+    """
+    rootless = os.geteuid() != 0
+    archive, early, tree = folder / "root.tar", folder / "early.tar", folder / "tree"
+    early.write_bytes(early_archive(recipe))
+
+    async def step(name: str, argv: list[str]) -> None:
+        await logged_step(name, argv, log=folder / LOG, say=say, deadline=deadline)
+
+    await step("packages", mmdebstrap_argv(recipe, early=early, output=archive, rootless=rootless))
+    say("reading the list of files", "file system")
+    (folder / TREE).write_text(read_archive(archive, folder).as_json())
+    tree.mkdir()
+    # Device nodes cannot be made without root, and devtmpfs brings them at every boot.
+    extract = ["tar", "-x", "-f", str(archive), "-C", str(tree), "--numeric-owner", "--exclude=./dev/*"]
+    await step("file system", as_root(extract, rootless=rootless))
+    archive.unlink()
+    await step("file system", as_root(mke2fs_argv(tree, folder / BASE_RAW, recipe.size), rootless=rootless))
+    await step("file system", as_root(["rm", "-rf", str(tree)], rootless=rootless))
+    early.unlink()
+
+
+def read_archive(archive: Path, folder: Path) -> BaseTree:
+    """List the archive; write its kernel and initial RAM disk into ``folder``.
+
+    Raises:
+        ImageError: not exactly one kernel with its initial RAM disk.
+    """
+    paths: dict[str, Kind] = {}
+    texts = {"/etc/passwd": "", "/etc/group": ""}
+    boot: dict[str, list[str]] = {VMLINUZ: [], INITRD: []}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = "/" + member.name.removeprefix("./").strip("/")
+            paths[path] = Kind.DIRECTORY if member.isdir() else Kind.SYMLINK if member.issym() else Kind.FILE
+            if not member.isfile():
+                continue
+            for name, found in boot.items():
+                if path.startswith(f"/boot/{name}-"):
+                    found.append(path)
+                    _extract(tar, member, folder / name)
+            if path in texts:
+                content = tar.extractfile(member)
+                texts[path] = content.read().decode() if content else ""
+    if any(len(found) != 1 for found in boot.values()):
+        raise ImageError("the packages do not bring exactly one kernel", evidence=[*boot[VMLINUZ], *boot[INITRD]])
+    return BaseTree(paths, _numbers(texts["/etc/passwd"]), _numbers(texts["/etc/group"]))
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    content = tar.extractfile(member)
+    assert content is not None  # a regular file
+    with content, target.open("wb") as file:
+        while block := content.read(1 << 20):
+            file.write(block)
+
+
+def _numbers(text: str) -> dict[str, int]:
+    rows = (line.split(":") for line in text.splitlines())
+    return {row[0]: int(row[2]) for row in rows if len(row) > 2}
+
+
+async def logged_step(name: str, argv: list[str], *, log: Path, say: Say, deadline: Deadline) -> None:
+    """Run one command of a build, its output said and logged.
+
+    Raises:
+        ImageError: it failed.
+    """
+    with log.open("a", encoding="utf-8") as sink:
+        sink.write(f"+ {shlex.join(argv)}\n")
+
+        def on_line(line: str) -> None:
+            sink.write(line + "\n")
+            sink.flush()
+            say(line, name)
+
+        environment = {
+            **os.environ,
+            "PATH": search_path(),
+            "LC_ALL": "C.UTF-8",
+            "DEBIAN_FRONTEND": "noninteractive",
+        }
+        code = await stream_lines(argv, on_line, deadline=deadline, env=environment)
+        sink.write(f"= {describe_exit(code)}\n")
+    if code != 0:
+        raise ImageError(f"{argv[0]} {describe_exit(code)} (step: {name})", evidence=tail(log, 25))

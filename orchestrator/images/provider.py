@@ -1,0 +1,127 @@
+"""Which provider makes an image, and all images of a topology at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from enum import StrEnum
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import ImageError, OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.images.cache import ImageCache
+from orchestrator.images.contract import BuiltImage, find_run_script
+from orchestrator.topology.model import Image, Topology
+
+
+class Provider(StrEnum):
+    DEBIAN = "debian"
+    NIXOS = "nixos"
+
+
+def used_images(topology: Topology) -> dict[str, Image]:
+    """The images that machines of the topology use, in the order of the machines."""
+    return {machine.image: topology.images[machine.image] for machine in topology.machines.values()}
+
+
+def choose_provider(wanted: str, topology: Topology, *, path: str | None = None) -> Provider:
+    """The provider for every image of the topology.
+
+    ``auto`` is NixOS when nixos-rebuild or nix is on PATH and every image has a NixOS
+    source, else Debian.
+
+    Args:
+        wanted: ``auto``, ``nixos`` or ``debian``.
+        path: searched instead of PATH.
+
+    Raises:
+        ImageError: an image has no source for the provider.
+    """
+    images = used_images(topology)
+    without: dict[Provider, list[str]] = {
+        Provider.DEBIAN: [name for name, image in images.items() if image.debian is None],
+        Provider.NIXOS: [
+            name for name, image in images.items() if image.nixos_flake is None and image.nixos_config is None
+        ],
+    }
+    has_nix = any(shutil.which(tool, path=path) for tool in ("nixos-rebuild", "nix", "nix-build"))
+    if wanted == "auto":
+        provider = Provider.NIXOS if has_nix and not without[Provider.NIXOS] else Provider.DEBIAN
+    else:
+        try:
+            provider = Provider(wanted)
+        except ValueError as error:
+            raise ImageError(f"no such image provider: {wanted}", hint="auto, nixos or debian") from error
+    if without[provider]:
+        hint = "install Nix, or give these images a Debian recipe" if wanted == "auto" else "--images auto"
+        raise ImageError(
+            f"no {provider} source for image {', '.join(without[provider])}",
+            where=[str(topology.path)],
+            hint=hint,
+        )
+    return provider
+
+
+async def ensure_images(
+    topology: Topology,
+    *,
+    provider: str,
+    bus: EventBus,
+    deadline: Deadline,
+    cache: ImageCache | None = None,
+) -> dict[str, BuiltImage]:
+    """Every image the topology's machines use, built if it must be, one after the other.
+
+    The caller pins what it uses: ``ImageCache().pin(image.path, state_folder)``.
+
+    Raises:
+        ImageError: the first image that could not be made.
+    """
+    chosen = choose_provider(provider, topology)
+    cache = cache if cache is not None else ImageCache(None)
+    built: dict[str, BuiltImage] = {}
+    for name, image in used_images(topology).items():
+        try:
+            one = await _build(name, image, chosen, topology, cache, bus, deadline)
+            find_run_script(one.path)
+        except OrchestratorError as error:
+            bus.emit("image.state", name, state="failed", provider=chosen.value, key="", why=error.what)
+            raise
+        bus.emit(
+            "image.state",
+            name,
+            state="cached" if one.cached else "ready",
+            provider=one.provider,
+            key=one.key,
+            seconds=one.seconds,
+            path=os.fspath(one.path),
+        )
+        built[name] = one
+    return built
+
+
+async def _build(
+    name: str,
+    image: Image,
+    provider: Provider,
+    topology: Topology,
+    cache: ImageCache,
+    bus: EventBus,
+    deadline: Deadline,
+) -> BuiltImage:
+    if provider is Provider.DEBIAN:
+        from orchestrator.images.debian import build_debian
+
+        assert image.debian is not None  # choose_provider made sure
+        return await build_debian(
+            name,
+            image.debian,
+            variant=topology.variant,
+            app=topology.app,
+            cache=cache,
+            bus=bus,
+            deadline=deadline,
+        )
+    from orchestrator.images.nixos import build_nixos
+
+    return await build_nixos(image, root=topology.root, cache=cache, bus=bus, deadline=deadline)

@@ -1,0 +1,79 @@
+"""The text of ``bin/run-<name>-vm`` for an image that does not come from Nix.
+
+Pure. The script keeps the contract of the one `nixos-rebuild build-vm` makes: the
+same variables, the same order of the same QEMU arguments, the script's pid becomes
+QEMU's. QEMU is found on PATH, as the host decides which one it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+
+_TEXT = """\
+#!/bin/sh
+# Starts a virtual machine of this image, with the contract of the script that `nixos-rebuild build-vm` makes:
+# NIX_DISK_IMAGE, USE_TMPDIR with TMPDIR, QEMU_NET_OPTS, QEMU_KERNEL_PARAMS, QEMU_OPTS, further arguments to QEMU.
+set -e
+
+image=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
+
+NIX_DISK_IMAGE=$(readlink -f -- "${{NIX_DISK_IMAGE:-./{name}.qcow2}}")
+if ! test -e "$NIX_DISK_IMAGE"; then
+    # Complete or absent: an interrupted first start must not leave half a disk that the next one uses.
+    qemu-img create -q -f qcow2 -b "$image/root.raw" -F raw "$NIX_DISK_IMAGE.$$"
+    mv -- "$NIX_DISK_IMAGE.$$" "$NIX_DISK_IMAGE"
+fi
+
+if [ -z "$TMPDIR" ] || [ -z "$USE_TMPDIR" ]; then
+    TMPDIR=$(mktemp -d nix-vm.XXXXXXXXXX --tmpdir)
+fi
+export TMPDIR
+cd "$TMPDIR"
+
+# shellcheck disable=SC2086 # QEMU_OPTS is split on blanks, as the contract says
+exec qemu-system-x86_64 -machine accel=kvm:tcg -cpu max \\
+    -name {name} \\
+    -m {memory} \\
+    -smp {cpus} \\
+    -device virtio-rng-pci \\
+    -net nic,netdev=user.0,model=virtio -netdev user,id=user.0,"$QEMU_NET_OPTS" \\
+    -drive cache=writeback,file="$NIX_DISK_IMAGE",id=drive1,if=none,index=1,werror=report \\
+    -device virtio-blk-pci,bootindex=1,drive=drive1,serial=root \\
+    -device virtio-keyboard \\
+    -kernel "${{NIXPKGS_QEMU_KERNEL_{variable}:-$image/vmlinuz}}" \\
+    -initrd "$image/initrd.img" \\
+    -append "$(cat "$image/kernel-params") $QEMU_KERNEL_PARAMS" \\
+    $QEMU_OPTS \\
+    "$@"
+"""
+
+
+def run_script(name: str, *, memory: int, cpus: int) -> str:
+    """The script's text.
+
+    Args:
+        name: of the machine; letters, digits and ``_.-``.
+        memory: MiB; a later ``-m`` argument wins.
+        cpus: a later ``-smp`` argument wins.
+
+    Raises:
+        ValueError: the name could not stand in a file name and a shell word.
+    """
+    if not _NAME.match(name):
+        raise ValueError(f"not a machine name: {name!r}")
+    variable = re.sub(r"[^A-Za-z0-9]", "_", name)
+    return _TEXT.format(name=name, memory=memory, cpus=cpus, variable=variable)
+
+
+def kernel_params(parameters: tuple[str, ...]) -> str:
+    """The content of ``kernel-params``: one line, as the kernel reads it.
+
+    Raises:
+        ValueError: a parameter holds a line break.
+    """
+    for parameter in parameters:
+        if "\n" in parameter:
+            raise ValueError(f"a kernel parameter cannot hold a line break: {parameter!r}")
+    return " ".join(parameters) + "\n"
