@@ -94,7 +94,7 @@ async def _failed(
     session = environment.session
     tell_failure(error, bus)
     await session.collect("failure")
-    if arguments.down_on_failure:
+    if arguments.down_on_failure or not session.record.state.living:
         await close_down(environment)
     else:
         name = session.places.name

@@ -87,6 +87,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
                 finally:
                     stop()
             return
+        places.make()  # anew, after what was reclaimed
         run_folder = new_run_folder(request.runs)
         with JsonLinesLog(run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)

@@ -38,6 +38,12 @@ CONSOLE_SIGNS: tuple[Sign, ...] = (
         "the kernel did not find its root disk",
         fatal=True,
     ),
+    _sign(
+        "halted",
+        r"reboot: System halted|reboot: Power down|No init found",
+        "the guest stopped itself",
+        fatal=True,
+    ),
     _sign("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug"),
     _sign("oom-kill", r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory and killed a process"),
     _sign("hung-task", r"INFO: task .* blocked for more than", "a task of the guest hung"),

@@ -1,0 +1,65 @@
+"""``orchestrator down``."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from orchestrator.cli.runtime import Interrupted, chosen_name, kill_environment, run_command, say
+from orchestrator.environment.lock import command_text, hold
+from orchestrator.environment.places import Places, environments
+from orchestrator.environment.state import EnvironmentState, read_state
+from orchestrator.environment.teardown import strays, take_down
+from orchestrator.environment.up import unpin_images
+from orchestrator.errors import HostError, OrchestratorError
+from orchestrator.events import EventBus, JsonLinesLog
+
+
+def run(arguments: argparse.Namespace) -> int:
+    names = environments() if arguments.all else [chosen_name(arguments)]
+    code = 0
+    for name in names:
+        places = Places.of(name)
+        try:
+            run_command(arguments, partial(_down, places), force=kill_environment(places))
+        except Interrupted as stop:
+            return stop.exit_code
+        except OrchestratorError as error:
+            if not arguments.all:
+                raise
+            say(f"{name}: {error.what}")
+            code = error.exit_code
+    return code
+
+
+async def _down(places: Places, bus: EventBus) -> None:
+    """End it, from the state alone. Nothing there is success too."""
+    if not places.folder.exists() and not strays(places):
+        say(f"environment {places.name} does not exist; nothing to do")
+        return
+    with hold(places.lock, places.name, command_text()):
+        try:
+            state = read_state(places.state)
+        except HostError as error:
+            bus.emit("note", level="warning", message=f"{error.what} ({error.why}); what its processes tell is used")
+            state = None
+        if state is None:
+            await take_down(places, None, bus)
+        else:
+            await _take_down_recorded(places, state, bus)
+    places.lock.unlink(missing_ok=True)
+    if places.folder.is_dir() and not any(places.folder.iterdir()):
+        places.folder.rmdir()
+    say(f"environment {places.name} is down")
+
+
+async def _take_down_recorded(places: Places, state: EnvironmentState, bus: EventBus) -> None:
+    if state.run_folder.is_dir():
+        with JsonLinesLog(state.run_folder / "events.jsonl") as log:
+            stop = bus.subscribe(log)
+            unpin_images(places, state)
+            await take_down(places, state, bus)
+            stop()
+    else:
+        unpin_images(places, state)
+        await take_down(places, state, bus)

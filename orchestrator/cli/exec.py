@@ -1,0 +1,103 @@
+"""``orchestrator exec``: one command in a machine, its streams apart and untouched, its exit code ours."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import paramiko
+
+from orchestrator.cli.runtime import known_machine, living_state, say
+from orchestrator.environment.attach import ssh_to
+from orchestrator.errors import UsageError
+from orchestrator.guest.ssh import Ssh, command_line
+
+
+Read = Callable[[int], bytes]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    command = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not command:
+        raise UsageError("no command to run", hint=f"orchestrator exec {arguments.machine} -- uname -a")
+    places, state = living_state(arguments)
+    known_machine(state, arguments.machine)
+
+    async def work() -> int:
+        async with ssh_to(places, state, arguments.machine) as ssh:
+            ssh.keep_alive(15)
+            return _stream(ssh, command_line(command, user=arguments.user), arguments.timeout)
+
+    return asyncio.run(work())
+
+
+def _stream(ssh: Ssh, line: str, timeout: float | None) -> int:
+    """Run it with our own stdin, stdout and stderr. It blocks: nothing else is to be done."""
+    channel = ssh.open_session()
+    channel.exec_command(line)
+    pid = _first_line(channel.recv)
+    late = threading.Event()
+
+    def end() -> None:
+        with suppress(Exception), ssh.open_session(timeout=5) as other:
+            other.exec_command(f"kill -KILL -- -{int(pid)}")
+            other.status_event.wait(5)
+
+    def expire() -> None:
+        late.set()
+        end()
+
+    timer = threading.Timer(timeout, expire) if timeout else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    errors = threading.Thread(target=_copy, args=(channel.recv_stderr, sys.stderr.fileno()), daemon=True)
+    errors.start()
+    threading.Thread(target=_feed, args=(channel,), daemon=True).start()
+    try:
+        _copy(channel.recv, sys.stdout.fileno())
+        errors.join()
+        channel.status_event.wait(30)
+    except (KeyboardInterrupt, BrokenPipeError):
+        end()
+        raise
+    finally:
+        if timer:
+            timer.cancel()
+    if late.is_set():
+        say(f"ended after {timeout:g} s, in the machine too")
+        return 124
+    if channel.exit_status < 0:
+        raise ssh.lost(RuntimeError("the channel closed without an exit status"))
+    return channel.exit_status
+
+
+def _first_line(read: Read) -> bytes:
+    """The pid that `command_line` prints first, and not one byte of what follows."""
+    line = b""
+    while not line.endswith(b"\n"):
+        one = read(1)
+        if not one:
+            break
+        line += one
+    return line.strip() or b"0"
+
+
+def _copy(read: Read, descriptor: int) -> None:
+    while data := read(1 << 16):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def _feed(channel: paramiko.Channel) -> None:
+    with suppress(OSError):
+        while data := os.read(sys.stdin.fileno(), 1 << 16):
+            channel.sendall(data)
+    with suppress(OSError):
+        channel.shutdown_write()

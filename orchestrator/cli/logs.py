@@ -1,0 +1,119 @@
+"""``orchestrator logs``: the journals of all machines, merged by time.
+
+They lie on the host, written by the guests as they go, so this works while a
+machine hangs and after it died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.cli.runtime import chosen_name, say
+from orchestrator.environment.places import Places
+from orchestrator.environment.state import read_state
+from orchestrator.errors import HostError, UsageError
+from orchestrator.events import utc_text, wall_clock
+from orchestrator.services.journal import Entry, parse_entry
+from orchestrator.tasks import together
+from orchestrator.text import clean
+from orchestrator.vm.follow import follow_lines
+
+LINE_LIMIT = 2000
+COLORS = (36, 33, 32, 35, 34)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    folder = _logs_folder(arguments)
+    files = {path.parent.name: path for path in sorted(folder.glob("*/journal.jsonl"))}
+    unknown = [name for name in arguments.machine if name not in files]
+    if unknown:
+        raise UsageError(f"no journal of {', '.join(unknown)}", why=f"there are {', '.join(files) or 'none'}",
+                         where=[str(folder)])  # fmt: skip
+    chosen = {name: path for name, path in files.items() if not arguments.machine or name in arguments.machine}
+    printer = Printer(arguments, chosen)
+    sizes = {name: path.stat().st_size for name, path in chosen.items()}
+    entries = [(entry, name) for entry, name in _merged(chosen) if printer.wanted(entry)]
+    if arguments.lines is not None:
+        entries = entries[-arguments.lines :] if arguments.lines > 0 else []
+    for entry, name in entries:
+        printer.show(entry, name)
+    if arguments.follow:
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_follow(chosen, sizes, printer))
+    elif not entries:
+        say("no lines" + (" match" if arguments.unit or arguments.since else " yet"))
+    return 0
+
+
+def _logs_folder(arguments: argparse.Namespace) -> Path:
+    """The machines' folder of the running environment, else of the last run here."""
+    name = chosen_name(arguments)
+    state = read_state(Places.of(name).state)
+    if state is not None:
+        return state.run_folder / "machines"
+    latest = Path(os.environ.get("ORCH_RUNS", "runs")) / "latest" / "machines"
+    if latest.is_dir():
+        say(f"environment {name} does not run; these are the journals of {latest.parent.resolve().name}")
+        return latest
+    raise HostError(f"environment {name} does not run, and there is no earlier run here", hint="orchestrator up")
+
+
+def _merged(files: dict[str, Path]) -> Iterator[tuple[Entry, str]]:
+    return heapq.merge(*(_read(path, name) for name, path in files.items()), key=lambda pair: pair[0].at)
+
+
+def _read(path: Path, name: str) -> Iterator[tuple[Entry, str]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            entry = parse_entry(line)
+            if entry is not None:
+                yield entry, name
+
+
+class Printer:
+    """Filters and prints entries as the options say."""
+
+    def __init__(self, arguments: argparse.Namespace, machines: dict[str, Path]) -> None:
+        self._units = {unit if "." in unit else f"{unit}.service" for unit in arguments.unit}
+        self._after = wall_clock() - arguments.since if arguments.since else 0.0
+        self._json = arguments.json
+        self._width = max((len(name) for name in machines), default=0)
+        self._number = {name: index for index, name in enumerate(machines)}
+        self._color = sys.stdout.isatty() and not arguments.no_color and "NO_COLOR" not in os.environ
+
+    def wanted(self, entry: Entry) -> bool:
+        return entry.at >= self._after and (not self._units or entry.unit in self._units)
+
+    def show(self, entry: Entry, machine: str) -> None:
+        if self._json:
+            data = {"time": utc_text(entry.at), "machine": machine, "unit": entry.unit,
+                    "identifier": entry.identifier, "priority": entry.priority, "message": entry.message}  # fmt: skip
+            sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+            return
+        time = datetime.fromtimestamp(entry.at).strftime("%H:%M:%S.%f")[:-3]  # noqa: DTZ006 - the reader's own time
+        name = machine.ljust(self._width)
+        if self._color:
+            name = f"\033[{COLORS[self._number[machine] % len(COLORS)]}m{name}\033[0m"
+        for line in entry.message.split("\n"):
+            sys.stdout.write(f"{time} {name} | {entry.identifier}: {clean(line, LINE_LIMIT)}\n")
+
+
+async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printer) -> None:
+    async def one(name: str, path: Path) -> None:
+        async for line in follow_lines(path, start=sizes[name]):
+            entry = parse_entry(line)
+            if entry is not None and printer.wanted(entry):
+                printer.show(entry, name)
+                sys.stdout.flush()
+
+    await together(*(one(name, path) for name, path in files.items()))

@@ -1,0 +1,51 @@
+"""``orchestrator restart``: services or whole machines, and everything that rests on them."""
+
+from __future__ import annotations
+
+import argparse
+
+from orchestrator.cli.runtime import Interrupted, limit_of, living_state, run_command
+from orchestrator.deadline import Deadline
+from orchestrator.environment.lock import command_text, hold
+from orchestrator.environment.places import Places
+from orchestrator.environment.session import Session
+from orchestrator.environment.state import EnvironmentState, StateFile
+from orchestrator.environment.up import tell_failure
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.report.write import write_report
+
+
+def run(arguments: argparse.Namespace) -> int:
+    places, state = living_state(arguments)
+    deadline = limit_of(arguments.wait_timeout)
+    try:
+        return run_command(arguments, lambda bus: _restart(places, state, arguments.names, bus, deadline))
+    except Interrupted as stop:
+        return stop.exit_code
+
+
+async def _restart(
+    places: Places, state: EnvironmentState, names: list[str], bus: EventBus, deadline: Deadline
+) -> int:
+    with hold(places.lock, places.name, command_text()), JsonLinesLog(state.run_folder / "events.jsonl") as log:
+        stop = bus.subscribe(log)
+        session = Session(places, StateFile(places.state, state), bus)
+        session.services_of(names)  # a wrong name is told before anything is touched
+        try:
+            async with deadline.enforce():
+                await session.join(deadline)
+                session.record.change(phase="starting")
+                await session.watched(session.restart(names, deadline))
+            session.record.change(phase="ready")
+            bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3))
+            return 0
+        except OrchestratorError as error:
+            session.record.change(phase="failed")
+            tell_failure(error, bus)
+            await session.collect("failure")
+            return error.exit_code
+        finally:
+            await session.close()
+            stop()
+            write_report(state.run_folder)

@@ -1,0 +1,87 @@
+"""``orchestrator run``: up, browser suite, report, down."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from orchestrator.cli.runtime import Interrupted, kill_environment, limit_of, run_command, say
+from orchestrator.cli.up import request_of, start_fresh
+from orchestrator.deadline import Deadline
+from orchestrator.environment.places import Places
+from orchestrator.environment.suite import run_suite
+from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, tell_failure
+from orchestrator.errors import NothingRan, OrchestratorError, SuiteFailed, UsageError
+from orchestrator.events import EventBus
+from orchestrator.report.write import write_report
+
+
+def run(arguments: argparse.Namespace) -> int:
+    request = request_of(arguments)
+    if request.topology.suite is None:
+        raise UsageError("the topology has no [suite]", where=[str(request.topology.path)],
+                         hint="`orchestrator up` needs none; docs/topology.md describes it")  # fmt: skip
+    deadline = limit_of(arguments.timeout)
+    try:
+        return run_command(
+            arguments,
+            lambda bus: _run(request, arguments, bus, deadline),
+            force=kill_environment(Places.of(request.name)),
+        )
+    except Interrupted as stop:
+        return stop.exit_code
+
+
+async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:
+    if arguments.fresh:
+        await start_fresh(request, bus)
+    folder: Path | None = None
+    code = 0
+    try:
+        async with opened(request, bus, deadline) as environment:
+            folder = environment.session.run_folder
+            code = await _stages(request, environment, arguments, bus, deadline)
+    except OrchestratorError as error:
+        folder = folder or error.run_folder
+        raise
+    finally:
+        if folder is not None:
+            write_report(folder)
+            say(f"report: {folder / 'report' / 'index.html'}")
+    if arguments.json:
+        sys.stdout.write((folder / "summary.json").read_text() + "\n")
+    return code
+
+
+async def _stages(
+    request: Request, environment: Opened, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
+) -> int:
+    """Everything between lock and report; the machines end here unless they are to be kept."""
+    session = environment.session
+    suite = request.topology.suite
+    assert suite is not None
+    code, outcome = 0, "passed"
+    try:
+        await bring_up(environment, deadline)
+        async with deadline.enforce():
+            await session.watched(run_suite(session, suite, deadline, grep=arguments.grep))
+    except OrchestratorError as error:
+        code = error.exit_code
+        outcome = {SuiteFailed: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
+        tell_failure(error, bus)
+    except asyncio.CancelledError:
+        if not environment.resumed:
+            await asyncio.shield(close_down(environment))
+        finish(bus, request.name, "interrupted", 130, deadline)
+        raise
+    await session.collect("failure" if code else "end")
+    keep = arguments.keep == "always" or (arguments.keep == "failure" and code != 0)
+    # What was up before this command stays up after it.
+    if environment.resumed or (keep and session.record.state.living):
+        bus.emit("note", level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them")
+    else:
+        await close_down(environment)
+    finish(bus, request.name, outcome, code, deadline)
+    return code

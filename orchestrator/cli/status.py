@@ -1,0 +1,214 @@
+"""``orchestrator status``: what is recorded, verified at once: processes, QMP, and every unit by one question."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.runtime import chosen_name, run_command
+from orchestrator.deadline import Deadline
+from orchestrator.environment.lock import describe, held
+from orchestrator.environment.places import Places, environments
+from orchestrator.environment.state import EnvironmentState, read_state
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import EventBus, utc_text, wall_clock
+from orchestrator.topology.model import Service, ServiceKind
+
+QUESTION_LIMIT = 5.0  # seconds for one question to one machine, before scaling
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was found: a word for the whole, one for each machine and each service."""
+
+    name: str
+    word: str = "down"
+    note: str = ""
+    state: EnvironmentState | None = None
+    machines: dict[str, str] = field(default_factory=dict)
+    services: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    names = environments() if arguments.all else [chosen_name(arguments)]
+    found = [asyncio.run(look(Places.of(name))) for name in names]
+    if arguments.checks:
+        for seen in found:
+            if seen.state is not None and seen.word in ("ready", "degraded"):
+                run_command(arguments, partial(_checks, seen))
+    if arguments.json:
+        data = [as_json(seen) for seen in found]
+        sys.stdout.write(json.dumps(data if arguments.all else data[0], indent=2) + "\n")
+    else:
+        sys.stdout.write("\n\n".join(as_text(seen) for seen in found) + "\n" if found else "no environment\n")
+    return 0 if all(seen.word == "ready" for seen in found) else 3
+
+
+async def look(places: Places) -> Seen:
+    """Verify what is recorded; never wait for more than one question to each machine."""
+    seen = Seen(places.name)
+    try:
+        state = seen.state = read_state(places.state)
+    except OrchestratorError as error:
+        seen.word, seen.note = "damaged", f"{error.what}: {error.why}"
+        return seen
+    if state is None:
+        if held(places.lock):
+            seen.word, seen.note = "starting", describe(places.lock)
+        return seen
+    for name in state.topology.machines:
+        machine = state.machines.get(name)
+        seen.machines[name] = "not started" if machine is None else "running" if machine.process.alive else "gone"
+    if held(places.lock):
+        # Its owner holds the agents; what it records is the truth of this moment.
+        seen.word, seen.note = state.phase, f"held by {describe(places.lock)}"
+        for service in state.topology.services.values():
+            seen.services[service.name] = (state.services.get(service.name, "pending"), "")
+        return seen
+    if "running" not in seen.machines.values():
+        seen.word = "down"
+        seen.note = "its machines are gone; `orchestrator down` removes what is left"
+        return seen
+    await asyncio.gather(*(_ask(places, state, name, seen) for name, word in seen.machines.items() if word == "running"))
+    good = all(word == "running" for word in seen.machines.values()) and all(
+        word in ("healthy", "completed") for word, _ in seen.services.values()
+    )
+    seen.word = "ready" if good and state.phase == "ready" else "failed" if state.phase == "failed" else "degraded"
+    return seen
+
+
+async def _ask(places: Places, state: EnvironmentState, name: str, seen: Seen) -> None:
+    """QEMU's state, then all units of the machine with one command."""
+    from orchestrator.guest.agent import Agent
+    from orchestrator.services import systemd
+    from orchestrator.vm.qmp import connect
+
+    limit = Deadline.after(QUESTION_LIMIT * max(1.0, state.factor / 4))
+    services = [s for s in state.topology.services.values() if s.machine == name]
+    paths = places.machine(name, state.run_folder)
+    try:
+        monitor = await connect(name, paths.qmp_side, limit)
+        run_state = await monitor.run_state()
+        await monitor.close()
+        if run_state != "running":
+            seen.machines[name] = run_state
+            seen.services.update({s.name: ("unknown", f"machine is {run_state}") for s in services})
+            return
+        agent = Agent(name, paths.agent)
+        await agent.connect(limit)
+        try:
+            units = [s.unit for s in services if s.unit is not None]
+            found = {u.unit: u for u in await systemd.show(agent, units, limit)} if units else {}
+        finally:
+            await agent.close()
+    except OrchestratorError as error:
+        seen.machines[name] = "unreachable"
+        seen.services.update({s.name: ("unknown", error.what) for s in services})
+        return
+    for service in services:
+        seen.services[service.name] = _word(service, found.get(service.unit or ""), state)
+
+
+def _word(service: Service, unit: Any, state: EnvironmentState) -> tuple[str, str]:
+    """A service's state now, from its unit; a gate has none and keeps what was proven last."""
+    recorded = state.services.get(service.name, "pending")
+    if service.unit is None:
+        return recorded, ""
+    if unit is None:
+        return "unknown", "systemd does not know its unit"
+    oneshot = service.kind is ServiceKind.ONESHOT
+    trouble = unit.trouble(oneshot=oneshot)
+    if trouble:
+        return ("stopped" if unit.active == "inactive" and unit.result == "success" else "failed"), trouble
+    if unit.running or oneshot:
+        return ("completed" if oneshot else "healthy") if recorded in ("healthy", "completed") else recorded, ""
+    return unit.active, ""
+
+
+async def _checks(seen: Seen, bus: EventBus) -> None:
+    """Make every check once, from inside the machines."""
+    from orchestrator.environment.lock import command_text, hold
+    from orchestrator.environment.session import Session
+    from orchestrator.environment.state import StateFile
+    from orchestrator.services.checks import Channels, attempt
+
+    assert seen.state is not None
+    places = Places.of(seen.name)
+    limit = Deadline.after(60 * max(1.0, seen.state.factor / 2))
+    with hold(places.lock, seen.name, command_text()):
+        session = Session(places, StateFile(places.state, seen.state), bus)
+        try:
+            await session.join(limit)
+            for service in seen.state.topology.services.values():
+                for check in service.checks:
+                    machine = session.machines[check.machine]
+                    channels = Channels(machine.ready_agent, machine.ssh)
+                    answer = await attempt(check, channels, factor=seen.state.factor, deadline=limit)
+                    if not answer.ok:
+                        seen.services[service.name] = ("failed", f"check {check.name}: {answer.text}")
+                        seen.word = "degraded"
+        finally:
+            await session.close()
+
+
+def as_text(seen: Seen) -> str:
+    """The table for people."""
+    lines = [f"{seen.name}: {seen.word}" + (f" ({seen.note})" if seen.note else "")]
+    state = seen.state
+    if state is None:
+        return lines[0]
+    age = wall_clock() - state.started
+    lines.append(f"  variant {state.topology.variant or '-'}, {state.provider} images, {state.accelerator}, "
+                 f"up {_age(age)}, evidence in {_relative(state.run_folder)}")  # fmt: skip
+    for name, word in seen.machines.items():
+        machine = state.machines.get(name)
+        ports = ", ".join(f"127.0.0.1:{h} → {g}" for g, h in machine.ports.items()) if machine else ""
+        pid = f"pid {machine.process.pid}" if machine else ""
+        lines.append(f"  machine {name:<14} {word:<12} {pid:<12} {ports}")
+    for name, (word, detail) in seen.services.items():
+        where = state.topology.services[name].machine
+        lines.append(f"  service {name:<14} {word:<12} on {where:<9} {detail}".rstrip())
+    return "\n".join(lines)
+
+
+def as_json(seen: Seen) -> dict[str, Any]:
+    """The same for programs."""
+    state = seen.state
+    data: dict[str, Any] = {"name": seen.name, "state": seen.word, "note": seen.note}
+    if state is not None:
+        data |= {
+            "variant": state.topology.variant,
+            "provider": state.provider,
+            "accelerator": state.accelerator,
+            "started": utc_text(state.started),
+            "run_folder": str(state.run_folder),
+            "machines": {
+                name: {
+                    "state": word,
+                    "pid": state.machines[name].process.pid if name in state.machines else None,
+                    "ports": {str(g): h for g, h in state.machines[name].ports.items()} if name in state.machines else {},
+                }
+                for name, word in seen.machines.items()
+            },
+            "services": {name: {"state": word, "detail": detail} for name, (word, detail) in seen.services.items()},
+        }
+    return data
+
+
+def _age(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes}m" if hours else f"{minutes}m {rest}s" if minutes else f"{rest}s"
+
+
+def _relative(path: Path) -> str:
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -1,0 +1,230 @@
+"""The browser suite: into the client, run phase by phase, its events out as they come, its artifacts home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.session import Session
+from orchestrator.errors import GuestCommandError, MachineError, NothingRan, OrchestratorError, SuiteFailed
+from orchestrator.events import EventBus
+from orchestrator.guest.files import get, put
+from orchestrator.guest.ssh import Ssh
+from orchestrator.topology.model import Suite, SuitePhase
+
+GUEST_SUITES = "/opt/e2e/suites"
+MARK = "::e2e "
+COPY_LIMIT = 120.0  # seconds, before scaling
+SKIPPED_FOLDERS = frozenset({"node_modules", "test-results", "playwright-report", ".git"})
+NO_TEST_RAN = 4  # run-e2e-tests: no test was executed
+LINE_LIMIT = 64 * 1024
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a phase's own reporter counted."""
+
+    passed: int = 0
+    failed: int = 0
+    flaky: int = 0
+    skipped: int = 0
+    errors: tuple[str, ...] = ()
+
+    def take(self, data: Mapping[str, Any]) -> None:
+        self.passed, self.failed = int(data.get("passed", 0)), int(data.get("failed", 0))
+        self.flaky, self.skipped = int(data.get("flaky", 0)), int(data.get("skipped", 0))
+        self.errors = tuple(str(text) for text in data.get("errors", []))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """All phases together."""
+
+    phases: dict[str, tuple[int, Counts]] = field(default_factory=dict)
+
+    @property
+    def ran(self) -> int:
+        return sum(c.passed + c.failed + c.flaky for _, c in self.phases.values())
+
+    @property
+    def failed(self) -> int:
+        return sum(c.failed for _, c in self.phases.values())
+
+    @property
+    def broken(self) -> list[str]:
+        """Phases that ended badly without a failed test to show for it."""
+        return [
+            name
+            for name, (code, counts) in self.phases.items()
+            if code not in (0, NO_TEST_RAN) and not (code == 1 and counts.failed)
+        ]
+
+
+async def run_suite(session: Session, suite: Suite, deadline: Deadline, *, grep: str | None = None) -> None:
+    """Run every phase; whatever happens, bring the artifacts home.
+
+    Raises:
+        SuiteFailed: tests failed.
+        NothingRan: no phase executed a test.
+        GuestCommandError, MachineError: the suite could not be run.
+    """
+    machine = session.machines[suite.machine]
+    ssh = await machine.ssh()
+    target = f"{GUEST_SUITES}/{suite.path.resolve().name}"
+    copy_limit = deadline.earlier(COPY_LIMIT * session.factor)
+    await ssh.exec(["rm", "-rf", "--", target], deadline=copy_limit)
+    await put(ssh, suite.path, target, deadline=copy_limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+    outcome = Outcome()
+    for phase in suite.phases:
+        phase_limit = deadline.earlier(suite.timeout * session.factor)
+        await _run_phase(session, suite, phase, ssh, target, phase_limit, outcome, grep)
+    _judge(outcome, session)
+
+
+async def _run_phase(
+    session: Session,
+    suite: Suite,
+    phase: SuitePhase,
+    ssh: Ssh,
+    target: str,
+    limit: Deadline,
+    outcome: Outcome,
+    grep: str | None,
+) -> None:
+    bus, machine = session.bus, session.machines[suite.machine]
+    bus.emit("suite.state", phase.name, state="starting")
+    stopped = session.gate.graph.with_dependants(phase.stop) if phase.stop else ()
+    # Only the named services are stopped: what rests on them must show how it fares without.
+    await session.gate.stop(phase.stop, limit)
+    await machine.screenshot(f"suite-{phase.name}-start", session.run_folder)
+    reader = _Reader(bus, phase.name)
+    environment = {
+        "HOME": f"/home/{suite.user}",
+        "CI": "1",
+        "ARTIFACT_DIR": suite.artifacts,
+        "E2E_PHASE": phase.name,
+        "E2E_TIME_FACTOR": f"{session.factor:g}",
+        **suite.environment,
+    }
+    command = [*suite.command, *phase.args, *(["--grep", grep] if grep and "--grep" not in phase.args else [])]
+    bus.emit("suite.state", phase.name, state="running")
+    try:
+        result = await ssh.exec(
+            command,
+            deadline=limit,
+            user=suite.user,
+            environment=environment,
+            cwd=target,
+            on_stdout=lambda data: reader.feed(data, "stdout"),
+            on_stderr=lambda data: reader.feed(data, "stderr"),
+        )
+    except MachineError as error:
+        if limit.expired:
+            raise GuestCommandError(
+                f"phase {phase.name} of the browser suite did not end within {limit.limit:.0f} s",
+                why=f"{reader.counts_text()}; last line: {reader.last}",
+                where=[str(session.run_folder / "playwright")],
+                hint=f"orchestrator shell {suite.machine}",
+            ) from error
+        raise
+    finally:
+        await machine.screenshot(f"suite-{phase.name}-end", session.run_folder)
+        await _bring_home(session, suite, ssh)
+    outcome.phases[phase.name] = (result.code, reader.counts)
+    counts = reader.counts
+    bus.emit(
+        "suite.state",
+        phase.name,
+        state="finished",
+        exit_code=result.code,
+        passed=counts.passed,
+        failed=counts.failed,
+        skipped=counts.skipped,
+        flaky=counts.flaky,
+        elapsed=round(limit.elapsed, 3),
+    )
+    if stopped:
+        session.gate.forget(stopped)
+        await session.gate.bring_up(limit)
+
+
+async def _bring_home(session: Session, suite: Suite, ssh: Ssh) -> None:
+    """Artifacts into ``playwright/``; whatever hinders that is noted, and hides no failure."""
+    target = session.run_folder / "playwright"
+    try:
+        await get(ssh, suite.artifacts, target, deadline=Deadline.after(COPY_LIMIT * max(1.0, session.factor / 2)))
+    except (OrchestratorError, OSError) as error:
+        session.bus.emit("note", level="warning", message=f"artifacts of the suite could not be fetched: {error}")
+
+
+class _Reader:
+    """Splits the suite's output into lines; marked lines become events of tests."""
+
+    def __init__(self, bus: EventBus, phase: str) -> None:
+        self.counts = Counts()
+        self.last = ""
+        self._bus = bus
+        self._phase = phase
+        self._rest: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+
+    def feed(self, data: bytes, stream: str) -> None:
+        *lines, rest = (self._rest[stream] + data).split(b"\n")
+        self._rest[stream] = rest[:LINE_LIMIT]
+        for raw in lines:
+            line = raw[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
+            if stream == "stdout" and line.startswith(MARK):
+                self._test(line[len(MARK) :])
+            elif line:
+                self.last = line[:300]
+                self._bus.emit("suite.output", self._phase, line=line, stream=stream)
+
+    def counts_text(self) -> str:
+        return f"{self.counts.passed} passed, {self.counts.failed} failed so far"
+
+    def _test(self, text: str) -> None:
+        try:
+            data = json.loads(text)
+            event, title = str(data["event"]), str(data.get("title", ""))
+        except (ValueError, KeyError, TypeError):
+            self._bus.emit("suite.output", self._phase, line=MARK + text, stream="stdout")
+            return
+        if event == "test-begin":
+            self._bus.emit("test.begin", title, phase=self._phase, **_pick(data, "file", "line", "index", "total"))
+        elif event == "test-end":
+            attachments = [
+                {**a, "path": f"playwright/{PurePosixPath(a['path'])}"}
+                for a in data.get("attachments", [])
+                if isinstance(a, dict) and isinstance(a.get("path"), str)
+            ]
+            fields = _pick(data, "file", "line", "status", "duration", "retry", "error")
+            self._bus.emit("test.end", title, phase=self._phase, **fields, attachments=attachments)
+            status = data.get("status")
+            self.counts.passed += status == "passed"
+            self.counts.failed += bool(data.get("final", True)) and status in ("failed", "timedOut", "interrupted")
+        elif event == "end":
+            self.counts.take(data)
+
+
+def _pick(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: data[name] for name in names if name in data}
+
+
+def _judge(outcome: Outcome, session: Session) -> None:
+    where = [str(session.run_folder / "playwright"), str(session.run_folder / "report" / "index.html")]
+    if outcome.failed:
+        raise SuiteFailed(f"{outcome.failed} of {outcome.ran} browser tests failed", where=where)
+    if outcome.broken:
+        name = outcome.broken[0]
+        code, counts = outcome.phases[name]
+        raise GuestCommandError(
+            f"phase {name} of the browser suite ended with {code}, and no failed test explains it",
+            why="\n".join(counts.errors) or "its runner failed; its output is in events.jsonl",
+            where=where,
+        )
+    if outcome.ran == 0:
+        raise NothingRan("no browser test ran", why="the suite has none, or none matched", where=where)
+
