@@ -12,24 +12,31 @@ from pathlib import Path
 from typing import Protocol
 
 import orchestrator
+from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES
+from orchestrator.cli.parser import CommandParser, one_of
 
-EXIT_CODES = """exit codes:
-  0 passed    1 tests failed    2 usage or configuration    3 infrastructure (image, boot, service, host)
-  4 no test ran    5 environment held by another command    124 time limit    130/143 interrupted
-  exec, shell: the guest command's own code"""
+PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+PROVIDERS = ("auto", "nixos", "debian")
 
 
 def env(flag_variable: str, default: str) -> str:
-    """An option's default, from its environment variable."""
-    return os.environ.get(flag_variable, default)
+    """An option's default, from its environment variable; argparse gives it to the option's type, as if typed."""
+    return os.environ.get(flag_variable) or default
 
 
 def duration(text: str) -> float:
-    """``90``, ``90s``, ``10m``, ``2h`` as seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    """``90``, ``90s``, ``10m``, ``2h``, ``7d`` as seconds."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text.strip())
     if not found or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 90s, 10m or 2h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 90s, 10m, 2h or 7d")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
+def count(text: str) -> int:
+    """A whole number from 0."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
 
 
 def environment_name(text: str) -> str:
@@ -38,27 +45,28 @@ def environment_name(text: str) -> str:
     return text
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="orchestrator",
         description="End-to-end tests on real virtual machines: boot them, enforce the service order, "
         "run the browser suite, keep the evidence.",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_common(defaults=True)],
     )
     parser.add_argument("--version", action="version", version=f"orchestrator {orchestrator.__version__}")
-    common = _common()
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common = _common(defaults=False)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
-    def add(name: str, help_text: str, aliases: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    def add(name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser:
+        examples = "\n".join(f"  {line}" for line in EXAMPLES.get(name, ()))
         found = commands.add_parser(
             name,
             help=help_text,
             description=help_text[0].upper() + help_text[1:] + ".",
+            epilog=f"examples:\n{examples}" if examples else None,
             parents=[common],
             aliases=list(aliases),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         found.set_defaults(command=name)
         return found
@@ -69,38 +77,50 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common(*, defaults: bool) -> CommandParser:
+    """Options that may stand before the command and after it.
+
+    Only those before it have defaults: the defaults of a command would undo what was given before it.
+    """
+
+    def default(value: object) -> object:
+        return value if defaults else argparse.SUPPRESS
+
+    common = CommandParser(add_help=False)
     group = common.add_argument_group("common options")
     group.add_argument(
-        "--file", type=Path, default=Path(env("ORCH_FILE", "orchestrator.toml")), metavar="FILE",
+        "--file", type=Path, default=default(env("ORCH_FILE", "orchestrator.toml")), metavar="FILE",
         help="the topology file [ORCH_FILE, default orchestrator.toml]",
     )  # fmt: skip
     group.add_argument(
-        "-n", "--name", type=environment_name, default=os.environ.get("ORCH_NAME"), metavar="NAME",
+        "-n", "--name", type=environment_name, default=default(os.environ.get("ORCH_NAME") or None), metavar="NAME",
         help="the environment's name; several run side by side [ORCH_NAME, default the topology's name]",
     )  # fmt: skip
     group.add_argument(
-        "--progress", choices=("auto", "tty", "plain", "json", "quiet"), default=env("ORCH_PROGRESS", "auto"),
+        "--progress", type=one_of(*PROGRESS), choices=PROGRESS, default=default(env("ORCH_PROGRESS", "auto")),
         help="how progress is shown on stderr [ORCH_PROGRESS, default auto]",
     )  # fmt: skip
-    group.add_argument("--no-color", action="store_true", help="no colours [NO_COLOR]")
-    group.add_argument("-q", "--quiet", action="store_true", help="failures only")
-    group.add_argument("-v", "--verbose", action="count", default=0, help="more; twice for everything")
+    group.add_argument("--no-color", action="store_true", default=default(False), help="no colours [NO_COLOR]")
+    group.add_argument("-q", "--quiet", action="store_true", default=default(False), help="failures only")
+    group.add_argument("-v", "--verbose", action="count", default=default(0), help="more; twice for everything")
     return common
 
 
 def _topology_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", default=os.environ.get("ORCH_VARIANT"), metavar="V",
+    parser.add_argument("--variant", default=os.environ.get("ORCH_VARIANT") or None, metavar="V",
                         help="a variant of the topology [ORCH_VARIANT, default the file's own]")  # fmt: skip
     parser.add_argument("--app", type=Path, metavar="DIR", help="another application package in place of the file's")
     parser.add_argument("--suite", type=Path, metavar="DIR", help="another browser suite in place of the file's")
 
 
+def _provider_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=one_of(*PROVIDERS), choices=PROVIDERS, default=env("ORCH_IMAGES", "auto"),
+                        help="where machine images come from [ORCH_IMAGES, default auto]")  # fmt: skip
+
+
 def _start_options(parser: argparse.ArgumentParser) -> None:
     _topology_options(parser)
-    parser.add_argument("--images", choices=("auto", "nixos", "debian"), default=env("ORCH_IMAGES", "auto"),
-                        help="where machine images come from [ORCH_IMAGES, default auto]")  # fmt: skip
+    _provider_option(parser)
     parser.add_argument("--fresh", action="store_true", help="start from cold, even when the environment is up already")
     parser.add_argument("--runs", type=Path, default=Path(env("ORCH_RUNS", "runs")), metavar="DIR",
                         help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
@@ -112,13 +132,13 @@ def _start_options(parser: argparse.ArgumentParser) -> None:
 def _running(add: Adder) -> None:
     up = add("up", "build what is missing, boot the machines, start and prove every service")
     _start_options(up)
-    up.add_argument("--wait-timeout", type=duration, default=duration(env("ORCH_WAIT_TIMEOUT", "2h")), metavar="TIME",
+    up.add_argument("--wait-timeout", type=duration, default=env("ORCH_WAIT_TIMEOUT", "2h"), metavar="TIME",
                     help="limit of the whole command, images included [ORCH_WAIT_TIMEOUT, default 2h]")  # fmt: skip
-    up.add_argument("--down-on-failure", action="store_true", help="take everything down when it fails (kept by default)")
+    up.add_argument("--down-on-failure", action="store_true", help="take everything down when it fails [kept]")
 
     run = add("run", "up, browser suite, report, down: the whole test run")
     _start_options(run)
-    run.add_argument("--timeout", type=duration, default=duration(env("ORCH_TIMEOUT", "3h")), metavar="TIME",
+    run.add_argument("--timeout", type=duration, default=env("ORCH_TIMEOUT", "3h"), metavar="TIME",
                      help="limit of the whole run [ORCH_TIMEOUT, default 3h]")  # fmt: skip
     run.add_argument("--keep", choices=("never", "failure", "always"), default="never", nargs="?", const="failure",
                      help="leave the machines up afterwards: on failure, always [default never]")  # fmt: skip
@@ -129,38 +149,39 @@ def _running(add: Adder) -> None:
 
     restart = add("restart", "restart services or reboot machines, and prove all that rests on them")
     restart.add_argument("names", nargs="+", metavar="NAME", help="services or machines")
-    restart.add_argument("--wait-timeout", type=duration, default=duration("1h"), metavar="TIME", help="limit [1h]")
+    restart.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
 
 
 def _looking(add: Adder) -> None:
     status = add("status", "what runs, and how it is", ("ps",))
     status.add_argument("--json", action="store_true", help="as JSON")
-    status.add_argument("--checks", action="store_true", help="also make every check of the topology, not only ask systemd")
+    status.add_argument("--checks", action="store_true", help="also make every check, not only ask systemd")
     status.add_argument("--all", action="store_true", help="every environment of this user")
 
     shell = add("shell", "a terminal in a machine")
-    shell.add_argument("machine", metavar="MACHINE")
+    shell.add_argument("machine", metavar="MACHINE", help="the machine's name")
     shell.add_argument("--user", default="root", help="who [root]")
 
     console = add("console", "the machine's serial console; Ctrl-] leaves it")
-    console.add_argument("machine", metavar="MACHINE")
+    console.add_argument("machine", metavar="MACHINE", help="the machine's name")
 
     execute = add("exec", "run a command in a machine; its streams and exit code are the guest's")
-    execute.add_argument("machine", metavar="MACHINE")
+    execute.add_argument("machine", metavar="MACHINE", help="the machine's name")
     execute.add_argument("--user", default="root", help="who [root]")
     execute.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
-    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
+    execute.usage = "orchestrator exec [OPTIONS] MACHINE -- COMMAND [ARGUMENT ...]"
+    execute.set_defaults(argv=[])  # the words after --, taken by CommandParser before argparse sees them
 
     copy = add("cp", "copy files or folders: MACHINE:PATH on one side")
-    copy.add_argument("source", metavar="SOURCE")
-    copy.add_argument("target", metavar="TARGET")
+    copy.add_argument("source", metavar="SOURCE", help="a path, or MACHINE:PATH")
+    copy.add_argument("target", metavar="TARGET", help="a path, or MACHINE:PATH")
 
     logs = add("logs", "journals of the machines, merged")
     logs.add_argument("machine", nargs="*", metavar="MACHINE", help="only these machines")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
     logs.add_argument("--since", type=duration, metavar="TIME", help="only the last 90s, 10m, …")
     logs.add_argument("--unit", action="append", default=[], metavar="UNIT", help="only this unit; may be repeated")
-    logs.add_argument("--lines", type=int, default=None, metavar="N", help="only the last N lines")
+    logs.add_argument("--lines", type=count, default=None, metavar="N", help="only the last N lines")
     logs.add_argument("--json", action="store_true", help="one JSON object a line")
 
     config = add("ssh-config", "configuration for plain ssh, scp and rsync")
@@ -168,33 +189,50 @@ def _looking(add: Adder) -> None:
 
 
 def _describing(add: Adder) -> None:
-    validate = add("validate", "check the topology file; every error with its place")
+    validate = add("validate", "check the topology file in all its variants; every error with its place")
     _topology_options(validate)
+    validate.add_argument("--json", action="store_true", help="as JSON")
     config = add("config", "the effective topology after variant and defaults")
     _topology_options(config)
     config.add_argument("--json", action="store_true", help="as JSON")
     graph = add("graph", "the order of services")
     _topology_options(graph)
-    graph.add_argument("--format", choices=("text", "mermaid", "json"), default="text")
+    graph.add_argument("--format", choices=("text", "mermaid", "json"), default="text", help="how it is drawn [text]")
+    _images(add)
+    doctor = add("doctor", "what this host offers, and what is missing")
+    doctor.add_argument("--variant", default=os.environ.get("ORCH_VARIANT") or None, metavar="V",
+                        help="judge the host for this variant [ORCH_VARIANT, default the file's own]")  # fmt: skip
+    _provider_option(doctor)
+    doctor.add_argument("--runs", type=Path, default=Path(env("ORCH_RUNS", "runs")), metavar="DIR",
+                        help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.add_argument("--fresh", action="store_true", help="probe the accelerator again")
+    report = add("report", "write the reports of a run folder again, and print the path of the page")
+    report.add_argument("run", nargs="?", type=Path, default=None, metavar="FOLDER",
+                        help="the run folder [the latest below --runs]")  # fmt: skip
+    report.add_argument("--runs", type=Path, default=Path(env("ORCH_RUNS", "runs")), metavar="DIR",
+                        help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
+    completion = add("completion", "a completion script for your shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "names"),
+                            help="the shell; names prints what the scripts ask for: machines, services, …")  # fmt: skip
+
+
+def _images(add: Adder) -> None:
     images = add("images", "build, list or prune machine images")
-    images.add_argument("action", choices=("build", "list", "prune"))
+    images.add_argument("action", choices=("build", "list", "prune"),
+                        help="build what the topology needs, list the cache, or remove what nobody uses")  # fmt: skip
     _topology_options(images)
-    images.add_argument("--images", choices=("auto", "nixos", "debian"), default=env("ORCH_IMAGES", "auto"))
-    images.add_argument("--keep", type=int, default=2, metavar="N", help="prune: newest entries kept of each layer [2]")
+    _provider_option(images)
+    images.add_argument("--timeout", type=duration, default=env("ORCH_WAIT_TIMEOUT", "2h"), metavar="TIME",
+                        help="build: limit for all images [ORCH_WAIT_TIMEOUT, default 2h]")  # fmt: skip
+    images.add_argument("--keep", type=count, default=2, metavar="N", help="prune: newest entries kept of a layer [2]")
     images.add_argument("--older-than", type=duration, metavar="TIME", help="prune: only entries unused for this long")
     images.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
     images.add_argument("--json", action="store_true", help="as JSON")
-    doctor = add("doctor", "what this host offers, and what is missing")
-    doctor.add_argument("--json", action="store_true", help="as JSON")
-    doctor.add_argument("--fresh", action="store_true", help="probe the accelerator again")
-    report = add("report", "write the reports of a run folder again")
-    report.add_argument("run", nargs="?", type=Path, default=None, metavar="FOLDER", help="[runs/latest]")
-    completion = add("completion", "a completion script for your shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
 class Adder(Protocol):
     """The type of the function that adds a command."""
 
-    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser:
         ...

@@ -1,0 +1,99 @@
+"""``validate``, ``config`` and ``graph``: what a topology file says, without starting anything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from orchestrator.errors import TopologyError
+from orchestrator.topology.load import load_topology, load_variants, missing_files
+from orchestrator.topology.model import Topology
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "validate":
+        return _validate(arguments)
+    topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
+    if arguments.command == "config":
+        sys.stdout.write(_config(topology, as_json=arguments.json))
+    else:
+        sys.stdout.write(_graph(topology, arguments.format))
+    return 0
+
+
+def counts(topology: Topology) -> dict[str, int]:
+    """How many of each thing a topology has, by the word for it."""
+    return {
+        "machine": len(topology.machines),
+        "network": len(topology.networks),
+        "service": len(topology.services),
+        "check": sum(len(service.checks) for service in topology.services.values()),
+        "test phase": len(topology.suite.phases) if topology.suite else 0,
+    }
+
+
+def count_text(topology: Topology) -> str:
+    """``2 machines, 1 network, …``"""
+    return ", ".join(f"{number} {word if number == 1 else word + 's'}" for word, number in counts(topology).items())
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    try:
+        if arguments.variant is not None:  # an unknown one is a problem as well
+            load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
+        variants = load_variants(arguments.file, app=arguments.app, suite=arguments.suite)
+    except TopologyError as error:
+        _tell_problems(error, as_json=arguments.json)
+        return error.exit_code
+    shown = {name: topology for name, topology in variants.items() if arguments.variant in (None, name)}
+    warnings = {name: missing_files(topology) for name, topology in shown.items()}
+    if arguments.json:
+        data = {
+            "valid": True,
+            "variants": [
+                {"variant": name, "counts": counts(topology), "warnings": warnings[name]}
+                for name, topology in shown.items()
+            ],
+            "problems": [],
+        }
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        return 0
+    width = max(len(name) for name in shown)
+    for name, topology in shown.items():
+        label = f"variant {name:<{width}}  " if name else ""
+        sys.stdout.write(f"{topology.name}  {label}{count_text(topology)}\n")
+    if not arguments.quiet:
+        for name, lines in warnings.items():
+            prefix = f"variant {name}: " if name else ""
+            sys.stderr.write("".join(f"warning: {prefix}{line}\n" for line in lines))
+    return 0
+
+
+def _tell_problems(error: TopologyError, *, as_json: bool) -> None:
+    """Every problem on a line of its own, as compilers write them; unlike elsewhere none is left out."""
+    problems: Sequence[str] = error.evidence or (error.what + (f": {error.why}" if error.why else ""),)
+    if as_json:
+        data = {"valid": False, "variants": [], "problems": problems}
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        return
+    sys.stderr.write("".join(f"{line}\n" for line in problems))
+    if error.evidence:
+        sys.stderr.write(f"error: {error.what}\n")
+    elif error.hint:
+        sys.stderr.write(f"  next:  {error.hint}\n")
+
+
+def _config(topology: Topology, *, as_json: bool) -> str:
+    from orchestrator.topology.effective import to_dict, to_toml
+
+    if as_json:
+        return json.dumps(to_dict(topology), indent=2, ensure_ascii=False) + "\n"
+    return to_toml(topology)
+
+
+def _graph(topology: Topology, form: str) -> str:
+    from orchestrator.topology.graph import as_json, as_mermaid, as_text
+
+    return {"text": as_text, "mermaid": as_mermaid, "json": as_json}[form](topology)

@@ -1,0 +1,64 @@
+"""``orchestrator report``: the reports of a run folder, written again from its events."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from orchestrator.errors import HostError, UsageError
+from orchestrator.report.write import write_report
+
+EVENTS = "events.jsonl"
+PAGE = Path("report") / "index.html"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    folder = run_folder(arguments.run, arguments.runs)
+    try:
+        view = write_report(folder)
+    except OSError as error:
+        raise HostError(
+            "the reports cannot be written",
+            why=f"{error.strerror or error}: {error.filename or folder}",
+            where=[str(folder)],
+            hint="make the folder writable, or copy it and name the copy",
+        ) from error
+    if not arguments.quiet:
+        sys.stderr.write(f"{folder.name}: {view.outcome or 'not finished'}\n")
+    sys.stdout.write(f"{folder / PAGE}\n")
+    return 0
+
+
+def run_folder(given: Path | None, runs: Path) -> Path:
+    """The folder that is meant, absolute, links followed.
+
+    Raises:
+        UsageError: there is none, or it is no run folder.
+    """
+    asked = given if given is not None else runs / "latest"
+    folder = asked.resolve()
+    if not folder.is_dir():
+        known = _runs_below(runs)
+        raise UsageError(
+            f"there is no run folder {asked}",
+            why="" if known else f"{runs.absolute()} holds no run",
+            evidence=[f"there is {path}" for path in known],
+            hint="orchestrator report FOLDER" if known else "orchestrator run, or --runs DIR",
+        )
+    if not (folder / EVENTS).is_file():
+        raise UsageError(
+            f"{asked} is no run folder",
+            why=f"it holds no {EVENTS}",
+            where=[str(folder)],
+            hint="name the folder of one run, such as runs/latest",
+        )
+    return folder
+
+
+def _runs_below(runs: Path, limit: int = 5) -> list[Path]:
+    """The newest run folders, newest first; their names begin with the time."""
+    if not runs.is_dir():
+        return []
+    found = sorted(path for path in runs.iterdir() if not path.is_symlink() and (path / EVENTS).is_file())
+    return found[: -limit - 1 : -1]
