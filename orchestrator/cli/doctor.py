@@ -1,0 +1,206 @@
+"""``orchestrator doctor``: one screen that says whether this host can run the environment, and what to do if not."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.cli import doctor_items as look
+from orchestrator.cli.doctor_items import Item, State
+from orchestrator.cli.progress_failure import use_color
+from orchestrator.environment.places import Places, cache_root, environments
+from orchestrator.environment.state import read_state
+from orchestrator.errors import OrchestratorError, TopologyError
+from orchestrator.images import debian_host
+from orchestrator.images.cache import ENTRY_FILE, ImageCache
+from orchestrator.images.debian import BASE_LAYER
+from orchestrator.images.debian_base import BUILDER
+from orchestrator.images.provider import Provider, choose_provider, used_images
+from orchestrator.images.recipe import load_recipe
+from orchestrator.text import clean
+from orchestrator.topology.load import load_topology, missing_files
+from orchestrator.topology.model import Topology
+
+NOT_READY = 3  # the exit code when something is missing
+_COLORS = {State.OK: "\x1b[32m", State.WARNING: "\x1b[33m", State.MISSING: "\x1b[1;31m"}
+_DIM, _CYAN, _OFF = "\x1b[2m", "\x1b[36m", "\x1b[0m"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    items = asyncio.run(examine(arguments))
+    missing = sum(item.state is State.MISSING for item in items)
+    if arguments.json:
+        data = {"ready": not missing, "items": [asdict(item) for item in items]}
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    else:
+        shown = [item for item in items if item.state is not State.OK] if arguments.quiet else items
+        color = use_color(sys.stdout, False if arguments.no_color else None)
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        sys.stdout.write(screen(shown, color=color, verbose=bool(arguments.verbose), columns=columns))
+        sys.stdout.write(verdict(items) if not arguments.quiet else "")
+    return NOT_READY if missing else 0
+
+
+def screen(items: Sequence[Item], *, color: bool, verbose: bool = False, columns: int = 0) -> str:
+    """The items as lines, reasons and next steps below those that need them (``verbose``: below all).
+
+    Reasons are wrapped to the terminal's ``columns``; 0 leaves them as they are, for pipes and grep.
+    """
+
+    def paint(code: str, text: str) -> str:
+        return f"{code}{text}{_OFF}" if color else text
+
+    width = max((len(item.name) for item in items), default=0)
+    indent = " " * (9 + width + 2)
+    lines = []
+    for item in items:
+        # Some of it comes from other programs' output.
+        name, text = clean(item.name, 60), clean(item.text, 300)
+        lines.append(f"{paint(_COLORS[item.state], f'{item.state.value:<9}')}{name:<{width}}  {text}")
+        explained = verbose or item.state is not State.OK or item.name == "accelerator"
+        if explained and item.reason:
+            reason = clean(item.reason, 600)
+            parts = textwrap.wrap(reason, max(30, columns - len(indent))) if columns else [reason]
+            lines += [indent + paint(_DIM, part) for part in parts]
+        if explained and item.next:
+            lines.append(indent + paint(_CYAN, f"next: {clean(item.next, 300)}"))
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def verdict(items: Sequence[Item]) -> str:
+    """The last line. Pure."""
+    missing = [item.name for item in items if item.state is State.MISSING]
+    warnings = sum(item.state is State.WARNING for item in items)
+    noted = f"; {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
+    if missing:
+        return f"\nnot ready: {', '.join(missing)}{noted}\n"
+    return f"\nready: orchestrator up{noted}\n"
+
+
+# ------------------------------------------------------------------ what is looked at
+
+
+async def examine(arguments: argparse.Namespace) -> list[Item]:
+    """Every item, in the order of the screen."""
+    topology, first = _topology(arguments)
+    plan = _plan(topology, arguments.images)
+    places = Places.of(arguments.name or (topology.name if topology else "default"))
+    cache = ImageCache()
+    facts = debian_host.gather(cache.root)
+    debian, cached = plan.provider is Provider.DEBIAN, not plan.to_build
+    items = [
+        *first,
+        look.python(),
+        look.packages(),
+        await look.qemu(),
+        look.kvm_device(),
+        await look.accelerator(cache_root() / "accelerator.json", fresh=arguments.fresh),
+        await look.vde(topology),
+        *plan.items,
+        look.debian_tools(facts, used=debian, cached=cached),
+        await look.rootless(facts, used=debian, cached=cached),
+        look.nix(used=plan.provider is Provider.NIXOS),
+        *look.disks(places, arguments.runs, cache.root, images_needed=len(plan.to_build) * look.BASE_SPACE),
+    ]
+    if topology is not None:
+        meminfo = Path("/proc/meminfo").read_text()  # noqa: ASYNC240 - the kernel answers at once
+        items += [
+            look.memory(topology, meminfo, running=_runs(places)),
+            look.socket_paths(topology, places),
+        ]
+    return [*items, *_environments()]
+
+
+def _topology(arguments: argparse.Namespace) -> tuple[Topology | None, list[Item]]:
+    try:
+        topology = load_topology(arguments.file, variant=arguments.variant)
+    except TopologyError as error:
+        if not error.evidence and not os.path.lexists(arguments.file):
+            return None, [look.failed("topology", error, State.WARNING)]
+        return None, [Item("topology", State.MISSING, error.what, "", "orchestrator validate")]
+    named = f", variant {topology.variant}" if topology.variant else ""
+    items = [Item("topology", State.OK, f"{topology.path}{named}")]
+    lacking = missing_files(topology)
+    if lacking:
+        items.append(Item("guest files", State.MISSING, f"{len(lacking)} missing", "; ".join(lacking),
+                          "put them there; docs/topology.md, files"))  # fmt: skip
+    return topology, items
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the images would come from, and the base layers that are not cached."""
+
+    provider: Provider | None
+    items: list[Item]
+    to_build: list[str]
+
+
+def _plan(topology: Topology | None, wanted: str) -> _Plan:
+    if topology is None:
+        return _Plan(Provider.NIXOS if wanted == "nixos" else Provider.DEBIAN, [], [])
+    try:
+        provider = choose_provider(wanted, topology)
+        if provider is Provider.NIXOS:
+            names = ", ".join(used_images(topology))
+            return _Plan(provider, [Item("images", State.OK, f"{names}: NixOS, Nix builds what it does not have")], [])
+        to_build = [name for name, cached in base_layers(topology, ImageCache()).items() if not cached]
+    except OrchestratorError as error:
+        return _Plan(None, [look.failed("images", error)], [])
+    names = ", ".join(used_images(topology))
+    if not to_build:
+        return _Plan(provider, [Item("images", State.OK, f"{names}: Debian, base layers cached")], [])
+    item = Item("images", State.WARNING, f"{', '.join(to_build)}: Debian, to be built",
+                "the first up takes minutes longer", "orchestrator images build, or leave it to up")  # fmt: skip
+    return _Plan(provider, [item], to_build)
+
+
+def base_layers(topology: Topology, cache: ImageCache) -> dict[str, bool]:
+    """Image → whether its Debian base layer is cached.
+
+    Raises:
+        ImageError: a recipe is wrong.
+    """
+    found = {}
+    for name, image in used_images(topology).items():
+        assert image.debian is not None  # choose_provider made sure
+        recipe = load_recipe(image.debian)
+        found[name] = (cache.path_of(recipe.name, BASE_LAYER, recipe.base_key(BUILDER)) / ENTRY_FILE).is_file()
+    return found
+
+
+def _runs(places: Places) -> bool:
+    try:
+        state = read_state(places.state)
+    except OrchestratorError:
+        return False
+    return state is not None and bool(state.living)
+
+
+def _environments() -> list[Item]:
+    items = []
+    for name in environments():
+        places = Places.of(name)
+        try:
+            state = read_state(places.state)
+        except OrchestratorError as error:
+            items.append(look.failed(f"environment {name}", error, State.WARNING))
+            continue
+        if state is None:
+            continue  # a folder with a lock file only
+        machines = sum(machine.process.alive for machine in state.machines.values())
+        text = f"{machines} of {len(state.machines)} machines live, {state.phase}, started by `{state.command}`"
+        if state.living and machines == len(state.machines):
+            items.append(Item(f"environment {name}", State.OK, text))
+        else:
+            items.append(Item(f"environment {name}", State.WARNING, text, "what is left of it can be removed",
+                              f"orchestrator -n {name} down"))  # fmt: skip
+    return items or [Item("environments", State.OK, "none recorded")]

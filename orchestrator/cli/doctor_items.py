@@ -1,0 +1,276 @@
+"""What `doctor` looks at on this host, one function for each item; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from orchestrator.cli.tables import size_text
+from orchestrator.deadline import Deadline
+from orchestrator.environment.admission import MEMORY_RESERVE, available_memory, disk_shortage, memory_shortage
+from orchestrator.environment.places import Places
+from orchestrator.errors import OrchestratorError
+from orchestrator.images import debian_host, nixos
+from orchestrator.process import run
+from orchestrator.topology.model import NetworkKind, Topology
+from orchestrator.vm.accelerator import MINIMUM_QEMU, PROBE_LIMIT, QEMU, Accelerator, probe, qemu_version
+
+MINIMUM_PYTHON = (3, 11)
+SOCKET_LIMIT = 107  # bytes of a UNIX socket's path
+BASE_SPACE = 3 << 30  # bytes a base layer takes while it is built
+# With the base layers cached: two write the application layer, the third makes the overlay of each start.
+ALWAYS_NEEDED = frozenset({"debugfs", "e2fsck", "qemu-img"})
+SHORT = 20.0  # seconds for one look at the host
+PACKAGES = ("httpx", "paramiko", "qemu.qmp", "rich", "subprocess-tee")
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of the screen.
+
+    Attributes:
+        text: what was found.
+        reason: why it is a warning or missing, or how it was found out.
+        next: the step that mends it.
+    """
+
+    name: str
+    state: State
+    text: str
+    reason: str = ""
+    next: str = ""
+
+
+def failed(name: str, error: OrchestratorError, state: State = State.MISSING) -> Item:
+    """An item out of an explained error."""
+    reason = "; ".join(part for part in (error.why, *error.evidence) if part)
+    return Item(name, state, error.what, reason, error.hint)
+
+
+def python() -> Item:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    good = sys.version_info >= MINIMUM_PYTHON
+    needed = ".".join(str(part) for part in MINIMUM_PYTHON)
+    return Item("Python", State.OK if good else State.MISSING, f"{version} ({needed} needed)", "", "" if good else
+                f"a virtual environment of Python {needed} or newer")  # fmt: skip
+
+
+def packages() -> Item:
+    """The Python packages this program needs, with the versions it asks for."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    try:
+        wanted = [text for text in requires("orchestrator") or () if "extra" not in text]
+    except PackageNotFoundError:
+        wanted = []  # run from a checkout that is not installed
+    found, lacking = [], []
+    for requirement in wanted or PACKAGES:
+        name, _, least = (part.strip() for part in requirement.partition(">="))
+        try:
+            has = version(name)
+        except PackageNotFoundError:
+            lacking.append(requirement)
+            continue
+        found.append(f"{name} {has}")
+        if least and _numbers(has) < _numbers(least):
+            lacking.append(f"{requirement} (it is {has})")
+    if lacking:
+        names = " ".join(f"'{each.partition(' (')[0]}'" for each in lacking)
+        return Item("Python packages", State.MISSING, ", ".join(lacking), "not installed, or too old",
+                    f"{sys.executable} -m pip install {names}")  # fmt: skip
+    return Item("Python packages", State.OK, ", ".join(found))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+async def qemu() -> Item:
+    try:
+        version = await qemu_version()
+    except OrchestratorError as error:
+        return failed("QEMU", error)
+    return Item("QEMU", State.OK, f"{_dotted(version)} ({_dotted(MINIMUM_QEMU)} needed), {shutil.which(QEMU)}")
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
+    if not device.exists():
+        return Item("/dev/kvm", State.WARNING, "not there", "no hardware virtualization, or it is switched off",
+                    "switch it on in the firmware, or nested virtualization in the hypervisor below")  # fmt: skip
+    if not os.access(device, os.R_OK | os.W_OK):
+        return Item("/dev/kvm", State.WARNING, "may not be opened by this user", "it belongs to the group kvm",
+                    'sudo usermod -aG kvm "$USER", then log in again')  # fmt: skip
+    return Item("/dev/kvm", State.OK, "may be opened (whether a guest runs, the accelerator's probe tells)")
+
+
+async def accelerator(cache: Path, *, fresh: bool) -> Item:
+    known = cache.exists() and not fresh  # noqa: ASYNC240 - one look at a local file
+    try:
+        found = await probe(cache, fresh=fresh)
+    except OrchestratorError as error:
+        return failed("accelerator", error)
+    return accelerator_item(found, known=known, forced=os.environ.get("ORCH_ACCELERATOR", ""))
+
+
+def accelerator_item(found: Accelerator, *, known: bool, forced: str) -> Item:
+    """What the probe found, explained. Pure."""
+    text = f"{found.name}, time limits × {found.factor:g}"
+    how = (
+        "not probed"
+        if forced
+        else f"the probe runs a guest of one boot sector under KVM, for at most {PROBE_LIMIT:.0f} s, "
+        f"where /dev/kvm opens{' (an answer of this boot is kept)' if known else ''}"
+    )
+    reason = f"{found.reason}; {how}"
+    if found.name == "kvm":
+        return Item("accelerator", State.OK, text, reason)
+    return Item("accelerator", State.WARNING, text, f"{reason}; emulation works, about ten times slower",
+                "unset ORCH_ACCELERATOR" if forced else
+                "a host with working KVM is faster; orchestrator doctor --fresh probes again")  # fmt: skip
+
+
+async def vde(topology: Topology | None) -> Item:
+    """vde_switch, and a QEMU that can speak to it."""
+    wanted = topology is None or any(network.kind is NetworkKind.VDE for network in topology.networks.values())
+    bad = State.MISSING if wanted else State.WARNING
+    hint = 'sudo apt install vde2, or kind = "socket" for the networks'
+    switch = shutil.which("vde_switch")
+    if switch is None:
+        return Item("vde_switch", bad, "not installed", "networks of kind vde need it", hint)
+    try:
+        done = await run([QEMU, "-netdev", "help"], deadline=Deadline.after(SHORT), check=False)
+    except OrchestratorError as error:
+        return failed("vde_switch", error, bad)
+    if "vde" not in done.stdout.split():
+        return Item("vde_switch", bad, switch, "this QEMU was built without VDE", 'kind = "socket" for the networks')
+    return Item("vde_switch", State.OK, f"{switch}, QEMU speaks VDE")
+
+
+def debian_tools(facts: debian_host.HostFacts, *, used: bool, cached: bool) -> Item:
+    """The programs that build Debian images. Pure.
+
+    Args:
+        used: the embedded Debian images are what `up` would take.
+        cached: all their base layers are there, so that only the application layer is built.
+    """
+    everything = sorted({**debian_host.TOOLS, **(debian_host.ROOTLESS_TOOLS if facts.rootless else {})})
+    if not facts.missing:
+        return Item("Debian image tools", State.OK, ", ".join(everything))
+    needed = facts.missing.keys() & ALWAYS_NEEDED if cached else facts.missing.keys()
+    reason = "needed to build Debian images"
+    if not (used and needed):
+        reason = "not needed now: the base layers are cached" if used else "not needed: images come from Nix"
+    return Item(
+        "Debian image tools",
+        State.MISSING if used and needed else State.WARNING,
+        f"without {', '.join(sorted(facts.missing))}",
+        reason,
+        f"sudo apt install {' '.join(sorted(set(facts.missing.values())))}",
+    )
+
+
+async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) -> Item:
+    """Whether images can be built without root: subordinate ids, and a user namespace really made."""
+    if not facts.rootless:
+        return Item("build without root", State.OK, "this is root: no subordinate ids needed")
+    bad = State.MISSING if used and not cached else State.WARNING
+    found = [line for line in debian_host.problems(facts, needed=0) if "missing (package" not in line]
+    if found:
+        parts = [line.partition(": sudo ") for line in found]
+        return Item("build without root", bad, "not possible yet", "; ".join(part[0] for part in parts),
+                    "; ".join(f"sudo {part[2]}" for part in parts if part[2]))  # fmt: skip
+    try:
+        argv = ["unshare", "--map-auto", "--map-root-user", "true"]
+        await run(argv, deadline=Deadline.after(SHORT), hint="sudo apt install uidmap util-linux")
+    except OrchestratorError as error:
+        return failed("build without root", error, bad)
+    return Item("build without root", State.OK, f"{facts.subids} subordinate ids, unshare makes a user namespace")
+
+
+def disks(places: Places, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
+    """Space where images, environments and run folders go."""
+    items = []
+    for name, folder, needed in (("cache", cache, images_needed), ("state", places.folder, 0), ("runs", runs, 0)):
+        there = existing(folder)
+        free = shutil.disk_usage(there).free
+        lack = disk_shortage(there, free >> 20)
+        if free < needed:
+            lack = f"{size_text(needed)} are needed to build the images that are missing"
+        text = f"{size_text(free)} free for {folder}"
+        if not os.access(there, os.W_OK):
+            items.append(Item(f"disk: {name}", State.MISSING, text, f"{there} may not be written",
+                              "ORCH_CACHE_DIR, ORCH_STATE_DIR and --runs move these folders"))  # fmt: skip
+        elif lack:
+            items.append(Item(f"disk: {name}", State.MISSING, text, lack,
+                              "orchestrator images prune, or put ORCH_CACHE_DIR on another disk"))  # fmt: skip
+        else:
+            items.append(Item(f"disk: {name}", State.OK, text))
+    return items
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or its nearest parent that exists."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def memory(topology: Topology, meminfo: str, *, running: bool) -> Item:
+    """Whether the machines fit. Pure."""
+    available = available_memory(meminfo)
+    lack = memory_shortage(topology.machines.values(), available)
+    parts = ", ".join(f"{machine.name} {machine.memory} MiB" for machine in topology.machines.values())
+    text = f"{available} MiB available for {parts}, and {MEMORY_RESERVE} MiB for the host"
+    if not lack:
+        return Item("memory", State.OK, text)
+    if running:
+        return Item("memory", State.OK, f"{text}: the environment runs and has its share already")
+    return Item("memory", State.MISSING, text, lack, "smaller machines (memory = …), or end other programs")
+
+
+def socket_paths(topology: Topology, places: Places) -> Item:
+    """Whether the names of all sockets are short enough for the kernel. Pure."""
+    nowhere = Path("/")
+    networks = places.networks(nowhere)
+    paths = [side for name in topology.machines for side in _machine_sockets(places, name)]
+    for network in topology.networks.values():
+        paths += [networks.wire(network.name, name) for name in topology.machines]
+        paths.append(networks.switch(network.name) / "ctl")
+    longest = max(paths, key=lambda path: len(os.fsencode(path)))
+    length = len(os.fsencode(longest))
+    text = f"{length} of {SOCKET_LIMIT} bytes, {longest}"
+    if length <= SOCKET_LIMIT:
+        return Item("socket paths", State.OK, text)
+    return Item("socket paths", State.MISSING, text, "the kernel allows no longer names",
+                "export XDG_RUNTIME_DIR to a shorter folder, or give machines and networks shorter names")  # fmt: skip
+
+
+def _machine_sockets(places: Places, name: str) -> tuple[Path, ...]:
+    paths = places.machine(name, Path("/"))
+    return (paths.qmp, paths.qmp_side, paths.agent, paths.console)
+
+
+def nix(*, used: bool, path: str | None = None) -> Item:
+    """Which Nix tools there are; none is fine where the embedded Debian images are used."""
+    found = [tool for tool in nixos.TOOLS if shutil.which(tool, path=path)]
+    if found:
+        return Item("Nix", State.OK, ", ".join(found))
+    if used:
+        return Item("Nix", State.MISSING, "not installed", "the images are to come from NixOS",
+                    "install Nix (https://nixos.org/download), or --images debian")  # fmt: skip
+    return Item("Nix", State.OK, "not installed: the embedded Debian images are used")

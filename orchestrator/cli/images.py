@@ -1,0 +1,227 @@
+"""``orchestrator images``: build what the topology needs, list the cache, remove what nobody uses."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.cli.runtime import Interrupted, run_command
+from orchestrator.cli.tables import ago, aligned, size_text
+from orchestrator.deadline import Deadline
+from orchestrator.errors import HostError
+from orchestrator.events import utc_text, wall_clock
+from orchestrator.images.cache import Entry, ImageCache, Pruned
+from orchestrator.images.contract import BuiltImage
+from orchestrator.images.debian_base import as_root
+from orchestrator.images.provider import ensure_images
+from orchestrator.process import run as run_short
+from orchestrator.topology.load import load_topology
+
+KEY_SHOWN = 16
+CLAIM_LIMIT = 120.0  # seconds to take over one folder with the files of subordinate ids
+TRIES = 50  # of a prune that meets such folders; each try clears one
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.action == "build":
+        return _build(arguments)
+    if arguments.action == "list":
+        return _list(arguments)
+    return _prune(arguments)
+
+
+# ------------------------------------------------------------------ build
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app)
+    deadline = Deadline.after(arguments.timeout)
+    try:
+        built = run_command(
+            arguments, lambda bus: ensure_images(topology, provider=arguments.images, bus=bus, deadline=deadline)
+        )
+    except Interrupted as stop:
+        return stop.exit_code
+    if arguments.json:
+        _print_json([_built_dict(image) for image in built.values()])
+    else:
+        for image in built.values():
+            word = "cached" if image.cached else "built"
+            sys.stdout.write(f"{image.name}\t{image.provider}\t{word}\t{image.path}\n")
+    return 0
+
+
+def _built_dict(image: BuiltImage) -> dict[str, object]:
+    return {
+        "name": image.name,
+        "provider": image.provider,
+        "key": image.key,
+        "cached": image.cached,
+        "seconds": round(image.seconds, 3),
+        "path": str(image.path),
+    }
+
+
+# ------------------------------------------------------------------ list
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    cache = ImageCache()
+    entries = cache.list_images()
+    if arguments.json:
+        _print_json([entry_dict(entry) for entry in entries])
+        return 0
+    if sys.stdout.isatty():
+        sys.stdout.write(for_people(entries, wall_clock()))
+        if not arguments.quiet:
+            total = size_text(sum(entry.size for entry in entries))
+            sys.stderr.write(f"{len(entries)} images, {total} in {cache.root}\n")
+    else:
+        sys.stdout.write(for_programs(entries))
+    return 0
+
+
+def users(entry: Entry) -> list[str]:
+    """The environments that use an image, by name."""
+    return [Path(folder).name for folder in entry.pinned_by]
+
+
+def entry_dict(entry: Entry) -> dict[str, object]:
+    """JSON-ready data of an image; ``size`` in bytes, times as UTC text."""
+    return {
+        "name": entry.name,
+        "layer": entry.layer,
+        "key": entry.key,
+        "size": entry.size,
+        "created": utc_text(entry.created),
+        "used": utc_text(entry.used),
+        "environments": users(entry),
+        "path": str(entry.path),
+    }
+
+
+def for_people(entries: Sequence[Entry], now: float) -> str:
+    """The table for a terminal; empty without entries."""
+    if not entries:
+        return ""
+    rows = [
+        (
+            entry.name, entry.layer, entry.key[:KEY_SHOWN], size_text(entry.size), ago(now - entry.used),
+            ", ".join(users(entry)) or "-",
+        )
+        for entry in entries
+    ]  # fmt: skip
+    return aligned([("NAME", "LAYER", "KEY", "SIZE", "LAST USED", "IN USE BY"), *rows], right=(3,))
+
+
+def for_programs(entries: Sequence[Entry]) -> str:
+    """One line an image, no heading, separated by tabs: name, layer, key, bytes, last use, environments, path."""
+    return "".join(
+        "\t".join(
+            (
+                entry.name, entry.layer, entry.key[:KEY_SHOWN], str(entry.size), utc_text(entry.used),
+                ",".join(users(entry)) or "-", str(entry.path),
+            )
+        ) + "\n"
+        for entry in entries
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------ prune
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    cache = ImageCache()
+    pruned = prune(cache, keep=arguments.keep, older_than=arguments.older_than, dry_run=arguments.dry_run)
+    if arguments.json:
+        _print_json(
+            {
+                "dry_run": arguments.dry_run,
+                "bytes": pruned.bytes,
+                "removed": [entry_dict(entry) for entry in pruned.removed],
+                "kept": [{**entry_dict(entry), "reason": reason} for entry, reason in pruned.kept],
+            }
+        )
+        return 0
+    for entry in pruned.removed:
+        word = "would remove" if arguments.dry_run else "removed"
+        sys.stdout.write(f"{word}\t{entry.name}\t{entry.layer}\t{entry.key[:KEY_SHOWN]}\t{entry.size}\n")
+    if not arguments.quiet:
+        for entry, reason in pruned.kept:
+            if arguments.verbose or not reason.startswith("one of the newest"):
+                sys.stderr.write(f"kept {entry.name} {entry.layer} {entry.key[:KEY_SHOWN]}: {reason}\n")
+        verb = "would be freed" if arguments.dry_run else "freed"
+        count = len(pruned.removed)
+        sys.stderr.write(
+            f"{count} image{'s' if count != 1 else ''}, {size_text(pruned.bytes)} ({pruned.bytes} bytes) {verb}\n"
+        )
+    return 0
+
+
+def prune(cache: ImageCache, *, keep: int, older_than: float | None, dry_run: bool) -> Pruned:
+    """`ImageCache.prune`, also over folders that a killed rootless build left.
+
+    Such a folder holds files of subordinate ids, which we may neither enter nor
+    remove. Inside our user namespace we may; there they are given to us, and the
+    cache removes them under its own lock.
+
+    Raises:
+        HostError: a folder could not be removed.
+    """
+    before = cache.list_images()
+    claimed: set[Path] = set()
+    for _ in range(TRIES):
+        try:
+            last = cache.prune(keep=keep, older_than=older_than, dry_run=dry_run)
+        except OSError as error:
+            folder = _top_folder(cache.root, error)
+            if folder is None or folder in claimed:
+                raise _cannot_remove(cache.root, error) from error
+            claimed.add(folder)
+            asyncio.run(_claim(folder))
+        else:
+            break
+    else:
+        raise HostError("the cache cannot be cleaned", where=[str(cache.root)])
+    # An interrupted pass has removed images as well.
+    gone = [entry for entry in before if not entry.path.exists()] if claimed else []
+    known = {entry.path for entry in last.removed}
+    return Pruned((*last.removed, *(entry for entry in gone if entry.path not in known)), last.kept)
+
+
+def _top_folder(root: Path, error: OSError) -> Path | None:
+    """The folder of the cache in which something could not be removed for want of permission."""
+    if not isinstance(error, PermissionError) or not error.filename:
+        return None
+    with suppress(ValueError):
+        parts = Path(os.fsdecode(error.filename)).relative_to(root).parts
+        return root / parts[0] if parts else None
+    return None
+
+
+async def _claim(folder: Path) -> None:
+    """Make everything below a folder ours."""
+    rootless = os.geteuid() != 0
+    deadline = Deadline.after(CLAIM_LIMIT)
+    # 0 inside the namespace is our own id outside.
+    for argv in (["chown", "-R", "-h", "0:0", str(folder)], ["chmod", "-R", "u+rwX", str(folder)]):
+        await run_short(as_root(argv, rootless=rootless), deadline=deadline, hint="sudo rm -rf " + str(folder))
+
+
+def _cannot_remove(root: Path, error: OSError) -> HostError:
+    return HostError(
+        "an image cannot be removed",
+        why=str(error),
+        where=[str(root)],
+        hint="remove the folder as its owner; everything else in the cache is still good",
+    )
+
+
+def _print_json(data: object) -> None:
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
