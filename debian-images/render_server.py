@@ -55,7 +55,12 @@ def server_items(stack: Stack, variant: str) -> list[Item]:
         text_file(
             f"{PG_CONF}/postgresql.conf",
             postgresql_conf(
-                database["settings"], {"data_directory": PG_DATA, "hba_file": f"{PG_CONF}/pg_hba.conf"}
+                database["settings"],
+                {
+                    "data_directory": PG_DATA,
+                    "hba_file": f"{PG_CONF}/pg_hba.conf",
+                    "ident_file": f"{PG_DATA}/pg_ident.conf",
+                },
             ),
         ),
         text_file(f"{PG_CONF}/pg_hba.conf", "".join(f"{line}\n" for line in database["hba"])),

@@ -16,7 +16,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic
-from orchestrator.errors import ImageError, OrchestratorError
+from orchestrator.errors import HostError, ImageError
 from orchestrator.events import EventBus
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage
@@ -201,7 +201,7 @@ class _Builder:
         """Await the work; when it fails, save the build log, since the folder goes away."""
         try:
             await work
-        except OrchestratorError as error:
+        except (ImageError, HostError) as error:
             kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
             where = [*error.where, *([str(kept)] if kept else [])]
             raise ImageError(

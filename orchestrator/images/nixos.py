@@ -174,4 +174,3 @@ async def _build(
             evidence=lines,
         )
     return built
-

@@ -1,0 +1,186 @@
+"""The NixOS provider and the choice of a provider.
+
+Nix itself is not run here: a small script stands in for nixos-rebuild and makes
+the folder with ``bin/run-x-vm`` that the real one would link to. What these tests
+prove is the command line, the handling of the output, and what is cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import ImageError
+from orchestrator.events import Event, EventBus
+from orchestrator.images.cache import ImageCache
+from orchestrator.images.nixos import absolute, build_argv, hint_for
+from orchestrator.images.provider import Provider, choose_provider, ensure_images
+from orchestrator.topology.model import Image, Machine, Network, NetworkKind, Topology
+
+FLAKE = Image("server", nixos_flake="nix dir#server")
+CONFIG = Image("server", nixos_config=Path("/etc/server.nix"))
+
+FAKE = """#!/bin/sh
+echo "$@" >> "$STORE/../arguments"
+if [ -e "$STORE/../fail" ]; then
+    echo "error: flake 'x' does not provide attribute 'y'" >&2
+    exit 1
+fi
+version=$(cat "$STORE/../version")
+out="$STORE/$version-nixos-vm"
+if [ ! -d "$out" ]; then
+    echo "building '/nix/store/abc-nixos-vm.drv'..." >&2
+    mkdir -p "$out/bin"
+    printf '#!/bin/sh\\n' > "$out/bin/run-x-vm"
+    chmod +x "$out/bin/run-x-vm"
+fi
+ln -sfn "$out" result
+"""
+
+
+def topology(root: Path, image: Image) -> Topology:
+    return Topology(
+        name="t",
+        path=root / "t.toml",
+        variant="mock",
+        variants=("mock",),
+        app=None,
+        networks={"lan": Network("lan", NetworkKind.VDE, IPv4Network("10.0.0.0/24"))},
+        images={"server": image, "unused": Image("unused")},
+        machines={"server": Machine("server", "server", 1, 512)},
+        services={},
+        suite=None,
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "version").write_text("1")
+    (tmp_path / "path").mkdir()
+    tool = tmp_path / "path/nixos-rebuild"
+    tool.write_text(FAKE)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/path:{os.environ['PATH']}")
+    monkeypatch.setenv("STORE", str(tmp_path / "store"))
+    return tmp_path
+
+
+def ensure(place: Path, events: list[Event]) -> tuple[Path, bool]:
+    bus = EventBus()
+    bus.subscribe(events.append)
+    images = asyncio.run(
+        ensure_images(
+            topology(place, FLAKE),
+            provider="nixos",
+            bus=bus,
+            deadline=Deadline.after(20),
+            cache=ImageCache(place / "cache"),
+        )
+    )
+    assert images["server"].provider == "nixos"
+    return images["server"].path, images["server"].cached
+
+
+@pytest.mark.parametrize(
+    ("image", "tools", "argv"),
+    [
+        (FLAKE, ["nixos-rebuild", "nix"], ["nixos-rebuild", "build-vm", "--flake", "nix dir#server"]),
+        (CONFIG, ["nixos-rebuild"], ["nixos-rebuild", "build-vm", "-I", "nixos-config=/etc/server.nix"]),
+        (
+            CONFIG,
+            ["nix-build"],
+            ["nix-build", "<nixpkgs/nixos>", "-A", "vm", "-I", "nixos-config=/etc/server.nix"],
+        ),
+    ],
+)
+def test_the_command_line(image: Image, tools: list[str], argv: list[str]) -> None:
+    assert build_argv(image, tools) == argv
+
+
+def test_nix_alone_builds_the_same_attribute() -> None:
+    argv = build_argv(FLAKE, ["nix"])
+    assert argv[0] == "nix"
+    assert argv[-1] == "nix dir#nixosConfigurations.server.config.system.build.vm"
+
+
+@pytest.mark.parametrize(
+    ("image", "tools", "what"),
+    [
+        (FLAKE, ["nix-build"], "no usable Nix"),
+        (CONFIG, ["nix"], "no usable Nix"),
+        (Image("x"), ["nix"], "no NixOS source"),
+        (Image("x", nixos_flake="dir"), ["nix"], "names no attribute"),
+    ],
+)
+def test_what_cannot_be_built_is_explained(image: Image, tools: list[str], what: str) -> None:
+    with pytest.raises(ImageError, match=what):
+        build_argv(image, tools)
+
+
+def test_only_local_flakes_are_made_absolute(tmp_path: Path) -> None:
+    assert absolute(FLAKE, tmp_path).nixos_flake == f"{tmp_path}/nix dir#server"
+    for kept in ("github:a/b#c", "/abs#c", "path:x#c"):
+        assert absolute(Image("x", nixos_flake=kept), tmp_path).nixos_flake == kept
+
+
+def test_a_build_is_streamed_logged_and_cached_by_its_store_path(place: Path) -> None:
+    events: list[Event] = []
+    first, cached = ensure(place, events)
+    assert not cached
+    assert (first / "bin/run-x-vm").is_file()
+    assert (place / "arguments").read_text().split() == ["build-vm", "--flake", f"{place}/nix", "dir#server"]
+    lines = [event.data["line"] for event in events if event.kind == "image.output"]
+    assert lines == ["building '/nix/store/abc-nixos-vm.drv'..."]
+    assert [event.data["state"] for event in events if event.kind == "image.state"] == ["building", "ready"]
+    assert lines[0] in (place / "cache/logs/server-nixos.log").read_text()
+
+    events.clear()
+    assert ensure(place, events) == (first, True)
+    assert events[-1].data["state"] == "cached"
+
+    (place / "version").write_text("2")
+    second, cached = ensure(place, events)
+    assert not cached
+    assert second != first
+    assert (first / "bin/run-x-vm").is_file()
+
+
+def test_a_failed_build_is_explained(place: Path) -> None:
+    (place / "fail").touch()
+    events: list[Event] = []
+    with pytest.raises(ImageError, match="nixos-rebuild exited with 1") as error:
+        ensure(place, events)
+    assert "does not provide attribute" in error.value.evidence[-1]
+    assert "nix flake show" in error.value.hint
+    assert Path(error.value.where[0]).is_file()
+    assert events[-1].data["state"] == "failed"
+
+
+def test_hints_follow_the_output() -> None:
+    assert "NIX_PATH" in hint_for(["error: file 'nixpkgs/nixos' was not found in the Nix search path"])
+    assert "show-trace" in hint_for(["error: something else"])
+
+
+def test_auto_takes_nixos_only_when_it_can(tmp_path: Path) -> None:
+    tool = tmp_path / "nix"
+    tool.write_text("")
+    tool.chmod(0o755)
+    both = Image("server", debian=Path("x.toml"), nixos_flake="a#b")
+    only_debian = Image("server", debian=Path("x.toml"))
+    with_nix, without = str(tmp_path), str(tmp_path / "none")
+    assert choose_provider("auto", topology(tmp_path, both), path=with_nix) is Provider.NIXOS
+    assert choose_provider("auto", topology(tmp_path, both), path=without) is Provider.DEBIAN
+    assert choose_provider("auto", topology(tmp_path, only_debian), path=with_nix) is Provider.DEBIAN
+    assert choose_provider("nixos", topology(tmp_path, both), path=without) is Provider.NIXOS
+    with pytest.raises(ImageError, match="no nixos source for image server"):
+        choose_provider("nixos", topology(tmp_path, only_debian), path=with_nix)
+    with pytest.raises(ImageError, match="no debian source for image server"):
+        choose_provider("auto", topology(tmp_path, FLAKE), path=without)
+    with pytest.raises(ImageError, match="no such image provider"):
+        choose_provider("docker", topology(tmp_path, both))

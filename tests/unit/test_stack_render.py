@@ -1,0 +1,177 @@
+"""What render.py makes of stack.toml: the files of the server, for each variant."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "debian-images"))
+
+import render_client  # noqa: E402
+import render_text  # noqa: E402
+from render_server import server_items  # noqa: E402
+from render_text import Item  # noqa: E402
+
+STACK: dict[str, Any] = tomllib.loads((ROOT / "stack/stack.toml").read_text())
+VARIANTS = ["mock", "minimal", "full"]
+
+
+def files(variant: str) -> dict[str, Item]:
+    items = server_items(STACK, variant)
+    assert len({item.target for item in items}) == len(items)
+    return {item.target: item for item in items}
+
+
+def content(variant: str, target: str) -> str:
+    text = files(variant)[target].content
+    assert text is not None
+    return text
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_text_of_every_file_is_as_recorded(variant: str) -> None:
+    found = "".join(
+        f"=== {item.target} {item.kind} {item.mode} {item.owner}:{item.group} {item.to}\n{item.content or ''}"
+        for item in files(variant).values()
+    )
+    assert found == (ROOT / f"tests/golden/stack-server-{variant}.txt").read_text()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_secret_stands_where_everybody_can_read_it(variant: str) -> None:
+    secrets = [STACK["database"]["password"], *STACK["secrets"]["mock"].values()]
+    for item in files(variant).values():
+        if any(secret in (item.content or "") for secret in secrets):
+            assert item.mode == "0640", item.target
+            assert item.group != "root"
+
+
+def test_the_full_variant_brings_no_keys_of_its_own() -> None:
+    env = content("full", "/etc/alicia/env")
+    assert "KEY" not in env
+    assert "EnvironmentFile=-/run/alicia-secrets/alicia.env" in content(
+        "full", "/etc/systemd/system/alicia.service"
+    )
+    assert "ALICIA_LIVEKIT_API_KEY" in content("mock", "/etc/alicia/env")
+    assert "POSTGRES" not in content("mock", "/etc/alicia/mocks.env")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_unit_starts_by_the_boot_or_drags_another_along(variant: str) -> None:
+    for item in files(variant).values():
+        text = item.content or ""
+        if item.target.endswith(".target"):
+            continue
+        if "[Unit]" in text:
+            assert "[Install]" not in text, item.target
+            assert not any(line.startswith(("Requires=", "BindsTo=", "Wants=")) for line in text.splitlines())
+            assert "Restart=on-failure" not in text
+            assert "ExecStartPost" not in text
+
+
+def test_variants_leave_out_their_mocks_and_disable_what_they_lack() -> None:
+    units = "/etc/systemd/system/"
+    assert f"{units}mock-livekit.service" in files("mock")
+    assert f"{units}mock-livekit.service" not in files("minimal")
+    assert f"{units}mock-llm.service" in files("minimal")
+    assert f"{units}mock-llm.service" not in files("full")
+    assert "mock-" not in content("full", f"{units}alicia-stack.target")
+    minimal = content("minimal", f"{units}alicia.service")
+    for name in ("ASR", "TTS", "LIVEKIT"):
+        assert f'"ALICIA_{name}_URL=disabled"' in minimal
+    assert '"ALICIA_ASR_URL=http://127.0.0.1:8000"' in content("mock", f"{units}alicia.service")
+
+
+def test_the_firewall_lets_in_what_the_specification_names() -> None:
+    rules = content("mock", "/etc/nftables.conf")
+    assert "tcp dport { 80, 8888 } accept" in rules
+    assert "ip saddr 10.0.2.2 tcp dport 22 accept" in rules
+    assert "policy drop" in rules
+
+
+def test_directives_that_nginx_would_refuse_are_refused_here() -> None:
+    nginx = json.loads(json.dumps(STACK["nginx"]))
+    nginx["server"].append("proxy_http_version 1.1")
+    with pytest.raises(ValueError, match="proxy_http_version"):
+        render_text.nginx_conf(nginx, variant="mock", user="u", names={"app": "/a", "config.json": "{}"})
+    nginx = json.loads(json.dumps(STACK["nginx"]))
+    nginx["server"].append("proxy_set_header Host other")
+    with pytest.raises(ValueError, match="proxy_set_header Host"):
+        render_text.nginx_conf(nginx, variant="mock", user="u", names={"app": "/a", "config.json": "{}"})
+
+
+def test_text_helpers() -> None:
+    with pytest.raises(KeyError):
+        render_text.substitute("@nobody@", {})
+    assert render_text.environment_file({"A": 'x"$y\\'}) == 'A="x\\"\\$y\\\\"\n'
+    assert render_text.quoted("A=50%", {}) == '"A=50%%"'
+    with pytest.raises(ValueError, match="quoted"):
+        render_text.config_json({"a": "it's"})
+    assert render_text.postgresql_conf({"a": True, "b": 1, "c": "x'y"}, {}) == "a = on\nb = 1\nc = 'x''y'\n"
+
+
+def test_render_is_a_plain_program(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    for name, text in {
+        "bin/alicia": "#!/bin/sh\n",
+        "share/alicia/frontend/index.html": "<html>",
+        "share/alicia/migrations/001_a.up.sql": "",
+        "lib/__pycache__/x.pyc": "",
+        "tests/t": "",
+    }.items():
+        (app / name).parent.mkdir(parents=True, exist_ok=True)
+        (app / name).write_text(text)
+    argv = [
+        sys.executable,
+        str(ROOT / "debian-images/render.py"),
+        "--machine",
+        "server",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*argv, *more], capture_output=True, text=True, check=False)
+
+    refused = run("--variant", "mock", "--app", str(app))
+    assert refused.returncode == 2
+    assert "bin/alicia is missing or not executable" in refused.stderr
+    (app / "bin/alicia").chmod(0o755)
+    assert run("--variant", "mock", "--app", str(app)).returncode == 0
+    entries = {
+        one["target"]: one for one in json.loads((tmp_path / "out/manifest.json").read_text())["entries"]
+    }
+    assert entries["/opt/alicia/bin/alicia"]["mode"] == "0755"
+    assert entries["/usr/local/lib/alicia-stack/alicia-migrate.sh"]["mode"] == "0755"
+    assert not [target for target in entries if "pyc" in target or target.startswith("/opt/alicia/tests")]
+    wrong = run("--variant", "nonsense")
+    assert wrong.returncode == 2
+    assert "mock, minimal, full" in wrong.stderr
+
+
+def test_npm_packages_are_pinned_and_the_registry_is_npms() -> None:
+    lock = (ROOT / "debian-images/client-tools/npm.lock.toml").read_text()
+    packages = render_client.read_lock(lock)
+    assert "@playwright/test" in {package.name for package in packages}
+    with pytest.raises(ValueError, match="sha512"):
+        render_client.read_lock(lock.replace("sha512-", "md5-"))
+    assert render_client.registry({}, "") == "https://registry.npmjs.org/"
+    assert render_client.registry({}, "a=1\nregistry = http://mirror/npm\n") == "http://mirror/npm/"
+    assert render_client.registry({"NPM_CONFIG_REGISTRY": "http://e"}, "registry=http://m") == "http://e/"
+
+
+def test_a_package_that_is_not_what_the_lock_says_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_client, "_download", lambda url: b"something else")
+    package = render_client.NpmPackage("a", "1", "https://registry.npmjs.org/a.tgz", "sha512-AAAA")
+    with pytest.raises(ValueError, match="expected sha512-AAAA"):
+        render_client.unpacked(package, tmp_path, "https://registry.npmjs.org/")
+    assert not (tmp_path / package.folder_name).exists()
