@@ -22,12 +22,13 @@ from orchestrator.services.checks import Channels
 from orchestrator.services.gate import Gatekeeper
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.tasks import guarded, together
-from orchestrator.topology.model import NetworkKind, Topology
+from orchestrator.topology.model import NetworkKind, Service, Topology
 from orchestrator.vm.arguments import script_arguments, script_environment
 
 T = TypeVar("T")
 EVIDENCE_LIMIT = 30.0  # seconds for logs and pictures, before scaling
 SWITCH_LIMIT = 10.0
+MACHINE = "machine:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Session:
             bus,
             factor=self.factor,
             command=f"orchestrator -n {places.name}",
+            on_up=self._picture,
         )
         bus.subscribe(self._remember)
 
@@ -139,25 +141,36 @@ class Session:
     # ------------------------------------------------------------------ changing what runs
 
     def services_of(self, names: list[str]) -> tuple[str, ...]:
-        """The services meant by names of services or machines.
+        """The services meant by names of services, or by ``machine:NAME``, or by names of machines.
+
+        A name that is both means the service; ``machine:`` tells the machine.
 
         Raises:
             UsageError: with every name that is neither.
         """
-        unknown = [n for n in names if n not in self.topology.services and n not in self.topology.machines]
+        machines = self.machines_of(names)
+        unknown = [n for n in names if n not in self.topology.services and n.removeprefix(MACHINE) not in machines]
         if unknown:
-            known = ", ".join([*self.topology.services, *self.topology.machines])
+            known = ", ".join([*self.topology.services, *(f"{MACHINE}{name}" for name in self.topology.machines)])
             raise UsageError(f"no service or machine is named {', '.join(unknown)}", why=f"known are {known}")
         return tuple(
             service.name
             for service in self.topology.services.values()
-            if service.name in names or service.machine in names
+            if service.name in names or service.machine in machines
         )
+
+    def machines_of(self, names: list[str]) -> list[str]:
+        """The machines among the names."""
+        return [
+            name
+            for name in self.machines
+            if f"{MACHINE}{name}" in names or (name in names and name not in self.topology.services)
+        ]
 
     async def restart(self, names: list[str], deadline: Deadline) -> None:
         """Restart services, or reboot machines; what rests on them is proven anew."""
         chosen = self.gate.graph.with_dependants(self.services_of(names))
-        rebooted = [name for name in names if name in self.machines]
+        rebooted = self.machines_of(names)
         stopping = tuple(n for n in chosen if self.topology.services[n].machine not in rebooted)
         await self.gate.stop_units(stopping, deadline)
         for name in rebooted:
@@ -188,6 +201,9 @@ class Session:
         """Let go; the machines go on."""
         for machine in self.machines.values():
             await machine.close()
+
+    async def _picture(self, service: Service) -> None:
+        await self.machines[service.machine].screenshot(service.name, self.run_folder)
 
     def _remember(self, event: Event) -> None:
         if event.kind == "service.state" and event.subject in self.topology.services:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import orchestrator
@@ -74,9 +74,14 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
         previous = await reclaimed(places, bus)
         if previous is not None:
             _same_topology(previous, request)
+            # Another suite may be run on what is up; everything else is the same.
+            previous = replace(previous, topology=request.topology)
+            previous.run_folder.mkdir(parents=True, exist_ok=True)
+            _rotate(previous.run_folder / "events.jsonl")
             with JsonLinesLog(previous.run_folder / "events.jsonl") as log:
                 stop = bus.subscribe(log)
                 try:
+                    _announce(request, previous.run_folder, previous.provider, bus)
                     record = StateFile(places.state, previous)
                     async with wards() as group:
                         session = Session(places, record, bus)
@@ -237,13 +242,20 @@ def write_ssh_files(places: Places, state: EnvironmentState) -> None:
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:
-    if previous.topology != request.topology:
+    if replace(previous.topology, suite=None) != replace(request.topology, suite=None):
         raise HostError(
             f"environment {request.name} runs with another topology",
             why=f"it was started by `{previous.command}` (variant {previous.topology.variant}); "
-            "the file, the variant, --app or --suite changed since",
+            "the file, the variant or --app changed since",
             hint=f"orchestrator -n {request.name} down, or another --name",
         )
+
+
+def _rotate(events: Path) -> None:
+    """Keep the events of earlier commands on this environment beside the new ones."""
+    if events.exists():
+        number = 1 + len(list(events.parent.glob("events.*.jsonl")))
+        events.rename(events.with_name(f"events.{number}.jsonl"))
 
 
 def _announce(request: Request, run_folder: Path, provider: str, bus: EventBus) -> None:

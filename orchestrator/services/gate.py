@@ -8,7 +8,7 @@ failure ends the whole, with the unit's own words as evidence.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from orchestrator.deadline import Deadline, pause
@@ -38,6 +38,7 @@ class Gatekeeper:
         journals: the followed journal of each machine.
         factor: what all limits of the topology are multiplied with.
         command: how the user calls this program for this environment, for hints.
+        on_up: called when a service has proven itself.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Gatekeeper:
         *,
         factor: float,
         command: str = "orchestrator",
+        on_up: Callable[[Service], Awaitable[None]] | None = None,
     ) -> None:
         self.graph = graph
         self._channels = channels
@@ -56,6 +58,7 @@ class Gatekeeper:
         self._bus = bus
         self._factor = factor
         self._command = command
+        self._on_up = on_up
         self._changed = asyncio.Event()
 
     async def bring_up(self, deadline: Deadline) -> None:
@@ -116,6 +119,8 @@ class Gatekeeper:
             self._fail(service, limit, error)
             raise
         self._move(service.name, good_state(service), limit.elapsed)
+        if self._on_up is not None:
+            await self._on_up(service)
 
     async def _start_unit(self, service: Service, unit: str, limit: Deadline) -> None:
         try:
