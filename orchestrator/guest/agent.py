@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from qemu.qmp import QMPClient
-from qemu.qmp.error import QMPError
 from qemu.qmp.qmp_client import ExecuteError
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
+from orchestrator.vm.qmp import LOST
 
 # NixOS keeps its programs elsewhere; both lists together serve every guest.
 GUEST_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -81,9 +81,9 @@ class Agent:
                         answer = await self._client.execute("guest-sync", {"id": token})
                     if answer == token:
                         return
-                except (QMPError, EOFError, OSError, TimeLimit):
+                except (*LOST, TimeLimit):
                     pass  # not there yet, or the sync was lost: again
-                with suppress(QMPError, EOFError, OSError):
+                with suppress(*LOST):
                     await self._client.disconnect()
                 self._client = _client(self.machine)
                 await pause(0.05, deadline)
@@ -109,7 +109,7 @@ class Agent:
             raise GuestCommandError(
                 f"the guest agent of machine {self.machine} refused {command}", why=str(error)
             ) from error
-        except (QMPError, EOFError, OSError) as error:
+        except LOST as error:
             raise MachineError(
                 f"the connection to the guest agent of machine {self.machine} is lost", why=str(error)
             ) from error
@@ -157,7 +157,7 @@ class Agent:
             delay = min(delay * 1.5, POLL_MOST)
 
     async def close(self) -> None:
-        with suppress(QMPError, EOFError, OSError):
+        with suppress(*LOST):
             await self._client.disconnect()
 
 

@@ -30,10 +30,13 @@ def host_key_blob(machine: str, public_line: str) -> bytes:
         MachineError: the guest gave something else.
     """
     fields = public_line.split()
-    if len(fields) < 2 or fields[0] != "ssh-ed25519":
+    try:
+        if len(fields) < 2 or fields[0] != "ssh-ed25519":
+            raise ValueError("not a public line of that kind")
+        return base64.b64decode(fields[1], validate=True)
+    except ValueError as error:
         raise MachineError(
             f"machine {machine} has no ed25519 host key",
             why=f"the guest answered {public_line[:80]!r}",
             hint=f"orchestrator console {machine}",
-        )
-    return base64.b64decode(fields[1])
+        ) from error

@@ -148,11 +148,14 @@ class _Running:
         self._on_stderr = on_stderr
         self._pid: int | None = None
         self._channel: paramiko.Channel | None = None
+        self._given_up = False
 
     def run(self) -> GuestResult:
         channel = self._channel = self._ssh.open_session()
         out, err = bytearray(), bytearray()
         try:
+            if self._given_up:  # a guest that hung answers only now: it must not begin what nobody waits for
+                raise EOFError("given up")
             channel.exec_command(self._line)
             errors = threading.Thread(
                 target=_drain, args=(channel.recv_stderr, self._on_stderr or err.extend), daemon=True
@@ -193,6 +196,7 @@ class _Running:
 
     def kill(self) -> None:
         """End the command's session in the guest and unblock `run`."""
+        self._given_up = True
         with suppress(Exception):
             if self._pid is not None and self._ssh.alive:
                 # sshd makes every session a process group of its own, led by this pid.

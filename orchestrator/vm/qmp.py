@@ -7,7 +7,6 @@ nonsense ends in a `MachineError` that says which machine and which command.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -20,10 +19,12 @@ from qemu.qmp.message import Message
 from qemu.qmp.qmp_client import ExecuteError
 
 from orchestrator.deadline import Deadline, pause
-from orchestrator.errors import MachineError
+from orchestrator.errors import MachineError, OrchestratorError
 
 CONNECT_INTERVAL = 0.01
 COMMAND_LIMIT = 10.0
+# How qemu.qmp tells that a connection is of no use any more; UnicodeError: bytes that are no text.
+LOST = (QMPError, EOFError, OSError, UnicodeError)
 
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
 
@@ -59,7 +60,7 @@ class Monitor:
             raise MachineError(
                 f"QEMU of machine {self.machine} refused {command}", why=str(error)
             ) from error
-        except (QMPError, EOFError, OSError) as error:
+        except LOST as error:
             raise MachineError(f"the QMP connection to machine {self.machine} is lost", why=str(error)) from error
 
     async def human(self, line: str, *, deadline: Deadline | None = None) -> str:
@@ -85,7 +86,7 @@ class Monitor:
             yield listener
 
     async def close(self) -> None:
-        with suppress(QMPError, EOFError, OSError, asyncio.TimeoutError):
+        with suppress(*LOST, OrchestratorError):
             async with Deadline.after(2).enforce():
                 await self._client.disconnect()
 
@@ -97,21 +98,24 @@ async def connect(machine: str, path: Path, deadline: Deadline) -> Monitor:
         MachineError: no greeting before the deadline.
     """
     client = QMPClient(machine)
-    reason = "the socket does not exist"
+    reason = ""
 
     def expired() -> MachineError:
         return MachineError(
-            f"QEMU of machine {machine} does not answer on its QMP socket", why=reason, where=[str(path)]
+            f"QEMU of machine {machine} does not answer on its QMP socket",
+            why=reason or "it takes connections, but gives no greeting: the process may be stopped",
+            where=[str(path)],
         )
 
     async with deadline.enforce(expired):
         while True:
             try:
+                reason = ""
                 await client.connect(str(path))
                 return Monitor(machine, client)
-            except (QMPError, EOFError, OSError) as error:
+            except LOST as error:
                 reason = str(error)
-                with suppress(QMPError, EOFError, OSError):
+                with suppress(*LOST):
                     await client.disconnect()
                 client = QMPClient(machine)
                 await pause(CONNECT_INTERVAL, deadline)
