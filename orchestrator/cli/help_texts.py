@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "ORCH_CACHE_DIR": "where images and the accelerator's probe are kept [$XDG_CACHE_HOME/orchestrator]",
     "ORCH_ACCELERATOR": "kvm or tcg, instead of probing",
     "ORCH_TIME_FACTOR": "what every time limit of a topology is multiplied with, instead of 1 (kvm) or 10 (tcg)",
-    "NO_COLOR": "no colours, whatever its value",
+    "NO_COLOR": "no colours, when it is not empty",
     "XDG_RUNTIME_DIR": "where the short folders of UNIX sockets are made [the folder for temporary files]",
 }
 

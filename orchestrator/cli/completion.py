@@ -1,0 +1,182 @@
+"""``orchestrator completion``: scripts for bash, zsh and fish, made from the argparse tree.
+
+What only the host knows (machines, services, units, variants, environments)
+the scripts ask for with ``orchestrator completion names``, which reads the state
+file and the topology file, starts nothing and never complains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.cli.arguments import build_parser
+from orchestrator.cli.parser import CommandParser
+
+# What stands for a value in ``--help`` → what is completed there.
+KINDS = {
+    "MACHINE": ("machine",),
+    "NAME": ("service", "machine"),
+    "V": ("variant",),
+    "UNIT": ("unit",),
+    "SOURCE": ("side",),
+    "TARGET": ("side",),
+    "FILE": ("file",),
+    "DIR": ("folder",),
+    "FOLDER": ("folder",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What may stand at a place: fixed words, and kinds of names (`KINDS`, or ``environment``)."""
+
+    choices: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option; ``value`` is None for a flag."""
+
+    names: tuple[str, ...]
+    help: str
+    value: Value | None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command; the last of ``places`` goes on for ever when ``repeats``."""
+
+    name: str
+    aliases: tuple[str, ...]
+    help: str
+    options: tuple[Option, ...]
+    places: tuple[Value, ...]
+    repeats: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    options: tuple[Option, ...]
+    commands: tuple[Command, ...]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.shell == "names":
+        lines = names(arguments.file, arguments.name)
+        sys.stdout.write("".join(f"{kind}\t{word}\n" for kind, word in lines))
+        return 0
+    from orchestrator.cli import completion_bash, completion_fish, completion_zsh
+
+    make = {"bash": completion_bash.script, "zsh": completion_zsh.script, "fish": completion_fish.script}
+    sys.stdout.write(make[arguments.shell](read_tree(build_parser())))
+    return 0
+
+
+# ------------------------------------------------------------------ the tree
+
+
+def read_tree(parser: CommandParser) -> Tree:
+    """The command line as plain data. Pure."""
+    by_parser: dict[int, list[str]] = {}
+    parsers = parser.commands()
+    for name, command in parsers.items():
+        by_parser.setdefault(id(command), []).append(name)
+    return Tree(
+        _options(parser),
+        tuple(_command(parsers[words[0]], words[0], tuple(words[1:])) for words in by_parser.values()),
+    )
+
+
+def _command(parser: CommandParser, name: str, aliases: tuple[str, ...]) -> Command:
+    places = [action for action in parser.actions() if not action.option_strings]
+    return Command(
+        name,
+        aliases,
+        (parser.description or "").rstrip("."),
+        _options(parser),
+        tuple(_value(action) for action in places),
+        bool(places) and places[-1].nargs in ("*", "+"),
+    )
+
+
+def _options(parser: CommandParser) -> tuple[Option, ...]:
+    return tuple(
+        Option(tuple(action.option_strings), action.help or "", None if action.nargs == 0 else _value(action))
+        for action in parser.actions()
+        if action.option_strings
+    )
+
+
+def _value(action: argparse.Action) -> Value:
+    if action.choices:
+        return Value(choices=tuple(str(choice) for choice in action.choices))
+    if "--name" in action.option_strings:
+        return Value(kinds=("environment",))
+    return Value(kinds=KINDS.get(str(action.metavar), ()))
+
+
+# ------------------------------------------------------------------ the host
+
+
+def names(file: Path, environment: str | None) -> Iterator[tuple[str, str]]:
+    """Pairs of kind and word: what is deployed, or else what the topology file says.
+
+    Whatever cannot be read is left out: an error message in the middle of a
+    half-typed line helps nobody.
+    """
+    topology = _toml(file)
+    folder = _state_folder() / "environments"
+    known = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    own = topology.get("name")
+    for name in dict.fromkeys([*known, *([own] if isinstance(own, str) else [])]):
+        yield "environment", name
+    for name in _table(topology, "variants"):
+        yield "variant", name
+    chosen = environment or (own if isinstance(own, str) else known[0] if len(known) == 1 else "")
+    deployed = _table(_json(folder / chosen / "state.json"), "topology") if chosen else {}
+    source = deployed or topology
+    for name in _table(source, "machines"):
+        yield "machine", name
+    units = []
+    for name, service in _table(source, "services").items():
+        yield "service", name
+        if isinstance(service, Mapping) and isinstance(service.get("unit"), str):
+            units.append(service["unit"])
+    for unit in dict.fromkeys(units):
+        yield "unit", unit
+
+
+def _state_folder() -> Path:
+    """The same as environment.places.state_root; importing that would take longer than all the rest."""
+    override = os.environ.get("ORCH_STATE_DIR")
+    if override:
+        return Path(override)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "orchestrator"
+
+
+def _toml(path: Path) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _json(path: Path) -> Mapping[str, object]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
+    found = data.get(key)
+    return found if isinstance(found, dict) else {}
