@@ -1,0 +1,173 @@
+"""The agent's client against a fake guest agent that runs commands on this host."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from fake_qemu import CLOSE, GARBAGE, SILENT, FakeGuest, FakeServer, Refused, run_async
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import GuestCommandError, MachineError
+from orchestrator.guest.agent import Agent, GuestResult, as_user
+from orchestrator.process import ProcessId
+
+
+async def connected(guest: FakeServer) -> Agent:
+    agent = Agent("server", guest.path)
+    await agent.connect(Deadline.after(10))
+    return agent
+
+
+def test_lost_syncs_are_repeated_until_one_is_answered(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with FakeGuest(tmp_path / "agent", lost=2).serving() as guest:
+            agent = await connected(guest)
+            assert guest.log == ["guest-sync"] * 3
+            assert guest.connections == 3
+            assert await agent.call("guest-ping", deadline=Deadline.after(5)) == {}
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_a_stale_sync_answer_is_not_taken(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        tokens: list[int] = []
+
+        def sync(arguments: dict[str, int]) -> object:
+            tokens.append(arguments["id"])
+            return tokens[0] if len(tokens) == 2 else SILENT if len(tokens) == 1 else arguments["id"]
+
+        guest = FakeServer(tmp_path / "agent", {"guest-sync": sync}, greeting=False)
+        async with guest.serving():
+            await (await connected(guest)).close()
+        assert len(tokens) == 3
+        assert len(set(tokens)) == 3
+
+    run_async(scenario())
+
+
+def test_no_agent_is_an_error_at_the_deadline(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        deadline = Deadline.after(0.7)
+        with pytest.raises(MachineError, match="guest agent of machine server does not answer"):
+            await Agent("server", tmp_path / "none").connect(deadline)
+        async with FakeGuest(tmp_path / "agent", lost=1000).serving() as guest:
+            with pytest.raises(MachineError, match="does not answer"):
+                await Agent("server", guest.path).connect(Deadline.after(0.7))
+        assert deadline.elapsed < 2.2
+
+    run_async(scenario())
+
+
+def test_exec_gives_code_and_both_outputs_byte_by_byte(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with FakeGuest(tmp_path / "agent").serving() as guest:
+            agent = await connected(guest)
+            every_byte = bytes(range(256)) * 100
+            done = await agent.exec(
+                ["sh", "-c", "cat; echo trouble >&2; exit 7"], stdin=every_byte, deadline=Deadline.after(5)
+            )
+            assert done == GuestResult(7, every_byte, b"trouble\n")
+            assert done.complaint == "trouble"
+            words = ["printf", "%s|", "a b", "$HOME", "*", "'", '"', "", "x\ny"]
+            assert (await agent.exec(words, deadline=Deadline.after(5))).stdout == b"a b|$HOME|*|'|\"||x\ny|"
+            assert (await agent.exec(["sh", "-c", "kill -TERM $$"], deadline=Deadline.after(5))).code == 128 + 15
+            missing = await agent.exec(["no-such-program"], deadline=Deadline.after(5))
+            assert missing.code == 127
+            assert "no-such-program" in missing.complaint
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_exec_past_the_deadline_ends_the_command_in_the_guest(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with FakeGuest(tmp_path / "agent").serving() as guest:
+            agent = await connected(guest)
+            deadline = Deadline.after(0.3)
+            with pytest.raises(MachineError, match="did not end within 0 s") as caught:
+                await agent.exec(["sleep", "600"], deadline=deadline)
+            assert deadline.elapsed < 1
+            assert caught.value.evidence == ("sleep 600",)
+            process, output = next(iter(guest.running.values()))
+            await output
+            assert process.returncode == -9
+            assert ProcessId.of(process.pid) is None
+            # and the agent is of use afterwards
+            assert (await agent.exec(["echo", "on"], deadline=Deadline.after(5))).text == "on"
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_a_refused_command_says_why(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        def refuse(_: object) -> object:
+            raise Refused("Command guest-exec has been disabled")
+
+        guest = FakeGuest(tmp_path / "agent")
+        guest.handlers["guest-exec"] = refuse
+        async with guest.serving():
+            agent = await connected(guest)
+            with pytest.raises(GuestCommandError, match="refused guest-exec") as caught:
+                await agent.exec(["true"], deadline=Deadline.after(5))
+            assert "disabled" in caught.value.why
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_a_connection_lost_and_an_agent_that_hangs(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        guest = FakeGuest(tmp_path / "agent")
+        guest.handlers |= {
+            "guest-fsfreeze-freeze": lambda _: SILENT,
+            "guest-shutdown": lambda _: CLOSE,
+            "guest-info": lambda _: GARBAGE,
+        }
+        async with guest.serving():
+            agent = await connected(guest)
+            limit = Deadline.after(0.2)
+            with pytest.raises(MachineError, match="did not answer guest-fsfreeze-freeze"):
+                await agent.call("guest-fsfreeze-freeze", deadline=limit)
+            assert limit.elapsed < 0.6
+            await agent.close()
+            for fatal in ("guest-shutdown", "guest-info"):
+                agent = await connected(guest)
+                for _ in range(2):  # the second finds the connection gone
+                    with pytest.raises(MachineError, match="connection to the guest agent of machine server is lost"):
+                        await agent.call(fatal, deadline=Deadline.after(5))
+                await agent.close()
+
+    run_async(scenario())
+
+
+def test_commands_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with FakeGuest(tmp_path / "agent").serving() as guest:
+            agent = await connected(guest)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(agent.exec(["sh", "-c", f"echo {n}; exit {n}"], deadline=Deadline.after(10)))
+                    for n in range(8)
+                ]
+            assert [(t.result().code, t.result().text) for t in tasks] == [(n, str(n)) for n in range(8)]
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_other_users_commands_are_whole_words() -> None:
+    assert as_user(["a b", "$x"], "root") == ["a b", "$x"]
+    assert as_user(["psql", "-c", "select 1"], "postgres") == [
+        "setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--",
+        "env", "HOME=/", "psql", "-c", "select 1",
+    ]  # fmt: skip
+
+
+def test_texts_of_a_result() -> None:
+    assert GuestResult(0, b"caf\xc3\xa9\xff\n\n", b"").text == "café\ufffd"
+    assert GuestResult(1, b"out\n", b"").complaint == "out"

@@ -1,0 +1,355 @@
+"""SSH against a real sshd of this host: what a guest's sshd does, without the guest."""
+
+# ruff: noqa: ASYNC110, ASYNC240 - what is waited for are files and processes, for milliseconds
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_qemu import run_async
+from real_sshd import Server, free_port, sshd
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import GuestCommandError, MachineError
+from orchestrator.guest.agent import GUEST_PATH
+from orchestrator.guest.keys import host_key_blob, make_user_key
+from orchestrator.guest.ssh import Ssh, command_line, connect
+from orchestrator.guest.tunnel import GuestClient, open_tcp
+from orchestrator.process import ProcessId
+
+COMMANDS = int(os.environ.get("ORCH_TEST_COMMANDS", "60"))  # a thousand take minutes on a busy host
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with sshd(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+def with_ssh(server: Server, work: Callable[[Ssh], Awaitable[None]]) -> None:
+    async def scenario() -> None:
+        ssh = await connect(server.target, Deadline.after(10))
+        try:
+            await work(ssh)
+        finally:
+            await ssh.close()
+
+    run_async(scenario(), 60)
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+def test_exit_codes_and_outputs_apart(server: Server) -> None:
+    async def work(ssh: Ssh) -> None:
+        for code in (0, 1, 77, 255):
+            assert (await ssh.exec(["sh", "-c", f"exit {code}"], deadline=soon())).code == code
+        done = await ssh.exec(["sh", "-c", "echo out; echo err >&2; exit 3"], deadline=soon())
+        assert (done.code, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+        assert (await ssh.exec(["no-such-program"], deadline=soon())).code == 127
+        words = ["printf", "%s|", "a b", "$HOME", "*", "'", '"', "", "x\ny", "-n", "\\"]
+        assert (await ssh.exec(words, deadline=soon())).stdout == b"a b|$HOME|*|'|\"||x\ny|-n|\\|"
+
+    with_ssh(server, work)
+
+
+def test_binary_both_ways_and_the_end_of_stdin(server: Server) -> None:
+    data = os.urandom(3 << 20)
+
+    async def work(ssh: Ssh) -> None:
+        done = await ssh.exec(["cat"], stdin=data, deadline=Deadline.after(30))
+        assert done.code == 0
+        assert done.stdout == data
+        assert done.stderr == b""
+        # no stdin is an empty one, not one that never ends
+        assert (await ssh.exec(["wc", "-c"], deadline=soon())).text.strip() == "0"
+        # output that begins with digits is not taken for the pid
+        assert (await ssh.exec(["printf", "123\n456"], deadline=soon())).stdout == b"123\n456"
+        # a command that does not read its stdin does not block
+        assert (await ssh.exec(["true"], stdin=data, deadline=soon())).code == 0
+
+    with_ssh(server, work)
+
+
+def test_sinks_get_the_output_as_it_comes(server: Server, tmp_path: Path) -> None:
+    async def work(ssh: Ssh) -> None:
+        out, err = bytearray(), bytearray()
+        first = threading.Event()
+
+        def on_stdout(data: bytes) -> None:
+            out.extend(data)
+            first.set()
+
+        async def feed() -> None:
+            assert await asyncio.to_thread(first.wait, 5), "nothing came before the command's end"
+            (tmp_path / "go").touch()
+
+        script = f"echo one; echo bad >&2; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo two"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(feed())
+            done = group.create_task(
+                ssh.exec(["sh", "-c", script], deadline=soon(), on_stdout=on_stdout, on_stderr=err.extend)
+            )
+        assert bytes(out) == b"one\ntwo\n"
+        assert bytes(err) == b"bad\n"
+        assert done.result().stdout == b""
+
+    with_ssh(server, work)
+
+
+def test_environment_and_folder(server: Server, tmp_path: Path) -> None:
+    async def work(ssh: Ssh) -> None:
+        done = await ssh.exec(
+            ["sh", "-c", 'echo "$GREETING"; pwd'],
+            environment={"GREETING": "it's a $test"},
+            cwd=str(tmp_path),
+            deadline=soon(),
+        )
+        assert done.text == f"it's a $test\n{tmp_path}"
+        assert (await ssh.exec(["true"], cwd="/no/such folder", deadline=soon())).code == 126
+
+    with_ssh(server, work)
+
+
+def living(marker: Path) -> list[int]:
+    return [int(n) for n in marker.read_text().split() if ProcessId.of(int(n)) is not None]
+
+
+async def gone(marker: Path) -> bool:
+    limit = Deadline.after(3)
+    while living(marker) and not limit.expired:
+        await asyncio.sleep(0.01)
+    return not living(marker)
+
+
+def test_the_deadline_ends_the_command_and_its_children(server: Server, tmp_path: Path) -> None:
+    marker = tmp_path / "pids"
+    script = f"trap '' TERM; sleep 600 & echo $$ $! > {marker}; wait"
+
+    async def work(ssh: Ssh) -> None:
+        deadline = Deadline.after(0.6)
+        with pytest.raises(MachineError, match="did not end within 1 s") as caught:
+            await ssh.exec(["sh", "-c", script], deadline=deadline)
+        assert deadline.elapsed < 2
+        assert caught.value.evidence[0].startswith("sh -c")
+        assert len(marker.read_text().split()) == 2
+        assert await gone(marker)
+        assert (await ssh.exec(["echo", "on"], deadline=soon())).text == "on"
+
+    with_ssh(server, work)
+
+
+def test_cancelling_ends_the_command_too(server: Server, tmp_path: Path) -> None:
+    marker = tmp_path / "pids"
+
+    async def work(ssh: Ssh) -> None:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(
+                ssh.exec(["sh", "-c", f"echo $$ > {marker}; exec sleep 600"], deadline=Deadline.after(30))
+            )
+            while not marker.exists() or not marker.read_text():
+                await asyncio.sleep(0.01)
+            task.cancel()
+        assert task.cancelled()
+        assert await gone(marker)
+
+    with_ssh(server, work)
+
+
+def test_a_server_that_stops_answering_cannot_hold_us(server: Server, tmp_path: Path) -> None:
+    """A command that was given up must not run later, when the guest comes back to its senses."""
+
+    async def work(ssh: Ssh) -> None:
+        stopped = descendants(server.process.pid)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            deadline = Deadline.after(0.4)
+            with pytest.raises(MachineError, match="did not end"):
+                await ssh.exec(["touch", str(tmp_path / "late")], deadline=deadline)
+            assert deadline.elapsed < 1.5
+        finally:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+        for _ in range(3):  # sshd serves in order: what was given up would have run by then
+            assert (await ssh.exec(["sleep", "0.05"], deadline=soon())).code == 0
+        assert not (tmp_path / "late").exists()
+
+    with_ssh(server, work)
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [n for child in children for n in descendants(child)]
+
+
+def test_a_connection_cut_in_the_middle(server: Server) -> None:
+    async def work(ssh: Ssh) -> None:
+        async def cut() -> None:
+            await asyncio.to_thread(started.wait, 5)
+            server.cut()
+
+        started = threading.Event()
+        deadline = Deadline.after(10)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(cut())
+            with pytest.raises(MachineError, match="SSH connection to machine server is lost"):
+                await ssh.exec(
+                    ["sh", "-c", "echo on; exec sleep 60"], deadline=deadline, on_stdout=lambda _: started.set()
+                )
+        assert deadline.elapsed < 3
+        assert not ssh.alive
+        with pytest.raises(MachineError, match="is lost"):
+            await ssh.exec(["true"], deadline=soon())
+        with pytest.raises(ConnectionError):
+            open_tcp(ssh, "127.0.0.1", 1, 1)
+
+    with_ssh(server, work)
+
+
+def test_another_host_key_is_refused(server: Server, tmp_path: Path) -> None:
+    other = host_key_blob("server", make_user_key(tmp_path / "other", ""))
+    deadline = Deadline.after(10)
+    with pytest.raises(MachineError, match="another host key than the one pinned"):
+        run_async(connect(replace(server.target, host_key=other), deadline))
+    assert deadline.elapsed < 5, "it is no use to try again"
+
+
+def test_another_user_key_is_refused_with_a_reason(server: Server, tmp_path: Path) -> None:
+    make_user_key(tmp_path / "other", "")
+    deadline = Deadline.after(10)
+    with pytest.raises(GuestCommandError, match="refuses this environment's key") as caught:
+        run_async(connect(replace(server.target, key_file=tmp_path / "other"), deadline))
+    assert caught.value.why
+    assert deadline.elapsed < 5
+
+
+def test_nobody_listening_and_somebody_silent(server: Server) -> None:
+    deadline = Deadline.after(0.4)
+    with pytest.raises(MachineError, match="does not accept SSH within 0 s") as caught:
+        run_async(connect(replace(server.target, port=free_port()), deadline))
+    assert "refused" in caught.value.why
+    assert deadline.elapsed < 1
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # as QEMU's forward, before sshd is up
+        deadline = Deadline.after(0.4)
+        with pytest.raises(MachineError, match="does not accept SSH") as caught:
+            run_async(connect(replace(server.target, port=silent.getsockname()[1]), deadline))
+        assert deadline.elapsed < 1
+        assert "timed out" in caught.value.why
+
+
+def test_an_sshd_that_comes_later_is_found(server: Server) -> None:
+    """The first connections are accepted and dropped, as QEMU does while nothing listens in the guest."""
+    with socket.create_server(("127.0.0.1", 0)) as front:
+
+        def forward() -> None:
+            for _ in range(2):
+                front.accept()[0].close()
+            near = front.accept()[0]
+            far = socket.create_connection(("127.0.0.1", server.target.port))
+            back = threading.Thread(target=pump, args=(far, near), daemon=True)
+            back.start()
+            pump(near, far)
+            back.join(5)
+            for end in (near, far):
+                end.close()
+
+        thread = threading.Thread(target=forward, daemon=True)
+        thread.start()
+        target = replace(server.target, port=front.getsockname()[1])
+
+        async def scenario() -> None:
+            ssh = await connect(target, Deadline.after(10))
+            assert (await ssh.exec(["echo", "late"], deadline=soon())).text == "late"
+            await ssh.close()
+
+        run_async(scenario())
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def test_tcp_through_the_guest(server: Server) -> None:
+    async def work(ssh: Ssh) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            await asyncio.to_thread(open_tcp, ssh, "localhost", listening.getsockname()[1], 5)
+        with pytest.raises(ConnectionError, match=r"[Cc]onnect"):
+            await asyncio.to_thread(open_tcp, ssh, "127.0.0.1", free_port(), 5)
+        with pytest.raises(ConnectionError):
+            await asyncio.to_thread(open_tcp, ssh, "no-such-host.invalid", 80, 5)
+        assert ssh.alive
+
+    with_ssh(server, work)
+
+
+def test_http_through_the_guest(server: Server) -> None:
+    body = b'{"status": "ok"}'
+
+    def answer(listening: socket.socket) -> None:
+        for _ in range(2):
+            with listening.accept()[0] as connection:
+                assert b"Host: localhost" in connection.recv(65536)
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode() + body)
+
+    async def work(ssh: Ssh) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            thread = threading.Thread(target=answer, args=(listening,), daemon=True)
+            thread.start()
+
+            def get() -> list[object]:
+                with GuestClient(ssh, 5) as http:
+                    return [http.get(f"http://localhost:{listening.getsockname()[1]}/health").json() for _ in range(2)]
+
+            assert await asyncio.to_thread(get) == [{"status": "ok"}] * 2
+            thread.join(5)
+
+    with_ssh(server, work)
+
+
+def test_many_commands_leave_no_thread_and_no_descriptor(server: Server) -> None:
+    async def work(ssh: Ssh) -> None:
+        async def some(count: int) -> None:
+            for _ in range(count):
+                assert (await ssh.exec(["true"], deadline=soon(), stdin=b"x")).code == 0
+
+        await some(3)
+        threads, files = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(some(COMMANDS // 4))
+        limit = Deadline.after(3)
+        # the event loop's own pool may hold up to one worker per task
+        while threading.active_count() > threads + 4 and not limit.expired:
+            await asyncio.sleep(0.01)
+        assert threading.active_count() <= threads + 4
+        assert len(list(Path("/proc/self/fd").iterdir())) <= files + 2
+
+    with_ssh(server, work)
+
+
+def test_the_line_for_the_guest() -> None:
+    path = f"export PATH={GUEST_PATH}"
+    assert command_line(["ls", "a b"]) == f"echo $$; {path}; exec ls 'a b'"
+    assert command_line(["ls"], user="test", environment={"A": "1 2"}, cwd="/x y") == (
+        f"echo $$; {path}; cd '/x y' || exit 126; exec setpriv --reuid=test --regid=test --init-groups -- "
+        "env HOME=/ 'A=1 2' ls"
+    )
+    assert command_line(["ls"], environment={"A": "1"}) == f"echo $$; {path}; exec env A=1 ls"
