@@ -23,7 +23,6 @@ traceback means a bug in this program.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -57,7 +56,6 @@ class OrchestratorError(Exception):
         self.evidence = tuple(evidence)
         self.subject = ""  # the machine or service it is about, set by whoever knows
         self.shown = False  # whether it was already told as an event
-        self.run_folder: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready data, for events and ``summary.json``."""

@@ -57,7 +57,7 @@ class ProcessId:
     def from_dict(cls, data: Mapping[str, object]) -> ProcessId:
         pid, ticks = data["pid"], data["start_ticks"]
         if not isinstance(pid, int) or not isinstance(ticks, int):
-            raise ValueError(f"not a process identity: {data}")
+            raise TypeError(f"not a process identity: {data}")
         return cls(pid, ticks, str(data["boot_id"]))
 
     def as_dict(self) -> dict[str, object]:

@@ -148,7 +148,7 @@ def _running(add: Adder) -> None:
     down.add_argument("--all", action="store_true", help="every environment of this user")
 
     restart = add("restart", "restart services or reboot machines, and prove all that rests on them")
-    restart.add_argument("names", nargs="+", metavar="NAME", help="services, or machines (machine:NAME where a service has the same name)")
+    restart.add_argument("names", nargs="+", metavar="NAME", help="services, or machines (machine:NAME where both have it)")
     restart.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
 
 

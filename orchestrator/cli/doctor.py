@@ -111,7 +111,7 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
         *look.disks(places, arguments.runs, cache.root, images_needed=len(plan.to_build) * look.BASE_SPACE),
     ]
     if topology is not None:
-        meminfo = Path("/proc/meminfo").read_text()  # noqa: ASYNC240 - the kernel answers at once
+        meminfo = Path("/proc/meminfo").read_text()
         items += [
             look.memory(topology, meminfo, running=_runs(places)),
             look.socket_paths(topology, places),

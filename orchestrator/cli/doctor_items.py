@@ -120,7 +120,7 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
 
 
 async def accelerator(cache: Path, *, fresh: bool) -> Item:
-    known = cache.exists() and not fresh  # noqa: ASYNC240 - one look at a local file
+    known = cache.exists() and not fresh
     try:
         found = await probe(cache, fresh=fresh)
     except OrchestratorError as error:

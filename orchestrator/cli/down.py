@@ -47,7 +47,7 @@ async def _down(places: Places, bus: EventBus) -> None:
             await take_down(places, None, bus)
         else:
             await _take_down_recorded(places, state, bus)
-    places.lock.unlink(missing_ok=True)
+        places.lock.unlink(missing_ok=True)
     if places.folder.is_dir() and not any(places.folder.iterdir()):
         places.folder.rmdir()
     say(f"environment {places.name} is down")

@@ -17,7 +17,6 @@ from orchestrator.environment.attach import ssh_to
 from orchestrator.errors import UsageError
 from orchestrator.guest.ssh import Ssh, command_line
 
-
 Read = Callable[[int], bytes]
 
 

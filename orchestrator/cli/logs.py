@@ -100,7 +100,7 @@ class Printer:
                     "identifier": entry.identifier, "priority": entry.priority, "message": entry.message}  # fmt: skip
             sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
             return
-        time = datetime.fromtimestamp(entry.at).strftime("%H:%M:%S.%f")[:-3]  # noqa: DTZ006 - the reader's own time
+        time = datetime.fromtimestamp(entry.at).strftime("%H:%M:%S.%f")[:-3]
         name = machine.ljust(self._width)
         if self._color:
             name = f"\033[{COLORS[self._number[machine] % len(COLORS)]}m{name}\033[0m"

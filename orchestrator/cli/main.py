@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from orchestrator.cli.arguments import build_parser
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import HostError, OrchestratorError
 
 # Command → module with ``run(arguments) -> int``; imported only when it is called.
 MODULES = {
@@ -52,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output is gone (head, less): nothing to say, and nothing may be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        refused = HostError("the host refused to write", why=str(error), hint="orchestrator doctor shows free space")
+        show_error(refused, arguments)
+        return refused.exit_code
 
 
 def show_error(error: OrchestratorError, arguments: argparse.Namespace) -> None:

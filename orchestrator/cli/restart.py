@@ -34,7 +34,7 @@ async def _restart(
         session.services_of(names)  # a wrong name is told before anything is touched
         try:
             async with deadline.enforce():
-                await session.join(deadline)
+                await session.join(deadline, session.machines_of(names))
                 session.record.change(phase="starting")
                 await session.watched(session.restart(names, deadline))
             session.record.change(phase="ready")

@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
-from orchestrator.cli.runtime import Interrupted, kill_environment, limit_of, run_command, say
+from orchestrator.cli.runtime import (
+    Interrupted,
+    RunFolder,
+    interrupt_code,
+    kill_environment,
+    limit_of,
+    run_command,
+    say,
+)
 from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places
@@ -15,7 +22,6 @@ from orchestrator.environment.suite import run_suite
 from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, tell_failure
 from orchestrator.errors import NothingRan, OrchestratorError, SuiteFailed, UsageError
 from orchestrator.events import EventBus
-from orchestrator.report.write import write_report
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,21 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
 async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:
     if arguments.fresh:
         await start_fresh(request, bus)
-    folder: Path | None = None
-    code = 0
+    folder = RunFolder(bus)
     try:
         async with opened(request, bus, deadline) as environment:
-            folder = environment.session.run_folder
             code = await _stages(request, environment, arguments, bus, deadline)
-    except OrchestratorError as error:
-        folder = folder or error.run_folder
-        raise
     finally:
-        if folder is not None:
-            write_report(folder)
-            say(f"report: {folder / 'report' / 'index.html'}")
-    if arguments.json:
-        sys.stdout.write((folder / "summary.json").read_text() + "\n")
+        folder.report()
+        if folder.path is not None:
+            say(f"report: {folder.path / 'report' / 'index.html'}")
+    if arguments.json and folder.path is not None:
+        sys.stdout.write((folder.path / "summary.json").read_text() + "\n")
     return code
 
 
@@ -74,7 +75,7 @@ async def _stages(
     except asyncio.CancelledError:
         if not environment.resumed:
             await asyncio.shield(close_down(environment))
-        finish(bus, request.name, "interrupted", 130, deadline)
+        finish(bus, request.name, "interrupted", interrupt_code(), deadline)
         raise
     await session.collect("failure" if code else "end")
     keep = arguments.keep == "always" or (arguments.keep == "failure" and code != 0)

@@ -18,9 +18,18 @@ from orchestrator.environment.places import Places, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import strays
 from orchestrator.errors import HostError, UsageError
-from orchestrator.events import EventBus
+from orchestrator.events import Event, EventBus
+from orchestrator.report.write import write_report
 
 T = TypeVar("T")
+
+
+_received: list[int] = []  # signals of this process, in their order
+
+
+def interrupt_code() -> int:
+    """The exit code of an interrupted command: 128 and the first signal's number."""
+    return 128 + (_received[0] if _received else signal.SIGINT)
 
 
 class Interrupted(Exception):
@@ -54,11 +63,10 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
-    seen: list[int] = []
 
     def on_signal(number: int) -> None:
-        seen.append(number)
-        if len(seen) > 1:
+        _received.append(number)
+        if len(_received) > 1:
             if force is not None:
                 force()
             os._exit(128 + number)
@@ -70,8 +78,8 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
     try:
         return await work
     except asyncio.CancelledError:
-        if seen:
-            raise Interrupted(seen[0]) from None
+        if _received:
+            raise Interrupted(_received[0]) from None
         raise
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -140,6 +148,26 @@ def known_machine(state: EnvironmentState, name: str) -> None:
         raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
     if not state.machines[name].process.alive:
         raise HostError(f"machine {name} does not run any more", hint="orchestrator status")
+
+
+class RunFolder:
+    """Remembers the run folder from the events; a subscriber."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self.path: Path | None = None
+        bus.subscribe(self)
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "run.started":
+            self.path = Path(str(event.data["run_folder"]))
+
+    def report(self) -> None:
+        """Write the reports, whatever state the folder is in; a full disk is told, and hides nothing."""
+        if self.path is not None:
+            try:
+                write_report(self.path)
+            except OSError as error:
+                say(f"warning: the reports could not be written: {error}")
 
 
 def limit_of(seconds: float) -> Deadline:

@@ -76,7 +76,8 @@ async def look(places: Places) -> Seen:
         seen.word = "down"
         seen.note = "its machines are gone; `orchestrator down` removes what is left"
         return seen
-    await asyncio.gather(*(_ask(places, state, name, seen) for name, word in seen.machines.items() if word == "running"))
+    running = [name for name, word in seen.machines.items() if word == "running"]
+    await asyncio.gather(*(_ask(places, state, name, seen) for name in running))
     good = all(word == "running" for word in seen.machines.values()) and all(
         word in ("healthy", "completed") for word, _ in seen.services.values()
     )
@@ -193,13 +194,18 @@ def as_json(seen: Seen) -> dict[str, Any]:
                 name: {
                     "state": word,
                     "pid": state.machines[name].process.pid if name in state.machines else None,
-                    "ports": {str(g): h for g, h in state.machines[name].ports.items()} if name in state.machines else {},
+                    "ports": _ports(state, name),
                 }
                 for name, word in seen.machines.items()
             },
             "services": {name: {"state": word, "detail": detail} for name, (word, detail) in seen.services.items()},
         }
     return data
+
+
+def _ports(state: EnvironmentState, name: str) -> dict[str, int]:
+    known = state.machines.get(name)
+    return {str(guest): host for guest, host in known.ports.items()} if known else {}
 
 
 def _age(seconds: float) -> str:

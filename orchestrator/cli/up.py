@@ -6,9 +6,8 @@ import argparse
 import asyncio
 import json
 import sys
-from pathlib import Path
 
-from orchestrator.cli.runtime import Interrupted, kill_environment, limit_of, run_command
+from orchestrator.cli.runtime import Interrupted, RunFolder, interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
@@ -17,7 +16,6 @@ from orchestrator.environment.teardown import take_down
 from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, tell_failure
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.report.write import write_report
 from orchestrator.topology.load import load_topology
 
 
@@ -59,32 +57,26 @@ async def start_fresh(request: Request, bus: EventBus) -> None:
 async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:
     if arguments.fresh:
         await start_fresh(request, bus)
-    outcome: int | None = None
-    folder: Path | None = None
+    outcome = 0
+    folder = RunFolder(bus)
     try:
         async with opened(request, bus, deadline) as environment:
-            folder = environment.session.run_folder
             try:
                 await bring_up(environment, deadline)
                 announce(environment, bus)
                 finish(bus, request.name, "passed", 0, deadline)
-                outcome = 0
             except OrchestratorError as error:
                 await _failed(environment, error, arguments, bus, deadline)
                 outcome = error.exit_code
             except asyncio.CancelledError:
                 # Ctrl-C: nobody is there to look at half an environment.
                 await asyncio.shield(close_down(environment))
-                finish(bus, request.name, "interrupted", 130, deadline)
+                finish(bus, request.name, "interrupted", interrupt_code(), deadline)
                 raise
-    except OrchestratorError as error:
-        folder = folder or error.run_folder
-        raise
     finally:
-        if folder is not None:
-            write_report(folder)
+        folder.report()
     if arguments.json:
-        sys.stdout.write(json.dumps({"exit_code": outcome, "run_folder": str(folder)}) + "\n")
+        sys.stdout.write(json.dumps({"exit_code": outcome, "run_folder": str(folder.path)}) + "\n")
     return outcome
 
 
@@ -98,8 +90,9 @@ async def _failed(
         await close_down(environment)
     else:
         name = session.places.name
-        bus.emit("note", level="info", message=f"the machines are left as they are: look with `orchestrator -n {name} "
-                 f"shell {next(iter(session.machines))}`, end them with `orchestrator -n {name} down`")  # fmt: skip
+        shell = f"orchestrator -n {name} shell {next(iter(session.machines))}"
+        message = f"the machines are left as they are: look with `{shell}`, end them with `orchestrator -n {name} down`"
+        bus.emit("note", level="info", message=message)
     finish(bus, session.places.name, "error", error.exit_code, deadline)
 
 
@@ -111,4 +104,6 @@ def announce(environment: Opened, bus: EventBus) -> None:
             if guest != 22:
                 bus.emit("note", name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}")
     first = next(iter(session.machines))
-    bus.emit("note", level="info", message=f"orchestrator shell {first} opens a terminal; orchestrator down ends it all")
+    name = session.places.name
+    message = f"orchestrator -n {name} shell {first} opens a terminal; orchestrator -n {name} down ends it all"
+    bus.emit("note", level="info", message=message)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from orchestrator.errors import LockedError
 from orchestrator.events import utc_text, wall_clock
@@ -26,15 +27,7 @@ def hold(path: Path, environment: str, command: str) -> Iterator[None]:
         LockedError: another command holds it; says who and since when.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(
-                f"environment {environment} is held by another command",
-                why=describe(path) or "its holder has just begun",
-                hint="wait for it, or use another --name for a second environment",
-            ) from error
+    with _locked(path, environment) as file:
         file.seek(0)
         file.truncate()
         json.dump({"pid": os.getpid(), "command": command, "since": utc_text(wall_clock())}, file)
@@ -45,6 +38,26 @@ def hold(path: Path, environment: str, command: str) -> Iterator[None]:
             file.seek(0)
             file.truncate()
             file.flush()
+
+
+def _locked(path: Path, environment: str) -> TextIO:
+    """The lock's file, locked; not one that its last holder has just removed."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                return file
+        except BlockingIOError as error:
+            file.close()
+            raise LockedError(
+                f"environment {environment} is held by another command",
+                why=describe(path) or "its holder has just begun",
+                hint="wait for it, or use another --name for a second environment",
+            ) from error
+        except FileNotFoundError:
+            pass
+        file.close()
 
 
 def held(path: Path) -> bool:

@@ -58,6 +58,7 @@ class LiveMachine:
         self._ready = asyncio.Event()
         self._born = monotonic()
         self._seen: set[str] = set()
+        self._console_start = 0
 
     @property
     def monitor(self) -> Monitor:
@@ -99,14 +100,22 @@ class LiveMachine:
 
     async def rejoin(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to a machine that an earlier command started and handed over."""
-        self._process = process
-        self._key_file = key_file
-        await self._open_monitor(deadline)
+        await self.rejoin_monitor(process, key_file, deadline)
         await self.agent.connect(deadline.earlier(HANDOVER_LIMIT * self._factor))
         self._ready.set()
 
+    async def rejoin_monitor(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
+        """Attach to QEMU only: the guest may be dead."""
+        self._process = process
+        self._key_file = key_file
+        # What the console said earlier was judged earlier.
+        self._console_start = self.paths.serial_log.stat().st_size if self.paths.serial_log.exists() else 0
+        await self._open_monitor(deadline)
+
     async def reboot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
-        """Reboot the guest in order and hand over again; returns when its agent answers anew.
+        """Reboot the guest and hand over again; returns when its agent answers anew.
+
+        In order where the guest still listens, else as if the reset button were pressed.
 
         Raises:
             MachineError: it did not go down, or did not come back.
@@ -116,7 +125,10 @@ class LiveMachine:
         self._agent_open.clear()
         self._born = monotonic()
         self._emit("stopping", "reboot")
-        await self.agent.exec(["systemctl", "--no-block", "reboot"], deadline=limit)
+        if not await self._ask_to_reboot(limit):
+            await self.monitor.execute("system_reset", deadline=limit)
+            if await self.monitor.run_state() != "running":
+                await self.monitor.execute("cont", deadline=limit)
         if self._ssh is not None:
             await self._ssh.close()
             self._ssh = None
@@ -126,6 +138,19 @@ class LiveMachine:
         await self.agent.connect(limit)
         self._emit("agent")
         await self.hand_over(user_key, key_file, deadline)
+
+    async def _ask_to_reboot(self, limit: Deadline) -> bool:
+        if await self.monitor.run_state() != "running":
+            return False
+        patience = limit.earlier(HANDOVER_LIMIT * max(1.0, self._factor / 4))
+        try:
+            if not self.agent.connected:
+                await self.agent.connect(patience)
+            await self.agent.exec(["systemctl", "--no-block", "reboot"], deadline=patience)
+        except OrchestratorError as error:
+            self._bus.emit("note", self.name, level="warning", message=f"{error.what}; it is reset")
+            return False
+        return True
 
     async def hand_over(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Run the hand-over script and push the topology's files; idempotent."""
@@ -203,7 +228,7 @@ class LiveMachine:
         )
 
     async def _watch_console(self) -> None:
-        async for line in follow_lines(self.paths.serial_log):
+        async for line in follow_lines(self.paths.serial_log, start=self._console_start):
             sign = find_sign(line)
             if sign is not None:
                 await self._on_sign(sign, line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class Session:
             for name, machine in self.topology.machines.items()
         }
         self.gate = Gatekeeper(
-            ServiceGraph.fresh(self.topology.services),
+            ServiceGraph.remembered(self.topology.services, record.state.services),
             {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
             {name: machine.journal for name, machine in self.machines.items()},
             bus,
@@ -90,14 +90,16 @@ class Session:
     async def resume(self, deadline: Deadline) -> None:
         """Join machines that already run, and prove every service again."""
         await self.join(deadline)
+        self.gate.forget(tuple(self.topology.services))
         await together(*(m.settle() for m in self.machines.values()), self._gate(deadline))
 
-    async def join(self, deadline: Deadline) -> None:
-        """Attach to every running machine."""
+    async def join(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
+        """Attach to every running machine; of those about to be rebooted, only to QEMU."""
         for name, machine in self.machines.items():
             known = self.record.state.machines[name]
             machine.ports, machine.host_key = known.ports, known.host_key
-            await machine.rejoin(known.process, self.places.user_key, deadline)
+            join = machine.rejoin_monitor if name in rebooting else machine.rejoin
+            await join(known.process, self.places.user_key, deadline)
 
     async def _start_networks(self, wards: Wards, deadline: Deadline) -> None:
         paths = self.places.networks(self.run_folder)

@@ -103,7 +103,6 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
                     except OrchestratorError as error:
                         tell_failure(error, bus)
                         finish(bus, request.name, "error", error.exit_code, deadline)
-                        error.run_folder = run_folder
                         raise
                     try:
                         yield Opened(session, False, group, launch)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient
+from qemu.qmp import QMPClient, Runstate
 from qemu.qmp.qmp_client import ExecuteError
 
 from orchestrator.deadline import Deadline, pause
@@ -155,6 +155,10 @@ class Agent:
                 )
             await asyncio.sleep(min(delay, max(deadline.left, 0.005)))
             delay = min(delay * 1.5, POLL_MOST)
+
+    @property
+    def connected(self) -> bool:
+        return self._client.runstate is Runstate.RUNNING
 
     async def close(self) -> None:
         with suppress(*LOST):

@@ -132,7 +132,7 @@ async def _exec(check: Check, agent: Agent, limit: Deadline) -> Answer:
         result = await agent.exec(check.command, deadline=limit, user=check.user)
     except GuestCommandError as error:
         return _answer(False, f"{name}: {error.why or error.what}")
-    except MachineError as error:
+    except MachineError:
         if limit.expired:
             return _answer(False, f"{name}: no end within {limit.limit:.0f} s")
         raise

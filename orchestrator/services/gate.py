@@ -70,14 +70,26 @@ class Gatekeeper:
         """
         try:
             async with asyncio.TaskGroup() as group:
+                running: set[asyncio.Task[None]] = set()
                 while not self.graph.settled:
                     for name in self.graph.startable():
                         self.graph = self.graph.advance(name, State.STARTING)
-                        group.create_task(self._one(self.graph.services[name], deadline))
+                        running.add(group.create_task(self._one(self.graph.services[name], deadline)))
+                    if all(task.done() for task in running):
+                        raise self._stuck()
                     self._changed.clear()
                     await self._changed.wait()
         except BaseExceptionGroup as error:
             raise root_cause(error) from None
+
+    def _stuck(self) -> ServiceError:
+        """Nothing runs, nothing may start, and something still waits: a dependency was stopped."""
+        waiting = [name for name, state in self.graph.states.items() if state is State.PENDING]
+        return ServiceError(
+            f"service {', '.join(waiting)} cannot start",
+            why="something it needs was stopped and not started again",
+            hint=f"{self._command} status",
+        )
 
     async def stop(self, names: tuple[str, ...], deadline: Deadline) -> None:
         """Stop these services (dependants first) on purpose, and say so."""

@@ -64,7 +64,13 @@ class ServiceGraph:
 
     @classmethod
     def fresh(cls, services: Mapping[str, Service]) -> ServiceGraph:
-        return cls(services, {name: State.PENDING for name in services})
+        return cls(services, dict.fromkeys(services, State.PENDING))
+
+    @classmethod
+    def remembered(cls, services: Mapping[str, Service], states: Mapping[str, str]) -> ServiceGraph:
+        """The graph with what was proven earlier; everything else is pending."""
+        good = {state.value: state for state in _GOOD}
+        return cls(services, {name: good.get(states.get(name, ""), State.PENDING) for name in services})
 
     def startable(self) -> tuple[str, ...]:
         """Pending services whose every dependency is satisfied, in the order of the file."""
@@ -95,7 +101,7 @@ class ServiceGraph:
 
     def reset(self, names: Iterable[str]) -> ServiceGraph:
         """The graph with these services pending again, whatever they were."""
-        return replace(self, states={**self.states, **{name: State.PENDING for name in names}})
+        return replace(self, states={**self.states, **dict.fromkeys(names, State.PENDING)})
 
     def direct_dependants(self, name: str) -> tuple[str, ...]:
         return tuple(
@@ -112,11 +118,11 @@ class ServiceGraph:
             found |= more
 
     def stop_order(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Dependants before what they depend on."""
+        """Dependants before what they depend on, also through services that are not among them."""
         left = set(names)
         order: list[str] = []
         while left:
-            free = [n for n in self.services if n in left and not left & set(self.direct_dependants(n))]
+            free = [n for n in self.services if n in left and left & set(self.with_dependants((n,))) == {n}]
             order += free
             left -= set(free)
         return tuple(order)

@@ -1,0 +1,303 @@
+"""Measures the orchestrator against the plain tools on this machine; prints ratios.
+
+Every comparison is taken in turn (ours, theirs, ours, …), so that a machine
+whose speed drifts drifts for both. Figures are medians; all values are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.attach import ssh_to
+from orchestrator.environment.places import Places, cache_root
+from orchestrator.environment.session import Session
+from orchestrator.environment.state import EnvironmentState, StateFile, read_state
+from orchestrator.events import Event, EventBus
+from orchestrator.images.provider import ensure_images
+from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
+from orchestrator.process import ProcessId, launch
+from orchestrator.services.checks import Channels
+from orchestrator.services.gate import Gatekeeper
+from orchestrator.services.graph import ServiceGraph
+from orchestrator.tasks import guarded
+from orchestrator.topology.load import load_topology
+from orchestrator.topology.model import Check, CheckKind, Machine, Service, ServiceKind, Topology
+from orchestrator.vm.accelerator import probe
+from orchestrator.vm.arguments import MachinePaths, script_arguments, script_environment
+from orchestrator.vm.qmp import connect
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "bench"
+SYSTEMD_STARTS_ALL = "systemd.wants=alicia-stack.target"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the outcome. ``aim`` is a text; ``ours``/``theirs`` are seconds or a ratio's parts."""
+
+    what: str
+    ours: list[float]
+    theirs: list[float]
+    aim: str
+    unit: str = "s"
+
+    def text(self) -> str:
+        ours = statistics.median(self.ours)
+        line = f"{self.what}: {ours:.3f} {self.unit} (n={len(self.ours)}, {min(self.ours):.3f}–{max(self.ours):.3f})"
+        if self.theirs:
+            theirs = statistics.median(self.theirs)
+            line += f"; compared: {theirs:.3f} {self.unit} ({min(self.theirs):.3f}–{max(self.theirs):.3f})"
+            line += f"; ratio {ours / theirs:.3f}"
+        return f"{line}; aim {self.aim}"
+
+
+def orchestrator(*arguments: str, environment: Mapping[str, str]) -> float:
+    """Run our command line; seconds it took. A failure ends the bench with its output."""
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments], env=dict(environment), cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        sys.exit(f"orchestrator {' '.join(arguments)} exited with {done.returncode}:\n{done.stderr[-3000:]}")
+    return time.monotonic() - begun
+
+
+# ---------------------------------------------------------------------- cold start
+
+
+async def bare_start(topology: Topology, accelerator: str, folder: Path) -> float:
+    """The same two machines from a bare script, services started by systemd: seconds to the API answering."""
+    images = await ensure_images(topology, provider="debian", bus=EventBus(), deadline=Deadline.after(3600))
+    networks = NetworkPaths(sockets=folder / "s", logs=folder)
+    networks.sockets.mkdir(parents=True)
+    begun = time.monotonic()
+    started: list[ProcessId] = []
+    try:
+        for network in topology.networks.values():
+            started.append(await start_switch(network, networks, Deadline.after(10)))
+        for machine in topology.machines.values():
+            started.append(_bare_machine(machine, topology, images[machine.image].run_script, accelerator, folder))
+        monitor = await connect("server", folder / "s" / "server" / "qmp", Deadline.after(20))
+        port = (await monitor.forwarded_ports())[80]
+        await monitor.close()
+        await asyncio.to_thread(_until_answer, f"http://127.0.0.1:{port}/api/v1/conversations", 1200)
+        return time.monotonic() - begun
+    finally:
+        for process in started:
+            await process.end(1)
+
+
+def _bare_machine(machine: Machine, topology: Topology, script: Path, accelerator: str, folder: Path) -> ProcessId:
+    paths = MachinePaths(folder / machine.name, folder / "s" / machine.name, folder / machine.name)
+    for one in (paths.work, paths.sockets, paths.scratch):
+        one.mkdir(parents=True)
+    nics = nics_of(machine, topology.machines, topology.networks, NetworkPaths(folder / "s", folder))
+    arguments = script_arguments(machine, paths, nics, accelerator=accelerator)
+    environment = script_environment(machine, paths, os.environ, SYSTEMD_STARTS_ALL)
+    return launch([str(script), *arguments], log=paths.qemu_log, env=environment)
+
+
+def _until_answer(url: str, limit: float) -> None:
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    sys.exit(f"the bare machines did not answer {url} within {limit:.0f} s")
+
+
+def cold(count: int, topology: Topology, accelerator: str, environment: Mapping[str, str], say: Callable[[str], None]) -> Row:
+    ours, theirs = [], []
+    for number in range(1, count + 1):
+        with tempfile.TemporaryDirectory(prefix="ob-") as folder:
+            theirs.append(asyncio.run(bare_start(topology, accelerator, Path(folder))))
+        say(f"cold {number}/{count}: bare {theirs[-1]:.1f} s")
+        ours.append(orchestrator("up", "-q", "--name", NAME, environment=environment))
+        say(f"cold {number}/{count}: up {ours[-1]:.1f} s")
+        if number < count:
+            orchestrator("down", "-q", "--name", NAME, environment=environment)
+    return Row("cold `up` to READY, against a bare script with systemd starting the units", ours, theirs, "≤ 1.1")
+
+
+# ---------------------------------------------------------------------- on the running environment
+
+
+async def exec_rate(places: Places, state: EnvironmentState, count: int) -> Row:
+    """`true` over our kept connection, against OpenSSH with a kept master."""
+    ours, theirs = [], []
+    control = places.folder / "master"
+    ssh = ["ssh", "-F", str(places.ssh_config), "-S", str(control), "server"]
+    master = subprocess.Popen([*ssh[:-1], "-M", "-N", "server"], stdin=subprocess.DEVNULL)
+    try:
+        async with ssh_to(places, state, "server") as connection:
+            while not control.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            for _ in range(count):
+                begun = time.monotonic()
+                await connection.exec(["true"], deadline=Deadline.after(60))
+                ours.append(time.monotonic() - begun)
+                begun = time.monotonic()
+                await asyncio.to_thread(subprocess.run, [*ssh, "true"], check=True)
+                theirs.append(time.monotonic() - begun)
+    finally:
+        master.terminate()
+        master.wait()
+    return Row("`exec server -- true` over one connection, against ssh with a kept master", ours, theirs, "≤ 1.1")
+
+
+async def check_latency(places: Places, state: EnvironmentState, count: int) -> Row:
+    """From a file, and a listening port, appearing in the guest to the gate's event on the host."""
+    latencies: list[float] = []
+    bus = EventBus()
+    session = Session(places, StateFile(places.state, state), bus)
+
+    async def measure() -> None:
+        agent = session.machines["server"].agent
+        for number in range(count):
+            kind = CheckKind.TCP if number % 2 else CheckKind.FILE
+            target = f"127.0.0.1:{20000 + number}" if kind is CheckKind.TCP else f"/run/bench-{number}"
+            become = (
+                f"import socket,time; time.sleep(3); s=socket.create_server(('127.0.0.1',{20000 + number})); "
+                "print(time.time(), flush=True); time.sleep(20)"
+                if kind is CheckKind.TCP
+                else f"import time; time.sleep(3); open('{target}','w'); print(time.time(), flush=True)"
+            )
+            stamp = f"/run/bench-stamp-{number}"
+            await agent.exec(["sh", "-c", f"setsid python3 -c \"{become}\" > {stamp} 2>&1 &"], deadline=Deadline.after(60))
+            known = await _gate_once(session, bus, Check("bench", kind, "server", target=target))
+            offset = await _clock_offset(session)
+            said = await agent.exec(["cat", stamp], deadline=Deadline.after(60))
+            latencies.append(max(0.0, known - (float(said.text) + offset)))
+
+    try:
+        await session.join(Deadline.after(120))
+        await guarded(measure(), [session.machines["server"].watch])
+    finally:
+        await session.close()
+    limit = "1 s under TCG" if state.accelerator == "tcg" else "0.1 s"
+    return Row("a check true in the guest to the orchestrator knowing", latencies, [], f"≤ {limit}")
+
+
+async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
+    """Seconds since the epoch at which the gate said that the check passed."""
+    seen: list[float] = []
+
+    def on_event(event: Event) -> None:
+        if event.kind == "check.answer" and event.data["ok"]:
+            seen.append(event.at)
+
+    stop = bus.subscribe(on_event)
+    service = Service("bench", "server", ServiceKind.GATE, None, checks=(check,), timeout=120)
+    machine = session.machines["server"]
+    gate = Gatekeeper(
+        ServiceGraph.fresh({"bench": service}),
+        {"server": Channels(machine.ready_agent, machine.ssh)},
+        {"server": machine.journal},
+        bus,
+        factor=session.factor,
+    )
+    await gate.bring_up(Deadline.after(300))
+    stop()
+    return seen[0]
+
+
+async def _clock_offset(session: Session) -> float:
+    """Host clock minus guest clock, from the quickest of five questions."""
+    best: tuple[float, float] | None = None
+    for _ in range(5):
+        before = time.time()
+        said = await session.machines["server"].agent.call("guest-get-time", deadline=Deadline.after(30))
+        after = time.time()
+        if best is None or after - before < best[0]:
+            best = (after - before, (before + after) / 2 - int(said) / 1e9)
+    assert best is not None
+    return best[1]
+
+
+def leftovers(places: Places) -> list[str]:
+    """Processes and folders of the environment that are still there."""
+    found = [str(p) for p in (places.sockets, places.folder) if p.exists()]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if str(places.sockets).encode() in (entry / "cmdline").read_bytes():
+                    found.append(f"process {entry.name}")
+            except OSError:
+                continue
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cold", type=int, default=3, metavar="N", help="cold starts of each side [3]")
+    parser.add_argument("--exec", type=int, default=30, metavar="N", help="commands of each side [30]")
+    parser.add_argument("--checks", type=int, default=10, metavar="N", help="measured checks [10]")
+    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    arguments = parser.parse_args()
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    with tempfile.TemporaryDirectory(prefix="orch-bench-") as scratch:
+        os.environ["ORCH_STATE_DIR"] = str(Path(scratch) / "state")
+        os.environ["ORCH_RUNS"] = str(Path(scratch) / "runs")
+        os.environ["ORCH_CACHE_DIR"] = os.environ.get("ORCH_CACHE_DIR", str(cache_root()))
+        environment = dict(os.environ)
+        os.chdir(ROOT)
+        rows = measure_all(arguments, environment, say)
+    if arguments.json:
+        sys.stdout.write(json.dumps([row.__dict__ for row in rows], indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join(row.text() for row in rows) + "\n")
+    return 0
+
+
+def measure_all(arguments: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]) -> list[Row]:
+    topology = load_topology(ROOT / "orchestrator.toml")
+    accelerator = asyncio.run(probe(cache_root() / "accelerator.json"))
+    say(f"{accelerator.name}: {accelerator.reason}; QEMU {accelerator.qemu}")
+    rows = [
+        Row("`--help`", [orchestrator("--help", environment=environment) for _ in range(10)], [], "≤ 0.25 s"),
+    ]
+    places = Places.of(NAME)
+    rows.append(cold(arguments.cold, topology, accelerator.name, environment, say))
+    try:
+        state = read_state(places.state)
+        assert state is not None
+        status = [orchestrator("status", "--name", NAME, environment=environment) for _ in range(10)]
+        rows.append(Row("`status` of a healthy environment", status, [], "≤ 1 s"))
+        say("exec")
+        rows.append(asyncio.run(exec_rate(places, state, arguments.exec)))
+        say("checks")
+        rows.append(asyncio.run(check_latency(places, state, arguments.checks)))
+    finally:
+        took = orchestrator("down", "-q", "--name", NAME, environment=environment)
+    rows.append(Row("`down`", [took], [], "≤ 3 s"))
+    left = leftovers(places)
+    say("left behind: " + (", ".join(left) or "nothing"))
+    rows.append(Row("left behind", [float(len(left))], [], "0", "things"))
+    shutil.rmtree(places.folder, ignore_errors=True)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())
