@@ -148,7 +148,8 @@ def _running(add: Adder) -> None:
     down.add_argument("--all", action="store_true", help="every environment of this user")
 
     restart = add("restart", "restart services or reboot machines, and prove all that rests on them")
-    restart.add_argument("names", nargs="+", metavar="NAME", help="services, or machines (machine:NAME where both have it)")
+    names_help = "services, or machines (machine:NAME where both have it)"
+    restart.add_argument("names", nargs="+", metavar="NAME", help=names_help)
     restart.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
 
 
