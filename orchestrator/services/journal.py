@@ -17,6 +17,7 @@ from pathlib import Path
 from orchestrator.vm.follow import follow_lines
 
 KEPT_PER_UNIT = 200
+KEPT_UNITS = 500  # a guest may invent names; the one seen first goes
 MESSAGE_LIMIT = 4000
 
 
@@ -37,7 +38,7 @@ def parse_entry(line: str) -> Entry | None:
         data = json.loads(line)
         at = int(data.get("__REALTIME_TIMESTAMP", 0)) / 1e6
         priority = int(data.get("PRIORITY", 6))
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return None
     message = data.get("MESSAGE", "")
     if isinstance(message, list):  # bytes that are no UTF-8 come as numbers
@@ -62,6 +63,8 @@ class Journal:
             entry = parse_entry(line)
             if entry is None:
                 continue
+            if entry.unit not in self._recent and len(self._recent) >= KEPT_UNITS:
+                del self._recent[next(iter(self._recent))]
             self._recent[entry.unit].append(entry)
             if entry.unit in self._news:
                 self._news[entry.unit].set()
@@ -70,7 +73,7 @@ class Journal:
 
     def recent(self, unit: str, count: int) -> list[str]:
         """The last messages of a unit and about it."""
-        return [entry.message for entry in list(self._recent[unit])[-count:]]
+        return [entry.message for entry in list(self._recent.get(unit, ()))[-count:]]
 
     async def news(self, unit: str) -> None:
         """Return at the next line of this unit."""

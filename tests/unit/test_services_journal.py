@@ -1,0 +1,210 @@
+"""The journal of a guest: lines that come from somebody we do not trust, in a file that grows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from fake_qemu import run_async
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.deadline import Deadline
+from orchestrator.services.journal import MESSAGE_LIMIT, Entry, Journal, parse_entry
+from orchestrator.vm.follow import LINE_LIMIT, follow_lines
+
+
+def line(message: str, unit: str = "web.service", **fields: object) -> str:
+    return json.dumps({"MESSAGE": message, "_SYSTEMD_UNIT": unit, **fields})
+
+
+def test_a_real_line() -> None:
+    text = (
+        '{"__CURSOR":"s=1","__REALTIME_TIMESTAMP":"1795400000123456","__MONOTONIC_TIMESTAMP":"5000","PRIORITY":"3",'
+        '"SYSLOG_IDENTIFIER":"alicia","_SYSTEMD_UNIT":"alicia.service","MESSAGE":"listening on 8888"}'
+    )
+    assert parse_entry(text) == Entry(1795400000.123456, "alicia.service", "alicia", "listening on 8888", 3)
+
+
+def test_what_systemd_says_about_a_unit_belongs_to_the_unit() -> None:
+    entry = parse_entry(line("Started web.", unit="init.scope", UNIT="web.service"))
+    assert entry is not None
+    assert entry.unit == "web.service"
+
+
+def test_a_message_of_bytes() -> None:
+    entry = parse_entry(line("", MESSAGE=[104, 105, 255, 300, -1, "x", None]))
+    assert entry is not None
+    assert entry.message == "hi\ufffd"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "not json", "null", "[]", "42", '"text"', "{", "{}x", '{"PRIORITY": null}', '{"PRIORITY": "high"}',
+        '{"PRIORITY": [3]}', '{"__REALTIME_TIMESTAMP": {}}', '{"__REALTIME_TIMESTAMP": NaN}',
+        '{"__REALTIME_TIMESTAMP": Infinity}', '{"__REALTIME_TIMESTAMP": "' + "9" * 400 + '"}',
+        '{"__REALTIME_TIMESTAMP": "' + "9" * 6000 + '"}', "[" * 60000, '{"a":' * 10000,
+    ],
+    ids=lambda text: text[:24],
+)  # fmt: skip
+def test_anything_else_is_no_entry(text: str) -> None:
+    assert parse_entry(text) is None
+
+
+@pytest.mark.parametrize("value", [None, 7, True, [], {}, {"a": [1]}])
+@pytest.mark.parametrize("key", ["MESSAGE", "UNIT", "_SYSTEMD_UNIT", "SYSLOG_IDENTIFIER"])
+def test_fields_of_another_type_become_text(key: str, value: object) -> None:
+    entry = parse_entry(json.dumps({key: value}))
+    assert entry is not None
+    assert isinstance(entry.unit, str)
+    assert isinstance(entry.message, str)
+
+
+@given(st.text() | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(json.dumps))
+@settings(derandomize=True, deadline=None)
+def test_no_line_raises(text: str) -> None:
+    parse_entry(text)
+
+
+def test_messages_are_bounded() -> None:
+    entry = parse_entry(line("x" * 100_000))
+    assert entry is not None
+    assert len(entry.message) == MESSAGE_LIMIT
+
+
+# ------------------------------------------------------------------ following
+
+
+@asynccontextmanager
+async def following(journal: Journal) -> AsyncIterator[None]:
+    task = asyncio.create_task(journal.follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def append(path: Path, data: str | bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data if isinstance(data, bytes) else data.encode())
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    limit = Deadline.after(5)
+    while not condition():
+        assert not limit.expired, what
+        await asyncio.sleep(0.002)
+
+
+def check(work: Callable[[Journal, list[Entry]], Awaitable[None]], path: Path) -> None:
+    async def scenario() -> None:
+        seen: list[Entry] = []
+        journal = Journal(path, seen.append)
+        async with following(journal):
+            await work(journal, seen)
+
+    run_async(scenario())
+
+
+def test_a_file_that_comes_later_and_grows_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+
+    async def work(journal: Journal, seen: list[Entry]) -> None:
+        await asyncio.sleep(0.06)
+        whole = line("ääh, two parts").encode() + b"\n"
+        append(path, whole[:25])  # in the middle of a character
+        await asyncio.sleep(0.12)
+        assert seen == []
+        append(path, whole[25:] + line("second").encode() + b"\nrubbish\xff\xfe\n" + line("third").encode() + b"\n")
+        await until(lambda: len(seen) == 3, "three entries")
+        assert [entry.message for entry in seen] == ["ääh, two parts", "second", "third"]
+        assert journal.recent("web.service", 2) == ["second", "third"]
+        assert journal.recent("other.service", 2) == []
+
+    check(work, path)
+
+
+def test_news_wakes_at_the_next_line_of_the_unit_only(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.touch()
+
+    async def work(journal: Journal, seen: list[Entry]) -> None:
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(journal.news("web.service")) for _ in range(2)]
+            await asyncio.sleep(0)
+            append(path, line("not for you", "db.service") + "\n")
+            await until(lambda: len(seen) == 1, "the other's line")
+            await asyncio.sleep(0.01)
+            assert not any(task.done() for task in waiting)
+            written = time.monotonic()
+            append(path, line("for you") + "\n")
+            async with asyncio.timeout(5):
+                await asyncio.gather(*waiting)
+            assert time.monotonic() - written < 0.25
+
+    check(work, path)
+
+
+def test_a_flood_is_bounded_and_starves_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    flood = (line("x" * 300) + "\n") * 20_000  # 7 MB, as of a service gone wild
+    path.write_text(flood + line("last") + "\n")
+
+    async def work(journal: Journal, seen: list[Entry]) -> None:
+        longest, before = 0.0, time.monotonic()
+        while not seen or seen[-1].message != "last":
+            await asyncio.sleep(0.001)
+            now = time.monotonic()
+            longest, before = max(longest, now - before), now
+        assert longest < 0.5, "the loop was held"
+        assert len(journal.recent("web.service", 10**6)) == 200
+
+    check(work, path)
+
+
+def test_a_guest_that_invents_units_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    units = [*(f"u{n}.service" for n in range(3000)), "known.service"]
+    path.write_text("".join(line("end", unit) + "\n" for unit in units))
+
+    async def work(journal: Journal, seen: list[Entry]) -> None:
+        await until(lambda: len(seen) == 3001, "all entries")
+        assert journal.recent("known.service", 1) == ["end"]
+        assert sum(bool(journal.recent(f"u{n}.service", 1)) for n in range(3000)) < 1000
+
+    check(work, path)
+
+
+def test_overlong_lines_are_cut_and_the_next_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "serial.log"
+    path.write_bytes(b"a" * (3 * LINE_LIMIT + 300_000) + b"\r\nnext\r\nrest without an end")
+
+    async def scenario() -> None:
+        lines = follow_lines(path)
+        first = await anext(lines)
+        assert set(first) == {"a"}
+        assert len(first) == LINE_LIMIT
+        assert await anext(lines) == "next"
+        append(path, b", until now\n")
+        assert await anext(lines) == "rest without an end, until now"
+        await lines.aclose()  # type: ignore[attr-defined]
+
+    run_async(scenario())
+
+
+def test_following_may_begin_in_the_middle(tmp_path: Path) -> None:
+    path = tmp_path / "serial.log"
+    path.write_text("old\nnew\n")
+
+    async def scenario() -> str:
+        return await anext(follow_lines(path, start=4))
+
+    assert run_async(scenario()) == "new"
