@@ -1,0 +1,218 @@
+"""Completion scripts, run by the shells they are for, where those are installed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_process import Cli
+
+from orchestrator.cli import completion_bash, completion_fish, completion_zsh
+from orchestrator.cli.arguments import build_parser
+from orchestrator.cli.completion import Tree, read_tree
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    cli = Cli(tmp_path)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = tools / "orchestrator"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m orchestrator "$@"\n')
+    program.chmod(0o755)
+    cli.variables["PATH"] = f"{tools}:{os.environ['PATH']}"
+    return cli
+
+
+@pytest.fixture(scope="module")
+def tree() -> Tree:
+    return read_tree(build_parser())
+
+
+def need(shell: str) -> str:
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is not installed")
+    return found
+
+
+def run(cli: Cli, argv: list[str]) -> list[str]:
+    done = subprocess.run(
+        argv, cwd=cli.folder, env=cli.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split("\n")[:-1]
+
+
+CASES = [
+    (["st"], {"status"}),
+    (["shell", ""], {"alpha", "beta"}),
+    (["shell", "al"], {"alpha"}),
+    (["shell", "alpha", ""], set()),
+    (["restart", "w"], {"web", "worker"}),
+    (["restart", "web", "a"], {"alpha"}),
+    (["logs", "--unit", "wo"], {"worker.service"}),
+    (["logs", "alpha", "b"], {"beta"}),
+    (["up", "--variant", ""], {"small", "keyed"}),
+    (["up", "--images", ""], {"auto", "nixos", "debian"}),
+    (["--progress", "pl"], {"plain"}),
+    (["-n", ""], {"tiny", "other"}),
+    (["-n", "other", "shell", ""], {"lonely"}),
+    (["images", ""], {"build", "list", "prune"}),
+    (["up", "--wait-t"], {"--wait-timeout"}),
+    (["ps", "--js"], {"--json"}),
+    (["exec", "--user", "root", "al"], {"alpha"}),
+]
+
+
+def other_environment(cli: Cli) -> None:
+    """An environment deployed from another topology: its own machines count, not the file's."""
+    folder = cli.folder / "state" / "environments" / "other"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text('{"topology": {"machines": {"lonely": {}}, "services": {}}}')
+
+
+def in_bash(cli: Cli, tree: Tree, words: list[str]) -> list[str]:
+    """What bash would offer with the cursor at the end of the last word."""
+    script = cli.folder / "completion.bash"
+    script.write_text(completion_bash.script(tree))
+    code = (
+        f"source {script}; COMP_WORDS=({shlex.join(['orchestrator', *words])}); COMP_CWORD={len(words)};"
+        "_orchestrator; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    return run(cli, [need("bash"), "--norc", "-c", code])
+
+
+@pytest.mark.parametrize(("words", "expected"), CASES)
+def test_bash(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> None:
+    other_environment(cli)
+    found = in_bash(cli, tree, words)
+    assert {word for word in found if word} == expected
+    assert len(found) == max(1, len(expected))  # nothing twice
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["up", "--images", "=", "d"], {"debian"}),  # bash takes --images=d apart
+        (["up", "--images", "="], {"auto", "nixos", "debian"}),
+        (["cp", "al"], {"alpha:"}),
+        (["cp", "alpha", ":", "/e"], set()),
+        (["exec", "alpha", "--", "l"], set()),
+        (["up", "--file", "orch"], {"orchestrator.toml"}),
+    ],
+)
+def test_bash_alone(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> None:
+    assert {word for word in in_bash(cli, tree, words) if word} == expected
+
+
+def test_bash_registers_itself(cli: Cli) -> None:
+    code = 'source <(orchestrator completion bash); complete -p orchestrator'
+    assert run(cli, [need("bash"), "--norc", "-c", code]) == ["complete -F _orchestrator orchestrator"]
+
+
+@pytest.mark.parametrize(("words", "expected"), CASES)
+def test_fish(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> None:
+    fish = need("fish")
+    other_environment(cli)
+    script = cli.folder / "completion.fish"
+    script.write_text(completion_fish.script(tree))
+    line = " ".join(["orchestrator", *words])
+    cli.variables["HOME"] = str(cli.folder)
+    found = run(cli, [fish, "--no-config", "-c", f"source {script}; complete -C {shlex.quote(line)}"])
+    assert {line.split("\t")[0] for line in found} == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [("stat", "orchestrator status "), ("shell al", "orchestrator shell alpha "), ("-n other shell l", "lonely "),
+     ("up --images ni", "--images nixos "), ("up --images=de", "--images=debian "), ("up --wait-t", "--wait-timeout "),
+     ("cp al", "cp alpha:")],
+)  # fmt: skip
+def test_zsh(cli: Cli, tree: Tree, words: str, shown: str) -> None:
+    """In a real interactive zsh: the line is typed, Tab pressed, and read back."""
+    zsh = need("zsh")
+    other_environment(cli)
+    script = cli.folder / "completion.zsh"
+    script.write_text(completion_zsh.script(tree))
+    (cli.folder / ".zshrc").write_text(
+        f"PS1='> '\nautoload -Uz compinit && compinit -u -D\nsource {script}\n"
+        'accept() { print -r -- "LINE[$BUFFER]"; BUFFER=; zle accept-line }\n'
+        "zle -N accept\nbindkey '^X' accept\nbindkey '^I' complete-word\nprint READY\n"
+    )
+    cli.variables |= {"ZDOTDIR": str(cli.folder), "TERM": "dumb"}
+    ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        [zsh, "-i"], cwd=cli.folder, env=cli.environment, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        seen = read_until(ours, b"READY")
+        os.write(ours, f"orchestrator {words}\t\x18".encode())
+        seen = read_until(ours, b"LINE[", b"]")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
+    line = seen.rpartition(b"LINE[")[2].partition(b"]")[0].decode()
+    assert line.endswith(shown)
+
+
+def read_until(descriptor: int, *marks: bytes, limit: float = 30) -> bytes:
+    """What comes until the marks came in this order."""
+    seen, end = b"", time.monotonic() + limit
+    while time.monotonic() < end:
+        if select.select([descriptor], [], [], 0.2)[0]:
+            seen += os.read(descriptor, 65536)
+        rest = seen
+        for mark in marks:
+            _, found, rest = rest.partition(mark)
+            if not found:
+                break
+        else:
+            return seen
+    raise AssertionError(f"{marks} did not come: {seen!r}")
+
+
+def test_names_prefer_what_is_deployed(cli: Cli) -> None:
+    from_file = cli("completion", "names").stdout.splitlines()
+    assert "machine\talpha" in from_file
+    assert "unit\tweb.service" in from_file
+    assert [line for line in from_file if line.startswith("variant")] == ["variant\tsmall", "variant\tkeyed"]
+    cli.record(alive=False)
+    (cli.folder / "orchestrator.toml").write_text('name = "tiny"\n[machines.changed]\n')
+    deployed = cli("completion", "names").stdout.splitlines()
+    assert "machine\talpha" in deployed
+    assert "machine\tchanged" not in deployed
+
+
+def test_names_never_complain(cli: Cli) -> None:
+    (cli.folder / "orchestrator.toml").write_text("name = [broken")
+    done = cli("completion", "names")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    places = cli.places("odd")
+    places.folder.mkdir(parents=True)
+    places.state.write_text("[1, 2")
+    done = cli("completion", "names", "-n", "odd")
+    assert (done.returncode, done.stdout) == (0, "environment\todd\n")
+
+
+def test_names_look_where_environments_are(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from orchestrator.cli.completion import _state_folder
+    from orchestrator.environment.places import state_root
+
+    for variables in ({"ORCH_STATE_DIR": "/x/y"}, {"XDG_STATE_HOME": "/x/z"}, {"HOME": str(tmp_path)}):
+        for name in ("ORCH_STATE_DIR", "XDG_STATE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert _state_folder() == state_root()
