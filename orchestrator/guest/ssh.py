@@ -225,7 +225,11 @@ def command_line(
     environment: Mapping[str, str] | None = None,
     cwd: str | None = None,
 ) -> str:
-    """The line for the guest's login shell: pid first, then our PATH, then the command itself."""
+    """The line for the guest's login shell: pid first, then our PATH, then the command itself.
+
+    There is no ``exec``: a shell replaces itself for its last command anyway, and
+    what it can do itself (``true``, ``test``, ``echo``) then starts no program.
+    """
     words = as_user(command, user)
     if environment:
         at = words.index("HOME=/") + 1 if user != "root" else 0
@@ -234,7 +238,7 @@ def command_line(
     parts = ["echo $$", f"export PATH={GUEST_PATH}"]
     if cwd is not None:
         parts.append(f"cd {shlex.quote(cwd)} || exit 126")
-    return "; ".join([*parts, "exec " + shlex.join(words)])
+    return "; ".join([*parts, shlex.join(words)])
 
 
 async def connect(target: SshTarget, deadline: Deadline) -> Ssh:

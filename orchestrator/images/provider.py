@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from enum import StrEnum
+from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError, OrchestratorError
@@ -28,7 +29,7 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
     """The provider for every image of the topology.
 
     ``auto`` is NixOS when nixos-rebuild or nix is on PATH and every image has a NixOS
-    source, else Debian.
+    source that exists, else Debian.
 
     Args:
         wanted: ``auto``, ``nixos`` or ``debian``.
@@ -46,7 +47,8 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
     }
     has_nix = any(shutil.which(tool, path=path) for tool in ("nixos-rebuild", "nix", "nix-build"))
     if wanted == "auto":
-        provider = Provider.NIXOS if has_nix and not without[Provider.NIXOS] else Provider.DEBIAN
+        nixos = has_nix and all(_nixos_source_exists(image, topology.root) for image in images.values())
+        provider = Provider.NIXOS if nixos else Provider.DEBIAN
     else:
         try:
             provider = Provider(wanted)
@@ -60,6 +62,14 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
             hint=hint,
         )
     return provider
+
+
+def _nixos_source_exists(image: Image, root: Path) -> bool:
+    """Whether the image names a NixOS source, and a local one really exists."""
+    if image.nixos_flake is not None:
+        folder = image.nixos_flake.partition("#")[0]
+        return ":" in folder or (root / folder / "flake.nix").is_file()
+    return image.nixos_config is not None and image.nixos_config.is_file()
 
 
 async def ensure_images(

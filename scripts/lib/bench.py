@@ -115,17 +115,20 @@ def _bare_machine(machine: Machine, topology: Topology, script: Path, accelerato
 
 def _until_answer(url: str, limit: float) -> None:
     end = time.monotonic() + limit
-    while time.monotonic() < end:
-        try:
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with httpx.Client(timeout=2) as http:
+        while time.monotonic() < end:
+            try:
+                if http.get(url).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
     sys.exit(f"the bare machines did not answer {url} within {limit:.0f} s")
 
 
-def cold(count: int, topology: Topology, accelerator: str, environment: Mapping[str, str], say: Callable[[str], None]) -> Row:
+def cold(
+    count: int, topology: Topology, accelerator: str, environment: Mapping[str, str], say: Callable[[str], None]
+) -> Row:
     ours, theirs = [], []
     for number in range(1, count + 1):
         with tempfile.TemporaryDirectory(prefix="ob-") as folder:
@@ -149,7 +152,7 @@ async def exec_rate(places: Places, state: EnvironmentState, count: int) -> Row:
     master = subprocess.Popen([*ssh[:-1], "-M", "-N", "server"], stdin=subprocess.DEVNULL)
     try:
         async with ssh_to(places, state, "server") as connection:
-            while not control.exists():  # noqa: ASYNC110
+            while not control.exists():
                 await asyncio.sleep(0.1)
             for _ in range(count):
                 begun = time.monotonic()
@@ -182,7 +185,8 @@ async def check_latency(places: Places, state: EnvironmentState, count: int) -> 
                 else f"import time; time.sleep(3); open('{target}','w'); print(time.time(), flush=True)"
             )
             stamp = f"/run/bench-stamp-{number}"
-            await agent.exec(["sh", "-c", f"setsid python3 -c \"{become}\" > {stamp} 2>&1 &"], deadline=Deadline.after(60))
+            command = f'setsid python3 -c "{become}" > {stamp} 2>&1 &'
+            await agent.exec(["sh", "-c", command], deadline=Deadline.after(60))
             known = await _gate_once(session, bus, Check("bench", kind, "server", target=target))
             offset = await _clock_offset(session)
             said = await agent.exec(["cat", stamp], deadline=Deadline.after(60))

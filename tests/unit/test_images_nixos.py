@@ -174,6 +174,9 @@ def test_auto_takes_nixos_only_when_it_can(tmp_path: Path) -> None:
     both = Image("server", debian=Path("x.toml"), nixos_flake="a#b")
     only_debian = Image("server", debian=Path("x.toml"))
     with_nix, without = str(tmp_path), str(tmp_path / "none")
+    assert choose_provider("auto", topology(tmp_path, both), path=with_nix) is Provider.DEBIAN  # no flake there yet
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "flake.nix").write_text("{}")
     assert choose_provider("auto", topology(tmp_path, both), path=with_nix) is Provider.NIXOS
     assert choose_provider("auto", topology(tmp_path, both), path=without) is Provider.DEBIAN
     assert choose_provider("auto", topology(tmp_path, only_debian), path=with_nix) is Provider.DEBIAN
