@@ -80,7 +80,7 @@ async def _stages(
     await session.collect("failure" if code else "end")
     keep = arguments.keep == "always" or (arguments.keep == "failure" and code != 0)
     # What was up before this command stays up after it.
-    if environment.resumed or (keep and session.record.state.living):
+    if environment.resumed or (keep and session.record.state.inhabited):
         bus.emit("note", level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them")
     else:
         await close_down(environment)

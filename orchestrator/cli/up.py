@@ -69,8 +69,9 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
                 await _failed(environment, error, arguments, bus, deadline)
                 outcome = error.exit_code
             except asyncio.CancelledError:
-                # Ctrl-C: nobody is there to look at half an environment.
-                await asyncio.shield(close_down(environment))
+                # Ctrl-C: nobody is there to look at half an environment. What was up before stays.
+                if not environment.resumed:
+                    await asyncio.shield(close_down(environment))
                 finish(bus, request.name, "interrupted", interrupt_code(), deadline)
                 raise
     finally:
@@ -86,7 +87,7 @@ async def _failed(
     session = environment.session
     tell_failure(error, bus)
     await session.collect("failure")
-    if arguments.down_on_failure or not session.record.state.living:
+    if arguments.down_on_failure or not session.record.state.inhabited:
         await close_down(environment)
     else:
         name = session.places.name

@@ -71,6 +71,15 @@ class EnvironmentState:
     def living(self) -> list[ProcessId]:
         return [process for process in self.processes if process.alive]
 
+    @property
+    def inhabited(self) -> bool:
+        """Whether there is a machine left to look at.
+
+        Where one is gone, one that has not answered yet is about to follow, or tells nothing.
+        """
+        living = [machine for machine in self.machines.values() if machine.process.alive]
+        return bool(living) and (len(living) == len(self.topology.machines) or any(m.host_key for m in living))
+
 
 class StateFile:
     """The state on disk, written atomically at each change."""

@@ -100,9 +100,11 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
                 async with wards() as group:
                     try:
                         session, launch = await _prepare(request, places, run_folder, bus, deadline)
-                    except OrchestratorError as error:
-                        tell_failure(error, bus)
-                        finish(bus, request.name, "error", error.exit_code, deadline)
+                    except BaseException as error:
+                        await take_down(places, None, bus)  # nothing was started: its folders
+                        if isinstance(error, OrchestratorError):
+                            tell_failure(error, bus)
+                            finish(bus, request.name, "error", error.exit_code, deadline)
                         raise
                     try:
                         yield Opened(session, False, group, launch)
