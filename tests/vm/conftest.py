@@ -1,0 +1,100 @@
+"""Real machines for these tests: one environment shared by all, its evidence kept when a test fails."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from host import HERE, Done, Host
+
+ROOT = HERE.parents[1]
+KEPT = ROOT / "build" / "vm-failures"  # evidence of failed tests
+HOSTS: list[Host] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The environment most tests look at; ``up`` is how its first command went."""
+
+    host: Host
+    up: Done
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Server and client, READY. A test that breaks something repairs it and proves READY again."""
+    host = Host(tmp_path_factory.mktemp("shared"), HERE / "orchestrator.toml")
+    HOSTS.append(host)
+    try:
+        done = host.run("up", limit=600)
+        if done.code != 0:
+            keep(host, "shared-up")
+            done.expect(0)
+        yield Shared(host, done)
+    finally:
+        HOSTS.remove(host)
+        host.close()
+
+
+@pytest.fixture
+def vm(shared: Shared) -> Host:
+    """The shared environment."""
+    return shared.host
+
+
+@pytest.fixture
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host on which nothing runs yet."""
+    host = Host(tmp_path_factory.mktemp("bare"), HERE / "orchestrator.toml")
+    HOSTS.append(host)
+    try:
+        yield host
+    finally:
+        HOSTS.remove(host)
+        host.close()
+
+
+def edited_topology(folder: Path, *changes: tuple[str, str], source: str = "orchestrator.toml") -> Path:
+    """A copy of one of our topologies with texts replaced; each must occur in it."""
+    text = (HERE / source).read_text()
+    for old, new in (*changes, ('"../../', f'"{ROOT}/')):
+        assert old in text, f"{old!r} is not in {source}"
+        text = text.replace(old, new)
+    text = text.replace('"canary.env"', f'"{HERE / "canary.env"}"')
+    path = folder / "edited.toml"
+    path.write_text(text)
+    return path
+
+
+def keep(host: Host, name: str) -> Path | None:
+    """Copy the latest run folder to where it outlives the tests."""
+    if not (host.runs / "latest").exists():
+        return None
+    target = KEPT / re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(host.latest, target, symlinks=True)
+    return target
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say where the evidence of a failed test was put."""
+    report = yield
+    if report.failed:
+        for host in HOSTS:
+            place = keep(host, f"{item.name}-{host.root.name}")
+            if place is not None:
+                report.sections.append(("run folder", f"kept in {place}"))
+    return report

@@ -1,0 +1,46 @@
+"""What can be said of the environment without booting it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conftest import ROOT
+from host import Host
+
+
+def effective(host: Host, file: str) -> dict[str, Any]:
+    found = host.run("--file", file, "config", "--json").expect(0).json
+    assert isinstance(found, dict)
+    return found
+
+
+def plain(data: Any) -> Any:
+    """The data without what our copy may have otherwise: limits, paths, name and what follows from it."""
+    if isinstance(data, dict):
+        return {
+            key: plain(value)
+            for key, value in data.items()
+            if key not in ("timeout", "name", "mac", "files", "path", "app", "debian", "nixos_flake")
+        }
+    return [plain(one) for one in data] if isinstance(data, list) else data
+
+
+def test_our_topology_is_the_shipped_one_with_shorter_limits(bare: Host) -> None:
+    ours, shipped = effective(bare, str(bare.topology)), effective(bare, str(ROOT / "orchestrator.toml"))
+    assert plain(ours) == plain(shipped)
+    for name, service in ours["services"].items():
+        assert service["timeout"] <= min(6, shipped["services"][name]["timeout"]), name
+    assert len(ours["services"]) == 9
+
+
+def test_the_graph_in_its_three_forms(bare: Host) -> None:
+    text = bare.run("graph").expect(0, within=5).stdout
+    assert [line.split()[0] for line in text.splitlines()[1:] if line[0].isdigit()] == [str(n) for n in range(1, 8)]
+    assert "backend" in text and "mock-llm (healthy)" in text
+    assert bare.run("graph", "--format", "mermaid").expect(0).stdout.startswith(("flowchart", "graph"))
+    assert bare.run("graph", "--format", "json").expect(0).json
+
+
+def test_validate_and_help_are_immediate(bare: Host) -> None:
+    bare.run("validate").expect(0, within=5)
+    assert "orchestrator" in bare.run("--version").expect(0, within=5).stdout
