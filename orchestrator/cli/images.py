@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.cli.runtime import Interrupted, run_command
@@ -16,7 +16,7 @@ from orchestrator.cli.tables import ago, aligned, size_text
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.events import utc_text, wall_clock
-from orchestrator.images.cache import Entry, ImageCache, Pruned
+from orchestrator.images.cache import BUILDING, LOCKS, Entry, ImageCache, Pruned
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.debian_base import as_root
 from orchestrator.images.provider import ensure_images
@@ -25,7 +25,6 @@ from orchestrator.topology.load import load_topology
 
 KEY_SHOWN = 16
 CLAIM_LIMIT = 120.0  # seconds to take over one folder with the files of subordinate ids
-TRIES = 50  # of a prune that meets such folders; each try clears one
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -176,33 +175,37 @@ def prune(cache: ImageCache, *, keep: int, older_than: float | None, dry_run: bo
     """
     before = cache.list_images()
     claimed: set[Path] = set()
-    for _ in range(TRIES):
+    while True:
         try:
             last = cache.prune(keep=keep, older_than=older_than, dry_run=dry_run)
-        except OSError as error:
-            folder = _top_folder(cache.root, error)
-            if folder is None or folder in claimed:
-                raise _cannot_remove(cache.root, error) from error
-            claimed.add(folder)
-            asyncio.run(_claim(folder))
-        else:
             break
-    else:
-        raise HostError("the cache cannot be cleaned", where=[str(cache.root)])
+        except OSError as error:
+            newly = _claim_leftovers(cache.root, claimed) if isinstance(error, PermissionError) else set()
+            if not newly:
+                raise _cannot_remove(cache.root, error) from error
+            claimed |= newly
     # An interrupted pass has removed images as well.
-    gone = [entry for entry in before if not entry.path.exists()] if claimed else []
     known = {entry.path for entry in last.removed}
-    return Pruned((*last.removed, *(entry for entry in gone if entry.path not in known)), last.kept)
+    gone = [entry for entry in before if claimed and entry.path not in known and not entry.path.exists()]
+    return Pruned((*last.removed, *gone), last.kept)
 
 
-def _top_folder(root: Path, error: OSError) -> Path | None:
-    """The folder of the cache in which something could not be removed for want of permission."""
-    if not isinstance(error, PermissionError) or not error.filename:
-        return None
-    with suppress(ValueError):
-        parts = Path(os.fsdecode(error.filename)).relative_to(root).parts
-        return root / parts[0] if parts else None
-    return None
+def _claim_leftovers(root: Path, known: set[Path]) -> set[Path]:
+    """Make ours what lies in unfinished folders that nobody builds; which these were, without the known ones.
+
+    The error does not tell which folder it was: shutil.rmtree works with names relative to open folders.
+    """
+    claimed = set()
+    for folder in sorted(set(root.glob(f"{BUILDING}*")) - known):
+        lock = root / LOCKS / f"{folder.name.removeprefix(BUILDING)}.lock"
+        with lock.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # somebody is building in it
+            asyncio.run(_claim(folder))
+            claimed.add(folder)
+    return claimed
 
 
 async def _claim(folder: Path) -> None:
@@ -211,7 +214,7 @@ async def _claim(folder: Path) -> None:
     deadline = Deadline.after(CLAIM_LIMIT)
     # 0 inside the namespace is our own id outside.
     for argv in (["chown", "-R", "-h", "0:0", str(folder)], ["chmod", "-R", "u+rwX", str(folder)]):
-        await run_short(as_root(argv, rootless=rootless), deadline=deadline, hint="sudo rm -rf " + str(folder))
+        await run_short(as_root(argv, rootless=rootless), deadline=deadline, hint=f"sudo rm -rf {folder}")
 
 
 def _cannot_remove(root: Path, error: OSError) -> HostError:

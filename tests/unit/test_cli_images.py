@@ -111,7 +111,7 @@ def test_prune_claims_what_it_may_not_remove(
             real(keep=1)
             (leftover / "tree" / "etc").mkdir(parents=True)
             (leftover / "tree").chmod(0o000)
-            raise PermissionError(13, "Permission denied", str(leftover / "tree" / "etc"))
+            raise PermissionError(13, "Permission denied", "etc")  # as rmtree names it
         return real(**options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cache, "prune", refusing)
