@@ -21,7 +21,10 @@ may_become_root() {
     [ -t 0 ] && [ -t 2 ] && sudo -v
 }
 
-apt_get() { as_root apt-get -y -q -o "DPkg::Lock::Timeout=$lock_limit" "$@"; }
+apt_get() {
+    echo "+ apt-get $*"
+    as_root apt-get -y -q -o "DPkg::Lock::Timeout=$lock_limit" "$@"
+}
 
 # apt waits for dpkg's lock by itself, but not for that of the lists.
 apt_update() {
@@ -105,7 +108,7 @@ install_packages() {
     [ "$source" != none ] || die 3 "the configured package sources offer no QEMU $minimum_qemu" \
         "apt would install $(apt_candidate)" "look with: apt-cache policy qemu-system-x86" "log: $setup_log"
     # shellcheck disable=SC2086 # "-t SUITE" is two words
-    step "apt-get install ${qemu[*]} $source" apt_get install --no-install-recommends $source "${qemu[@]}" \
+    step "apt-get install ${qemu[*]}${source:+ $source}" apt_get install --no-install-recommends $source "${qemu[@]}" \
         || failed_step "$?" "apt-get install"
 }
 

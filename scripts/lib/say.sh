@@ -32,7 +32,8 @@ step() {
     local title=$1 began=$SECONDS code=0
     shift
     begin_log
-    printf '\n=== %s\n+ %s\n' "$title" "$*" >> "$setup_log"
+    printf '\n=== %s\n' "$title" >> "$setup_log"
+    [ "$(type -t "$1")" = function ] || printf '+ %s\n' "$*" >> "$setup_log"   # functions of ours say it themselves
     "$@" 2>&1 < /dev/null 9<&- | tee -a "$setup_log" | show_progress "$title" || code=$?
     [ ! -t 2 ] || printf '\r\033[K' >&2
     if [ "$code" -eq 0 ]; then say "  $title: done in $((SECONDS - began)) s"; fi

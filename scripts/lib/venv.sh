@@ -23,7 +23,10 @@ venv_is_usable() {
         && "$root/.venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
-pip_install() { "$root/.venv/bin/python" -m pip --disable-pip-version-check install --progress-bar off "$@"; }
+pip_install() {
+    echo "+ $root/.venv/bin/python -m pip install $*"
+    "$root/.venv/bin/python" -m pip --disable-pip-version-check install --progress-bar off "$@"
+}
 
 make_venv() {
     local python
