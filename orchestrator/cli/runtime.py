@@ -12,14 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.cli.progress import Mode, make_progress
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import strays
 from orchestrator.errors import HostError, UsageError
 from orchestrator.events import Event, EventBus
-from orchestrator.report.write import write_report
 
 T = TypeVar("T")
 
@@ -51,6 +49,8 @@ def run_command(
     Raises:
         Interrupted: after a first signal, when the work has wound down.
     """
+    from orchestrator.cli.progress import Mode, make_progress
+
     mode: Mode = "quiet" if arguments.quiet else arguments.progress
     color = False if arguments.no_color else None
     with make_progress(mode, verbose=arguments.verbose, color=color) as progress:
@@ -164,6 +164,8 @@ class RunFolder:
     def report(self) -> None:
         """Write the reports, whatever state the folder is in; a full disk is told, and hides nothing."""
         if self.path is not None:
+            from orchestrator.report.write import write_report  # commands that only look need no reports
+
             try:
                 write_report(self.path)
             except OSError as error:
