@@ -14,9 +14,9 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
 from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, tell_failure
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
-from orchestrator.topology.load import load_topology
+from orchestrator.topology.load import load_topology, missing_files
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,6 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
 def request_of(arguments: argparse.Namespace) -> Request:
     """What is wanted, from the command line and the topology file."""
     topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
+    missing = missing_files(topology)
+    if missing:
+        raise TopologyError(
+            "a file that the machines need does not exist",
+            evidence=missing,
+            where=[str(topology.path)],
+            hint="make it, or give it `required = false`; docs/topology.md, files",
+        )
     return Request(
         topology=topology,
         name=arguments.name or topology.name,
