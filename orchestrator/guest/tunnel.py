@@ -14,17 +14,23 @@ import httpcore
 import httpx
 import paramiko
 
+from orchestrator.deadline import Deadline
 from orchestrator.guest.ssh import Ssh
 
 BODY_LIMIT = 1 << 20
 
 
 class _ChannelStream(httpcore.NetworkStream):
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
+    """httpx limits each read; a server that sends a byte now and then must not hold us, so all of them share one."""
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        self._channel.settimeout(timeout)
+    def __init__(self, channel: paramiko.Channel, limit: Deadline) -> None:
+        self._channel = channel
+        self._limit = limit
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - httpcore's signature
+        if self._limit.expired:
+            raise httpcore.ReadTimeout("no answer")
+        self._channel.settimeout(self._limit.left)
         try:
             return self._channel.recv(max_bytes)
         except TimeoutError as error:
@@ -56,7 +62,8 @@ class _GuestBackend(httpcore.NetworkBackend):
         socket_options: Iterable[object] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         try:
-            return _ChannelStream(self._ssh.open_direct(host, port, timeout or 5.0))
+            limit = Deadline.after(timeout or 5.0)  # one connection serves one request
+            return _ChannelStream(self._ssh.open_direct(host, port, limit.left), limit)
         except ConnectionError as error:
             raise httpcore.ConnectError(str(error)) from error
 
@@ -65,9 +72,11 @@ class GuestTransport(httpx.BaseTransport):
     """An httpx transport whose connections begin in the guest. Plain HTTP only."""
 
     def __init__(self, ssh: Ssh) -> None:
-        self._pool = httpcore.ConnectionPool(network_backend=_GuestBackend(ssh), max_connections=4)
+        self._pool = httpcore.ConnectionPool(network_backend=_GuestBackend(ssh), max_keepalive_connections=0)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.scheme != "http":
+            raise httpx.UnsupportedProtocol(f"{request.url.scheme} is not spoken from inside a guest")
         inner = httpcore.Request(
             method=request.method,
             url=httpcore.URL(

@@ -53,14 +53,25 @@ async def attempt(check: Check, channels: Channels, *, factor: float, deadline: 
             return await _http(check, await channels.ssh(), limit)
         case CheckKind.TCP:
             return await _tcp(check, await channels.ssh(), limit)
-        case CheckKind.EXEC:
-            return await _exec(check, await channels.agent(), limit)
-        case CheckKind.FILE:
-            result = await (await channels.agent()).exec(["test", "-e", check.target], deadline=limit)
-            return Answer(result.code == 0, f"{check.target} {'exists' if result.code == 0 else 'does not exist'}")
-        case CheckKind.UNIT:
-            result = await (await channels.agent()).exec(["systemctl", "is-active", check.target], deadline=limit)
-            return Answer(result.code == 0, f"{check.target} is {result.text}")
+        case CheckKind.EXEC | CheckKind.FILE | CheckKind.UNIT:
+            agent = await channels.agent()
+            try:
+                return await _by_agent(check, agent, limit)
+            except MachineError:
+                if not limit.expired:
+                    raise
+                name = check.command[0] if check.command else check.target
+                return _answer(False, f"{name}: no end within {limit.limit:.0f} s")
+
+
+async def _by_agent(check: Check, agent: Agent, limit: Deadline) -> Answer:
+    if check.kind is CheckKind.EXEC:
+        return await _exec(check, agent, limit)
+    if check.kind is CheckKind.FILE:
+        result = await agent.exec(["test", "-e", check.target], deadline=limit)
+        return Answer(result.code == 0, f"{check.target} {'exists' if result.code == 0 else 'does not exist'}")
+    result = await agent.exec(["systemctl", "is-active", check.target], deadline=limit)
+    return Answer(result.code == 0, f"{check.target} is {result.text}")
 
 
 async def _http(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
@@ -72,7 +83,7 @@ async def _http(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
         response = await asyncio.to_thread(get)
     except httpx.TimeoutException:
         return Answer(False, f"GET {check.target}: no answer within {limit.limit:.0f} s")
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         return _lost_or(ssh, f"GET {check.target}: {error}")
     return judge_response(check, response.status_code, response.headers, response.text)
 
@@ -92,7 +103,7 @@ def judge_response(check: Check, status: int, headers: Mapping[str, str], body: 
     if check.json is not None:
         try:
             data = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return _answer(False, f"{prefix}, but the body is not JSON; {start}")
         missing = json_difference(check.json, data)
         if missing:
