@@ -22,6 +22,7 @@ traceback means a bug in this program.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -114,3 +115,11 @@ class LockedError(OrchestratorError):
 
 class TimeLimit(OrchestratorError):
     exit_code = 124
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; everything that had to be ended was."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number

@@ -195,6 +195,8 @@ async def child(
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.shield(process.wait())
+        # Its pipes may still be open when a limit or a cancel cut the reading short; asyncio offers no public way.
+        process._transport.close()  # type: ignore[attr-defined]
 
 
 async def stream_lines(

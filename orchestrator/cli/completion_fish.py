@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.cli.completion import Option, Tree, Value
+from orchestrator.cli.completion_tree import Option, Tree, Value
 
 _HEAD = """\
 # fish completion of orchestrator; made by `orchestrator completion fish`

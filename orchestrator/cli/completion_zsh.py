@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.completion import Command, Option, Tree, Value
+from orchestrator.cli.completion_tree import Command, Option, Tree, Value
 
 _HEAD = """\
 #compdef orchestrator

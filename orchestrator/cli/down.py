@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from orchestrator.cli.runtime import Interrupted, chosen_name, kill_environment, run_command, say
+from orchestrator.cli.runtime import chosen_name, kill_environment, run_command, say
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places, environments
 from orchestrator.environment.state import EnvironmentState, read_state
@@ -22,8 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
         places = Places.of(name)
         try:
             run_command(arguments, partial(_down, places), force=kill_environment(places))
-        except Interrupted as stop:
-            return stop.exit_code
         except OrchestratorError as error:
             if not arguments.all:
                 raise

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.cli.runtime import Interrupted, run_command
+from orchestrator.cli.runtime import run_command
 from orchestrator.cli.tables import ago, aligned, size_text
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
@@ -41,12 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _build(arguments: argparse.Namespace) -> int:
     topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app)
     deadline = Deadline.after(arguments.timeout)
-    try:
-        built = run_command(
-            arguments, lambda bus: ensure_images(topology, provider=arguments.images, bus=bus, deadline=deadline)
-        )
-    except Interrupted as stop:
-        return stop.exit_code
+    built = run_command(
+        arguments, lambda bus: ensure_images(topology, provider=arguments.images, bus=bus, deadline=deadline)
+    )
     if arguments.json:
         _print_json([_built_dict(image) for image in built.values()])
     else:

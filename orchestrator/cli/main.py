@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.cli.arguments import build_parser
-from orchestrator.errors import HostError, OrchestratorError
+from orchestrator.errors import HostError, Interrupted, OrchestratorError
 
 # Command → module with ``run(arguments) -> int``; imported only when it is called.
 MODULES = {
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not error.shown:
             show_error(error, arguments)
         return error.exit_code
+    except Interrupted as stop:
+        return stop.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show_error(error: OrchestratorError, arguments: argparse.Namespace) -> None:
     """The explanation of a failure, on stderr."""
-    from orchestrator.cli.progress_failure import render_failure
+    from orchestrator.cli.progress_failure import render_failure, use_color
 
-    color = sys.stderr.isatty() and not arguments.no_color and "NO_COLOR" not in os.environ
+    color = use_color(sys.stderr, False if arguments.no_color else None)
     sys.stderr.write(render_failure(error.as_dict(), color) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from orchestrator.cli.runtime import Interrupted, limit_of, living_state, run_command
+from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
@@ -19,10 +19,7 @@ from orchestrator.report.write import write_report
 def run(arguments: argparse.Namespace) -> int:
     places, state = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
-    try:
-        return run_command(arguments, lambda bus: _restart(places, state, arguments.names, bus, deadline))
-    except Interrupted as stop:
-        return stop.exit_code
+    return run_command(arguments, lambda bus: _restart(places, state, arguments.names, bus, deadline))
 
 
 async def _restart(

@@ -7,7 +7,6 @@ import asyncio
 import sys
 
 from orchestrator.cli.runtime import (
-    Interrupted,
     RunFolder,
     interrupt_code,
     kill_environment,
@@ -30,14 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("the topology has no [suite]", where=[str(request.topology.path)],
                          hint="`orchestrator up` needs none; docs/topology.md describes it")  # fmt: skip
     deadline = limit_of(arguments.timeout)
-    try:
-        return run_command(
-            arguments,
-            lambda bus: _run(request, arguments, bus, deadline),
-            force=kill_environment(Places.of(request.name)),
-        )
-    except Interrupted as stop:
-        return stop.exit_code
+    return run_command(
+        arguments,
+        lambda bus: _run(request, arguments, bus, deadline),
+        force=kill_environment(Places.of(request.name)),
+    )
 
 
 async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:

@@ -16,7 +16,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import strays
-from orchestrator.errors import HostError, UsageError
+from orchestrator.errors import HostError, Interrupted, UsageError
 from orchestrator.events import Event, EventBus
 
 T = TypeVar("T")
@@ -28,14 +28,6 @@ _received: list[int] = []  # signals of this process, in their order
 def interrupt_code() -> int:
     """The exit code of an interrupted command: 128 and the first signal's number."""
     return 128 + (_received[0] if _received else signal.SIGINT)
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came; everything that had to be ended was."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
 
 
 def run_command(

@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 
-from orchestrator.cli.runtime import Interrupted, RunFolder, interrupt_code, kill_environment, limit_of, run_command
+from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
@@ -23,12 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
     places = Places.of(request.name)
     deadline = limit_of(arguments.wait_timeout)
-    try:
-        return run_command(
-            arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(places)
-        )
-    except Interrupted as stop:
-        return stop.exit_code
+    return run_command(
+        arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(places)
+    )
 
 
 def request_of(arguments: argparse.Namespace) -> Request:

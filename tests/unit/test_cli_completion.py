@@ -17,7 +17,7 @@ from cli_process import Cli
 
 from orchestrator.cli import completion_bash, completion_fish, completion_zsh
 from orchestrator.cli.arguments import build_parser
-from orchestrator.cli.completion import Tree, read_tree
+from orchestrator.cli.completion_tree import Tree, read_tree
 
 
 @pytest.fixture
