@@ -152,10 +152,6 @@ def test_build_without_its_tools_is_explained(cli: Cli) -> None:
     assert "this host cannot build Debian images yet" in lacking.stderr or "is not installed" in lacking.stderr
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="orchestrator.process.child leaves the pipe's transport open: asyncio writes a traceback at exit",
-)
 def test_build_past_its_limit_is_a_time_limit(cli: Cli, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
