@@ -39,7 +39,7 @@ class Deadline:
         """A deadline ``seconds`` from now, but never later than this one."""
         now = time.monotonic()
         at = min(self.at, now + seconds)
-        return Deadline(at=at, limit=at - now, started=now)
+        return Deadline(at=at, limit=max(0.0, at - now), started=now)
 
     @property
     def left(self) -> float:
@@ -62,10 +62,10 @@ class Deadline:
         Without ``on_expiry`` a plain `TimeLimit` is raised.
         """
         try:
-            async with asyncio.timeout(self.left):
+            async with asyncio.timeout(self.left) as scope:
                 yield
         except TimeoutError as error:
-            if not self.expired:
+            if not scope.expired():
                 raise  # a time-out of the body's own
             if on_expiry is None:
                 raise TimeLimit(f"time limit of {self.limit:.0f} s reached") from error

@@ -96,7 +96,8 @@ class JsonLinesLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        # A guest's half of a surrogate pair is no UTF-8; written as an escape it is still JSON.
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def __call__(self, event: Event) -> None:
         self._file.write(event.as_json() + "\n")

@@ -1,5 +1,6 @@
 """The gatekeeper over machines in memory: order, failures with their reasons, limits, and promptness."""
 
+# ruff: noqa: ASYNC110 - what is waited for is the state of the object under test
 from __future__ import annotations
 
 import asyncio

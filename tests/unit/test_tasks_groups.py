@@ -1,0 +1,126 @@
+"""Concurrent work: which error comes out, and that nothing goes on behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from fake_qemu import run_async
+
+from orchestrator.errors import MachineError, ServiceError
+from orchestrator.tasks import guarded, root_cause, together
+
+
+async def value(result: int, after: float = 0.0) -> int:
+    await asyncio.sleep(after)
+    return result
+
+
+async def failing(error: BaseException, after: float = 0.0) -> int:
+    await asyncio.sleep(after)
+    raise error
+
+
+async def for_ever(ended: list[str] | None = None) -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        if ended is not None:
+            ended.append("ended")
+
+
+def alone(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run, and see that no task is left, whatever the outcome."""
+
+    async def scenario() -> Any:
+        try:
+            return await work
+        finally:
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    return run_async(scenario())
+
+
+def test_together_gives_results_in_order() -> None:
+    assert alone(together(value(1, 0.03), value(2), value(3, 0.01))) == [1, 2, 3]
+    assert alone(together()) == []
+
+
+def test_together_raises_the_first_failure_bare_and_ends_the_rest() -> None:
+    ended: list[str] = []
+    with pytest.raises(ServiceError, match="web"):
+        alone(together(failing(ServiceError("web"), 0.01), for_ever(ended)))
+    assert ended == ["ended"]
+
+
+def test_an_explained_failure_beside_others_comes_out() -> None:
+    async def late() -> int:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise MachineError("died") from None
+        return 0
+
+    with pytest.raises(MachineError, match="died"):
+        alone(together(failing(ServiceError("web")), late()))
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([ValueError("a")], 0),
+        ([ValueError("a"), ServiceError("b")], 1),
+        ([ServiceError("a"), MachineError("b")], 1),
+        ([ValueError("a"), ExceptionGroup("", [KeyError("b"), ExceptionGroup("", [MachineError("c")])])], None),
+    ],
+)
+def test_root_cause(errors: list[Exception], expected: int | None) -> None:
+    cause = root_cause(ExceptionGroup("", errors))
+    assert str(cause) == "c" if expected is None else cause is errors[expected]
+    assert root_cause(errors[0]) is errors[0]
+
+
+def test_guarded_work_ends_its_guards() -> None:
+    ended: list[str] = []
+    assert alone(guarded(value(7, 0.02), [lambda: for_ever(ended), lambda: for_ever(ended)])) == 7
+    assert ended == ["ended", "ended"]
+    assert alone(guarded(value(7), [])) == 7
+
+
+def test_a_guard_that_raises_ends_the_work() -> None:
+    ended: list[str] = []
+
+    async def guard() -> None:
+        await failing(MachineError("died"), 0.01)
+
+    with pytest.raises(MachineError, match="died"):
+        alone(guarded(for_ever(ended), [guard]))
+    assert ended == ["ended"]
+
+
+def test_a_guard_that_returns_is_no_end() -> None:
+    async def guard() -> None:
+        return
+
+    assert alone(guarded(value(3, 0.03), [guard])) == 3
+
+
+def test_failing_work_comes_out_bare() -> None:
+    with pytest.raises(ServiceError, match="web"):
+        alone(guarded(failing(ServiceError("web")), [for_ever]))
+
+
+def test_a_cancellation_reaches_the_work() -> None:
+    ended: list[str] = []
+
+    async def scenario() -> None:
+        task = asyncio.create_task(guarded(for_ever(ended), [lambda: for_ever(ended)]))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    alone(scenario())
+    assert ended == ["ended", "ended"]
