@@ -100,7 +100,7 @@ def boot_id() -> str:
 
 def _start_ticks(pid: int) -> int | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a name may be any bytes
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(")") + 2 :].split()  # the name may hold blanks and parentheses
@@ -110,7 +110,8 @@ def _start_ticks(pid: int) -> int | None:
 def describe_exit(code: int) -> str:
     """``exited with 3`` or ``was ended by SIGKILL``."""
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
+        known = -code in {number.value for number in signal.Signals}
+        return f"was ended by {signal.Signals(-code).name if known else f'signal {-code}'}"
     return f"exited with {code}"
 
 
@@ -135,7 +136,8 @@ async def run(
 
     limit = max(deadline.left, 0.1)
     guarded = ["timeout", "--kill-after=2", f"{limit:.2f}", *argv]
-    keywords: dict[str, object] = {"quiet": True, "tee": False}
+    # What comes in on our stdin is for a guest's command, not for this one.
+    keywords: dict[str, object] = {"quiet": True, "tee": False, "stdin": subprocess.DEVNULL}
     if env is not None:
         keywords["env"] = dict(env)
     if cwd is not None:
@@ -155,6 +157,12 @@ async def run(
             hint=hint,
         )
     return done
+
+
+def _not_started(program: str, error: OSError) -> HostError:
+    if isinstance(error, FileNotFoundError):
+        return HostError(f"{program} is not installed", hint="orchestrator doctor")
+    return HostError(f"{program} cannot be started", why=str(error))
 
 
 @asynccontextmanager
@@ -182,8 +190,8 @@ async def child(
             pass_fds=tuple(pass_fds),
             limit=1 << 20,
         )
-    except FileNotFoundError as error:
-        raise HostError(f"{argv[0]} is not installed", hint="orchestrator doctor") from error
+    except OSError as error:
+        raise _not_started(argv[0], error) from error
     try:
         yield process
     finally:
@@ -263,8 +271,8 @@ def launch(
                 start_new_session=True,
                 umask=0o077,  # sockets and files the child makes are the owner's only
             )
-        except FileNotFoundError as error:
-            raise HostError(f"{argv[0]} is not installed", hint="orchestrator doctor") from error
+        except OSError as error:
+            raise _not_started(argv[0], error) from error
     identity = ProcessId.of(process.pid)
     if identity is None:
         raise HostError(f"{argv[0]} ended at once", where=[str(log)], evidence=tail(log, 10))
