@@ -83,6 +83,26 @@ backports_source() { # suite, mirror
         "Suites: $1-backports" "Components: main" "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg"
 }
 
+# Packages wanted for their programs only must not start a server on somebody's host, now or at its next boot.
+# A unit that is there already is somebody's own and is left alone.
+keep_servers_off() { # PACKAGE…
+    local package unit units=()
+    find_program systemctl > /dev/null || return 0
+    for package in "$@"; do
+        case $package in
+            openssh-server) units+=(ssh.service ssh.socket) ;;
+            nginx) units+=(nginx.service) ;;
+            postgresql) units+=(postgresql.service) ;;
+        esac
+    done
+    for unit in "${units[@]}"; do
+        if ! systemctl cat "$unit" > /dev/null 2>&1; then
+            step "systemctl mask $unit" as_root systemctl mask "$unit" || failed_step "$?" "systemctl mask"
+        fi
+    done
+    [ ${#units[@]} -eq 0 ] || say "  (their programs are wanted, not their services; systemctl unmask allows them)"
+}
+
 # install_packages PACKAGE…
 install_packages() {
     local package qemu=() others=() source=''
@@ -91,6 +111,7 @@ install_packages() {
     done
     # One unreachable source of many must not stop us: what is missing shows when it is installed.
     step "apt-get update" apt_update || say "  apt-get update failed; going on with the package lists that are there"
+    keep_servers_off "${others[@]}"
     if [ ${#others[@]} -gt 0 ]; then
         step "apt-get install ${others[*]}" apt_get install --no-install-recommends "${others[@]}" \
             || failed_step "$?" "apt-get install"

@@ -4,7 +4,8 @@
 
 minimum_qemu=10
 
-# One need a line: probe | Debian package | what it is for. Probes: qemu:PROGRAM, command:PROGRAM, file:PATH, python.
+# One need a line: probe | Debian package | what it is for.
+# Probes: qemu:PROGRAM, command:PROGRAM, file:PATH (which may be a pattern), python.
 needs_always='
 qemu:qemu-system-x86_64 | qemu-system-x86 | runs the virtual machines; 10 or newer
 qemu:qemu-img | qemu-utils | makes their disks; 10 or newer
@@ -23,7 +24,12 @@ command:newuidmap | uidmap | builds images without root'
 
 needs_tests='
 command:shellcheck | shellcheck | checks the shell scripts
-command:node | nodejs | runs the tests of the browser-test reporter'
+command:node | nodejs | runs the tests of the browser-test reporter
+command:zsh | zsh | completion is tested in it
+command:fish | fish | completion is tested in it
+command:sshd | openssh-server | a real server for the tests of SSH
+command:nginx | nginx | reads the rendered configuration
+file:/usr/lib/postgresql/*/bin/postgres | postgresql | a real server for the tests of migrations'
 
 search_path() { printf '%s' "${SETUP_PATH:-$PATH}:/usr/sbin:/sbin"; }
 find_program() { PATH=$(search_path) type -P "$1"; }
@@ -54,7 +60,7 @@ has() { # probe
     case $1 in
         qemu:*) [ "$(qemu_major "${1#*:}")" -ge "$minimum_qemu" ] ;;
         command:*) find_program "${1#*:}" > /dev/null ;;
-        file:*) [ -s "${1#*:}" ] ;;
+        file:*) compgen -G "${1#*:}" > /dev/null ;;
         python) venv_is_current || find_python > /dev/null ;;
     esac
 }

@@ -100,6 +100,10 @@ no_root() { # distribution, subordinate ids, packages
     local where=$1 subids=$2 lines=() line
     shift 2
     if [ $# -gt 0 ]; then
+        case " $* " in
+            *" nginx "* | *" postgresql "* | *" openssh-server "*)
+                lines+=("  systemctl mask nginx.service postgresql.service ssh.service   # unless they are used here") ;;
+        esac
         while IFS= read -r line; do lines+=("  $line"); done < <(admin_commands "$where" "$@")
     fi
     [ -z "$subids" ] || lines+=("  usermod --add-subuids $subids --add-subgids $subids $(id -un)")
