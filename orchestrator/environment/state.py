@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import HostError
+from orchestrator.errors import HostError, TopologyError
 from orchestrator.process import ProcessId
 from orchestrator.topology.effective import from_dict, to_dict
 from orchestrator.topology.model import Topology
@@ -182,12 +182,12 @@ def read_state(path: Path) -> EnvironmentState | None:
         HostError: the file is damaged or from another version.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
         return from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, TopologyError) as error:
         raise HostError(
             "the state of the environment cannot be read",
             why=f"damaged, or written by another version: {type(error).__name__}: {error}",

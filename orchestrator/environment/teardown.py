@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process import ProcessId, exit_code
 from orchestrator.tasks import together
 from orchestrator.vm.qmp import connect
 
@@ -65,10 +66,18 @@ async def end_group(process: ProcessId) -> None:
     The group id is the dead leader's pid; a new leader of that number would be
     another process, so members are only ended when the number is not in use.
     """
-    if Path(f"/proc/{process.pid}").exists():
+    exit_code(process)  # our own dead child would hold the number until it is reaped
+    if ProcessId.of(process.pid) is not None:
         return
-    for member in _group_members(process.pid):
-        await member.end(1.0)
+    members = _group_members(process.pid)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for member in members:
+            if member.alive:
+                with suppress(ProcessLookupError):
+                    os.kill(member.pid, number)  # they lead no group of their own
+        limit = Deadline.after(1.0)
+        for member in members:
+            await member.ended(limit)
 
 
 def _group_members(group: int) -> list[ProcessId]:
