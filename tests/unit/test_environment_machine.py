@@ -1,0 +1,186 @@
+"""A machine from its start to the hand-over and to its end, over a fake QMP, a fake agent and a real process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fake_qemu import FakeGuest, FakeServer, machine, run_async, topology
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment import machine as module
+from orchestrator.environment.machine import LiveMachine
+from orchestrator.errors import MachineError
+from orchestrator.events import Event, EventBus
+from orchestrator.process import ProcessId
+from orchestrator.topology.model import GuestFile
+from orchestrator.vm.arguments import MachinePaths
+
+USERNET = "  TCP[HOST_FORWARD]  13       127.0.0.1 34529       10.0.2.15    22     0     0\n"
+
+
+@dataclass
+class Stage:
+    live: LiveMachine
+    qmp: FakeServer
+    guest: FakeGuest
+    process: ProcessId
+    events: list[Event]
+
+    def states(self) -> list[object]:
+        return [event.data["state"] for event in self.events if event.kind == "machine.state"]
+
+
+@asynccontextmanager
+async def staged(
+    tmp_path: Path, script: str = "sleep 60", *, files: tuple[GuestFile, ...] = ()
+) -> AsyncIterator[Stage]:
+    one = machine("server")
+    if files:
+        one = type(one)(one.name, one.image, one.cpus, one.memory, files=files)
+    bus, events = EventBus(), list[Event]()
+    bus.subscribe(events.append)
+    paths = MachinePaths(tmp_path / "work", tmp_path / "s", tmp_path / "logs")
+    live = LiveMachine(one, topology(tmp_path, one), paths, bus, 1.0)
+    process = live.launch(("sh", "-c", script), {"PATH": "/usr/bin:/bin"})
+    qmp = FakeServer(paths.qmp, {"human-monitor-command": lambda _: USERNET})
+    guest = FakeGuest(paths.agent)
+    try:
+        async with qmp.serving(), guest.serving():
+            yield Stage(live, qmp, guest, process, events)
+            await live.close()
+    finally:
+        await process.end(0.2)
+
+
+def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"\x00key\xff")
+    files = (GuestFile(secret, str(tmp_path / "guest/alicia.env")), GuestFile(tmp_path / "none", "/x", required=False))
+    monkeypatch.setattr(module, "handover_script", lambda *_: "echo rubbish; echo ssh-ed25519 HOST root@server\n")
+
+    async def scenario() -> None:
+        async with staged(tmp_path, files=files) as stage:
+            watching = asyncio.create_task(stage.live.watch())
+            booting = asyncio.create_task(stage.live.boot("key", secret, Deadline.after(10)))
+            limit = Deadline.after(5)
+            while "booting" not in stage.states() and not limit.expired:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)
+            assert stage.guest.connections == 0, "nobody knocks before the port is open"
+            stage.qmp.event("VSERPORT_CHANGE", id="another", open=True)
+            stage.qmp.event("VSERPORT_CHANGE", id="orch-agent", open=True)
+            opened = Deadline.after(5)
+            await booting
+            assert opened.elapsed < 1
+            assert stage.live.ports == {22: 34529}
+            assert stage.live.host_key == "ssh-ed25519 HOST root@server"
+            assert stage.live.handed_over
+            assert (tmp_path / "guest/alicia.env").read_bytes() == b"\x00key\xff"
+            assert (tmp_path / "guest/alicia.env").stat().st_mode & 0o777 == 0o600
+            assert stage.states() == ["starting", "booting", "agent"]
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    run_async(scenario())
+
+
+def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BOOT_LIMIT", 0.3)
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.live.paths.serial_log.write_text("Loading Linux\nstuck here\n")
+            deadline = Deadline.after(10)
+            with pytest.raises(MachineError, match="machine server did not boot within 0 s") as caught:
+                await stage.live.boot("key", tmp_path, deadline)
+            assert deadline.elapsed < 1.5
+            assert caught.value.evidence[-1] == "stuck here"
+
+    run_async(scenario())
+
+
+def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "handover_script", lambda *_: "echo no network card >&2; exit 71\n")
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            await stage.live.agent.connect(Deadline.after(5))
+            with pytest.raises(MachineError, match="could not be set up") as caught:
+                await stage.live.hand_over("key", tmp_path, Deadline.after(5))
+            assert caught.value.why == "no network card"
+            assert not stage.live.handed_over
+
+    run_async(scenario())
+
+
+async def watch_ends(stage: Stage, limit: float) -> MachineError:
+    deadline = Deadline.after(limit)
+    with pytest.raises(MachineError) as caught:
+        async with deadline.enforce():
+            await stage.live.watch()
+    return caught.value
+
+
+def test_a_qemu_that_ends_is_noticed_with_its_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path, "echo qemu: no such file; sleep 0.3; exit 7") as stage:
+            error = await watch_ends(stage, 3)
+            assert error.what == "QEMU of machine server exited with 7"
+            assert error.why == "qemu: no such file"
+            assert stage.states()[-1] == "died"
+
+    run_async(scenario())
+
+
+def test_a_panic_on_the_console_ends_the_wait(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.live.paths.serial_log.write_text(
+                "[1.0] Out of memory: Killed process 7 (x)\n[2.0] Kernel panic - not syncing: VFS\n[2.1] end\n"
+            )
+            error = await watch_ends(stage, 3)
+            assert error.what == "machine server is lost: the guest's kernel panicked"
+            assert error.why == "[2.0] Kernel panic - not syncing: VFS"
+            assert error.evidence[-1] == "[2.1] end"
+            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["oom-kill", "kernel-panic"]
+
+    run_async(scenario())
+
+
+def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            await stage.live._open_monitor(Deadline.after(5))
+
+            async def panic() -> None:
+                await asyncio.sleep(0.1)
+                stage.qmp.event("RESET", guest=True)
+                stage.qmp.event("GUEST_PANICKED", action="pause")
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(panic())
+                error = await watch_ends(stage, 3)
+            assert "QEMU reports that the guest panicked" in error.what
+            assert any(e.kind == "note" and "RESET" in str(e.data["message"]) for e in stage.events)
+
+    run_async(scenario())
+
+
+def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            await stage.live.screenshot("before", tmp_path)  # never connected: nothing to take
+            await stage.live._open_monitor(Deadline.after(5))
+            await stage.live.screenshot("refused", tmp_path)
+            assert "no screenshot at refused" in str(stage.events[-1].data["message"])
+            stage.qmp.handlers["screendump"] = lambda a: Path(str(a["filename"])).write_bytes(b"")
+            await stage.live.screenshot("ready", tmp_path)
+            assert stage.events[-1].data == {"path": "logs/screenshots/001-ready.png", "step": "ready"}
+
+    run_async(scenario())

@@ -1,0 +1,148 @@
+"""The accelerator's probe with made-up QEMUs and devices, and the signs on a console."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_qemu import run_async
+
+from orchestrator.errors import HostError
+from orchestrator.vm import accelerator
+from orchestrator.vm.accelerator import Accelerator, parse_version, probe
+from orchestrator.vm.signs import CONSOLE_SIGNS, find_sign
+
+
+class Host:
+    """A host with this QEMU and this /dev/kvm."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self.kvm = path / "kvm"
+        monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+        for name in ("ORCH_ACCELERATOR", "ORCH_TIME_FACTOR"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(accelerator, "Path", lambda text: self.kvm if text == "/dev/kvm" else Path(text))
+        self.qemu("exit 85")
+
+    def qemu(self, run: str, version: str = "QEMU emulator version 10.0.2 (Debian 1:10.0.2)") -> None:
+        script = self.path / "qemu-system-x86_64"
+        script.write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && echo "{version}" && exit 0\necho "$@" >> {self.path}/runs\n{run}\n'
+        )
+        script.chmod(0o755)
+
+    @property
+    def runs(self) -> int:
+        log = self.path / "runs"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    def probe(self, *, fresh: bool = False) -> Accelerator:
+        return run_async(probe(self.path / "cache" / "accelerator.json", fresh=fresh))
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+def test_no_device(host: Host) -> None:
+    assert host.probe() == Accelerator("tcg", "this host has no /dev/kvm", 10.0, "10.0.2")
+    assert host.runs == 0
+
+
+def test_a_guest_that_runs_is_kvm_and_is_run_once(host: Host) -> None:
+    host.kvm.touch()
+    assert host.probe() == Accelerator("kvm", "a guest ran under KVM", 1.0, "10.0.2")
+    assert host.probe().name == "kvm"
+    assert host.runs == 1, "the answer is kept"
+    host.probe(fresh=True)
+    assert host.runs == 2
+    host.kvm.chmod(0o600)
+    host.kvm.unlink()
+    assert host.probe().name == "tcg", "and is not believed when the device changed"
+
+
+def test_a_device_that_opens_and_runs_nothing(host: Host) -> None:
+    host.kvm.touch()
+    host.qemu("echo qemu: failed to initialize kvm: Operation not permitted >&2; exit 1")
+    assert host.probe() == Accelerator(
+        "tcg",
+        "/dev/kvm opens, but no guest runs under KVM: qemu: failed to initialize kvm: Operation not permitted",
+        10.0,
+        "10.0.2",
+    )
+
+
+def test_a_guest_that_hangs_under_kvm(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "PROBE_LIMIT", 0.3)
+    host.kvm.touch()
+    host.qemu("exec sleep 60")
+    assert "did not run within" in host.probe().reason
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": {}, "name": "kvm", "reason": ""}'])
+def test_a_damaged_or_foreign_answer_is_found_anew(host: Host, text: str) -> None:
+    host.probe()
+    cache = host.path / "cache" / "accelerator.json"
+    cache.write_text(text)
+    assert host.probe().name == "tcg"
+    assert json.loads(cache.read_text())["name"] == "tcg"
+
+
+def test_overrides(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCH_ACCELERATOR", "kvm")
+    monkeypatch.setenv("ORCH_TIME_FACTOR", "2.5")
+    assert host.probe() == Accelerator("kvm", "ORCH_ACCELERATOR says so", 2.5, "10.0.2")
+    for wrong in ("0", "nan", "-1", "fast", "1e9", "inf"):
+        monkeypatch.setenv("ORCH_TIME_FACTOR", wrong)
+        with pytest.raises(HostError, match="ORCH_TIME_FACTOR"):
+            host.probe()
+    monkeypatch.setenv("ORCH_ACCELERATOR", "xen")
+    with pytest.raises(HostError, match="ORCH_ACCELERATOR is 'xen'"):
+        host.probe()
+
+
+def test_qemu_too_old_or_strange(host: Host) -> None:
+    host.qemu("", version="QEMU emulator version 7.2.9 (Debian)")
+    with pytest.raises(HostError, match=r"QEMU 7\.2\.9 is too old, 10\.0 is needed"):
+        host.probe()
+    host.qemu("", version="hello")
+    with pytest.raises(HostError, match="does not tell its version"):
+        host.probe()
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("QEMU emulator version 10.1.0 (v10.1.0)", (10, 1, 0)), ("version 11.0", (11, 0)), ("", ()), ("version x", ())],
+)
+def test_parse_version(text: str, version: tuple[int, ...]) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "fatal"),
+    [
+        ("[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs", "kernel-panic", True),
+        ("You are in emergency mode. After logging in, type", "emergency-mode", True),
+        ("Gave up waiting for root file system device.", "no-root", True),
+        ("BUG: kernel NULL pointer dereference, address: 0000", "oops", False),
+        ("Out of memory: Killed process 812 (postgres) total-vm:1", "oom-kill", False),
+        ("INFO: task jbd2/vda1-8:120 blocked for more than 120 seconds.", "hung-task", False),
+        ("blk_update_request: I/O error, dev vda, sector 1", "disk-error", False),
+        ("cp: write error: No space left on device", "disk-full", False),
+        ("node[77]: segfault at 0 ip 00007f", "segfault", False),
+    ],
+)
+def test_signs(line: str, name: str, fatal: bool) -> None:
+    sign = find_sign(line)
+    assert sign is not None
+    assert (sign.name, sign.fatal) == (name, fatal)
+    assert sign.explanation
+
+
+@pytest.mark.parametrize("line", ["", "Started nginx.service", "DEBUG: fine", "loops: 3", "panic=1 is set"])
+def test_no_sign(line: str) -> None:
+    assert find_sign(line) is None
+    assert len({sign.name for sign in CONSOLE_SIGNS}) == len(CONSOLE_SIGNS)
