@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 
 import paramiko
 
@@ -58,12 +60,23 @@ def _stream(ssh: Ssh, line: str, timeout: float | None) -> int:
     errors = threading.Thread(target=_copy, args=(channel.recv_stderr, sys.stderr.fileno()), daemon=True)
     errors.start()
     threading.Thread(target=_feed, args=(channel,), daemon=True).start()
+    signals: list[int] = []
+
+    def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    # The event loop's own handler would only cancel its task, which never looks while this blocks.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     try:
         _copy(channel.recv, sys.stdout.fileno())
         errors.join()
         channel.status_event.wait(30)
     except (KeyboardInterrupt, BrokenPipeError):
         end()
+        if signals:
+            return 128 + signals[0]
         raise
     finally:
         if timer:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places, environments
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.teardown import strays
+from orchestrator.environment.teardown import remove_traces, strays
 from orchestrator.errors import HostError, Interrupted, UsageError
 from orchestrator.events import Event, EventBus
 
@@ -79,13 +79,14 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
 
 
 def kill_environment(places: Places) -> Callable[[], None]:
-    """What a second Ctrl-C does: SIGKILL to all of the environment's processes, nothing else."""
+    """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else."""
 
     def kill() -> None:
         with suppress(HostError):
             state = read_state(places.state)
             for process in [*(state.processes if state else []), *strays(places)]:
                 process.signal_group(signal.SIGKILL)
+            remove_traces(places)
 
     return kill
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -110,7 +110,7 @@ async def _run_phase(
         "E2E_TIME_FACTOR": f"{session.factor:g}",
         **suite.environment,
     }
-    command = [*suite.command, *phase.args, *(["--grep", grep] if grep and "--grep" not in phase.args else [])]
+    command = [*suite.command, *narrowed(phase.args, grep)]
     bus.emit("suite.state", phase.name, state="running")
     try:
         result = await ssh.exec(
@@ -150,6 +150,22 @@ async def _run_phase(
     if stopped:
         session.gate.forget(stopped)
         await session.gate.bring_up(limit)
+
+
+def narrowed(arguments: Sequence[str], grep: str | None) -> list[str]:
+    """A phase's arguments with the user's pattern as well; Playwright heeds only one ``--grep``. Pure.
+
+    >>> narrowed(["--grep", "@down"], "page")
+    ['--grep', '(?=.*(?:@down))(?=.*(?:page))']
+    """
+    words = list(arguments)
+    if not grep:
+        return words
+    if "--grep" not in words[:-1]:
+        return [*words, "--grep", grep]
+    at = words.index("--grep") + 1
+    words[at] = f"(?=.*(?:{words[at]}))(?=.*(?:{grep}))"
+    return words
 
 
 async def _bring_home(session: Session, suite: Suite, ssh: Ssh) -> None:

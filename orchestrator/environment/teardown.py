@@ -32,6 +32,11 @@ async def take_down(places: Places, state: EnvironmentState | None, bus: EventBu
     for process in strays(places):
         bus.emit("note", level="warning", message=f"process {process.pid} of this environment was left; it is ended")
         await process.end()
+    remove_traces(places)
+
+
+def remove_traces(places: Places) -> None:
+    """Remove sockets and state; only the lock file stays, which the caller holds."""
     shutil.rmtree(places.sockets, ignore_errors=True)
     with suppress(OSError):
         places.sockets.parent.rmdir()  # only when no other environment is there

@@ -249,7 +249,7 @@ class Host:
 
 def free_space_mount(folder: Path, size: str) -> tuple[str, ...]:
     """The words before a command that give it a tiny file system at ``folder``."""
-    mount = f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(folder))} && exec \"$@\""
+    mount = f'mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(folder))} && exec "$@"'
     how = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     return (*how, "sh", "-c", mount, "sh")
 

@@ -1,0 +1,149 @@
+"""A healthy environment comes up in order, is noticed at once, and answers `status` at any time."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+from conftest import Shared
+from host import Host, collected
+
+GOOD = {"healthy", "completed"}
+
+
+def moment(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+@pytest.fixture(scope="module")
+def boot(shared: Shared) -> list[dict[str, Any]]:
+    """The events of the first ``up``; later commands put theirs beside them."""
+    folder = shared.host.latest
+    first = folder / "events.1.jsonl"
+    path = first if first.exists() else folder / "events.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_up_says_ready_and_what_to_do_next(shared: Shared) -> None:
+    shared.up.expect(
+        0, r"READY in \d+\.\d s", r"http://127\.0\.0\.1:\d+ is server:80", r"orchestrator .*shell server",
+        "service backend: healthy", "!error",
+    )  # fmt: skip
+
+
+def test_no_service_starts_before_what_it_needs(boot: list[dict[str, Any]]) -> None:
+    plan = {service["name"]: service for service in boot[0]["services"]}
+    assert len(plan) == 9
+    good: dict[str, float] = {}
+    started: dict[str, float] = {}
+    ready: dict[str, float] = {}
+    for event in boot:
+        if event["kind"] == "machine.state" and event["state"] == "agent":
+            ready[event["subject"]] = moment(event)
+        if event["kind"] != "service.state":
+            continue
+        name = event["subject"]
+        if event["state"] == "starting":
+            missing = [needed for needed in plan[name]["depends_on"] if needed not in good]
+            assert not missing, f"{name} was started before {missing}"
+            assert plan[name]["machine"] in ready, f"{name} was started before its machine answered"
+            started[name] = moment(event)
+        elif event["state"] in GOOD:
+            good[name] = moment(event)
+    assert set(good) == set(started) == set(plan)
+    for oneshot in ("database", "migrations"):
+        assert plan[oneshot]["kind"] == "oneshot"
+    # What does not wait for each other runs at the same time.
+    for one, other in (("postgresql", "mock-llm"), ("mock-llm", "mock-livekit"), ("postgresql", "mock-livekit")):
+        assert started[one] < good[other] and started[other] < good[one], f"{one} and {other} ran after each other"
+
+
+def test_both_machines_boot_at_the_same_time(boot: list[dict[str, Any]]) -> None:
+    times: dict[tuple[str, str], float] = {}
+    for event in boot:
+        if event["kind"] == "machine.state":
+            times.setdefault((event["subject"], event["state"]), moment(event))
+    for name in ("server", "client"):
+        order = [times[name, state] for state in ("starting", "booting", "agent", "ssh", "ready")]
+        assert order == sorted(order)
+    assert times["server", "starting"] < times["client", "agent"]
+    assert times["client", "starting"] < times["server", "agent"]
+
+
+def test_our_own_share_of_a_cold_start_is_small(boot: list[dict[str, Any]]) -> None:
+    """From `up` to QEMU's start, images cached: what nobody but us spends."""
+    launched = next(e for e in boot if e["kind"] == "machine.state" and e["state"] == "starting")
+    assert moment(launched) - moment(boot[0]) < 3.0
+
+
+def test_the_second_up_is_quick_and_says_so(shared: Shared, boot: list[dict[str, Any]]) -> None:
+    cold = next(event["elapsed"] for event in boot if event["kind"] == "run.ready")
+    done = shared.host.run("up", "--json").expect(0, "is up already", r"READY in", "!machine .*: booting")
+    assert done.seconds < cold / 3
+    assert done.json["exit_code"] == 0
+    assert done.json["run_folder"] == str(shared.host.latest)
+
+
+def test_status_tells_all_at_once(vm: Host) -> None:
+    done = vm.run("status").expect(0)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "vm-tests: ready"
+    for name in ("server", "client"):
+        assert re.search(rf"machine {name} +running +pid \d+ +127\.0\.0\.1:\d+ → 22", done.stdout)
+    for name in ("network", "postgresql", "mock-llm", "mock-livekit", "backend", "nginx", "client"):
+        assert re.search(rf"service {name} +healthy", done.stdout)
+    for name in ("database", "migrations"):
+        assert re.search(rf"service {name} +completed", done.stdout)
+    found = vm.run("ps", "--json").expect(0).json
+    assert found["state"] == "ready" and found["variant"] == "mock"
+    assert {name: service["state"] for name, service in found["services"].items() if service["state"] not in GOOD} == {}
+    times = sorted(vm.run("status").expect(0).seconds for _ in range(3))
+    assert times[0] <= 1.5, times
+
+
+def test_status_makes_the_checks_when_asked(vm: Host) -> None:
+    vm.run("status", "--checks").expect(0)
+
+
+def test_a_check_that_becomes_true_is_known_at_once(vm: Host, record_property: Callable[[str, object], None]) -> None:
+    """The server's door is shut, a restart waits for it, the door opens: how long until we know?"""
+    delays = []
+    for _ in range(3):
+        vm.guest("server", "nft insert rule inet filter input tcp dport 80 reject with tcp reset")
+        waiting = vm.start("restart", "client")
+        with collected(waiting):
+            waiting.until(lambda: _answers(vm, False), 30, "failed check")
+            true_at = _repaired(vm, "sleep 1; nft -f /etc/nftables.conf; echo done")
+            waiting.wait(30).expect(0, "READY")
+        delays.append(max(moment(event) for event in _answers(vm, True)) - true_at)
+    record_property("check_to_known_seconds", [round(delay, 3) for delay in delays])
+    print(f"check to known: {[f'{delay:.2f} s' for delay in delays]}")
+    assert statistics.median(delays) <= 1.0, delays
+
+
+def _answers(vm: Host, ok: bool) -> list[dict[str, Any]]:
+    """Answers of the client's checks since its last restart began, of one kind."""
+    events = vm.events()
+    begun = max(n for n, event in enumerate(events) if event["subject"] == "client" and event.get("state") == "pending")
+    return [
+        event
+        for event in events[begun:]
+        if event["kind"] == "check.answer" and event["subject"] == "client" and event["ok"] is ok
+    ]
+
+
+def _repaired(vm: Host, script: str) -> float:
+    """Run the script in the server; when its word came out of the guest, some milliseconds after it was true."""
+    with subprocess.Popen(
+        vm.argv("exec", "server", "--", "sh", "-c", script), env=vm.environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        return time.time()

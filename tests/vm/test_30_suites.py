@@ -1,0 +1,79 @@
+"""Another suite in place of the shipped one, on the environment that is up: outcomes, reports, artifacts."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+from host import HERE, Done, Host
+
+SUITES = HERE / "suites"
+
+
+def run_suite(vm: Host, *words: str) -> Done:
+    """`run` on what is up; the machines must be the same ones afterwards."""
+    before = [machine["pid"] for machine in vm.status()["machines"].values()]
+    done = vm.run("run", *words, limit=400)
+    assert "stay up" in done.stderr, done.shown()
+    assert [machine["pid"] for machine in vm.status()["machines"].values()] == before
+    return done
+
+
+def cases(folder: Path) -> dict[str, ElementTree.Element]:
+    """The cases of junit.xml by name."""
+    root = ElementTree.parse(folder / "junit.xml").getroot()
+    return {str(case.get("name")): case for case in root.iter("testcase")}
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "summary.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_suite_with_a_failing_test(vm: Host) -> None:
+    done = run_suite(vm, "--suite", str(SUITES / "mixed"))
+    done.expect(
+        1, "error: 1 of 2 browser tests failed", r"✔ .*the server is healthy", r"✘ .*two and two are five.*the sum",
+        r"– .*not today", r"report: .*/report/index\.html",
+    )  # fmt: skip
+    folder = vm.latest
+    data = summary(folder)
+    assert (data["outcome"], data["exit_code"]) == ("failed", 1)
+    assert (data["tests"]["passed"], data["tests"]["failed"], data["tests"]["skipped"]) == (1, 1, 1)
+    found = cases(folder)
+    titles = {
+        word: next(case for name, case in found.items() if word in name)
+        for word in ("the server is healthy", "two and two are five", "not today")
+    }
+    assert titles["the server is healthy"].find("failure") is None
+    failure = titles["two and two are five"].find("failure")
+    assert failure is not None and "the sum" in (failure.get("message") or "") + (failure.text or "")
+    assert titles["not today"].find("skipped") is not None
+    page = (folder / "report/index.html").read_text()
+    assert "two and two are five" in page and "the sum" in page
+    assert [path for path in (folder / "playwright").rglob("seen*.txt") if '"ok"' in path.read_text()]
+
+
+def test_a_suite_without_tests(vm: Host) -> None:
+    run_suite(vm, "--suite", str(SUITES / "empty")).expect(4, "error: no browser test ran")
+    assert summary(vm.latest)["outcome"] == "nothing-ran"
+
+
+def test_a_suite_that_does_not_load(vm: Host) -> None:
+    done = run_suite(vm, "--suite", str(SUITES / "unreadable"))
+    done.expect(3, "error: phase stack of the browser suite ended with", "Cannot find module.*no-such-module-here")
+    assert summary(vm.latest)["outcome"] == "error"
+
+
+def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
+    vm.run("run", "--suite", str(SUITES / "nowhere")).expect(2, "nowhere", within=10)
+
+
+def test_some_tests_of_the_shipped_suite(vm: Host) -> None:
+    done = run_suite(vm, "--grep", "config.json is JSON|/health answers exactly|assets may be cached")
+    done.expect(0, r"suite stack: 3 passed", "!failed")
+    tests = summary(vm.latest)["tests"]
+    assert (tests["passed"], tests["failed"]) == (3, 0)

@@ -1,0 +1,126 @@
+"""The whole shipped suite through `run`, and everything a run must leave to be read."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Shared
+from host import HERE, Done, Host
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def finished(shared: Shared) -> Iterator[Done]:
+    """`run` with all browser tests."""
+    yield shared.host.run("run", "--json", limit=1500)
+
+
+@pytest.fixture(scope="module")
+def folder(shared: Shared, finished: Done) -> Path:
+    return shared.host.latest
+
+
+def expected_tests() -> int:
+    """How many tests the suite's files hold."""
+    text = "\n".join(path.read_text() for path in (ROOT / "suite/tests").glob("*.spec.ts"))
+    return len(re.findall(r"^ *test\(", text, re.MULTILINE))
+
+
+def test_every_browser_test_passes(finished: Done, folder: Path) -> None:
+    finished.expect(0, "suite stack: ", "suite backend-down: ", "!error:")
+    tests = finished.json["tests"]
+    assert expected_tests() >= 27
+    assert (tests["passed"], tests["failed"], tests["skipped"]) == (expected_tests(), 0, 0)
+    assert json.loads((folder / "summary.json").read_text())["outcome"] == "passed"
+
+
+def test_junit_has_every_gate_and_every_test(finished: Done, folder: Path) -> None:
+    root = ElementTree.parse(folder / "junit.xml").getroot()
+    found = list(root.iter("testcase"))
+    assert len(found) >= expected_tests() + 9
+    assert not list(root.iter("failure")) and not list(root.iter("error"))
+    assert all(float(case.get("time", "-1")) >= 0 for case in found)
+    names = " ".join(str(case.get("name")) for case in found)
+    for service in ("network", "postgresql", "database", "migrations", "backend", "nginx", "client"):
+        assert service in names
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(finished: Done, folder: Path) -> None:
+    page = (folder / "report/index.html").read_text()
+    needed: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            values = dict(attrs)
+            if tag in ("script", "img", "iframe") and values.get("src"):
+                needed.append(str(values["src"]))
+            if tag == "link" and values.get("href"):
+                needed.append(str(values["href"]))
+
+    Reader().feed(page)
+    # Pictures of the run lie beside it; nothing comes from elsewhere, and what it names is there.
+    assert not [one for one in needed if re.match(r"(https?:)?//", one)]
+    assert not [one for one in needed if not one.startswith("data:") and not (folder / "report" / one).exists()]
+    for word in ("backend", "migrations", "server", "client", "viewport"):
+        assert word in page
+
+
+def test_the_browsers_own_reports_came_home(finished: Done, folder: Path) -> None:
+    for phase in ("stack", "backend-down"):
+        assert (folder / f"playwright/report/{phase}/index.html").is_file()
+        assert json.loads((folder / f"playwright/results-{phase}.json").read_text())["stats"]["unexpected"] == 0
+    assert list((folder / "playwright").rglob("*.png"))
+
+
+def test_pictures_of_both_machines_at_each_step(finished: Done, folder: Path) -> None:
+    steps = {machine: set[str]() for machine in ("server", "client")}
+    for machine, found in steps.items():
+        for path in (folder / "machines" / machine / "screenshots").glob("*.png"):
+            assert path.read_bytes().startswith(PNG)
+            found.add(path.stem.split("-", 1)[1])
+    assert {"ready", "network", "postgresql", "database", "migrations", "backend", "nginx", "end"} <= steps["server"]
+    assert {"ready", "client", "suite-stack-start", "suite-stack-end", "end"} <= steps["client"]
+
+
+def test_logs_of_every_service_and_machine(finished: Done, folder: Path) -> None:
+    for machine in ("server", "client"):
+        for name in ("serial.log", "journal.jsonl", "qemu.log"):
+            assert (folder / "machines" / machine / name).exists()
+        assert "Linux version" in (folder / "machines" / machine / "serial.log").read_text(errors="replace")
+    services = folder / "machines/server/services"
+    said = {
+        "postgresql.log": "ready to accept connections",
+        "postgresql-setup.log": "database alicia of alicia is ready",
+        "alicia-migrate.log": "Migrations: ",
+        "alicia.log": "listening on",
+        "mock-llm.log": "",
+        "mock-livekit.log": "",
+        "nginx.log": "Started nginx",
+        "var-log-nginx-access.log": "GET /api/v1/conversations",
+        "var-log-nginx-error.log": "",
+    }
+    for name, text in said.items():
+        assert text in (services / name).read_text(errors="replace"), name
+
+
+def test_no_secret_is_in_anything_a_run_leaves(vm: Host, finished: Done, folder: Path) -> None:
+    canary = (HERE / "canary.env").read_text().strip().partition("=")[2]
+    stack = (ROOT / "stack/stack.toml").read_text()
+    secrets = {canary, *re.findall(r'^(?:password|ALICIA_LIVEKIT_API_SECRET) = "([^"]+)"', stack, re.MULTILINE)}
+    assert len(secrets) >= 3
+    state = next((vm.root / "state/environments").iterdir()) / "state.json"
+    for path in [state, *(path for path in folder.rglob("*") if path.is_file())]:
+        content = path.read_bytes()
+        for secret in secrets:
+            assert secret.encode() not in content, f"a secret is in {path}"
+    for pid, line in vm.processes().items():
+        assert not [secret for secret in secrets if secret in line], pid
+    output = finished.stdout + finished.stderr
+    assert not [secret for secret in secrets if secret in output]

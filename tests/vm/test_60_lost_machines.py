@@ -1,0 +1,64 @@
+"""Machines that die under a wait: the wait ends at once with the cause. Nothing runs after this file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from host import Host, collected
+
+NO_SERVER = "cp /etc/hosts /etc/hosts.kept && sed -i '/ server$/d' /etc/hosts"
+
+
+def test_a_kernel_panic_ends_the_wait_with_its_text(vm: Host) -> None:
+    vm.guest("client", NO_SERVER)
+    waiting = vm.start("restart", "client")
+    with collected(waiting):
+        waiting.until_says("service client: checking", 30)
+        dying = vm.start("exec", "client", "--", "sh", "-c", "echo c > /proc/sysrq-trigger")
+        with collected(dying):
+            waiting.until(
+                lambda: "machine.state" in (vm.latest / "events.jsonl").read_text() and _panicked(vm), 30, "panic"
+            )
+            at = time.monotonic()
+            done = waiting.wait(30)
+        assert time.monotonic() - at < 10
+    done.expect(
+        3, "error: machine client is lost: ", "Kernel panic - not syncing: sysrq triggered crash", r"serial\.log",
+        "next: +orchestrator ", "!is not up within", "!Traceback",
+    )  # fmt: skip
+    status = vm.run("status").expect(3).stdout
+    assert "machine client" in status and "panicked" in status
+
+
+def _panicked(vm: Host) -> bool:
+    return any(event.get("state") == "panicked" for event in vm.events("machine.state"))
+
+
+def test_a_restart_of_the_machine_mends_a_panic(vm: Host) -> None:
+    vm.run("restart", "machine:client", limit=400).expect(0, "READY")
+    vm.run("status").expect(0)
+
+
+def test_a_killed_qemu_ends_the_wait_and_is_named(vm: Host) -> None:
+    vm.guest("client", NO_SERVER)
+    waiting = vm.start("restart", "client")
+    with collected(waiting):
+        waiting.until_says("service client: checking", 30)
+        os.kill(vm.status()["machines"]["client"]["pid"], signal.SIGKILL)
+        at = time.monotonic()
+        done = waiting.wait(30)
+    assert time.monotonic() - at < 10
+    done.expect(3, "error: QEMU of machine client (is gone|was ended by SIGKILL)", "next: ", "!is not up within")
+    status = vm.run("status").expect(3).stdout
+    assert "machine client         gone" in status
+
+
+def test_down_of_half_an_environment_leaves_nothing(vm: Host) -> None:
+    folder = vm.latest
+    vm.run("down").expect(0, "environment vm-tests is down", within=10)
+    vm.assert_nothing_left()
+    for machine in ("server", "client"):
+        assert (folder / "machines" / machine / "serial.log").stat().st_size > 1000
+        assert (folder / "machines" / machine / "journal.jsonl").stat().st_size > 1000
