@@ -84,9 +84,11 @@ def _units(
     absent = stack["stack"]["absent"][variant]
     present = [unit for unit in stack["stack"]["units"] if unit not in absent]
     items = []
-    for unit, sections in {**stack["units"], "postgresql.service": POSTGRESQL}.items():
+    for unit, sections in stack["units"].items():
         if unit in absent:
             continue
+        if unit == "postgresql.service":
+            sections = {**sections, "Service": {**sections["Service"], **POSTGRESQL_HERE}}
         if unit == "alicia.service":
             sections = {**sections, "Environment": environment}
         is_drop_in = unit == "nginx.service"
@@ -103,29 +105,12 @@ def _units(
     return items
 
 
-# Debian's own postgresql.service starts nothing and is always active; this one is the server itself.
-POSTGRESQL: Mapping[str, Mapping[str, object]] = {
-    "Unit": {"Description": "PostgreSQL 17", "After": ["network.target"]},
-    "Service": {
-        "Type": "notify",
-        "User": "postgres",
-        "Group": "postgres",
-        "RuntimeDirectory": "postgresql",
-        "RuntimeDirectoryMode": "2775",
-        "ExecStart": f"{PG_BIN}/postgres -c config_file={PG_CONF}/postgresql.conf",
-        "ExecReload": "/bin/kill -HUP $MAINPID",
-        "KillMode": "mixed",
-        "KillSignal": "SIGINT",
-        "Restart": "no",
-        "TimeoutStartSec": 300,
-        "TimeoutStopSec": 120,
-        "OOMScoreAdjust": -900,
-        "NoNewPrivileges": True,
-        "PrivateTmp": True,
-        "ProtectSystem": "strict",
-        "ProtectHome": True,
-        "ReadWritePaths": ["/var/lib/postgresql", "/var/log/postgresql"],
-    },
+# Debian's own postgresql.service starts nothing and is always active; the stack's is the server itself.
+POSTGRESQL_HERE: Mapping[str, object] = {
+    "RuntimeDirectoryMode": "2775",
+    "ExecStart": f"{PG_BIN}/postgres -c config_file={PG_CONF}/postgresql.conf",
+    "ExecReload": "/bin/kill -HUP $MAINPID",
+    "ReadWritePaths": ["/var/lib/postgresql", "/var/log/postgresql"],
 }
 
 
