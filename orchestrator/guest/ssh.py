@@ -227,8 +227,9 @@ def command_line(
 ) -> str:
     """The line for the guest's login shell: pid first, then our PATH, then the command itself.
 
-    There is no ``exec``: a shell replaces itself for its last command anyway, and
-    what it can do itself (``true``, ``test``, ``echo``) then starts no program.
+    The shell stays (no ``exec``, and ``exit`` comes last): a command that a signal ends
+    then has the code 128+n. As a signal of the session it would reach paramiko as no
+    code at all. What the shell can do itself (``true``, ``test``) starts no program.
     """
     words = as_user(command, user)
     if environment:
@@ -238,7 +239,7 @@ def command_line(
     parts = ["echo $$", f"export PATH={GUEST_PATH}"]
     if cwd is not None:
         parts.append(f"cd {shlex.quote(cwd)} || exit 126")
-    return "; ".join([*parts, shlex.join(words)])
+    return "; ".join([*parts, shlex.join(words), "exit $?"])
 
 
 async def connect(target: SshTarget, deadline: Deadline) -> Ssh:

@@ -62,6 +62,15 @@ def test_exit_codes_and_outputs_apart(server: Server) -> None:
     with_ssh(server, work)
 
 
+def test_a_command_that_a_signal_ends_has_a_code(server: Server) -> None:
+    async def work(ssh: Ssh) -> None:
+        for number, name in ((15, "TERM"), (9, "KILL"), (11, "SEGV")):
+            done = await ssh.exec(["sh", "-c", f"echo out; kill -{name} $$"], deadline=soon())
+            assert (done.code, done.stdout) == (128 + number, b"out\n")
+
+    with_ssh(server, work)
+
+
 def test_binary_both_ways_and_the_end_of_stdin(server: Server) -> None:
     data = os.urandom(3 << 20)
 
@@ -347,9 +356,9 @@ def test_many_commands_leave_no_thread_and_no_descriptor(server: Server) -> None
 
 def test_the_line_for_the_guest() -> None:
     path = f"export PATH={GUEST_PATH}"
-    assert command_line(["ls", "a b"]) == f"echo $$; {path}; exec ls 'a b'"
+    assert command_line(["ls", "a b"]) == f"echo $$; {path}; ls 'a b'; exit $?"
     assert command_line(["ls"], user="test", environment={"A": "1 2"}, cwd="/x y") == (
-        f"echo $$; {path}; cd '/x y' || exit 126; exec setpriv --reuid=test --regid=test --init-groups -- "
-        "env HOME=/ 'A=1 2' ls"
+        f"echo $$; {path}; cd '/x y' || exit 126; setpriv --reuid=test --regid=test --init-groups -- "
+        "env HOME=/ 'A=1 2' ls; exit $?"
     )
-    assert command_line(["ls"], environment={"A": "1"}) == f"echo $$; {path}; exec env A=1 ls"
+    assert command_line(["ls"], environment={"A": "1"}) == f"echo $$; {path}; env A=1 ls; exit $?"
