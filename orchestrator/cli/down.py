@@ -58,6 +58,10 @@ async def _take_down_recorded(places: Places, state: EnvironmentState, bus: Even
             unpin_images(places, state)
             await take_down(places, state, bus)
             stop()
+        if not (state.run_folder / "summary.json").exists():
+            from orchestrator.report.write import write_report  # of a command that was killed
+
+            write_report(state.run_folder)
     else:
         unpin_images(places, state)
         await take_down(places, state, bus)

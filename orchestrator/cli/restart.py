@@ -10,7 +10,7 @@ from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile
-from orchestrator.environment.up import tell_failure
+from orchestrator.environment.up import over_limit, tell_failure
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
 from orchestrator.report.write import write_report
@@ -37,7 +37,8 @@ async def _restart(
             session.record.change(phase="ready")
             bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3))
             return 0
-        except OrchestratorError as error:
+        except OrchestratorError as cause:
+            error = over_limit(cause, deadline)
             session.record.change(phase="failed")
             tell_failure(error, bus)
             await session.collect("failure")

@@ -18,7 +18,7 @@ from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places
 from orchestrator.environment.suite import run_suite
-from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, tell_failure
+from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, over_limit, tell_failure
 from orchestrator.errors import NothingRan, OrchestratorError, SuiteFailed, UsageError
 from orchestrator.events import EventBus
 
@@ -64,7 +64,8 @@ async def _stages(
         await bring_up(environment, deadline)
         async with deadline.enforce():
             await session.watched(run_suite(session, suite, deadline, grep=arguments.grep))
-    except OrchestratorError as error:
+    except OrchestratorError as cause:
+        error = over_limit(cause, deadline)
         code = error.exit_code
         outcome = {SuiteFailed: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
         tell_failure(error, bus)

@@ -148,19 +148,24 @@ class RunFolder:
 
     def __init__(self, bus: EventBus) -> None:
         self.path: Path | None = None
+        self._left: list[Path] = []  # those of killed commands, which wrote no reports
         bus.subscribe(self)
 
     def __call__(self, event: Event) -> None:
         if event.kind == "run.started":
             self.path = Path(str(event.data["run_folder"]))
+        if event.kind == "note" and "left_folder" in event.data:
+            self._left.append(Path(str(event.data["left_folder"])))
 
     def report(self) -> None:
         """Write the reports, whatever state the folder is in; a full disk is told, and hides nothing."""
-        if self.path is not None:
+        for folder in (*(path for path in self._left if path.is_dir()), self.path):
+            if folder is None:
+                continue
             from orchestrator.report.write import write_report  # commands that only look need no reports
 
             try:
-                write_report(self.path)
+                write_report(folder)
             except OSError as error:
                 say(f"warning: the reports could not be written: {error}")
 

@@ -18,7 +18,7 @@ from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import strays, take_down
 from orchestrator.environment.wards import Wards, wards
-from orchestrator.errors import HostError, OrchestratorError
+from orchestrator.errors import HostError, OrchestratorError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
@@ -165,12 +165,29 @@ async def bring_up(environment: Opened, deadline: Deadline) -> None:
                 await session.watched(session.resume(deadline))
             else:
                 await session.watched(session.start(environment.launch, environment.wards, deadline))
-    except BaseException:
+    except BaseException as error:
         session.record.change(phase="failed")
+        if isinstance(error, OrchestratorError):
+            raise over_limit(error, deadline) from error
         raise
     write_ssh_files(session.places, session.record.state)
     session.record.change(phase="ready")
     session.bus.emit("run.ready", session.places.name, elapsed=round(deadline.elapsed, 3))
+
+
+def over_limit(error: OrchestratorError, deadline: Deadline) -> OrchestratorError:
+    """The error, or that the limit of the whole command is over where that is its real cause."""
+    if isinstance(error, TimeLimit) or not deadline.expired:
+        return error
+    limit = TimeLimit(
+        f"time limit of {deadline.limit:.0f} s reached",
+        why=f"{error.what}\n{error.why}".strip(),
+        where=error.where,
+        hint=error.hint,
+        evidence=error.evidence,
+    )
+    limit.subject = error.subject
+    return limit
 
 
 def tell_failure(error: OrchestratorError, bus: EventBus) -> None:
@@ -218,6 +235,7 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
         "note",
         level="warning",
         message=f"what is left of environment {places.name} ({previous.command}, {reason}) is removed",
+        left_folder=str(previous.run_folder),  # its reports may not have been written
     )
     unpin_images(places, previous)
     await take_down(places, previous, bus)

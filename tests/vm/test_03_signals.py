@@ -82,6 +82,7 @@ def test_after_a_killed_run_down_is_enough(bare: Host) -> None:
         running.send(signal.SIGKILL)
         running.process.wait()
     bare.run("down").expect(0, "environment vm-tests is down")
+    assert outcome(bare)[0] == "interrupted"
     bare.assert_nothing_left()
 
 
