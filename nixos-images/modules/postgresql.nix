@@ -1,0 +1,41 @@
+# PostgreSQL 17 with pgvector; settings, access rules, role, database and extensions from stack/stack.toml.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (import ../lib/stack.nix { inherit lib; }) stack;
+  inherit (stack) database;
+in
+{
+  services.postgresql = {
+    enable = true;
+    package = pkgs."postgresql_${toString database.version}".withPackages (extensions: [ extensions.pgvector ]);
+    enableTCPIP = false; # loopback only
+    initdbArgs = [
+      "--encoding=UTF8"
+      "--locale=C.UTF-8"
+      "--auth-local=trust"
+      "--auth-host=scram-sha-256"
+    ];
+    # Forced: the module appends peer rules, and the first rule that matches decides.
+    authentication = lib.mkForce (lib.concatMapStrings (line: "${line}\n") database.hba);
+    settings = database.settings;
+  };
+
+  systemd.services = {
+    # Started by name; the module's target would bring the setup along.
+    postgresql.unitConfig.StartLimitIntervalSec = lib.mkForce 0;
+
+    # The module's script knows neither a password file nor a second run.
+    postgresql-setup = {
+      script = lib.mkForce "";
+      path = [ config.services.postgresql.package ];
+    };
+    alicia-migrate.path = [ config.services.postgresql.package ];
+  };
+
+  systemd.targets.postgresql.enable = false;
+}
