@@ -3,7 +3,7 @@
 
 : "${minimum_qemu:?}" "${setup_log:?}"
 lock_limit=300   # seconds to wait for another apt or dpkg
-backports_file=/etc/apt/sources.list.d/orchestrator-backports.sources
+backports_file=${SETUP_BACKPORTS:-/etc/apt/sources.list.d/orchestrator-backports.sources}
 
 as_root() {
     local passed=(DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8) name

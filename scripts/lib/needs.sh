@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What the host must have, and what of it is missing. Looks at programs, not at packages: a QEMU built by hand counts.
-# Needs: say.sh. Test hooks: SETUP_PATH (searched instead of PATH), SETUP_OS_RELEASE.
+# Needs: say.sh. Test hooks: SETUP_SBIN, SETUP_PYTHON, SETUP_OS_RELEASE, SETUP_SUBUID, SETUP_SUBGID, SETUP_BACKPORTS.
 
 minimum_qemu=10
 
@@ -31,7 +31,8 @@ command:sshd | openssh-server | a real server for the tests of SSH
 command:nginx | nginx | reads the rendered configuration
 file:/usr/lib/postgresql/*/bin/postgres | postgresql | a real server for the tests of migrations'
 
-search_path() { printf '%s' "${SETUP_PATH:-$PATH}:/usr/sbin:/sbin"; }
+# Debian's users do not have the folders of system programs on PATH.
+search_path() { printf '%s' "$PATH${SETUP_SBIN-:/usr/sbin:/sbin}"; }
 find_program() { PATH=$(search_path) type -P "$1"; }
 
 # The major version of a program of QEMU, 0 when there is none.

@@ -58,7 +58,7 @@ make_ready() {
         begin_log
         install_missing "$subids" "${packages[@]}"
         missing=$(needs_of "$@" | missing_of)
-        [ -z "$missing" ] || die 3 "still missing after installation: ${missing//$'\n'/, }" "log: $setup_log"
+        [ -z "$missing" ] || die 3 "still missing after the installation" "${missing//|/: }" "log: $setup_log"
     fi
     if ! venv_is_current; then
         say "$me: installing the Python packages of ${lock_file##*/} into .venv"
