@@ -70,6 +70,7 @@
       nftables.enable = true;
       firewall.extraInputRules = "ip saddr 10.0.2.2 tcp dport 22 accept";
       firewall.logRefusedConnections = false;
+      firewall.checkReversePath = false; # a machine with two networks may answer over either
       resolvconf.enable = false;
     };
     services.resolved.enable = false;
@@ -118,6 +119,7 @@
 
     # ------------------------------------------------------------ small and quick
     documentation.enable = false;
+    documentation.man.enable = false;
     nix.enable = false;
     system.switch.enable = false;
     environment.defaultPackages = [ ];
@@ -131,6 +133,9 @@
     services.udisks2.enable = false;
     security.sudo.enable = false;
     boot.enableContainers = false;
+    boot.bcache.enable = false;
+    boot.kexec.enable = false;
+    boot.initrd.includeDefaultModules = false; # keyboards and disks that no virtual machine has
     xdg.autostart.enable = lib.mkDefault false;
     xdg.icons.enable = lib.mkDefault false;
     xdg.mime.enable = lib.mkDefault false;

@@ -75,6 +75,7 @@ in
       };
     };
 
+    security.lsm = lib.mkForce [ "landlock" ]; # without bpf, for which systemd would compile a program at each boot
     boot = {
       loader.grub.enable = false; # the run script boots the kernel directly
       initrd.kernelModules = [
@@ -89,7 +90,6 @@ in
         "cryptomgr.notests"
         "audit=0"
         "random.trust_cpu=on"
-        "lsm=landlock"
       ];
     };
   };

@@ -60,6 +60,8 @@ in
     };
   };
 
-  # Part of the boot otherwise; nothing changes the configuration of a running machine but a test.
-  systemd.services.nginx-config-reload.wantedBy = lib.mkForce [ ];
+  systemd.services = {
+    nginx.startLimitIntervalSec = lib.mkForce 10; # systemd's default; tests restart it more often than a server does
+    nginx-config-reload.enable = false; # would start nginx with the boot
+  };
 }

@@ -26,16 +26,14 @@ in
   };
 
   systemd.services = {
-    # Started by name; the module's target would bring the setup along.
-    postgresql.unitConfig.StartLimitIntervalSec = lib.mkForce 0;
+    # systemd's default; the module's ten minutes are for a unit that restarts itself.
+    postgresql.unitConfig.StartLimitIntervalSec = lib.mkForce 10;
 
     # The module's script knows neither a password file nor a second run.
-    postgresql-setup = {
-      script = lib.mkForce "";
-      path = [ config.services.postgresql.package ];
-    };
+    postgresql-setup.script = lib.mkForce "";
     alicia-migrate.path = [ config.services.postgresql.package ];
   };
 
+  # Part of the boot, and it brings the setup along.
   systemd.targets.postgresql.enable = false;
 }

@@ -1,0 +1,56 @@
+# The suite's command with what it needs: Node.js, Playwright's test runner, and the browsers of the same Playwright.
+# E2E_HOME is the runner's folder as the Debian image has it: node_modules/ and event-reporter.cjs.
+{
+  lib,
+  runCommand,
+  makeWrapper,
+  linkFarm,
+  nodejs,
+  playwright-driver,
+  playwright-test,
+  coreutils,
+  gnugrep,
+  gnused,
+  util-linux,
+  browsers ? playwright-driver.selectBrowsers {
+    withFirefox = false;
+    withWebkit = false;
+  },
+}:
+assert lib.assertMsg (lib.versions.majorMinor playwright-test.version == lib.versions.majorMinor playwright-driver.version)
+  "Playwright's runner (${playwright-test.version}) and its browsers (${playwright-driver.version}) do not match";
+let
+  tools = ../../debian-images/client-tools;
+  home = linkFarm "e2e-home" {
+    node_modules = "${playwright-test}/lib/node_modules";
+    "event-reporter.cjs" = tools + "/event-reporter.cjs";
+  };
+  path = [
+    nodejs
+    coreutils
+    gnugrep
+    gnused
+    util-linux
+  ];
+in
+runCommand "run-e2e-tests"
+  {
+    nativeBuildInputs = [ makeWrapper ];
+    passthru = {
+      inherit browsers home;
+      playwright = playwright-test.version;
+    };
+    meta = {
+      description = "Runs a Playwright suite against the server and reports each test";
+      mainProgram = "run-e2e-tests";
+    };
+  }
+  ''
+    install -D ${tools + "/run-e2e-tests"} $out/bin/run-e2e-tests
+    patchShebangs $out/bin
+    wrapProgram $out/bin/run-e2e-tests \
+      --prefix PATH : ${lib.makeBinPath path} \
+      --set-default E2E_HOME ${home} \
+      --set-default PLAYWRIGHT_BROWSERS_PATH ${browsers} \
+      --set-default PLAYWRIGHT_SKIP_VALIDATE_HOST_REQUIREMENTS 1
+  ''
