@@ -144,8 +144,8 @@ class Agent:
                 code = int(status.get("exitcode", 128 + int(status.get("signal", 0))))
                 return GuestResult(code, _decode(status, "out-data"), _decode(status, "err-data"))
             if deadline.expired:
-                # guest-exec makes each command the child of the agent, in its own group or not: the pid is sure.
-                kill = {"path": "/bin/sh", "arg": ["-c", f"kill -9 {pid}"]}
+                # The agent makes each command the leader of a process group; an old agent may not.
+                kill = {"path": "/bin/sh", "arg": ["-c", f"kill -9 -- -{pid} || kill -9 {pid}"]}
                 with suppress(MachineError, GuestCommandError):
                     await self.call("guest-exec", kill, deadline=Deadline.after(5))
                 raise MachineError(

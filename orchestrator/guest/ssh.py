@@ -239,7 +239,9 @@ def command_line(
     parts = ["echo $$", f"export PATH={GUEST_PATH}"]
     if cwd is not None:
         parts.append(f"cd {shlex.quote(cwd)} || exit 126")
-    return "; ".join([*parts, shlex.join(words), "exit $?"])
+    # Quoted, the first word is never a keyword of the shell (`time`, `if`).
+    line = " ".join([f"'{words[0]}'" if words[0].isalnum() else shlex.quote(words[0]), *map(shlex.quote, words[1:])])
+    return "; ".join([*parts, line, "exit $?"])
 
 
 async def connect(target: SshTarget, deadline: Deadline) -> Ssh:

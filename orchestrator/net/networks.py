@@ -60,16 +60,20 @@ def _nic(
         return Nic((f"stream,id={name},server=off,addr.type=unix,addr.path={path},reconnect-ms=500",), name, link.mac)
     netdevs = []
     for peer in members[1:]:
-        wire = f"{name}-{peer}"
+        wire = f"{name}_{peer}"  # names of networks and machines hold no underscore
         netdevs.append(f"stream,id={wire},server=on,addr.type=unix,addr.path={paths.wire(network.name, peer)}")
-        netdevs.append(f"hubport,id={wire}-port,hubid={hub},netdev={wire}")
+        netdevs.append(f"hubport,id={wire}_port,hubid={hub},netdev={wire}")
     netdevs.append(f"hubport,id={name},hubid={hub}")
     return Nic(tuple(netdevs), name, link.mac)
 
 
 def check_lengths(paths: NetworkPaths, network: Network, members: list[str]) -> None:
     """Raise a `HostError` where a socket's name would not fit."""
-    names = [paths.switch(network.name) / "ctl", *(paths.wire(network.name, m) for m in members)]
+    names = [
+        paths.switch(network.name) / "ctl",
+        *(paths.wire(network.name, m) for m in members),
+        *(paths.sockets / m / "qmp-side" for m in members),
+    ]
     longest = max(names, key=lambda path: len(str(path).encode()))
     if len(str(longest).encode()) > SOCKET_NAME_LIMIT:
         raise HostError(

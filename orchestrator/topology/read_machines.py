@@ -15,12 +15,15 @@ from orchestrator.topology.variants import Merged
 
 _NOWHERE = IPv4Address(0)  # stand-ins: what is read with problems is never handed out
 _NO_SUBNET = IPv4Network("0.0.0.0/0")
+_USER_NETWORK = IPv4Network("10.0.2.0/24")  # QEMU's own, which every machine has for SSH and egress
 
 
 def networks(file: Table) -> dict[str, Network]:
     found: dict[str, Network] = {}
     for name, table in file.named("networks", "network", "networks.NAME"):
         subnet = table.required("subnet", values.subnet, _NO_SUBNET)
+        if subnet != _NO_SUBNET and subnet.overlaps(_USER_NETWORK):
+            table.complain("subnet", f"{subnet} overlaps {_USER_NETWORK}, QEMU's user network of every machine")
         for other in found.values():
             if _NO_SUBNET not in (subnet, other.subnet) and subnet.overlaps(other.subnet):
                 table.complain("subnet", f"{subnet} overlaps {other.subnet} of network {quote(other.name)}")

@@ -222,15 +222,17 @@ def endpoint(node: Node) -> str:
 
 
 def url(node: Node) -> str:
-    """An http or https URL with a host and without credentials."""
+    """An http URL with a host and without credentials; checks speak no TLS."""
     value = text(node)
     try:
         parts = urlsplit(value)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise Bad(f"{quote(value)} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https"):
-        raise Bad(f"expected a URL with http:// or https://, found {quote(value)}")
+    if parts.scheme == "https":
+        raise Bad(f"a check speaks no TLS, found {quote(value)}; check https with exec and curl in the machine")
+    if parts.scheme != "http":
+        raise Bad(f"expected a URL with http://, found {quote(value)}")
     if not host or any(c.isspace() or not c.isprintable() for c in value):
         raise Bad(f'expected a URL like "http://server/health", found {quote(value)}')
     if parts.username is not None or parts.password is not None:

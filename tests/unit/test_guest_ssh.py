@@ -356,9 +356,10 @@ def test_many_commands_leave_no_thread_and_no_descriptor(server: Server) -> None
 
 def test_the_line_for_the_guest() -> None:
     path = f"export PATH={GUEST_PATH}"
-    assert command_line(["ls", "a b"]) == f"echo $$; {path}; ls 'a b'; exit $?"
+    assert command_line(["ls", "a b"]) == f"echo $$; {path}; 'ls' 'a b'; exit $?"
+    assert command_line(["time", "ls"]) == f"echo $$; {path}; 'time' ls; exit $?"  # no keyword of the shell
     assert command_line(["ls"], user="test", environment={"A": "1 2"}, cwd="/x y") == (
-        f"echo $$; {path}; cd '/x y' || exit 126; setpriv --reuid=test --regid=test --init-groups -- "
+        f"echo $$; {path}; cd '/x y' || exit 126; 'setpriv' --reuid=test --regid=test --init-groups -- "
         "env HOME=/ 'A=1 2' ls; exit $?"
     )
-    assert command_line(["ls"], environment={"A": "1"}) == f"echo $$; {path}; env A=1 ls; exit $?"
+    assert command_line(["ls"], environment={"A": "1"}) == f"echo $$; {path}; 'env' A=1 ls; exit $?"

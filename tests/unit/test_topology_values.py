@@ -102,7 +102,12 @@ def test_a_check_has_one_kind(check: str, why: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("check", "why"),
     [
-        ('http = "server/health"', '"http" in {}: expected a URL with http:// or https://, found "server/health"'),
+        ('http = "server/health"', '"http" in {}: expected a URL with http://, found "server/health"'),
+        (
+            'http = "https://server/"',
+            '"http" in {}: a check speaks no TLS, found "https://server/"; '
+            "check https with exec and curl in the machine",
+        ),
         ('http = "http:///x"', '"http" in {}: expected a URL like "http://server/health", found "http:///x"'),
         ('http = "http://a:b/"', '"http" in {}: "http://a:b/" is not a URL: Port could not be cast to integer'),
         ('http = "http://u:p@a/"', '"http" in {}: a URL here cannot carry a user or a password'),
