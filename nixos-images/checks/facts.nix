@@ -110,9 +110,16 @@ in
   firewall =
     if config.networking.firewall.enable then plain config.networking.nftables.tables.nixos-fw.content else null;
   journald = plain config.environment.etc."systemd/journald.conf".text;
+  resolvConf = config.environment.etc."resolv.conf".text;
   systemd = config.systemd.settings.Manager.DefaultTimeoutStartSec or null;
   users = lib.mapAttrs (_: user: {
-    inherit (user) home group hashedPassword isSystemUser;
+    inherit (user)
+      home
+      group
+      description
+      hashedPassword
+      isSystemUser
+      ;
   }) (chosen [ "root" "alicia" "mocks" "postgres" "nginx" "test" ] config.users.users);
   mutableUsers = config.users.mutableUsers;
   packages = lib.sort lib.lessThan (lib.unique (map lib.getName config.environment.systemPackages));
@@ -144,7 +151,9 @@ in
       chosen [ "chromium" "chromium-headless-shell" "ffmpeg" ] pkgs.playwright-driver.browsersJSON
     );
     chromium = pkgs.playwright-driver.browsersJSON.chromium.browserVersion;
-    artifacts = config.systemd.tmpfiles.settings."10-artifacts";
+    folders = lib.mapAttrs (
+      _: lib.mapAttrs (_: rule: { inherit (rule) mode user group; argument = plain rule.argument; })
+    ) config.systemd.tmpfiles.settings."10-browser";
     resolution = config.virtualisation.resolution;
     desktop = config.services.xserver.enable;
   };

@@ -37,10 +37,16 @@ in
     };
     users.groups.${cfg.user} = { };
 
-    systemd.tmpfiles.settings."10-artifacts".${cfg.artifacts}.d = {
-      mode = "0755";
-      user = cfg.user;
-      group = cfg.user;
+    systemd.tmpfiles.settings."10-browser" = {
+      ${cfg.artifacts}.d = {
+        mode = "0755";
+        user = cfg.user;
+        group = cfg.user;
+      };
+      # Suites are copied to /opt/e2e/suites: Node.js looks for @playwright/test in the folders above them.
+      "/opt/e2e".d.mode = "0755";
+      "/opt/e2e/node_modules"."L+".argument = "${cfg.package.home}/node_modules";
+      "/opt/e2e/event-reporter.cjs"."L+".argument = "${cfg.package.home}/event-reporter.cjs";
     };
     security.pam.loginLimits = [
       {

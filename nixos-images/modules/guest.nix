@@ -31,6 +31,7 @@
       enable = true;
       openFirewall = false; # the host's side only, below
       authorizedKeysInHomedir = true;
+      sftpServerExecutable = "internal-sftp";
       hostKeys = [
         {
           path = "/etc/ssh/ssh_host_ed25519_key";

@@ -67,6 +67,7 @@ in
           deviceExtraOpts.serial = storeSerial;
         }
       ];
+      fileSystems."/".options = [ "noatime" ];
       fileSystems."/nix/store" = {
         device = "/dev/disk/by-id/virtio-${storeSerial}";
         fsType = "squashfs";
@@ -77,6 +78,7 @@ in
 
     security.lsm = lib.mkForce [ "landlock" ]; # without bpf, for which systemd would compile a program at each boot
     boot = {
+      consoleLogLevel = 7; # the kernel's own default: the host watches the console for what it says
       loader.grub.enable = false; # the run script boots the kernel directly
       initrd.kernelModules = [
         "pvpanic-pci" # tells the host of a panic
@@ -90,6 +92,8 @@ in
         "cryptomgr.notests"
         "audit=0"
         "random.trust_cpu=on"
+        "fsck.mode=skip" # a disk of a machine lives as long as its environment
+        "systemd.show_status=1"
       ];
     };
   };

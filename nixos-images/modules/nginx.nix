@@ -47,6 +47,8 @@ in
     serverTokens = value "server_tokens" == "on";
     logError = "/var/log/nginx/error.log";
     defaultHTTPListenPort = data.stack.ports.http;
+    appendConfig = "worker_processes auto;";
+    eventsConfig = "worker_connections 1024;";
     commonHttpConfig = ''
       access_log /var/log/nginx/access.log;
       ${directives (unwritten nginx.http)}${types}${maps}'';

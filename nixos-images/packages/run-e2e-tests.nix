@@ -1,5 +1,5 @@
 # The suite's command with what it needs: Node.js, Playwright's test runner, and the browsers of the same Playwright.
-# E2E_HOME is the runner's folder as the Debian image has it: node_modules/ and event-reporter.cjs.
+# `home` is what /opt/e2e holds on both images: node_modules/ and event-reporter.cjs.
 {
   lib,
   runCommand,
@@ -12,7 +12,7 @@
   gnugrep,
   gnused,
   util-linux,
-  browsers ? playwright-driver.selectBrowsers {
+  playwrightBrowsers ? playwright-driver.selectBrowsers {
     withFirefox = false;
     withWebkit = false;
   },
@@ -37,7 +37,8 @@ runCommand "run-e2e-tests"
   {
     nativeBuildInputs = [ makeWrapper ];
     passthru = {
-      inherit browsers home;
+      inherit home;
+      browsers = playwrightBrowsers;
       playwright = playwright-test.version;
     };
     meta = {
@@ -50,7 +51,6 @@ runCommand "run-e2e-tests"
     patchShebangs $out/bin
     wrapProgram $out/bin/run-e2e-tests \
       --prefix PATH : ${lib.makeBinPath path} \
-      --set-default E2E_HOME ${home} \
-      --set-default PLAYWRIGHT_BROWSERS_PATH ${browsers} \
+      --set-default PLAYWRIGHT_BROWSERS_PATH ${playwrightBrowsers} \
       --set-default PLAYWRIGHT_SKIP_VALIDATE_HOST_REQUIREMENTS 1
   ''
