@@ -9,8 +9,9 @@
 }:
 let
   pkgs = import nixpkgs { inherit system; };
+  evaluate = modules: import (nixpkgs + "/nixos/lib/eval-config.nix") { inherit system modules; };
   machines = import ./machines.nix {
-    evaluate = modules: import (nixpkgs + "/nixos/lib/eval-config.nix") { inherit system modules; };
+    inherit evaluate;
     modules = pkgs.lib.optional (app != null) {
       alicia.e2e.package = pkgs.callPackage ./packages/app-folder.nix { folder = app; };
     };
@@ -24,5 +25,9 @@ machines
   standin = pkgs.callPackage ./packages/standin.nix { };
   run-e2e-tests = pkgs.callPackage ./packages/run-e2e-tests.nix { };
   # What scripts/check-nix asserts, see checks/facts.nix.
+  runScripts = import ./checks/run-scripts.nix {
+    inherit (pkgs) lib;
+    inherit evaluate;
+  };
   facts = pkgs.lib.mapAttrs (_: import ./checks/facts.nix { inherit (pkgs) lib; }) machines;
 }

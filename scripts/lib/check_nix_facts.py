@@ -18,6 +18,7 @@ from typing import Any
 from check_nix_texts import Directive, derivation_environment, nginx_tree
 
 STORE_PATH = re.compile(r"/nix/store/[0-9a-df-np-sv-z]{32}-")
+SAMPLES = ("run-script-shares", "run-script-shared-memory")  # other people's machines
 MACHINES = ("server-mock", "server-minimal", "server-full", "client", "client-desktop")
 
 
@@ -54,18 +55,23 @@ def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
     * ``postgresql.start``: the options of initdb.
     """
     facts = without_hashes(raw)
-    facts["runScript"] = run_script(without_hashes(derivation_environment(raw["runScript"])["text"]))
+    facts["runScript"] = run_script(derivation_text(raw["runScript"]))
     facts["sshd"] = without_hashes(_sshd(*raw["sshd"]))
     if "nginx" in raw:
-        text = without_hashes(derivation_environment(raw["nginx"]["text"])["text"])
-        facts["nginx"]["text"] = nginx_text(nginx_tree(text))
-        facts["postgresql"]["conf"] = without_hashes(derivation_environment(raw["postgresql"]["conf"])["text"])
+        facts["nginx"]["text"] = nginx_text(nginx_tree(derivation_text(raw["nginx"]["text"])))
+        facts["postgresql"]["conf"] = derivation_text(raw["postgresql"]["conf"])
         facts["postgresql"]["start"] = re.findall(r"--[\w-]+=[\w.-]+", raw["postgresql"]["start"])
     if raw["firewall"] is not None:
         facts["firewall"] = _rules(raw["firewall"])
     del facts["toplevel"]  # a hash of everything, and nothing but it
     result: dict[str, Any] = facts
     return result
+
+
+def derivation_text(text: str) -> str:
+    """The ``text`` that a derivation would write, without hashes."""
+    cleaned: str = without_hashes(derivation_environment(text)["text"])
+    return cleaned
 
 
 def run_script(text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from check_nix_assertions import problems
-from check_nix_facts import kept, sources_digest
+from check_nix_facts import MACHINES, SAMPLES, derivation_text, kept, run_script, sources_digest
 from check_nix_parity import accepted_differences, differences, judged
 from check_nix_sides import debian_client, debian_server, nixos_client, nixos_server
 from check_nix_tools import Outcome, check_nginx, check_postgresql, check_systemd
@@ -86,10 +86,15 @@ def check(root: Path, report: Report, machines: tuple[str, ...], *, update: bool
         report.judge("kept facts", stale, f"of these sources; nixpkgs {about['nixpkgs']}, Nix {about['nix']}")
     else:
         for name in machines:
-            raw = evaluate(root, nix.nixpkgs, name, report)
+            raw = evaluate(root, nix.nixpkgs, name, f"facts.{name}", report)
             if raw is not None:
                 facts[name] = kept(raw)
                 _compare(golden, name, facts[name], nix, report, update=update)
+        if set(machines) == set(MACHINES):
+            for name in SAMPLES:
+                text = evaluate(root, nix.nixpkgs, name, f"runScripts.{name}", report)
+                if text is not None:
+                    _compare(golden, name, run_script(derivation_text(text)), nix, report, update=update)
         if update:
             write_about(root, golden, facts, nix)
         else:
@@ -137,12 +142,12 @@ def parse(root: Path, report: Report) -> None:
     report.judge("syntax", [] if done.returncode == 0 else done.stderr.splitlines(), f"{len(files)} files parse")
 
 
-def evaluate(root: Path, nixpkgs: str, name: str, report: Report) -> dict[str, Any] | None:
-    """The raw facts of one machine; None when the evaluation fails or warns."""
+def evaluate(root: Path, nixpkgs: str, name: str, attribute: str, report: Report) -> Any:
+    """The value of one attribute of nixos-images; None when the evaluation fails. A warning is a failure, too."""
     argv = [
         "nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode", "--show-trace",
         "--arg", "nixpkgs", nixpkgs, "--argstr", "system", "x86_64-linux",
-        str(root / "nixos-images"), "-A", f"facts.{name}",
+        str(root / "nixos-images"), "-A", attribute,
     ]  # fmt: skip
     done = _run(argv, EVALUATION_LIMIT)
     said = done.stderr.splitlines()
@@ -151,8 +156,7 @@ def evaluate(root: Path, nixpkgs: str, name: str, report: Report) -> dict[str, A
         report.add(f"{name}: evaluation", Outcome("failed", "\n".join(said[-SHOWN:])))
         return None
     report.judge(f"{name}: evaluation", warned, "without a warning")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return json.loads(done.stdout)
 
 
 def parity(root: Path, report: Report, facts: Mapping[str, Any]) -> None:
