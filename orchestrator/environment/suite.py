@@ -236,9 +236,10 @@ def _judge(outcome: Outcome, session: Session) -> None:
     if outcome.broken:
         name = outcome.broken[0]
         code, counts = outcome.phases[name]
+        said = "\n".join(counts.errors).splitlines()  # the first lines tell what is wrong, the rest where
         raise GuestCommandError(
             f"phase {name} of the browser suite ended with {code}, and no failed test explains it",
-            why="\n".join(counts.errors) or "its runner failed; its output is in events.jsonl",
+            why="\n".join(said[:6]) or "its runner failed; its output is in events.jsonl",
             where=where,
         )
     if outcome.ran == 0:

@@ -263,7 +263,9 @@ def write_ssh_files(places: Places, state: EnvironmentState) -> None:
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:
-    if replace(previous.topology, suite=None) != replace(request.topology, suite=None):
+    # Not the suite, which may be another; nor the file's own place: every path in it is resolved.
+    was, wanted = (replace(one, suite=None, path=Path()) for one in (previous.topology, request.topology))
+    if was != wanted:
         raise HostError(
             f"environment {request.name} runs with another topology",
             why=f"it was started by `{previous.command}` (variant {previous.topology.variant}); "

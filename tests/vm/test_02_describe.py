@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from conftest import ROOT
 from host import Host
+
+from orchestrator.environment.suite import narrowed
 
 
 def effective(host: Host, file: str) -> dict[str, Any]:
@@ -44,3 +47,11 @@ def test_the_graph_in_its_three_forms(bare: Host) -> None:
 def test_validate_and_help_are_immediate(bare: Host) -> None:
     bare.run("validate").expect(0, within=5)
     assert "orchestrator" in bare.run("--version").expect(0, within=5).stdout
+
+
+def test_the_users_pattern_holds_in_every_phase() -> None:
+    assert narrowed(["--grep-invert", "@down"], None) == ["--grep-invert", "@down"]
+    assert narrowed(["--grep-invert", "@down"], "tea") == ["--grep-invert", "@down", "--grep", "tea"]
+    both = re.compile(narrowed(["--grep", "@down"], "tea|milk")[1])
+    titles = {"tea @down": True, "@down milk": True, "@down": False, "tea": False, "milk": False}
+    assert {title: bool(both.search(title)) for title in titles} == titles

@@ -7,15 +7,25 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import pytest
+from conftest import edited_topology
 from host import HERE, Done, Host
 
 SUITES = HERE / "suites"
 
 
-def run_suite(vm: Host, *words: str) -> Done:
+@pytest.fixture(scope="module")
+def one_phase(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our topology with the first phase only: each costs an emulated client half a minute before its first test."""
+    text = (HERE / "orchestrator.toml").read_text()
+    second = text[text.rindex("[[suite.phases]]") : text.index("[variants.")]
+    return edited_topology(tmp_path_factory.mktemp("one-phase"), (second, ""))
+
+
+def run_suite(vm: Host, file: Path, *words: str) -> Done:
     """`run` on what is up; the machines must be the same ones afterwards."""
     before = [machine["pid"] for machine in vm.status()["machines"].values()]
-    done = vm.run("run", *words, limit=400)
+    done = vm.run("--file", str(file), "run", *words, limit=400)
     assert "stay up" in done.stderr, done.shown()
     assert [machine["pid"] for machine in vm.status()["machines"].values()] == before
     return done
@@ -33,8 +43,8 @@ def summary(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_suite_with_a_failing_test(vm: Host) -> None:
-    done = run_suite(vm, "--suite", str(SUITES / "mixed"))
+def test_a_suite_with_a_failing_test(vm: Host, one_phase: Path) -> None:
+    done = run_suite(vm, one_phase, "--suite", str(SUITES / "mixed"))
     done.expect(
         1, "error: 1 of 2 browser tests failed", r"✔ .*the server is healthy", r"✘ .*two and two are five.*the sum",
         r"– .*not today", r"report: .*/report/index\.html",
@@ -57,14 +67,16 @@ def test_a_suite_with_a_failing_test(vm: Host) -> None:
     assert [path for path in (folder / "playwright").rglob("seen*.txt") if '"ok"' in path.read_text()]
 
 
-def test_a_suite_without_tests(vm: Host) -> None:
-    run_suite(vm, "--suite", str(SUITES / "empty")).expect(4, "error: no browser test ran")
+def test_a_suite_without_tests(vm: Host, one_phase: Path) -> None:
+    run_suite(vm, one_phase, "--suite", str(SUITES / "empty")).expect(4, "error: no browser test ran")
     assert summary(vm.latest)["outcome"] == "nothing-ran"
 
 
-def test_a_suite_that_does_not_load(vm: Host) -> None:
-    done = run_suite(vm, "--suite", str(SUITES / "unreadable"))
-    done.expect(3, "error: phase stack of the browser suite ended with", "Cannot find module.*no-such-module-here")
+def test_a_suite_that_does_not_load(vm: Host, one_phase: Path) -> None:
+    done = run_suite(vm, one_phase, "--suite", str(SUITES / "unreadable"))
+    done.expect(
+        3, "error: phase stack of the browser suite ended with", r"why: +.*Cannot find module .*no-such-module-here"
+    )
     assert summary(vm.latest)["outcome"] == "error"
 
 
@@ -72,8 +84,8 @@ def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
     vm.run("run", "--suite", str(SUITES / "nowhere")).expect(2, "nowhere", within=10)
 
 
-def test_some_tests_of_the_shipped_suite(vm: Host) -> None:
-    done = run_suite(vm, "--grep", "config.json is JSON|/health answers exactly|assets may be cached")
+def test_some_tests_of_the_shipped_suite(vm: Host, one_phase: Path) -> None:
+    done = run_suite(vm, one_phase, "--grep", "config.json is JSON|/health answers exactly|assets may be cached")
     done.expect(0, r"suite stack: 3 passed", "!failed")
     tests = summary(vm.latest)["tests"]
     assert (tests["passed"], tests["failed"]) == (3, 0)
