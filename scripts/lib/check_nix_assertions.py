@@ -140,11 +140,11 @@ def _units(facts: Facts, variant: str) -> Iterator[str]:
         yield f"targets that start the stack are enabled: {facts['boot']['enabledTargets']}"
     for unit in sorted(present):
         sections = unit_sections(facts["units"][unit])
-        service = sections["Service"]
+        service, header = sections.get("Service", {}), sections.get("Unit", {})
         if "Install" in sections:
             yield f"{unit} is installed somewhere: {sections['Install']}"
-        yield from (f"{unit} has {key}={sections['Unit'][key]}" for key in DRAGGING if sections["Unit"].get(key))
-        after = {word for value in sections["Unit"].get("After", []) for word in value.split()}
+        yield from (f"{unit} has {key}={header[key]}" for key in DRAGGING if header.get(key))
+        after = {word for value in header.get("After", []) for word in value.split()}
         if missing := ORDER.get(unit, set()) - after:
             yield f"{unit} is not ordered after {', '.join(sorted(missing))}"
         yield from (f"{unit}: {key} is {service.get(key)}" for key, value in HARDENED.items()
