@@ -25,8 +25,10 @@ from typing import IO
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
+from orchestrator.tasks import guarded
 
 TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+OUTPUT_GRACE = 1.0  # seconds for the rest of a command's output after its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,10 @@ def describe_exit(code: int) -> str:
     return f"exited with {code}"
 
 
+# The shell leads the session's only group; it outlives its own signal to tell the command's exit code.
+_GUARD = 'timeout --foreground --kill-after=2 "$@"; code=$?; trap "" TERM; kill -TERM 0; exit $code'
+
+
 async def run(
     argv: Sequence[str],
     *,
@@ -127,7 +133,8 @@ async def run(
     """Run a short command and return its output.
 
     subprocess-tee starts an event loop of its own and knows no limit, so it runs
-    in a worker thread, under timeout(1).
+    in a worker thread, under timeout(1), in a session of its own: what the command
+    leaves behind is ended with it, or it would hold the pipe and us for ever.
 
     Raises:
         HostError: the program is missing, ran past the deadline, or (with ``check``) failed.
@@ -135,7 +142,7 @@ async def run(
     import subprocess_tee  # only where a command is really run
 
     limit = max(deadline.left, 0.1)
-    guarded = ["timeout", "--kill-after=2", f"{limit:.2f}", *argv]
+    guarded = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
     # What comes in on our stdin is for a guest's command, not for this one.
     keywords: dict[str, object] = {"quiet": True, "tee": False, "stdin": subprocess.DEVNULL}
     if env is not None:
@@ -202,9 +209,16 @@ async def child(
         # Grandchildren that outlived their parent still carry its group.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
-        # Its pipes may still be open when a limit or a cancel cut the reading short; asyncio offers no public way.
+        await asyncio.shield(_reaped(process))
+        # Its pipes may still be open: reading was cut short, or a grandchild of another session holds them. wait()
+        # would wait for them; asyncio offers no public way to close them.
         process._transport.close()  # type: ignore[attr-defined]
+
+
+async def _reaped(process: asyncio.subprocess.Process) -> None:
+    """Wait until the exit code of an ended process is known, and for nothing else."""
+    while process.returncode is None:  # noqa: ASYNC110 - wait() would also wait for its pipes
+        await asyncio.sleep(0.002)
 
 
 async def stream_lines(
@@ -220,17 +234,51 @@ async def stream_lines(
     Raises:
         TimeLimit: past the deadline; the command's group is ended first.
     """
-    async with deadline.enforce(), child(argv, env=env, cwd=cwd) as process:
+    async with deadline.enforce():
+        async with child(argv, env=env, cwd=cwd) as process:
+            reader = _LineReader(process, on_line)
+            with suppress(_LeftBehindError):
+                await guarded(reader.read(), [reader.watch])
+            await _reaped(process)  # it may close its output before it ends
+        assert process.returncode is not None
+        return process.returncode
+
+
+class _LeftBehindError(Exception):
+    """A command ended, and something it started still holds its output open."""
+
+
+class _LineReader:
+    """Reads a command's output to its end, which may come later than the command's own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, on_line: Callable[[str], None]) -> None:
         assert process.stdout is not None
+        self._leader = ProcessId.of(process.pid)  # None: it has ended already
+        self._stream = process.stdout
+        self._on_line = on_line
+        self._fresh = True  # whether something came since the last look
+
+    async def read(self) -> None:
         while True:
             try:
-                raw = await process.stdout.readline()
+                raw = await self._stream.readline()
             except ValueError:  # a line beyond the stream's limit: its rest follows as further lines
+                self._fresh = True
                 continue
             if not raw:
-                break
-            on_line(raw.decode("utf-8", "replace").rstrip("\r\n"))
-        return await process.wait()
+                return
+            self._fresh = True
+            self._on_line(raw.decode("utf-8", "replace").rstrip("\r\n"))
+
+    async def watch(self) -> None:
+        """Raise when the command has ended and nothing more comes."""
+        if self._leader is not None:
+            await watch_end(self._leader)
+        self._fresh = True
+        while self._fresh:
+            self._fresh = False
+            await asyncio.sleep(OUTPUT_GRACE)
+        raise _LeftBehindError
 
 
 def launch(
