@@ -263,7 +263,7 @@ def write_ssh_files(places: Places, state: EnvironmentState) -> None:
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:
-    # Not the suite, which may be another; nor the file's own place: every path in it is resolved.
+    # The suite may be another, and so may the file that tells it.
     was, wanted = (replace(one, suite=None, path=Path()) for one in (previous.topology, request.topology))
     if was != wanted:
         raise HostError(

@@ -24,6 +24,14 @@ class Shared:
     up: Done
 
 
+@pytest.fixture(scope="session", autouse=True)
+def images(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Both images in the cache, so that no test's limit has to allow for their building."""
+    host = Host(tmp_path_factory.mktemp("images"), HERE / "orchestrator.toml")
+    host.run("images", "build", limit=3600).expect(0)
+    host.close()
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     """Server and client, READY. A test that breaks something repairs it and proves READY again."""
@@ -78,6 +86,11 @@ def keep(host: Host, name: str) -> Path | None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(host.latest, target, symlinks=True)
     return target
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("durations") is None:
+        config.option.durations = 15
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

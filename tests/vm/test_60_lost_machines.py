@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import time
 
 from host import Host, collected
@@ -57,8 +59,13 @@ def test_a_killed_qemu_ends_the_wait_and_is_named(vm: Host) -> None:
 
 def test_down_of_half_an_environment_leaves_nothing(vm: Host) -> None:
     folder = vm.latest
+    ports = [port for machine in vm.status()["machines"].values() for port in machine["ports"].values()]
+    assert len(ports) == 3
     vm.run("down").expect(0, "environment vm-tests is down", within=10)
     vm.assert_nothing_left()
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED, port
     for machine in ("server", "client"):
         assert (folder / "machines" / machine / "serial.log").stat().st_size > 1000
         assert (folder / "machines" / machine / "journal.jsonl").stat().st_size > 1000
