@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -149,11 +150,13 @@ async def run(
         keywords["env"] = dict(env)
     if cwd is not None:
         keywords["cwd"] = str(cwd)
-    result = await asyncio.to_thread(subprocess_tee.run, guarded, **keywords)
+    if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
+        raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
+    try:
+        result = await asyncio.to_thread(subprocess_tee.run, guarded, **keywords)
+    except OSError as error:
+        raise _not_started(guarded[0], error) from error
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
-    if done.code == 127:
-        why = done.stderr.strip()
-        raise HostError(f"{argv[0]} is not installed", why=why, hint=hint or "orchestrator doctor")
     if done.code in (124, 137) and deadline.expired:
         raise HostError(f"{argv[0]} did not end within {limit:.0f} s", evidence=[" ".join(argv)], hint=hint)
     if check and done.code != 0:
