@@ -23,6 +23,7 @@ from orchestrator.topology.model import Image
 
 TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
+APP_INPUT = "app"  # of the flake: a folder with bin/alicia and share/alicia
 TAIL = 30  # lines of the build's output an error carries
 
 # Part of a build's output → what to do about it.
@@ -37,13 +38,14 @@ HINTS = (
 )
 
 
-def build_argv(image: Image, tools: Sequence[str]) -> list[str]:
+def build_argv(image: Image, tools: Sequence[str], app: Path | None = None) -> list[str]:
     """The command that builds the image and leaves a link to it; pure.
 
     nixos-rebuild always makes ``result`` in its working directory, so the others do the same.
 
     Args:
         tools: which of `TOOLS` the host has.
+        app: an application package that takes the place of the flake's own; absolute.
 
     Raises:
         ImageError: none of them can build this image.
@@ -54,11 +56,18 @@ def build_argv(image: Image, tools: Sequence[str]) -> list[str]:
             raise ImageError(
                 f"image {image.name}: {image.nixos_flake} names no attribute", hint="write DIR#NAME"
             )
+        instead = [] if app is None else ["--override-input", APP_INPUT, f"path:{app}"]
         if "nixos-rebuild" in tools:
-            return ["nixos-rebuild", "build-vm", "--flake", f"{folder}#{attribute}"]
+            return ["nixos-rebuild", "build-vm", "--flake", f"{folder}#{attribute}", *instead]
         if "nix" in tools:
             installable = f"{folder}#nixosConfigurations.{attribute}.config.system.build.vm"
-            return ["nix", *FLAKES, "build", "--print-build-logs", installable]
+            return ["nix", *FLAKES, "build", "--print-build-logs", *instead, installable]
+    elif image.nixos_config is not None and app is not None:
+        raise ImageError(
+            f"image {image.name}: another application needs a flake",
+            why=f"{image.nixos_config} is built without one, so {app} cannot take the place of its application",
+            hint="name a flake in nixos_flake, or use --images debian",
+        )
     elif image.nixos_config is not None:
         source = f"nixos-config={image.nixos_config}"
         if "nixos-rebuild" in tools:
@@ -102,18 +111,20 @@ async def build_nixos(
     cache: ImageCache,
     bus: EventBus,
     deadline: Deadline,
+    app: Path | None = None,
 ) -> BuiltImage:
     """Build (or let Nix find) an image.
 
     Args:
         root: the folder a relative flake is meant from.
+        app: an application package in place of the one the image has by itself.
 
     Raises:
         ImageError: no Nix, or the build failed (with its last lines and the log's path).
     """
     started = monotonic()
     tools = [tool for tool in TOOLS if shutil.which(tool)]
-    argv = build_argv(absolute(image, root), tools)
+    argv = build_argv(absolute(image, root), tools, None if app is None else app.resolve())
     # One working folder per command line: two environments that want the same image take turns in it.
     work = cache.root / ".nixos" / f"{image.name}-{digest(argv)[:16]}"
     log = cache.root / "logs" / f"{image.name}-nixos.log"

@@ -19,7 +19,7 @@ from check_nix_assertions import problems
 from check_nix_facts import MACHINES, SAMPLES, derivation_text, kept, run_script, sources_digest
 from check_nix_parity import accepted_differences, differences, judged
 from check_nix_sides import debian_client, debian_server, nixos_client, nixos_server
-from check_nix_tools import Outcome, check_nginx, check_postgresql, check_systemd
+from check_nix_tools import Outcome, check_firewall, check_nginx, check_postgresql, check_sshd, check_systemd
 
 OLDEST = (2, 18)
 EVALUATION_LIMIT = 900.0  # seconds; about ten on an idle machine
@@ -103,6 +103,9 @@ def check(root: Path, report: Report, machines: tuple[str, ...], *, update: bool
         report.judge(f"{name}: assertions", problems(name, one), "all hold")
     parity(root, report, facts)
     for name, one in facts.items():
+        report.add(f"{name}: sshd -G", check_sshd(one["sshd"]))
+        if one["firewall"] is not None:
+            report.add(f"{name}: nft -c", check_firewall(one["firewall"]))
         if "nginx" in one:
             major = one["postgresql"]["version"].split(".")[0]
             report.add(f"{name}: nginx -t", check_nginx(one["nginx"]["text"]))

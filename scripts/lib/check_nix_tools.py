@@ -1,4 +1,4 @@
-"""The programs the evaluated texts are meant for, asked whether they accept them: nginx, systemd, PostgreSQL.
+"""The programs the evaluated texts are meant for, asked whether they accept them.
 
 Each function returns what it did, as an `Outcome`; a program that is not there makes it skipped, never passed.
 """
@@ -45,7 +45,8 @@ def find(program: str, *folders: str) -> str | None:
 
 
 def version_of(program: str, pattern: str) -> str:
-    found = re.search(pattern, _run([program, "--version" if "nginx" not in program else "-v"]).stdout)
+    option = {"nginx": "-v", "sshd": "-V"}.get(Path(program).name, "--version")
+    found = re.search(pattern, _run([program, option]).stdout)
     return found[1] if found else "of unknown version"
 
 
@@ -92,6 +93,38 @@ def check_systemd(units: Mapping[str, str]) -> Outcome:
         return Outcome("failed", "\n".join(complaints) or done.stdout.strip())
     version = version_of(analyze, r"systemd (\d+)")
     return Outcome("passed", f"systemd {version} accepts {len(names)} units")
+
+
+def check_sshd(text: str) -> Outcome:
+    """`sshd -G` on the configuration; it neither needs a host key nor opens a port."""
+    sshd = find("sshd")
+    if sshd is None:
+        return Outcome("skipped", "no sshd here")
+    with tempfile.TemporaryDirectory(prefix="check-nix-") as folder:
+        conf = Path(folder, "sshd_config")
+        conf.write_text(text, encoding="utf-8")
+        done = _run([sshd, "-G", "-f", str(conf)])
+    if "unknown option" in done.stdout:
+        return Outcome("skipped", "this sshd is older than 9.3")
+    if done.returncode != 0:
+        return Outcome("failed", done.stdout.strip())
+    return Outcome("passed", f"OpenSSH {version_of(sshd, r'OpenSSH_([0-9.p]+)')} accepts it")
+
+
+def check_firewall(rules: str) -> Outcome:
+    """`nft -c` on the table NixOS would load."""
+    nft = find("nft")
+    if nft is None:
+        return Outcome("skipped", "no nft here")
+    with tempfile.TemporaryDirectory(prefix="check-nix-") as folder:
+        table = Path(folder, "rules")
+        table.write_text(f"table inet nixos-fw {{\n{rules}}}\n", encoding="utf-8")
+        done = _run([nft, "-c", "-f", str(table)])
+    if "ermission denied" in done.stdout or "not permitted" in done.stdout:
+        return Outcome("skipped", "nft must be root, even to check")
+    if done.returncode != 0:
+        return Outcome("failed", done.stdout.strip())
+    return Outcome("passed", f"nftables {version_of(nft, r'v([0-9.]+)')} accepts it")
 
 
 def check_postgresql(conf: str, hba: str, wanted: str) -> Outcome:

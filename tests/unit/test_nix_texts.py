@@ -19,7 +19,7 @@ from check_nix_texts import (
     sshd_settings,
     unit_sections,
 )
-from check_nix_tools import check_nginx, check_postgresql, check_systemd
+from check_nix_tools import check_firewall, check_nginx, check_postgresql, check_sshd, check_systemd
 from nix_facts import SERVERS, facts
 
 PATH = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-name-1.0"
@@ -94,9 +94,11 @@ def test_the_real_programs_accept_the_evaluated_texts(machine: str) -> None:
         check_nginx(one["nginx"]["text"]),
         check_systemd(one["units"]),
         check_postgresql(one["postgresql"]["conf"], one["postgresql"]["hba"], "17"),
+        check_sshd(one["sshd"]),
+        check_firewall(one["firewall"]),
     ]
     if all(outcome.state == "skipped" for outcome in outcomes):
-        pytest.skip("none of nginx, systemd and PostgreSQL is here")
+        pytest.skip("none of the programs is here")
     assert [outcome for outcome in outcomes if outcome.state == "failed"] == []
 
 
@@ -110,7 +112,9 @@ def test_the_real_programs_refuse_what_is_wrong() -> None:
         ),
         "setting": check_postgresql(conf.replace("'4MB'", "'4 bananas'"), hba, "17"),
         "rule": check_postgresql(conf, "local all all nobody-knows\n", "17"),
+        "sshd": check_sshd(one["sshd"] + "Nonsense yes\n"),
+        "firewall": check_firewall(one["firewall"].replace("policy drop", "policy shrug")),
     }
     if all(outcome.state == "skipped" for outcome in refused.values()):
-        pytest.skip("none of nginx, systemd and PostgreSQL is here")
+        pytest.skip("none of the programs is here")
     assert {name for name, outcome in refused.items() if outcome.state == "passed"} == set()

@@ -1,0 +1,33 @@
+"""Another application in a NixOS image: an input of the flake is given on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ImageError
+from orchestrator.images.nixos import APP_INPUT, build_argv
+from orchestrator.topology.model import Image
+
+FLAKE = Image("server", nixos_flake="/f#server")
+APP = Path("/some app")
+OVERRIDE = ["--override-input", "app", "path:/some app"]
+
+
+def test_the_applications_folder_takes_the_place_of_an_input() -> None:
+    assert build_argv(FLAKE, ["nixos-rebuild"], APP) == ["nixos-rebuild", "build-vm", "--flake", "/f#server", *OVERRIDE]
+    argv = build_argv(FLAKE, ["nix"], APP)
+    assert argv[-4:-1] == OVERRIDE
+    assert argv[-1].endswith(".system.build.vm")
+    assert "--override-input" not in build_argv(FLAKE, ["nix"])
+
+
+def test_the_flake_has_that_input() -> None:
+    flake = (Path(__file__).parents[2] / "nixos-images/flake.nix").read_text(encoding="utf-8")
+    assert f"    {APP_INPUT} = {{\n" in flake
+
+
+def test_without_a_flake_another_application_is_refused() -> None:
+    with pytest.raises(ImageError, match="another application needs a flake"):
+        build_argv(Image("server", nixos_config=Path("/c.nix")), ["nixos-rebuild"], APP)
