@@ -25,6 +25,7 @@ machines
   standin = pkgs.callPackage ./packages/standin.nix { };
   run-e2e-tests = pkgs.callPackage ./packages/run-e2e-tests.nix { };
   # What scripts/check-nix asserts, see checks/facts.nix.
+  flake = import ./checks/flake.nix { inherit nixpkgs; };
   runScripts = import ./checks/run-scripts.nix {
     inherit (pkgs) lib;
     inherit evaluate;

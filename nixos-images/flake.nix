@@ -87,7 +87,6 @@
           pkgs.shellcheck
           pkgs.qemu_kvm
           pkgs.vde2
-          pkgs.mmdebstrap
           pkgs.nodejs
           pkgs.nginx
           (pkgs.postgresql_17.withPackages (extensions: [ extensions.pgvector ]))
@@ -98,7 +97,5 @@
       checks.${system} = vms // {
         inherit orchestrator;
       };
-
-      formatter.${system} = pkgs.nixfmt;
     };
 }

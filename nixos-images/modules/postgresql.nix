@@ -12,7 +12,8 @@ in
 {
   services.postgresql = {
     enable = true;
-    package = pkgs."postgresql_${toString database.version}".withPackages (extensions: [ extensions.pgvector ]);
+    package = pkgs."postgresql_${toString database.version}";
+    extensions = packages: [ packages.pgvector ];
     enableTCPIP = false; # loopback only
     initdbArgs = [
       "--encoding=UTF8"
@@ -31,7 +32,7 @@ in
 
     # The module's script knows neither a password file nor a second run.
     postgresql-setup.script = lib.mkForce "";
-    alicia-migrate.path = [ config.services.postgresql.package ];
+    alicia-migrate.path = [ config.services.postgresql.finalPackage ];
   };
 
   # Part of the boot, and it brings the setup along.

@@ -95,6 +95,7 @@ def check(root: Path, report: Report, machines: tuple[str, ...], *, update: bool
                 text = evaluate(root, nix.nixpkgs, name, f"runScripts.{name}", report)
                 if text is not None:
                     _compare(golden, name, run_script(derivation_text(text)), nix, report, update=update)
+            flake_outputs(root, nix.nixpkgs, report)
         if update:
             write_about(root, golden, facts, nix)
         else:
@@ -160,6 +161,20 @@ def evaluate(root: Path, nixpkgs: str, name: str, attribute: str, report: Report
         return None
     report.judge(f"{name}: evaluation", warned, "without a warning")
     return json.loads(done.stdout)
+
+
+def flake_outputs(root: Path, nixpkgs: str, report: Report) -> None:
+    """What flake.nix gives besides the machines: packages, apps, checks, the shell, all down to their derivations."""
+    found = evaluate(root, nixpkgs, "flake.nix", "flake", report)
+    if found is None:
+        return
+    missing = {*MACHINES, "server"} - set(found["machines"])
+    wrong = [f"no nixosConfigurations.{name}" for name in sorted(missing)]
+    wrong += [f"no packages.{name}" for name in ("orchestrator", "standin") if name not in found["packages"]]
+    wrong += [f"no checks.{name}-vm" for name in MACHINES if f"{name}-vm" not in found["checks"]]
+    if found["packages"].get("app") != found["packages"].get("standin"):
+        wrong.append("another application than the stand-in, though none was chosen")
+    report.judge("flake.nix: outputs", wrong, f"{len(found['machines'])} machines, packages, apps, checks, shell")
 
 
 def parity(root: Path, report: Report, facts: Mapping[str, Any]) -> None:
