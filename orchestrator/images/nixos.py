@@ -96,6 +96,21 @@ def absolute(image: Image, root: Path) -> Image:
     return Image(image.name, image.debian, flake, image.nixos_config)
 
 
+def other_app(image: Image, app: Path | None) -> Path | None:
+    """The application to put into the image, absolute; None when it is the one the flake has by itself.
+
+    That is the folder ``standin`` beside the flake's.
+
+    Args:
+        image: with its flake made absolute.
+    """
+    if app is None:
+        return None
+    folder = (image.nixos_flake or "").partition("#")[0]
+    own = Path(folder).parent / "standin" if folder.startswith("/") else None
+    return None if own is not None and own.resolve() == app.resolve() else app.resolve()
+
+
 def hint_for(lines: Sequence[str]) -> str:
     """What to do about a failed build, as far as its output tells."""
     text = "\n".join(lines)
@@ -117,14 +132,15 @@ async def build_nixos(
 
     Args:
         root: the folder a relative flake is meant from.
-        app: an application package in place of the one the image has by itself.
+        app: the application package of the topology; the flake's own changes nothing.
 
     Raises:
         ImageError: no Nix, or the build failed (with its last lines and the log's path).
     """
     started = monotonic()
     tools = [tool for tool in TOOLS if shutil.which(tool)]
-    argv = build_argv(absolute(image, root), tools, None if app is None else app.resolve())
+    image = absolute(image, root)
+    argv = build_argv(image, tools, other_app(image, app))
     # One working folder per command line: two environments that want the same image take turns in it.
     work = cache.root / ".nixos" / f"{image.name}-{digest(argv)[:16]}"
     log = cache.root / "logs" / f"{image.name}-nixos.log"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ImageError
-from orchestrator.images.nixos import APP_INPUT, build_argv
+from orchestrator.images.nixos import APP_INPUT, build_argv, other_app
 from orchestrator.topology.model import Image
 
 FLAKE = Image("server", nixos_flake="/f#server")
@@ -21,6 +21,14 @@ def test_the_applications_folder_takes_the_place_of_an_input() -> None:
     assert argv[-4:-1] == OVERRIDE
     assert argv[-1].endswith(".system.build.vm")
     assert "--override-input" not in build_argv(FLAKE, ["nix"])
+
+
+def test_the_stand_in_beside_the_flake_is_its_own(tmp_path: Path) -> None:
+    image = Image("server", nixos_flake=f"{tmp_path}/nixos-images#server")
+    assert other_app(image, tmp_path / "nixos-images/../standin") is None
+    assert other_app(image, None) is None
+    assert other_app(image, tmp_path / "mine") == tmp_path / "mine"
+    assert other_app(Image("server", nixos_flake="github:a/b#c"), tmp_path / "standin") == tmp_path / "standin"
 
 
 def test_the_flake_has_that_input() -> None:
