@@ -146,10 +146,7 @@ in
   browser = {
     inherit (config.alicia.e2e.browser.package) playwright;
     wrapper = plain config.alicia.e2e.browser.package.buildCommand;
-    browsers = lib.attrNames (chosen [ "chromium" "chromium-headless-shell" "ffmpeg" ] pkgs.playwright-driver.browsersJSON);
-    revisions = lib.mapAttrs (_: one: one.revision) (
-      chosen [ "chromium" "chromium-headless-shell" "ffmpeg" ] pkgs.playwright-driver.browsersJSON
-    );
+    browsers = lib.attrNames config.alicia.e2e.browser.package.browsers.entries;
     chromium = pkgs.playwright-driver.browsersJSON.chromium.browserVersion;
     folders = lib.mapAttrs (
       _: lib.mapAttrs (_: rule: { inherit (rule) mode user group; argument = plain rule.argument; })

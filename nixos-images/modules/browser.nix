@@ -12,7 +12,7 @@ in
   options.alicia.e2e.browser = {
     package = lib.mkOption {
       type = lib.types.package;
-      default = pkgs.callPackage ../packages/run-e2e-tests.nix { };
+      default = pkgs.callPackage ../packages/run-e2e-tests.nix { headed = config.alicia.e2e.desktop.enable; };
       defaultText = lib.literalMD "Playwright of nixpkgs with its own Chromium";
       description = "The program {command}`run-e2e-tests`, with runner and browsers.";
     };

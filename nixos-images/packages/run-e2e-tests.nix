@@ -12,7 +12,10 @@
   gnugrep,
   gnused,
   util-linux,
+  # Whether the whole Chromium is there for a visible browser, or just its headless shell.
+  headed ? false,
   playwrightBrowsers ? playwright-driver.selectBrowsers {
+    withChromium = headed;
     withFirefox = false;
     withWebkit = false;
   },

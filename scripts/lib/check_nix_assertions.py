@@ -225,8 +225,9 @@ def _client(facts: Facts, *, desktop: bool) -> Iterator[str]:
     for word in ("PLAYWRIGHT_BROWSERS_PATH /nix/store/playwright-browsers", "nodejs"):
         if word not in browser["wrapper"]:
             yield f"run-e2e-tests is wrapped without {word}"
-    if not {"chromium", "chromium-headless-shell"} <= set(browser["revisions"]):
-        yield f"browsers: {browser['revisions']}"
+    names = {name.rpartition("-")[0] for name in browser["browsers"]}
+    if names != {"chromium_headless_shell", "ffmpeg"} | ({"chromium"} if desktop else set()):
+        yield f"browsers: {browser['browsers']}"
     if "run-e2e-tests" not in facts["packages"]:
         yield "run-e2e-tests is not on PATH"
     if browser["folders"].get("/artifacts", {}).get("d", {}).get("user") != "test":

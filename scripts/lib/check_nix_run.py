@@ -135,7 +135,7 @@ def find_nix(root: Path, report: Report) -> Nix | None:
     locked = _run(["nix", *features, "eval", "--raw", "--impure", "--expr", expression], FETCH_LIMIT)
     if locked.returncode == 0:
         return Nix(version, locked.stdout.strip(), "")
-    last = (locked.stderr.strip().splitlines() or ["no answer"])[-1]
+    last = (locked.stderr.strip().splitlines() or ["no answer"])[-1].strip()
     return Nix(version, None, f"no nixpkgs in NIX_PATH, and that of flake.lock cannot be fetched: {last}")
 
 

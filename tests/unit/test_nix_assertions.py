@@ -72,7 +72,7 @@ def unit(name: str, old: str, new: str) -> Callable[[Facts], None]:
         ("client", edit("sshd", old="prohibit-password", new="yes"), "PermitRootLogin is yes"),
         ("client", put("$6$x", "users", "test", "hashedPassword"), "test has a password"),
         ("client", put(False, "off", "nix"), "nix is still on"),
-        ("client", put({}, "browser", "revisions"), "browsers"),
+        ("client", put(["webkit-1"], "browser", "browsers"), "browsers"),
         ("client", edit("browser", "wrapper", old="playwright-browsers", new="other"), "is wrapped without"),
         ("client-desktop", put({"x": 1024, "y": 768}, "browser", "resolution"), "the desktop has"),
         ("server-mock", unit("alicia.service", "alicia serve", "alicia server"), "the backend is started by"),
