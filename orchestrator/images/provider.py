@@ -134,4 +134,6 @@ async def _build(
         )
     from orchestrator.images.nixos import build_nixos
 
-    return await build_nixos(image, root=topology.root, cache=cache, bus=bus, deadline=deadline)
+    return await build_nixos(
+        image, root=topology.root, cache=cache, bus=bus, deadline=deadline, app=topology.app
+    )
