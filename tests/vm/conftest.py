@@ -14,6 +14,7 @@ from host import HERE, Done, Host
 ROOT = HERE.parents[1]
 KEPT = ROOT / "build" / "vm-failures"  # evidence of failed tests
 HOSTS: list[Host] = []
+MEASURES: list[str] = []  # lines of measured values, shown at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,11 @@ def keep(host: Host, name: str) -> Path | None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("durations") is None:
         config.option.durations = 15
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in MEASURES:
+        terminalreporter.write_line(f"measured: {line}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

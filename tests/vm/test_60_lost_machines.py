@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 from host import Host, collected
 
@@ -20,9 +21,7 @@ def test_a_kernel_panic_ends_the_wait_with_its_text(vm: Host) -> None:
         waiting.until_says("service client: checking", 30)
         dying = vm.start("exec", "client", "--", "sh", "-c", "echo c > /proc/sysrq-trigger")
         with collected(dying):
-            waiting.until(
-                lambda: "machine.state" in (vm.latest / "events.jsonl").read_text() and _panicked(vm), 30, "panic"
-            )
+            waiting.until(lambda: "machine client: panicked" in waiting.stderr, 30, "panic")
             at = time.monotonic()
             done = waiting.wait(30)
         assert time.monotonic() - at < 10
@@ -32,10 +31,6 @@ def test_a_kernel_panic_ends_the_wait_with_its_text(vm: Host) -> None:
     )  # fmt: skip
     status = vm.run("status").expect(3).stdout
     assert "machine client" in status and "panicked" in status
-
-
-def _panicked(vm: Host) -> bool:
-    return any(event.get("state") == "panicked" for event in vm.events("machine.state"))
 
 
 def test_a_restart_of_the_machine_mends_a_panic(vm: Host) -> None:
@@ -58,7 +53,7 @@ def test_a_killed_qemu_ends_the_wait_and_is_named(vm: Host) -> None:
 
 
 def test_down_of_half_an_environment_leaves_nothing(vm: Host) -> None:
-    folder = vm.latest
+    folder = Path(vm.status()["run_folder"])  # a second environment may have made a later one
     ports = [port for machine in vm.status()["machines"].values() for port in machine["ports"].values()]
     assert len(ports) == 3
     vm.run("down").expect(0, "environment vm-tests is down", within=10)
