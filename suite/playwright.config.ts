@@ -35,7 +35,8 @@ export default defineConfig({
     colorScheme: 'light',
     actionTimeout: 15_000 * slow,
     navigationTimeout: 30_000 * slow,
-    trace: 'retain-on-failure',
+    // The film strip of a trace costs an emulated machine a third of its time; DOM snapshots and calls stay.
+    trace: { mode: 'retain-on-failure', screenshots: timeFactor < 4, sources: true },
     screenshot: 'on',
     video: 'off', // needs an ffmpeg that only Playwright's own download has
     launchOptions: {

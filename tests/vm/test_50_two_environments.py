@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,17 @@ grep -w server /etc/hosts || echo 'no server here'"""
     for machine in ("left", "right"):
         assert vm.guest(machine, script, name=NAME) == said
     assert vm.guest("client", "timeout 5 ping -c 1 -W 4 192.168.1.11 >/dev/null || echo alone") == "alone\n"
+
+
+def test_egress_is_each_machines_own(vm: Host, second: Done) -> None:
+    """The host's side of QEMU's user network stands for the world: a test reaches no other."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        script = f"timeout 10 bash -c 'exec 3<>/dev/tcp/10.0.2.2/{port}' 2>/dev/null && echo out || echo shut"
+        assert vm.guest("right", script, name=NAME) == "out\n"
+        assert vm.guest("left", script, name=NAME) == "shut\n"
 
 
 def test_small_means_small(vm: Host, second: Done) -> None:
