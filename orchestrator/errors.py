@@ -36,6 +36,7 @@ class OrchestratorError(Exception):
         where: places with the evidence (paths, or ``file:line:column``).
         hint: the next command or step.
         evidence: last lines of a log, the last answer of a check, shown as they are.
+        subject: the machine or service it is about, where there is one.
     """
 
     exit_code: ClassVar[int] = 3
@@ -48,6 +49,7 @@ class OrchestratorError(Exception):
         where: Sequence[str] = (),
         hint: str = "",
         evidence: Sequence[str] = (),
+        subject: str = "",
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -55,7 +57,7 @@ class OrchestratorError(Exception):
         self.where = tuple(where)
         self.hint = hint
         self.evidence = tuple(evidence)
-        self.subject = ""  # the machine or service it is about, set by whoever knows
+        self.subject = subject
         self.shown = False  # whether it was already told as an event
 
     def as_dict(self) -> dict[str, Any]:

@@ -202,9 +202,11 @@ async def child(
         )
     except OSError as error:
         raise _not_started(argv[0], error) from error
+    _children.add(process.pid)
     try:
         yield process
     finally:
+        _children.discard(process.pid)
         if process.returncode is None:
             identity = ProcessId.of(process.pid)
             if identity is not None:
@@ -216,6 +218,16 @@ async def child(
         # Its pipes may still be open: reading was cut short, or a grandchild of another session holds them. wait()
         # would wait for them; asyncio offers no public way to close them.
         process._transport.close()  # type: ignore[attr-defined]
+
+
+_children: set[int] = set()  # leaders of the groups of all living children
+
+
+def kill_children() -> None:
+    """SIGKILL to every child of a block that is still open: what is left to do before leaving at once."""
+    for pid in _children:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 async def _reaped(process: asyncio.subprocess.Process) -> None:

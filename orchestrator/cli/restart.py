@@ -9,7 +9,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
 from orchestrator.environment.session import Session
-from orchestrator.environment.state import EnvironmentState, StateFile
+from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.up import over_limit, tell_failure
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
@@ -27,6 +27,7 @@ async def _restart(
 ) -> int:
     with hold(places.lock, places.name, command_text()), JsonLinesLog(state.run_folder / "events.jsonl") as log:
         stop = bus.subscribe(log)
+        state = read_state(places.state) or state  # it may have changed before the lock was ours
         session = Session(places, StateFile(places.state, state), bus)
         session.services_of(names)  # a wrong name is told before anything is touched
         try:

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     return run_command(
         arguments,
         lambda bus: _run(request, arguments, bus, deadline),
-        force=kill_environment(Places.of(request.name)),
+        force=kill_environment(Places.of(request.name), only_ours=True),
     )
 
 

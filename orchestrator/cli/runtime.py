@@ -18,6 +18,7 @@ from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import remove_traces, strays
 from orchestrator.errors import HostError, Interrupted, UsageError
 from orchestrator.events import Event, EventBus
+from orchestrator.process import kill_children
 
 T = TypeVar("T")
 
@@ -61,8 +62,9 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
         if len(_received) > 1:
             if force is not None:
                 force()
+            kill_children()
             os._exit(128 + number)
-        bus.emit("note", level="warning", message="interrupted: taking everything down; once more ends it at once")
+        bus.emit("note", level="warning", message="interrupted: ending in order; once more ends at once")
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -78,12 +80,18 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
             loop.remove_signal_handler(number)
 
 
-def kill_environment(places: Places) -> Callable[[], None]:
-    """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else."""
+def kill_environment(places: Places, *, only_ours: bool = False) -> Callable[[], None]:
+    """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else.
+
+    Args:
+        only_ours: an environment that another command brought up is spared.
+    """
 
     def kill() -> None:
         with suppress(HostError):
             state = read_state(places.state)
+            if only_ours and state is not None and state.owner.pid != os.getpid():
+                return
             for process in [*(state.processes if state else []), *strays(places)]:
                 process.signal_group(signal.SIGKILL)
             remove_traces(places)

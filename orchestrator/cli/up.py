@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     places = Places.of(request.name)
     deadline = limit_of(arguments.wait_timeout)
     return run_command(
-        arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(places)
+        arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(places, only_ours=True)
     )
 
 

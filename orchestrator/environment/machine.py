@@ -161,6 +161,7 @@ class LiveMachine:
             if result.code != 0:
                 raise MachineError(
                     f"machine {self.name} could not be set up",
+                    subject=self.name,
                     why=result.complaint,
                     hint=f"orchestrator console {self.name}",
                     where=[str(self.paths.serial_log)],
@@ -221,6 +222,7 @@ class LiveMachine:
         self._emit("died", describe_exit(code) if code is not None else "")
         raise MachineError(
             f"QEMU of machine {self.name} {describe_exit(code) if code is not None else 'is gone'}",
+            subject=self.name,
             why="\n".join(tail(self.paths.qemu_log, 5)) or "it said nothing",
             where=[str(self.paths.qemu_log), str(self.paths.serial_log)],
             evidence=tail(self.paths.serial_log, 5),
@@ -259,6 +261,7 @@ class LiveMachine:
         self._emit("panicked", why)
         return MachineError(
             f"machine {self.name} is lost: {why}",
+            subject=self.name,
             why="\n".join(_panic_lines(tail(self.paths.serial_log, 60))),
             evidence=tail(self.paths.serial_log, 15),
             where=[str(self.paths.serial_log)],
@@ -304,6 +307,7 @@ class LiveMachine:
         def late() -> MachineError:
             return MachineError(
                 f"machine {self.name} did not boot within {limit.limit:.0f} s",
+                subject=self.name,
                 why="its guest agent never opened its port; the console's last lines tell how far it came",
                 evidence=tail(self.paths.serial_log, 15),
                 where=[str(self.paths.serial_log)],

@@ -236,6 +236,7 @@ class Gatekeeper:
                 evidence = await systemd.last_lines(await self._agent(service), service.unit, EVIDENCE_LINES, limit)
         return ServiceError(
             f"service {service.name} on machine {service.machine} {what}",
+            subject=service.name,
             why=why,
             evidence=evidence,
             where=where,
