@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from render_text import Item, folder, text_file
 
@@ -107,7 +107,7 @@ def unpacked(package: NpmPackage, downloads: Path, base: str) -> Path:
         archive = temporary / "package.tgz"
         archive.write_bytes(data)
         with tarfile.open(archive) as tar:
-            tar.extractall(temporary, filter="data")
+            _extract(tar, temporary)
         (content,) = (path for path in temporary.iterdir() if path.is_dir())
         try:
             content.rename(target)
@@ -117,6 +117,16 @@ def unpacked(package: NpmPackage, downloads: Path, base: str) -> Path:
     finally:
         shutil.rmtree(temporary)
     return target
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Plain files and folders below ``folder``; tarfile's own filter is not in every Python 3.11."""
+    for member in tar:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
+            raise ValueError(f"{tar.name}: {member.name} is no plain file below the package's folder")
+        member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+        tar.extract(member, folder, set_attrs=True)
 
 
 def _download(url: str) -> bytes:
