@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import socket
 from collections.abc import Iterable
@@ -84,7 +83,3 @@ def _free(port: int) -> bool:
                 return False
             raise
     return True
-
-
-def writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK)

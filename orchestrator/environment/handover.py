@@ -7,7 +7,6 @@ the journal to the host, files pushed by the topology. It prints the host key.
 
 from __future__ import annotations
 
-import base64
 import shlex
 from collections.abc import Mapping
 
@@ -87,8 +86,3 @@ def known_hosts_line(port: int, host_key: str) -> str:
     """For OpenSSH: this port of loopback is this key."""
     fields = host_key.split()
     return f"[127.0.0.1]:{port} {fields[0]} {fields[1]}"
-
-
-def fingerprint_source(host_key: str) -> bytes:
-    """The raw key behind a public line."""
-    return base64.b64decode(host_key.split()[1])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import HostError
 from orchestrator.events import wall_clock
+from orchestrator.images import cache
 from orchestrator.net.networks import NetworkPaths
 from orchestrator.vm.arguments import MachinePaths
 
@@ -26,10 +27,7 @@ def state_root() -> Path:
 
 def cache_root() -> Path:
     """The folder of images and of the probe's answer: ORCH_CACHE_DIR, else under XDG_CACHE_HOME."""
-    override = os.environ.get("ORCH_CACHE_DIR")
-    if override:
-        return Path(override).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orchestrator"
+    return cache.cache_root().parent.absolute()
 
 
 @dataclass(frozen=True, slots=True)
