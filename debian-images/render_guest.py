@@ -53,6 +53,12 @@ def guest_items() -> list[Item]:
         text_file("/etc/systemd/journald.conf.d/10-guest.conf", JOURNALD),
         text_file("/etc/systemd/system.conf.d/10-guest.conf", SYSTEM),
         text_file("/etc/systemd/system/serial-getty@ttyS0.service.d/10-autologin.conf", AUTOLOGIN),
+        text_file("/etc/systemd/system/qemu-guest-agent.service", AGENT),
+        text_file("/usr/local/lib/guest/agent", AGENT_SCRIPT, "0755"),
+        link(
+            "/etc/systemd/system/sysinit.target.wants/qemu-guest-agent.service",
+            "/etc/systemd/system/qemu-guest-agent.service",
+        ),
         text_file("/etc/ssh/sshd_config", SSHD),
         text_file("/etc/systemd/system/sshd-keygen.service", HOST_KEY),
         text_file("/etc/systemd/system/ssh.service.d/10-guest.conf", SSH_DROP_IN),
@@ -112,8 +118,8 @@ ConfigureWithoutCarrier=yes
 COLDPLUG = """
 [Service]
 ExecStart=
-ExecStart=-udevadm trigger --action=add --subsystem-match=virtio --subsystem-match=virtio-ports \\
-    --subsystem-match=net --subsystem-match=block
+ExecStart=-udevadm trigger --action=add --subsystem-match=virtio --subsystem-match=virtio-ports
+ExecStart=-udevadm trigger --action=add --subsystem-match=net --subsystem-match=block
 ExecStart=-udevadm trigger --action=add --sysname-match=ttyS0 --sysname-match=hvc* --sysname-match=event* \\
     --sysname-match=LNXPWRBN* --sysname-match=PNP0C0C*
 """
@@ -143,6 +149,33 @@ AUTOLOGIN = """
 [Service]
 ExecStart=
 ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 - $TERM
+"""
+
+# The agent is the orchestrator's way in, so it comes before nearly everything else: it finds its port itself and does
+# not wait for udev. What it is asked to start waits for what it is ordered after, as in any boot.
+AGENT = """
+[Unit]
+Description=QEMU Guest Agent
+DefaultDependencies=no
+After=systemd-remount-fs.service
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+ExecStart=/usr/local/lib/guest/agent
+Restart=on-failure
+RestartSec=1
+"""
+
+AGENT_SCRIPT = """
+#!/bin/sh
+# The guest agent on the port of its name.
+for port in /sys/class/virtio-ports/*; do
+    if read -r name < "$port/name" && [ "$name" = org.qemu.guest_agent.0 ]; then
+        exec /usr/sbin/qemu-ga --path="/dev/${port##*/}"
+    fi
+done
+echo "this machine has no port for the guest agent"
 """
 
 SSHD = """

@@ -7,6 +7,7 @@
     ├── TopologyError       (2)  the topology file: every problem with file:line:column
     ├── HostError           (3)  QEMU missing or too old, no memory, no disk space, a name taken
     ├── ImageError          (3)  an image could not be built or used
+    ├── SnapshotError       (3)  a snapshot is damaged, does not fit, or could not be saved
     ├── MachineError        (3)  a machine did not boot, died, panicked, or cannot be reached
     ├── ServiceError        (3)  a service failed, or its checks never passed
     ├── GuestCommandError   (3)  a command in a guest could not be run at all
@@ -88,6 +89,10 @@ class HostError(OrchestratorError):
 
 
 class ImageError(OrchestratorError):
+    pass
+
+
+class SnapshotError(OrchestratorError):
     pass
 
 

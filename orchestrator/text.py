@@ -24,6 +24,7 @@ _SEQUENCE = re.compile(
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029]")
 _BLANK = re.compile(r"[\n\t]+")
@@ -75,3 +76,12 @@ def clean_lines(lines: Iterable[object], *, count: int, limit: int) -> tuple[str
     if left_out > 0:
         flat = [f"… {left_out + 1} earlier lines left out", *flat[left_out + 1 :]]
     return tuple(clean(line, limit) for line in flat)
+
+
+def size_text(size: float) -> str:
+    """Bytes as ``512 B``, ``1.5 GiB``."""
+    unit = 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.cli.tables import size_text
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import MEMORY_RESERVE, available_memory, disk_shortage, memory_shortage
 from orchestrator.environment.places import Places
 from orchestrator.errors import OrchestratorError
 from orchestrator.images import debian_host, nixos
 from orchestrator.process import run
+from orchestrator.text import size_text
 from orchestrator.topology.model import NetworkKind, Topology
 from orchestrator.vm.accelerator import MINIMUM_QEMU, PROBE_LIMIT, QEMU, Accelerator, probe, qemu_version
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.cli.runtime import run_command
-from orchestrator.cli.tables import ago, aligned, size_text
+from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.events import utc_text, wall_clock
@@ -21,6 +21,7 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.images.debian_base import as_root
 from orchestrator.images.provider import ensure_images
 from orchestrator.process import run as run_short
+from orchestrator.text import size_text
 from orchestrator.topology.load import load_topology
 
 KEY_SHOWN = 16

@@ -1,10 +1,8 @@
-"""Columns, sizes and times as people read them."""
+"""Columns and times as people read them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
@@ -18,15 +16,6 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> st
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines) + "\n" if lines else ""
-
-
-def size_text(size: float) -> str:
-    """Bytes as ``512 B``, ``1.5 GiB``."""
-    unit = 0
-    while size >= 1024 and unit < len(_UNITS) - 1:
-        size /= 1024
-        unit += 1
-    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"
 
 
 def ago(seconds: float) -> str:

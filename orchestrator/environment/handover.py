@@ -2,7 +2,8 @@
 
 One script, run once through the guest agent and safe to run again: host name,
 addresses and names of the network, this environment's SSH key, the stream of
-the journal to the host, files pushed by the topology. It prints the host key.
+the journal to the host. It prints nothing; the host key is read apart, because
+the guest may still be making it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 def handover_script(
     machine: Machine, machines: Mapping[str, Machine], networks: Mapping[str, Network], user_key: str
 ) -> str:
-    """Shell for ``sh -s``; its only output is the guest's ed25519 host key, if it exists yet."""
+    """Shell for ``sh -s``; it prints nothing."""
     return "\n".join(
         [
             "set -e",
             guest_network_script(machine, machines, networks),
             _authorize(user_key),
             _journal(),
-            f"cat {HOST_KEY} 2>/dev/null || true",
             "",
         ]
     )
@@ -41,9 +41,9 @@ def _authorize(user_key: str) -> str:
     """Only this environment's key opens the guest."""
     return "\n".join(
         [
-            "mkdir -p -m 0700 /root/.ssh",
+            "umask 077",
+            "[ -d /root/.ssh ] || mkdir -p /root/.ssh",
             f"printf '%s\\n' {shlex.quote(user_key)} > /root/.ssh/authorized_keys",
-            "chmod 0600 /root/.ssh/authorized_keys",
         ]
     )
 
@@ -54,16 +54,19 @@ def _journal() -> str:
     It needs nothing in the image, and no reload of systemd, which costs seconds
     under emulation. It is the orchestrator's, not the stack's: it waits for nothing.
     """
+    # The port is found without udev, which may not have named it yet.
     pump = (
-        "PATH=$PATH:/run/current-system/sw/bin; "
+        "PATH=$PATH:/run/current-system/sw/bin; for port in /sys/class/virtio-ports/*; do "
+        f'read -r name < "$port/name" || continue; [ "$name" = {JOURNAL_PORT} ] || continue; '
         f"exec journalctl --boot --follow --lines=all --output=json --output-fields={JOURNAL_FIELDS} "
-        f"> /dev/virtio-ports/{JOURNAL_PORT}"
+        '> "/dev/${port##*/}"; done; exit 71'
     )
     properties = ("DefaultDependencies=no", "Restart=on-failure", "RestartSec=1", "Nice=5")
     start = ["systemd-run", "--quiet", "--no-block", f"--unit={JOURNAL_UNIT}", "--collect"]
     start += [f"--property={one}" for one in properties]
     line = shlex.join([*start, "/bin/sh", "-c", pump])
-    return f"systemctl --quiet is-active {JOURNAL_UNIT} || {line}"
+    # It runs already when a guest is handed over again; to look for its cgroup starts no program.
+    return f"[ -d /sys/fs/cgroup/system.slice/{JOURNAL_UNIT} ] || {line}"
 
 
 def file_script(target: str, mode: int) -> str:

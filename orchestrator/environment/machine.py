@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, monotonic, pause
-from orchestrator.environment.handover import file_script, handover_script, read_file
+from orchestrator.deadline import Deadline, monotonic
+from orchestrator.environment.handover import HOST_KEY, file_script, handover_script, read_file
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
@@ -19,15 +19,17 @@ from orchestrator.process import ProcessId, describe_exit, exit_code, launch, ta
 from orchestrator.services.journal import Entry, Journal
 from orchestrator.tasks import guarded
 from orchestrator.topology.model import Machine, Topology
-from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
+from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
 from orchestrator.vm.follow import follow_lines
 from orchestrator.vm.qmp import Monitor, connect, event_summary
 from orchestrator.vm.signs import Sign, find_sign
 
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
 HANDOVER_LIMIT = 20.0
+HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
 SSH_LIMIT = 30.0
 HEARTBEAT = 30.0
+LOOK_INTERVAL = 1.0  # between looks for a listening sshd, where the journal is silent; before scaling
 QMP_LIMIT = 20.0  # not scaled: QEMU itself is not emulated
 
 
@@ -56,6 +58,7 @@ class LiveMachine:
         self._key_file: Path | None = None
         self._agent_open = asyncio.Event()
         self._ready = asyncio.Event()
+        self._sshd_listens = asyncio.Event()
         self._born = monotonic()
         self._seen: set[str] = set()
         self._console_start = 0
@@ -123,6 +126,8 @@ class LiveMachine:
         limit = deadline.earlier(2 * BOOT_LIMIT * self._factor)
         self._ready.clear()
         self._agent_open.clear()
+        self._sshd_listens.clear()
+        self.host_key = ""
         self._born = monotonic()
         self._emit("stopping", "reboot")
         if not await self._ask_to_reboot(limit):
@@ -156,22 +161,15 @@ class LiveMachine:
         """Run the hand-over script and push the topology's files; idempotent."""
         limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
         script = handover_script(self.machine, self._topology.machines, self._topology.networks, user_key)
-        while True:
-            result = await self.agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
-            if result.code != 0:
-                raise MachineError(
-                    f"machine {self.name} could not be set up",
-                    subject=self.name,
-                    why=result.complaint,
-                    hint=f"orchestrator console {self.name}",
-                    where=[str(self.paths.serial_log)],
-                )
-            if result.text.strip():
-                break
-            if limit.expired:
-                raise MachineError(f"machine {self.name} made no SSH host key within {limit.limit:.0f} s")
-            await pause(0.1 * max(1.0, self._factor / 4), limit)
-        self.host_key = result.text.strip().splitlines()[-1]
+        result = await self.agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
+        if result.code != 0:
+            raise MachineError(
+                f"machine {self.name} could not be set up",
+                subject=self.name,
+                why=result.complaint,
+                hint=f"orchestrator console {self.name}",
+                where=[str(self.paths.serial_log)],
+            )
         self._key_file = key_file
         for file in self.machine.files:
             content = read_file(file)
@@ -182,6 +180,39 @@ class LiveMachine:
                 if pushed.code != 0:
                     raise MachineError(f"{file.target} could not be written in {self.name}", why=pushed.complaint)
         self._ready.set()
+
+    async def learn_host_key(self, deadline: Deadline) -> None:
+        """Wait until the guest's sshd listens, and read its host key through the agent.
+
+        The journal tells it, which costs a booting guest nothing. To knock before costs
+        seconds: QEMU's user network takes the connection, and tries again in ever
+        longer pauses to pass it on.
+
+        Raises:
+            MachineError: sshd did not listen in time.
+        """
+        limit = deadline.earlier(HOST_KEY_LIMIT * self._factor)
+        look = LOOK_INTERVAL * max(1.0, self._factor / 4)
+        while True:
+            with suppress(OrchestratorError):  # the pause being over is no error
+                async with limit.earlier(look).enforce():
+                    await self._sshd_listens.wait()
+            line = await self.agent.read_file(HOST_KEY, deadline=deadline) or b""
+            if line.endswith(b"\n") and (self._sshd_listens.is_set() or await self._listens(deadline)):
+                self.host_key = line.decode("utf-8", "replace").strip()
+                return
+            if limit.expired:
+                raise MachineError(
+                    f"sshd of machine {self.name} did not listen within {limit.limit:.0f} s",
+                    subject=self.name,
+                    why="it is not running" if line else f"{HOST_KEY} does not exist: the unit that makes it failed",
+                    hint=f"orchestrator console {self.name}",
+                    where=[str(self.paths.journal), str(self.paths.serial_log)],
+                )
+
+    async def _listens(self, deadline: Deadline) -> bool:
+        tables = [await self.agent.read_file(f"/proc/net/{name}", deadline=deadline) for name in ("tcp", "tcp6")]
+        return any(listens(table or b"", SSH_GUEST_PORT) for table in tables)
 
     async def ready_agent(self) -> Agent:
         """The agent, once the hand-over is done."""
@@ -194,6 +225,8 @@ class LiveMachine:
         async with self._ssh_lock:
             if self._ssh is None or not self._ssh.alive:
                 assert self._key_file is not None
+                if not self.host_key:  # it boots
+                    await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
                 ports = self.ports or await self.monitor.forwarded_ports()
                 target = SshTarget(self.name, ports[22], host_key_blob(self.name, self.host_key), self._key_file)
                 self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * self._factor))
@@ -269,6 +302,8 @@ class LiveMachine:
         )
 
     def _on_entry(self, entry: Entry) -> None:
+        if entry.identifier == "sshd" and entry.message.startswith("Server listening on"):
+            self._sshd_listens.set()
         sign = find_sign(entry.message) if entry.identifier == "kernel" else None
         if sign is not None and sign.name not in self._seen:
             self._seen.add(sign.name)
@@ -333,6 +368,16 @@ class LiveMachine:
     def _emit(self, state: str, detail: str = "") -> None:
         elapsed = round(monotonic() - self._born, 3)
         self._bus.emit("machine.state", self.name, state=state, elapsed=elapsed, detail=detail)
+
+
+def listens(table: bytes, port: int) -> bool:
+    """Whether /proc/net/tcp shows a socket that listens on the port. Pure.
+
+    >>> listens(b"   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000", 22)
+    True
+    """
+    rows = (line.split() for line in table.splitlines())
+    return any(len(row) > 3 and row[3] == b"0A" and row[1].endswith(b":%04X" % port) for row in rows)
 
 
 def _panic_lines(lines: list[str]) -> list[str]:

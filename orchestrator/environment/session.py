@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Session:
             command=f"orchestrator -n {places.name}",
             on_up=self._picture,
         )
+        self._first_unit_up = asyncio.Event()
         bus.subscribe(self._remember)
 
     async def watched(self, work: Coroutine[Any, Any, T]) -> T:
@@ -133,12 +135,16 @@ class Session:
 
     async def _boot(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         await live.boot(launch.user_key, self.places.user_key, deadline)
-        self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
+        # A key exchange costs an emulated guest seconds, just when all boots end and the first units start. A check
+        # that needs it opens it at once; otherwise it has time until the processors have.
+        await self._first_unit_up.wait()
         await live.settle()
+        self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
         await live.screenshot("ready", self.run_folder)
 
     async def _gate(self, deadline: Deadline) -> None:
         await self.gate.bring_up(deadline)
+        self._first_unit_up.set()  # there may be no unit at all
 
     # ------------------------------------------------------------------ changing what runs
 
@@ -184,8 +190,8 @@ class Session:
         live = self.machines[name]
         key = self.places.user_key.with_suffix(".pub").read_text().strip()
         await live.reboot(key, self.places.user_key, deadline)
-        self.record.machine(name, ports=dict(live.ports), host_key=live.host_key)
         await live.settle()
+        self.record.machine(name, ports=dict(live.ports), host_key=live.host_key)
 
     # ------------------------------------------------------------------ leaving
 
@@ -205,6 +211,8 @@ class Session:
             await machine.close()
 
     async def _picture(self, service: Service) -> None:
+        if service.unit is not None:
+            self._first_unit_up.set()
         await self.machines[service.machine].screenshot(service.name, self.run_folder)
 
     def _remember(self, event: Event) -> None:

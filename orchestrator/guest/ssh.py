@@ -231,11 +231,9 @@ def command_line(
     then has the code 128+n. As a signal of the session it would reach paramiko as no
     code at all. What the shell can do itself (``true``, ``test``) starts no program.
     """
-    words = as_user(command, user)
-    if environment:
-        at = words.index("HOME=/") + 1 if user != "root" else 0
-        assignments = [f"{name}={value}" for name, value in environment.items()]
-        words[at:at] = assignments if at else ["env", *assignments]
+    variables = {**({} if user == "root" else {"HOME": "/"}), **(environment or {})}
+    assignments = [f"{name}={value}" for name, value in variables.items()]
+    words = as_user([*(["env", *assignments] if assignments else []), *command], user)
     parts = ["echo $$", f"export PATH={GUEST_PATH}"]
     if cwd is not None:
         parts.append(f"cd {shlex.quote(cwd)} || exit 126")

@@ -20,16 +20,27 @@ KEPT_PER_UNIT = 200
 KEPT_UNITS = 500  # a guest may invent names; the one seen first goes
 MESSAGE_LIMIT = 4000
 
+# systemd's message ids (systemd.messages in its catalogue) for a unit that ended, failed, or is started again.
+ENDED = frozenset({
+    "98e322203f7a4ed290d09fe03c09fe15",  # its process exited
+    "d9b373ed55a64feb8242e02dbe79a49c",  # it failed with a result
+    "be02cf6855d2428ba40df7e9d022f03d",  # its start job failed
+    "5eb03494b6584870a536b337290809b3",  # a restart is scheduled
+    "7ad2d189f7e94e70a38c781354912448",  # it was deactivated in order
+    "9d1aaa27d60140bd96365438aad20286",  # it was stopped
+})  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One journal line. ``at`` is the guest's clock, seconds since the epoch."""
+    """One journal line: ``at`` by the guest's clock, seconds since the epoch; ``ended``: systemd says its unit did."""
 
     at: float
     unit: str
     identifier: str
     message: str
     priority: int
+    ended: bool = False
 
 
 def parse_entry(line: str) -> Entry | None:
@@ -45,7 +56,9 @@ def parse_entry(line: str) -> Entry | None:
         message = bytes(n for n in message if isinstance(n, int) and 0 <= n < 256).decode("utf-8", "replace")
     # UNIT: what systemd says about a unit; _SYSTEMD_UNIT: what the unit says itself.
     unit = data.get("UNIT") or data.get("_SYSTEMD_UNIT") or ""
-    return Entry(at, str(unit), str(data.get("SYSLOG_IDENTIFIER", "")), str(message)[:MESSAGE_LIMIT], priority)
+    ended = data.get("MESSAGE_ID") in ENDED if "UNIT" in data and isinstance(data.get("MESSAGE_ID"), str) else False
+    identifier = str(data.get("SYSLOG_IDENTIFIER", ""))
+    return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended)
 
 
 class Journal:
@@ -55,6 +68,7 @@ class Journal:
         self.path = path
         self._recent: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=KEPT_PER_UNIT))
         self._news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._ended: dict[str, asyncio.Event] = {}
         self._on_entry = on_entry
 
     async def follow(self) -> None:
@@ -68,6 +82,8 @@ class Journal:
             self._recent[entry.unit].append(entry)
             if entry.unit in self._news:
                 self._news[entry.unit].set()
+            if entry.ended and entry.unit in self._ended:
+                self._ended[entry.unit].set()
             if self._on_entry is not None:
                 self._on_entry(entry)
 
@@ -80,3 +96,8 @@ class Journal:
         event = self._news[unit]
         event.clear()
         await event.wait()
+
+    def await_end(self, unit: str) -> asyncio.Event:
+        """An event, unset now, which is set when systemd says that the unit ended. Ask for it before the start."""
+        event = self._ended[unit] = asyncio.Event()
+        return event

@@ -80,9 +80,13 @@ async def show(agent: Agent, units: list[str], deadline: Deadline) -> list[UnitS
 async def start(agent: Agent, unit: str, deadline: Deadline) -> GuestResult:
     """``systemctl start``: it returns when the start job is done, and its code says how.
 
-    An earlier failure is forgotten first, or systemd would refuse after a few.
+    Where it is refused, earlier failures are forgotten and it is tried once more:
+    systemd starts a unit that failed only so many times in a row.
     """
-    script = 'systemctl reset-failed -- "$1" 2>/dev/null; exec systemctl start -- "$1"'
+    script = (
+        'systemctl start -- "$1" && exit; code=$?; [ "$(systemctl show -P Result -- "$1")" = start-limit-hit ] '
+        '|| exit $code; systemctl reset-failed -- "$1"; exec systemctl start -- "$1"'
+    )
     return await agent.exec(["sh", "-c", script, "sh", unit], deadline=deadline)
 
 

@@ -85,6 +85,22 @@ class Nic:
     mac: str
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A machine's memory as a file of the host, so that its state can be saved and shared.
+
+    Attributes:
+        file: as long as the memory.
+        shared: writes reach the file; without it they stay private to the process
+            (copy on write), and any number of machines rest on one file.
+        incoming: wait for a saved state instead of booting.
+    """
+
+    file: Path
+    shared: bool = True
+    incoming: bool = False
+
+
 def script_arguments(
     machine: Machine,
     paths: MachinePaths,
@@ -92,6 +108,7 @@ def script_arguments(
     *,
     accelerator: str,
     fixed_memory: bool = False,
+    memory: Memory | None = None,
 ) -> tuple[str, ...]:
     """The arguments appended to the run script.
 
@@ -99,6 +116,7 @@ def script_arguments(
         accelerator: ``kvm`` or ``tcg``, as probed; never left to QEMU's silent fallback.
         fixed_memory: the script has a memory backend of its own, whose size ``-m``
             must not contradict.
+        memory: the RAM file; without it the memory is anonymous and cannot be saved.
     """
     cpu = "host" if accelerator == "kvm" else "max"
     size = () if fixed_memory else ("-m", f"{machine.memory}M")
@@ -122,9 +140,18 @@ def script_arguments(
         "-chardev", f"file,id=orch-journal-chr,path={paths.journal},append=on",
         "-device", f"virtserialport,bus=orch-serial.0,chardev=orch-journal-chr,name={JOURNAL_PORT}",
         "-device", "pvpanic-pci",
+        "-device", "vmgenid,guid=auto",  # tells a restored kernel that it is not the only one: it reseeds its RNG
         "-action", "panic=pause",  # a panicked guest stays, to be looked at
         "-sandbox", SANDBOX,
     ]  # fmt: skip
+    if memory is not None:
+        share = "on" if memory.shared else "off"
+        arguments += [
+            "-object", f"memory-backend-file,id=orch-ram,size={machine.memory}M,mem-path={memory.file},share={share}",
+            "-machine", "memory-backend=orch-ram",
+        ]  # fmt: skip
+        if memory.incoming:
+            arguments += ["-incoming", "defer", "-S"]
     for nic in nics:
         for netdev in nic.netdevs:
             arguments += ["-netdev", netdev]

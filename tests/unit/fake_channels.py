@@ -15,6 +15,7 @@ from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent, GuestResult
 from orchestrator.guest.ssh import Ssh
 from orchestrator.services.checks import Channels
+from orchestrator.services.journal import ENDED
 
 
 @dataclass
@@ -85,6 +86,12 @@ class FakeMachine:
         """A line of the unit's journal, as the guest writes it."""
         with self.journal.open("a") as file:
             file.write(json.dumps({"MESSAGE": message, "_SYSTEMD_UNIT": unit}) + "\n")
+
+    def say_ended(self, unit: str) -> None:
+        """systemd's line when the main process of a unit exited."""
+        words = {"MESSAGE": f"{unit}: Main process exited", "UNIT": unit, "MESSAGE_ID": next(iter(ENDED))}
+        with self.journal.open("a") as file:
+            file.write(json.dumps(words) + "\n")
 
     async def exec(
         self, command: Sequence[str], *, deadline: Deadline, stdin: bytes | None = None, user: str = "root"

@@ -153,27 +153,51 @@ class FakeGuest(FakeServer):
                 "guest-exec": self._exec,
                 "guest-exec-status": self._status,
                 "guest-ping": lambda _: {},
+                "guest-file-open": self._open,
+                "guest-file-read": lambda arguments: {
+                    "buf-b64": base64.b64encode(self.files[arguments["handle"]]).decode(),
+                    "count": len(self.files[arguments["handle"]]), "eof": False,
+                },
+                "guest-file-close": lambda arguments: self.files.pop(arguments["handle"]) and {},
             },
             greeting=False,
         )
         self._lost = lost
+        self.root = Path("/")  # where the guest's files lie
+        self.files: dict[int, bytes] = {}
         self.running: dict[int, tuple[asyncio.subprocess.Process, asyncio.Task[tuple[bytes, bytes]]]] = {}
 
     def _sync(self, arguments: dict[str, Any]) -> object:
         self._lost -= 1
         return SILENT if self._lost >= 0 else arguments["id"]
 
+    def _open(self, arguments: dict[str, Any]) -> object:
+        handle = 1000 + len(self.files)
+        try:
+            self.files[handle] = (self.root / arguments["path"].lstrip("/")).read_bytes()
+        except OSError as error:
+            raise Refused(str(error)) from error
+        return handle
+
     async def _exec(self, arguments: dict[str, Any]) -> object:
-        process = await asyncio.create_subprocess_exec(
+        try:
+            process = await self._spawn(arguments)
+        except OSError as error:
+            raise Refused(f"Failed to execute child process: {error}") from error
+        data = base64.b64decode(arguments["input-data"]) if "input-data" in arguments else None
+        self.running[process.pid] = (process, asyncio.create_task(process.communicate(data)))
+        return {"pid": process.pid}
+
+    @staticmethod
+    async def _spawn(arguments: dict[str, Any]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
             arguments["path"],
             *arguments["arg"],
+            env=dict(pair.split("=", 1) for pair in arguments["env"]) if "env" in arguments else None,
             stdin=asyncio.subprocess.PIPE if "input-data" in arguments else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        data = base64.b64decode(arguments["input-data"]) if "input-data" in arguments else None
-        self.running[process.pid] = (process, asyncio.create_task(process.communicate(data)))
-        return {"pid": process.pid}
 
     def _status(self, arguments: dict[str, Any]) -> object:
         process, output = self.running[arguments["pid"]]

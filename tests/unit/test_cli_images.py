@@ -14,10 +14,11 @@ import pytest
 from cli_process import Cli
 
 from orchestrator.cli.images import for_people, for_programs, prune
-from orchestrator.cli.tables import ago, aligned, size_text
+from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
 from orchestrator.events import wall_clock
 from orchestrator.images.cache import ImageCache
+from orchestrator.text import size_text
 
 
 @pytest.fixture

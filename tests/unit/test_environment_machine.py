@@ -61,10 +61,11 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
     secret = tmp_path / "secret"
     secret.write_bytes(b"\x00key\xff")
     files = (GuestFile(secret, str(tmp_path / "guest/alicia.env")), GuestFile(tmp_path / "none", "/x", required=False))
-    monkeypatch.setattr(module, "handover_script", lambda *_: "echo rubbish; echo ssh-ed25519 HOST root@server\n")
+    monkeypatch.setattr(module, "handover_script", lambda *_: "echo rubbish\n")
 
     async def scenario() -> None:
         async with staged(tmp_path, files=files) as stage:
+            stage.guest.root = tmp_path / "guest"
             watching = asyncio.create_task(stage.live.watch())
             booting = asyncio.create_task(stage.live.boot("key", secret, Deadline.after(10)))
             limit = Deadline.after(5)
@@ -78,8 +79,19 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
             await booting
             assert opened.elapsed < 1
             assert stage.live.ports == {22: 34529}
-            assert stage.live.host_key == "ssh-ed25519 HOST root@server"
             assert stage.live.handed_over
+            key = tmp_path / "guest/etc/ssh/ssh_host_ed25519_key.pub"
+            key.parent.mkdir(parents=True)
+            key.write_text("ssh-ed25519 HOST root@server\n")
+            learning = asyncio.create_task(stage.live.learn_host_key(Deadline.after(10)))
+            await asyncio.sleep(0.3)
+            assert stage.live.host_key == "", "nobody listens yet"
+            heard = Deadline.after(5)
+            line = '{"SYSLOG_IDENTIFIER":"sshd","MESSAGE":"Server listening on :: port 22."}'
+            stage.live.paths.journal.write_text(line + "\n")
+            await learning
+            assert heard.elapsed < 0.5, "the journal told it"
+            assert stage.live.host_key == "ssh-ed25519 HOST root@server"
             assert (tmp_path / "guest/alicia.env").read_bytes() == b"\x00key\xff"
             assert (tmp_path / "guest/alicia.env").stat().st_mode & 0o777 == 0o600
             assert stage.states() == ["starting", "booting", "agent"]
@@ -103,6 +115,49 @@ def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.
             assert caught.value.evidence[-1] == "stuck here"
 
     run_async(scenario())
+
+
+@pytest.mark.parametrize(("made", "why"), [(False, "_key.pub does not exist"), (True, "it is not running")])
+def test_a_guest_without_sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool, why: str) -> None:
+    monkeypatch.setattr(module, "HOST_KEY_LIMIT", 0.3)
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.guest.root = tmp_path / "guest"
+            await stage.live.agent.connect(Deadline.after(5))
+            if made:
+                (tmp_path / "guest/etc/ssh").mkdir(parents=True)
+                (tmp_path / "guest/etc/ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 HOST root@server\n")
+            with pytest.raises(MachineError, match="sshd of machine server did not listen within 0 s") as caught:
+                await stage.live.learn_host_key(Deadline.after(10))
+            assert why in caught.value.why
+
+
+def test_a_silent_journal_hides_no_listening_sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.1)
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.guest.root = tmp_path / "guest"
+            for path, text in {
+                "etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 HOST root@server\n",
+                "proc/net/tcp": "   0: 0100007F:0016 00000000:0000 01\n   1: 00000000:0017 00000000:0000 0A\n",
+                "proc/net/tcp6": f"   0: {'0' * 32}:0016 {'0' * 32}:0000 0A 00000000:00000000\n",
+            }.items():
+                (stage.guest.root / path).parent.mkdir(parents=True, exist_ok=True)
+                (stage.guest.root / path).write_text(text)
+            await stage.live.agent.connect(Deadline.after(5))
+            await stage.live.learn_host_key(Deadline.after(5))
+            assert stage.live.host_key == "ssh-ed25519 HOST root@server"
+
+    run_async(scenario())
+
+
+def test_who_listens() -> None:
+    assert not module.listens(b"  sl  local_address rem_address   st\n", 22)
+    assert not module.listens(b"   1: 00000000:0016 00000000:0000 01 x", 22)
+    assert module.listens(b"   1: 00000000:0016 00000000:0000 0A x", 22)
+    assert not module.listens(b"   1: 00000000:0016 00000000:0000 0A x", 80)
 
 
 def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

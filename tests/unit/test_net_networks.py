@@ -137,16 +137,15 @@ class Guest:
 
     def __init__(self, root: Path, cards: dict[str, str]) -> None:
         self.root = root
-        for folder in ("etc", "bin"):
-            (root / folder).mkdir()
+        for folder in ("etc", "bin", "proc/sys/kernel"):
+            (root / folder).mkdir(parents=True)
         for name, mac in cards.items():
             (root / "sys/class/net" / name).mkdir(parents=True)
             (root / "sys/class/net" / name / "address").write_text(mac + "\n")
         # Real guests have such a file between the cards.
         (root / "sys/class/net/bonding_masters").write_text("")
-        for program in ("ip", "hostname"):
-            (root / "bin" / program).write_text(f'#!/bin/sh\necho {program} "$@" >> {root}/told\n')
-            (root / "bin" / program).chmod(0o755)
+        (root / "bin/ip").write_text(f'#!/bin/sh\necho ip "$@" >> {root}/told\ncat >> {root}/told\n')
+        (root / "bin/ip").chmod(0o755)
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         for path in ("/sys/class/net", "/etc/hosts", "/proc/sys"):
@@ -178,10 +177,11 @@ def test_guest_script_in_a_guest_twice(tmp_path: Path) -> None:
     assert (tmp_path / "etc/hosts").stat().st_mode & 0o777 == 0o644
     assert store.read_text() == "read-only\n"
     once = (
-        "hostname server\n"
-        "ip address replace 192.168.1.2/24 dev ens4\nip link set ens4 up\n"
-        "ip address replace 192.168.7.9/24 dev ens3\nip link set ens3 up\n"
+        "ip -batch -\n"
+        "address replace 192.168.1.2/24 dev ens4\nlink set ens4 up\n"
+        "address replace 192.168.7.9/24 dev ens3\nlink set ens3 up\n\n"
     )
+    assert (tmp_path / "proc/sys/kernel/hostname").read_text() == "server\n"
     assert (tmp_path / "told").read_text() == once * 2
 
 

@@ -213,8 +213,9 @@ def test_a_unit_that_fails_at_its_start(tmp_path: Path) -> None:
     play(tmp_path, [service("a"), service("b", "a"), service("c", "b")], scene)
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["journal", "no journal"])
 @pytest.mark.parametrize("how", ["auto-restart", "failed", "ended"])
-def test_trouble_while_checking_ends_the_wait_long_before_its_limit(tmp_path: Path, how: str) -> None:
+def test_trouble_while_checking_ends_the_wait_long_before_its_limit(tmp_path: Path, how: str, told: bool) -> None:
     async def scene(world: World) -> None:
         unit = world.unit("a")
         world.server.answers["a"] = lambda: bad("connection refused")
@@ -228,13 +229,14 @@ def test_trouble_while_checking_ends_the_wait_long_before_its_limit(tmp_path: Pa
                 unit.fail(1)
             else:
                 unit.active, unit.sub = "inactive", "dead"
-            world.server.say("a.service", "Main process exited")
+            if told:
+                world.server.say_ended("a.service")
 
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             group.create_task(crash())
             error = await fails(world)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < (0.6 if told else 1.5)
         assert error.what == "service a on machine server failed"
         assert {"auto-restart": "restart 2", "failed": "exit status 1", "ended": "a.service ended"}[how] in error.why
         assert world.states("a") == ["starting", "checking", "failed"]

@@ -37,6 +37,17 @@ def test_what_systemd_says_about_a_unit_belongs_to_the_unit() -> None:
     assert entry.unit == "web.service"
 
 
+def test_only_systemd_says_that_a_unit_ended() -> None:
+    exited = "98e322203f7a4ed290d09fe03c09fe15"
+    by_systemd = parse_entry(line("Main process exited", unit="init.scope", UNIT="web.service", MESSAGE_ID=exited))
+    by_itself = parse_entry(line("Main process exited", MESSAGE_ID=exited))
+    of_something_else = parse_entry(line("Started web.", unit="init.scope", UNIT="web.service", MESSAGE_ID="39f5"))
+    odd = parse_entry(line("x", UNIT="web.service", MESSAGE_ID=[exited]))
+    assert [entry and entry.ended for entry in (by_systemd, by_itself, of_something_else, odd)] == [
+        True, False, False, False,
+    ]  # fmt: skip
+
+
 def test_a_message_of_bytes() -> None:
     entry = parse_entry(line("", MESSAGE=[104, 105, 255, 300, -1, "x", None]))
     assert entry is not None
@@ -128,6 +139,24 @@ def test_a_file_that_comes_later_and_grows_in_pieces(tmp_path: Path) -> None:
         assert [entry.message for entry in seen] == ["ääh, two parts", "second", "third"]
         assert journal.recent("web.service", 2) == ["second", "third"]
         assert journal.recent("other.service", 2) == []
+
+    check(work, path)
+
+
+def test_the_end_of_a_unit_is_told_once_to_who_asked_before(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.touch()
+
+    async def work(journal: Journal, seen: list[Entry]) -> None:
+        ended = journal.await_end("web.service")
+        append(path, line("nothing of it") + "\n")
+        append(path, line("", UNIT="other.service", MESSAGE_ID="be02cf6855d2428ba40df7e9d022f03d") + "\n")
+        await until(lambda: len(seen) == 2, "two entries")
+        assert not ended.is_set()
+        append(path, line("", UNIT="web.service", MESSAGE_ID="be02cf6855d2428ba40df7e9d022f03d") + "\n")
+        async with Deadline.after(2).enforce():
+            await ended.wait()
+        assert not journal.await_end("web.service").is_set(), "another start is another wait"
 
     check(work, path)
 

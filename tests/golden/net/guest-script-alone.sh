@@ -1,10 +1,4 @@
-hostname alone 2>/dev/null || echo alone > /proc/sys/kernel/hostname
-cat > /etc/hosts.new <<'HOSTS'
-127.0.0.1 localhost
-::1 localhost ip6-localhost ip6-loopback
-127.0.1.1 alone
-192.168.1.2 server
-192.168.1.1 client
-192.168.1.3 second
-HOSTS
-chmod 0644 /etc/hosts.new && mv -f /etc/hosts.new /etc/hosts
+umask 022
+echo alone > /proc/sys/kernel/hostname
+printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '127.0.1.1 alone' '192.168.1.2 server' '192.168.1.1 client' '192.168.1.3 second' > /etc/hosts.new
+mv -f /etc/hosts.new /etc/hosts

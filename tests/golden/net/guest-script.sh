@@ -1,26 +1,28 @@
-hostname server 2>/dev/null || echo server > /proc/sys/kernel/hostname
+umask 022
+echo server > /proc/sys/kernel/hostname
+changes=
+found_lan=
 for card in /sys/class/net/*; do
-  if [ "$(cat "$card/address")" = "52:54:00:00:01:02" ]; then
-    name="${card##*/}"
-    ip address replace 192.168.1.2/24 dev "$name"
-    ip link set "$name" up
-    found_lan=yes
+  if { read -r mac < "$card/address"; } 2>/dev/null && [ "$mac" = "52:54:00:00:01:02" ]; then
+    found_lan=${card##*/}
   fi
 done
 [ -n "$found_lan" ] || { echo "no network card with the address 52:54:00:00:01:02" >&2; exit 71; }
+changes="${changes}address replace 192.168.1.2/24 dev $found_lan
+link set $found_lan up
+"
+found_db_net=
 for card in /sys/class/net/*; do
-  if [ "$(cat "$card/address")" = "52:54:00:00:07:09" ]; then
-    name="${card##*/}"
-    ip address replace 192.168.7.9/24 dev "$name"
-    ip link set "$name" up
-    found_db_net=yes
+  if { read -r mac < "$card/address"; } 2>/dev/null && [ "$mac" = "52:54:00:00:07:09" ]; then
+    found_db_net=${card##*/}
   fi
 done
 [ -n "$found_db_net" ] || { echo "no network card with the address 52:54:00:00:07:09" >&2; exit 71; }
-cat > /etc/hosts.new <<'HOSTS'
-127.0.0.1 localhost
-::1 localhost ip6-localhost ip6-loopback
-192.168.1.2 server
-192.168.1.1 client
-HOSTS
-chmod 0644 /etc/hosts.new && mv -f /etc/hosts.new /etc/hosts
+changes="${changes}address replace 192.168.7.9/24 dev $found_db_net
+link set $found_db_net up
+"
+ip -batch - <<CHANGES
+$changes
+CHANGES
+printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '192.168.1.2 server' '192.168.1.1 client' > /etc/hosts.new
+mv -f /etc/hosts.new /etc/hosts

@@ -1,0 +1,80 @@
+"""What a saved state depends on. Two starts with one key would come to the same state; any other needs a cold start.
+
+The parts are kept beside the key, so that a start that finds no fitting
+snapshot can say what changed since the last one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.images.contract import BuiltImage
+from orchestrator.topology.effective import to_dict
+from orchestrator.topology.model import Machine, Topology
+from orchestrator.vm.accelerator import Accelerator
+from orchestrator.vm.arguments import MachinePaths, Memory, script_arguments
+
+KEY_LENGTH = 16
+NOWHERE = MachinePaths(Path("/work"), Path("/sockets"), Path("/logs"))  # the places differ from start to start
+
+
+def key_of(parts: Mapping[str, str]) -> str:
+    """One name for all parts."""
+    return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def parts_of(
+    topology: Topology,
+    images: Mapping[str, BuiltImage],
+    accelerator: Accelerator,
+    *,
+    kernel_parameters: str = "",
+) -> dict[str, str]:
+    """Everything that matters, by a name people understand. Reads the run scripts and the pushed files."""
+    parts = {
+        "topology": _digest(_without_suite(topology)),
+        "QEMU": accelerator.qemu,
+        "accelerator": accelerator.name,
+        "host CPU": host_cpu() if accelerator.name == "kvm" else "emulated",
+        "kernel parameters": kernel_parameters,
+    }
+    for name, image in images.items():
+        parts[f"image {name}"] = image.key
+        parts[f"run script of {name}"] = _digest(image.run_script.read_text(errors="replace"))
+    for machine in topology.machines.values():
+        parts[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
+        for file in machine.files:
+            content = file.source.read_bytes() if file.source.exists() else b""
+            part = f"file {file.target} of {machine.name}"
+            parts[part] = f"{file.mode:o} {hashlib.sha256(content).hexdigest()[:KEY_LENGTH]}"
+    return parts
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """The names of the parts that are not the same. Pure."""
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def host_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Model and abilities of the host's CPU: a guest of KVM has seen them."""
+    wanted = ("vendor_id", "model name", "microcode", "flags")
+    first = cpuinfo.read_text(errors="replace").split("\n\n")[0]
+    return _digest([line for line in first.splitlines() if line.split("\t")[0].strip() in wanted])
+
+
+def _without_suite(topology: Topology) -> object:
+    """The topology as far as machines feel it: not the suite, not where files lie (their content is a part too)."""
+    machines = {name: replace(machine, files=()) for name, machine in topology.machines.items()}
+    return to_dict(replace(topology, suite=None, path=Path(), images={}, app=None, machines=machines))
+
+
+def _arguments(machine: Machine, accelerator: str) -> list[str]:
+    return list(script_arguments(machine, NOWHERE, (), accelerator=accelerator, memory=Memory(Path("/ram"))))
+
+
+def _digest(data: object) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:KEY_LENGTH]

@@ -1,0 +1,158 @@
+"""What a snapshot says of itself: one JSON file, written last, believed only as far as it can be checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import SnapshotError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+HEALTHY = "healthy"  # saved by itself, when every check of a cold start had passed
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMachine:
+    """One machine's part of a snapshot.
+
+    Attributes:
+        image: the image folder that the disk rests on.
+        ram, state, disk: fingerprints of the three files (`orchestrator.snapshots.memory.digest`).
+        memory: bytes of RAM; ``touched``: bytes of it that the file really holds.
+        disk_bytes: what the overlay takes.
+    """
+
+    image: str
+    ram: str
+    state: str
+    disk: str
+    memory: int
+    touched: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A whole snapshot: several machines, stopped at one moment.
+
+    Attributes:
+        name: the user's name for it, or ``healthy``.
+        environment: of which environment it was taken.
+        key: what it fits; see `orchestrator.snapshots.key`.
+        parts: what the key was made of, to tell what differs.
+        created: seconds since the epoch.
+        paused: seconds the machines stood still for it.
+        services: what had been proven, by service.
+    """
+
+    name: str
+    environment: str
+    key: str
+    parts: Mapping[str, str]
+    created: float
+    paused: float
+    command: str
+    services: Mapping[str, str]
+    machines: Mapping[str, SavedMachine]
+
+    @property
+    def bytes(self) -> int:
+        """What its files hold."""
+        return sum(machine.touched + machine.disk_bytes for machine in self.machines.values())
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFiles:
+    """The files of one machine in a snapshot's folder."""
+
+    folder: Path
+
+    @property
+    def ram(self) -> Path:
+        return self.folder / "ram"
+
+    @property
+    def state(self) -> Path:
+        """The state of CPU and devices, a QEMU migration stream without the memory."""
+        return self.folder / "state"
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / "disk.qcow2"
+
+    @property
+    def serial(self) -> Path:
+        """What the console and the journal had said until then: evidence of the boot."""
+        return self.folder / "serial.log"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+
+def files_of(folder: Path, machine: str) -> MachineFiles:
+    return MachineFiles(folder / machine)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write it whole or not at all, mode 0600."""
+    temporary = folder / f"{MANIFEST}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"format": FORMAT, **asdict(manifest)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / MANIFEST)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a snapshot's folder.
+
+    Raises:
+        SnapshotError: missing, damaged, or of another version.
+    """
+    path = folder / MANIFEST
+    try:
+        return _from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SnapshotError(
+            f"the snapshot in {folder} cannot be read",
+            why=f"its manifest is missing, damaged, or of another version: {type(error).__name__}: {error}",
+            where=[str(path)],
+            hint="orchestrator snapshot prune removes it",
+        ) from error
+
+
+def _from_json(data: Mapping[str, Any]) -> Manifest:
+    if data["format"] != FORMAT:
+        raise ValueError(f"format {data['format']!r}, this version writes {FORMAT}")
+    machines = {
+        str(name): SavedMachine(
+            image=str(one["image"]),
+            ram=str(one["ram"]),
+            state=str(one["state"]),
+            disk=str(one["disk"]),
+            memory=int(one["memory"]),
+            touched=int(one["touched"]),
+            disk_bytes=int(one["disk_bytes"]),
+        )
+        for name, one in data["machines"].items()
+    }
+    if any("/" in name or name in ("", ".", "..") for name in machines):
+        raise ValueError("a machine's name is no file name")
+    return Manifest(
+        name=str(data["name"]),
+        environment=str(data["environment"]),
+        key=str(data["key"]),
+        parts={str(k): str(v) for k, v in data["parts"].items()},
+        created=float(data["created"]),
+        paused=float(data["paused"]),
+        command=str(data["command"]),
+        services={str(k): str(v) for k, v in data["services"].items()},
+        machines=machines,
+    )

@@ -1,0 +1,149 @@
+"""Files that hold a machine's memory: where they may lie, how they are copied, how damage is seen.
+
+A RAM file is as long as the machine's memory and has holes wherever the guest
+never wrote, so everything here costs what was touched and not what was given.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from orchestrator.text import size_text
+
+MIB = 1 << 20
+RESERVE = 256 * MIB  # left free on whatever holds a RAM file
+BUFFER = 4 * MIB
+TMPFS_MAGIC = "tmpfs"
+
+
+@dataclass(frozen=True, slots=True)
+class RamPlace:
+    """A folder for RAM files.
+
+    Attributes:
+        kind: ``tmpfs`` or ``disk``.
+        reason: one sentence for people: why here.
+    """
+
+    folder: Path
+    kind: str
+    reason: str
+
+
+def shared_memory(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where a file is memory: ORCH_RAM_DIR, else /dev/shm."""
+    return Path(environment.get("ORCH_RAM_DIR") or "/dev/shm")  # noqa: S108 - folders of mode 0700 are made in it
+
+
+def choose_place(wanted: int, disk: Path, *, shared: Path | None = None) -> RamPlace:
+    """Where ``wanted`` bytes of RAM files go: memory itself if they fit, else the disk.
+
+    Args:
+        disk: an existing folder on a disk, the place of last resort.
+    """
+    memory = shared or shared_memory()
+    free = _free(memory)
+    if free is not None and free >= wanted + RESERVE:
+        return RamPlace(memory, file_system(memory), f"{memory} has {size_text(free)} free")
+    lack = "cannot be written" if free is None else f"has only {size_text(free)} free"
+    return RamPlace(disk, "disk", f"{memory} {lack} of the {size_text(wanted + RESERVE)} wanted")
+
+
+def file_system(folder: Path) -> str:
+    """``tmpfs`` when the folder's content is memory, else ``disk``."""
+    best, kind = "", "disk"
+    target = str(folder.resolve())
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, what, *_ = line.split(" ")
+        where = where.replace("\\040", " ")
+        if (target == where or target.startswith(where.rstrip("/") + "/")) and len(where) >= len(best):
+            best, kind = where, what
+    return "tmpfs" if kind in (TMPFS_MAGIC, "ramfs") else "disk"
+
+
+def _free(folder: Path) -> int | None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return shutil.disk_usage(folder).free
+
+
+def extents(descriptor: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of every part of an open file that holds data."""
+    end = os.fstat(descriptor).st_size
+    position = 0
+    while position < end:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole follows
+                return
+            raise
+        position = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, position - start
+
+
+def copy_sparse(source: Path, target: Path) -> int:
+    """Copy a file with its holes, mode 0600; the bytes that hold data. Blocking: run it in a thread.
+
+    Written from a mapping of the source: twice as fast on tmpfs as copy_file_range.
+
+    Raises:
+        OSError: among others, no space left; the target is then removed.
+    """
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with source.open("rb") as read:
+            size = os.fstat(read.fileno()).st_size
+            os.ftruncate(descriptor, size)
+            return sum(_copy(part, descriptor, start) for start, part in _parts(read.fileno(), size))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _parts(descriptor: int, size: int) -> Iterator[tuple[int, memoryview]]:
+    """The data of an open file in pieces of at most `BUFFER` bytes, each with its offset."""
+    if size == 0:
+        return
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as view, memoryview(view) as whole:
+        for start, length in extents(descriptor):
+            for position in range(start, start + length, BUFFER):
+                with whole[position : min(position + BUFFER, start + length)] as part:
+                    yield position, part
+
+
+def _copy(part: memoryview, target: int, offset: int) -> int:
+    done = 0
+    while done < len(part):
+        done += os.pwrite(target, part[done:], offset + done)
+    return done
+
+
+def touched(path: Path) -> int:
+    """Bytes a sparse file really takes."""
+    return path.stat().st_blocks * 512
+
+
+def digest(path: Path) -> str:
+    """A fingerprint of a sparse file's data and where it lies. Blocking, about as fast as memory is read.
+
+    It tells damage, not malice: whoever can write the file can read the secrets in it too.
+    """
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        state.update(size.to_bytes(8, "little"))
+        for start, part in _parts(file.fileno(), size):
+            state.update(start.to_bytes(8, "little"))
+            state.update(part)
+    return state.hexdigest()

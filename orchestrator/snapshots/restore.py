@@ -1,0 +1,185 @@
+"""Bringing a saved machine back, and making it one of its own: clock, keys and random numbers.
+
+The order matters: a loaded machine stands still until all are loaded, and
+answers nothing until it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, monotonic, pause
+from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
+from orchestrator.events import wall_clock
+from orchestrator.guest.agent import Agent
+from orchestrator.process import run
+from orchestrator.snapshots.manifest import Manifest, files_of
+from orchestrator.snapshots.memory import copy_sparse, digest
+from orchestrator.snapshots.save import CAPABILITIES, POLL
+from orchestrator.tasks import together
+from orchestrator.vm.arguments import MachinePaths, Memory
+from orchestrator.vm.qmp import Monitor
+
+CLOCK_SAMPLES = 3
+CLOCK_ERROR = 0.05  # seconds a guest may be off after a restore
+CLOCK_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """What a restored machine is given so that it shares no key with its like.
+
+    Attributes:
+        user: the public line root's logins are checked against.
+        host: OpenSSH's private key file; ``host_public`` its public line.
+    """
+
+    user: str
+    host: str
+    host_public: str
+
+
+async def verify(folder: Path, manifest: Manifest) -> None:
+    """Read every file of a snapshot and compare it with its fingerprint.
+
+    Raises:
+        SnapshotError: the first that is missing or differs.
+    """
+    wanted = []
+    for name, machine in manifest.machines.items():
+        files = files_of(folder, name)
+        wanted += [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
+        if not Path(machine.image).is_dir():
+            raise SnapshotError(
+                f"the snapshot in {folder} rests on an image that is gone", where=[machine.image]
+            )
+    try:
+        found = await together(*(asyncio.to_thread(digest, path) for path, _ in wanted))
+    except OSError as error:
+        raise SnapshotError(f"the snapshot in {folder} is not whole", why=str(error)) from error
+    for (path, fingerprint), real in zip(wanted, found, strict=True):
+        if real != fingerprint:
+            raise SnapshotError(
+                f"the snapshot in {folder} is damaged",
+                why=f"{path.name} of machine {path.parent.name} is not what was saved",
+                where=[str(path)],
+                hint="orchestrator snapshot prune removes it",
+            )
+
+
+async def lay_out(folder: Path, name: str, paths: MachinePaths, ram: Path | None, deadline: Deadline) -> Memory:
+    """The files a restored machine runs on: an overlay of its own, and its memory.
+
+    Args:
+        ram: where its own copy of the memory goes, so that it can be saved again;
+            None maps the snapshot's file itself, copy on write.
+
+    Raises:
+        SnapshotError: no room.
+    """
+    files = files_of(folder, name)
+    paths.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    paths.disk.unlink(missing_ok=True)
+    overlay = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(files.disk), str(paths.disk)]
+    try:
+        if ram is None:
+            await run(overlay, deadline=deadline)
+            return Memory(files.ram, shared=False, incoming=True)
+        ram.unlink(missing_ok=True)
+        await together(_ran(overlay, deadline), asyncio.to_thread(copy_sparse, files.ram, ram))
+    except OSError as error:
+        raise SnapshotError(f"the memory of machine {name} could not be copied", why=str(error)) from error
+    return Memory(ram, shared=True, incoming=True)
+
+
+async def _ran(argv: list[str], deadline: Deadline) -> int:
+    return (await run(argv, deadline=deadline)).code
+
+
+async def load(monitor: Monitor, state: Path, deadline: Deadline) -> None:
+    """Load the state of CPU and devices into a QEMU that waits for it; it then stands still.
+
+    Raises:
+        MachineError: QEMU refused it; it ends then, and its log tells why.
+    """
+    await monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=deadline)
+    await monitor.execute("migrate-incoming", {"uri": f"file:{state}"}, deadline=deadline)
+    while await monitor.run_state() == "inmigrate":
+        if deadline.expired:
+            raise MachineError(f"QEMU did not load the state of machine {monitor.machine}", subject=monitor.machine)
+        await pause(POLL, deadline)
+
+
+async def clock_offset(agent: Agent, deadline: Deadline) -> float:
+    """Seconds the guest's clock is behind the host's; the best of several questions."""
+    best, offset = float("inf"), 0.0
+    for _ in range(CLOCK_SAMPLES):
+        asked = monotonic()
+        before = wall_clock()
+        guest = int(await agent.call("guest-get-time", deadline=deadline)) / 1e9
+        took = monotonic() - asked
+        if took < best:
+            best, offset = took, before + took / 2 - guest
+    return offset
+
+
+async def wake(agent: Agent, keys: NewKeys, deadline: Deadline) -> float:
+    """Set the clock and exchange the keys of a machine that runs again; the seconds its clock is off now.
+
+    Raises:
+        MachineError: it does not answer, or a step failed.
+    """
+    offset = await clock_offset(agent, deadline)
+    result = await agent.exec(["sh", "-s"], stdin=waking_script(offset, keys).encode(), deadline=deadline)
+    if result.code != 0:
+        raise MachineError(
+            f"machine {agent.machine} could not be made one of its own after the restore",
+            subject=agent.machine,
+            why=result.complaint,
+        )
+    for _ in range(CLOCK_TRIES):
+        offset = await clock_offset(agent, deadline)
+        if abs(offset) <= CLOCK_ERROR:
+            return offset
+        await agent.exec(["date", "-s", shift(offset)], deadline=deadline)
+    raise MachineError(
+        f"the clock of machine {agent.machine} cannot be set",
+        subject=agent.machine,
+        why=f"it is still {offset:.3f} s behind after {CLOCK_TRIES} attempts; the host is overloaded",
+    )
+
+
+def shift(offset: float) -> str:
+    """For date(1): relative, so that it does not matter when the guest gets to it."""
+    return f"{offset:+.6f} seconds"
+
+
+def waking_script(offset: float, keys: NewKeys) -> str:
+    """Shell for ``sh -s``, run once when a restored machine first answers. Pure.
+
+    The clock comes first: the keys' files shall have the right time. sshd reads
+    its new key at SIGHUP, in a new process image; its sessions of before belong
+    to nobody any more.
+    """
+    return "\n".join(
+        [
+            "set -e",
+            f"date -s {shlex.quote(shift(offset))} > /dev/null",
+            "umask 077",
+            f"printf '%s\\n' {shlex.quote(keys.user)} > /root/.ssh/authorized_keys",
+            f"printf '%s' {shlex.quote(keys.host)} > /etc/ssh/ssh_host_ed25519_key",
+            f"printf '%s\\n' {shlex.quote(keys.host_public)} > /etc/ssh/ssh_host_ed25519_key.pub",
+            "if read -r pid < /run/sshd.pid; then kill -HUP \"$pid\"; else",
+            "    systemctl --no-block try-reload-or-restart sshd.service ssh.service",
+            "fi 2> /dev/null",
+            "",
+        ]
+    )
+
+
+def fallback_reason(error: OrchestratorError) -> str:
+    """Why a restore was given up, in one line."""
+    return f"{error.what}: {error.why}" if error.why else error.what

@@ -1,0 +1,130 @@
+"""Taking a snapshot: every machine stopped at one moment, device state and memory written, and on they go.
+
+The machines stand still while their touched memory is copied, some tenths of a
+second; fingerprints and logs are made when they run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, monotonic, pause
+from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
+from orchestrator.snapshots.manifest import MachineFiles, SavedMachine, files_of
+from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
+from orchestrator.tasks import together
+from orchestrator.vm.qmp import Monitor
+
+SAVE_LIMIT = 60.0  # seconds; a memory of many GiB on a slow disk
+POLL = 0.005
+CONT_TRIES = 20
+CAPABILITIES = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A running machine to be saved.
+
+    Attributes:
+        ram: the file that is its memory, mapped shared.
+        disk: its qcow2 overlay; ``image`` the folder below it.
+    """
+
+    name: str
+    monitor: Monitor
+    ram: Path
+    disk: Path
+    image: str
+    serial: Path
+    journal: Path
+
+
+async def save_machines(
+    sources: Sequence[Source], folder: Path, deadline: Deadline
+) -> tuple[dict[str, SavedMachine], float]:
+    """Write all machines into ``folder``; what they are, and the seconds they stood still.
+
+    Whatever happens, the machines run again.
+
+    Raises:
+        SnapshotError: there is no room, or QEMU refused.
+        MachineError: a machine is lost.
+    """
+    limit = deadline.earlier(SAVE_LIMIT)
+    for source in sources:
+        files_of(folder, source.name).folder.mkdir(mode=0o700)
+        await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
+        await source.monitor.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40}, deadline=limit)
+    begun = monotonic()
+    try:
+        await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
+        await together(*(_write(source, files_of(folder, source.name), limit) for source in sources))
+    except OSError as error:
+        raise SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)]) from error
+    finally:
+        await asyncio.shield(together(*(go_on(source.monitor) for source in sources)))
+    paused = monotonic() - begun
+    saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
+    return {source.name: one for source, one in zip(sources, saved, strict=True)}, paused
+
+
+async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
+    await source.monitor.execute("migrate", {"uri": f"file:{files.state}"}, deadline=limit)
+    while True:
+        told = await source.monitor.execute("query-migrate", deadline=limit)
+        if told.get("status") == "completed":
+            break
+        if told.get("status") in ("failed", "cancelled"):
+            raise SnapshotError(
+                f"QEMU could not save machine {source.name}",
+                subject=source.name,
+                why=str(told.get("error-desc", told)),
+                hint="a 9p or virtiofs share, or another device that cannot be saved, forbids it; docs/snapshots.md",
+            )
+        if limit.expired:
+            raise SnapshotError(f"QEMU did not save machine {source.name} within {limit.limit:.0f} s")
+        await pause(POLL, limit)
+    # Now QEMU has let go of the disk: what it cached is in the file.
+    await together(
+        asyncio.to_thread(copy_sparse, source.ram, files.ram),
+        asyncio.to_thread(copy_sparse, source.disk, files.disk),
+    )
+
+
+async def go_on(monitor: Monitor) -> None:
+    """Let a stopped machine run; just after a migration QEMU may need another moment."""
+    for attempt in range(CONT_TRIES):
+        with suppress(OrchestratorError):
+            await monitor.execute("cont")
+            return
+        if attempt > 2 and await monitor.run_state() == "running":
+            return
+        await pause(0.01 * (attempt + 1), Deadline.after(5))
+    raise MachineError(
+        f"machine {monitor.machine} does not go on after its state was saved",
+        subject=monitor.machine,
+        why=f"QEMU refuses cont; its state is {await monitor.run_state()}",
+    )
+
+
+async def _described(source: Source, files: MachineFiles) -> SavedMachine:
+    for text, copy in ((source.serial, files.serial), (source.journal, files.journal)):
+        if text.exists():
+            shutil.copyfile(text, copy)
+            copy.chmod(0o600)
+    files.state.chmod(0o600)
+    ram, state, disk = await together(*(asyncio.to_thread(digest, one) for one in (files.ram, files.state, files.disk)))
+    return SavedMachine(
+        image=source.image,
+        ram=ram,
+        state=state,
+        disk=disk,
+        memory=files.ram.stat().st_size // MIB * MIB,
+        touched=touched(files.ram),
+        disk_bytes=touched(files.disk),
+    )

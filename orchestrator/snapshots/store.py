@@ -1,0 +1,250 @@
+"""Where snapshots lie. A folder of the store is a whole snapshot or none: it is made beside and renamed.
+
+``<root>/<environment>@<name>/`` is a named point, ``<environment>@healthy.<key>/``
+the state after a cold start. There are two roots, one in memory and one on a
+disk. All folders are 0700: a memory image holds every secret of its machines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import HostError, SnapshotError, UsageError
+from orchestrator.process import ProcessId
+from orchestrator.snapshots.manifest import HEALTHY, Manifest, read_manifest, write_manifest
+from orchestrator.snapshots.memory import MIB, RamPlace, choose_place, file_system, shared_memory
+
+SAVING = ".saving-"
+REMOVING = ".removing-"
+OWNER = "owner.json"
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+KEPT_HEALTHY = 3  # automatic snapshots
+KEPT_SHARE = 0.25  # of their file system, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A snapshot in the store.
+
+    Attributes:
+        kind: ``tmpfs`` or ``disk``.
+        problem: why it cannot be used; empty when its manifest reads well.
+    """
+
+    folder: Path
+    kind: str
+    manifest: Manifest | None
+    problem: str = ""
+
+    @property
+    def environment(self) -> str:
+        return self.folder.name.partition("@")[0]
+
+    @property
+    def name(self) -> str:
+        """The name a user knows it by: its own, or ``healthy``."""
+        return self.folder.name.partition("@")[2].partition(".")[0]
+
+    @property
+    def automatic(self) -> bool:
+        return "." in self.folder.name.partition("@")[2]
+
+    @property
+    def created(self) -> float:
+        return self.manifest.created if self.manifest else self.folder.stat().st_mtime
+
+    @property
+    def size(self) -> int:
+        """Bytes its files really take."""
+        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*") if path.is_file())
+
+
+class SnapshotStore:
+    """The snapshots of one user and cache. Several processes may use it at once.
+
+    Args:
+        disk: the root on a disk; ``memory`` the one in memory.
+    """
+
+    def __init__(self, disk: Path, memory: Path) -> None:
+        self.disk = disk
+        self.memory = memory
+
+    @classmethod
+    def of(cls, cache: Path) -> SnapshotStore:
+        """The store that belongs to a cache folder."""
+        digest = hashlib.sha256(str(cache).encode()).hexdigest()[:8]
+        return cls(cache / "snapshots", shared_memory() / f"orch-{os.getuid()}" / f"snapshots-{digest}")
+
+    def all(self) -> list[Stored]:
+        """All snapshots, newest first; damaged ones among them."""
+        found = []
+        for root in (self.memory, self.disk):
+            folders = root.glob("[!.]*@*") if root.is_dir() else []
+            found += [_read(one, "disk" if root == self.disk else file_system(root)) for one in folders]
+        return sorted(found, key=lambda one: -one.created)
+
+    def healthy(self, key: str) -> Stored | None:
+        """The state after a cold start that fits."""
+        wanted = f"@{HEALTHY}.{key}"
+        return next((one for one in self.all() if one.folder.name.endswith(wanted) and not one.problem), None)
+
+    def last_healthy(self, environment: str) -> Stored | None:
+        """The newest automatic one of this environment, fitting or not."""
+        mine = (one for one in self.all() if one.environment == environment and one.automatic and one.manifest)
+        return next(mine, None)
+
+    def point(self, environment: str, name: str) -> Stored:
+        """A named point.
+
+        Raises:
+            UsageError: there is none; says which there are.
+        """
+        mine = [one for one in self.all() if one.environment == environment]
+        for one in mine:
+            if one.name == name:
+                return one
+        known = ", ".join(sorted({one.name for one in mine})) or "none"
+        raise UsageError(
+            f"environment {environment} has no snapshot {name!r}",
+            why=f"there is: {known}",
+            hint="orchestrator snapshot list",
+        )
+
+    @contextmanager
+    def saving(self, environment: str, name: str, place: RamPlace) -> Iterator[Saving]:
+        """A folder to fill; what the block publishes is in the store, anything else is gone.
+
+        Raises:
+            SnapshotError: the name is taken.
+        """
+        root = self.disk if place.kind == "disk" else self.memory
+        final = root / f"{environment}@{name}"
+        make_private(root)
+        self.clear()
+        folder = root / f"{SAVING}{final.name}-{os.getpid()}"
+        folder.mkdir(mode=0o700)
+        try:
+            me = ProcessId.of(os.getpid())
+            assert me is not None
+            (folder / OWNER).write_text(json.dumps(me.as_dict()))
+            yield Saving(folder, final)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # published, it has another name
+
+    def remove(self, one: Stored) -> None:
+        """Remove it; at no moment is there half of it under its name."""
+        gone = one.folder.with_name(f"{REMOVING}{one.folder.name}-{os.getpid()}")
+        with suppress(FileNotFoundError):
+            one.folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove what killed commands left half made or half removed."""
+        for root in (self.memory, self.disk):
+            for folder in root.iterdir() if root.is_dir() else []:
+                if folder.name.startswith(REMOVING) or (folder.name.startswith(SAVING) and not _owned(folder)):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def superfluous(self, keep: Sequence[Path] = ()) -> list[Stored]:
+        """The automatic snapshots beyond the limits on number and bytes, oldest first, and all damaged ones."""
+        found = [one for one in self.all() if one.problem]
+        for kind in ("tmpfs", "disk"):
+            kept, total = 0, 0
+            for one in self.all():
+                if one.kind != kind or one.problem or not one.automatic:
+                    continue
+                kept, total = kept + 1, total + one.size
+                limit = shutil.disk_usage(one.folder).total * KEPT_SHARE
+                if (kept > KEPT_HEALTHY or (total > limit and kept > 1)) and one.folder not in keep:
+                    found.append(one)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A snapshot being made in ``folder``."""
+
+    folder: Path
+    final: Path
+
+    def publish(self, manifest: Manifest) -> Stored:
+        """Make it part of the store, as the last step.
+
+        Raises:
+            SnapshotError: another one took the name meanwhile.
+        """
+        write_manifest(self.folder, manifest)
+        (self.folder / OWNER).unlink(missing_ok=True)
+        try:
+            self.folder.rename(self.final)
+        except OSError as error:
+            raise SnapshotError(
+                f"a snapshot {self.final.name} exists already",
+                where=[str(self.final)],
+                hint="orchestrator snapshot rm NAME removes the old one",
+            ) from error
+        return _read(self.final, file_system(self.final))
+
+
+def check_name(name: str) -> None:
+    """Raise where ``name`` cannot be a point's."""
+    if not NAME.fullmatch(name) or name == HEALTHY:
+        why = f"{HEALTHY} is the name of the automatic one" if name == HEALTHY else f"names are {NAME.pattern}"
+        raise UsageError(f"a snapshot cannot be named {name!r}", why=why)
+
+
+def place_for(store: SnapshotStore, wanted: int) -> RamPlace:
+    """Where a snapshot of ``wanted`` bytes goes: into memory where that leaves room, else onto the disk.
+
+    Raises:
+        SnapshotError: neither has room.
+    """
+    make_private(store.disk)
+    place = choose_place(wanted, store.disk)
+    if place.kind == "disk" and shutil.disk_usage(store.disk).free < wanted + 512 * MIB:
+        raise SnapshotError(
+            f"there is no room for a snapshot of {wanted // MIB} MiB",
+            why=f"{place.reason}, nor has {store.disk}",
+            hint="orchestrator snapshot prune, or orchestrator images prune",
+        )
+    return place
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder of mode 0700 that is ours.
+
+    Raises:
+        HostError: it, or its parent in a shared place, is somebody else's.
+    """
+    try:
+        for one in (folder.parent, folder):
+            one.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise HostError(f"{folder} cannot be made", why=str(error)) from error
+    if found.st_uid != os.getuid() or folder.is_symlink():
+        raise HostError(f"{folder} is somebody else's", hint="remove it, or set ORCH_RAM_DIR")
+    folder.chmod(0o700)
+
+
+def _owned(folder: Path) -> bool:
+    try:
+        return ProcessId.from_dict(json.loads((folder / OWNER).read_text())).alive
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _read(folder: Path, kind: str) -> Stored:
+    try:
+        return Stored(folder, kind, read_manifest(folder))
+    except SnapshotError as error:
+        return Stored(folder, kind, None, error.why)

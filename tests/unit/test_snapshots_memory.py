@@ -1,0 +1,121 @@
+"""RAM files: holes stay holes, copies are equal, damage is seen, and the place is chosen by what is free."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.snapshots.memory import (
+    MIB,
+    RESERVE,
+    choose_place,
+    copy_sparse,
+    digest,
+    extents,
+    file_system,
+    touched,
+)
+
+PAGE = 4096
+
+
+def sparse(path: Path, size: int, parts: dict[int, bytes]) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+        for offset, data in parts.items():
+            file.seek(offset)
+            file.write(data)
+    return path
+
+
+@given(
+    st.lists(st.integers(0, 255), unique=True, max_size=12),
+    st.integers(1, 256),
+    st.binary(min_size=1, max_size=3 * PAGE),
+)
+@settings(derandomize=True, deadline=None, max_examples=40)
+def test_a_copy_is_equal_and_as_sparse(tmp_path_factory: pytest.TempPathFactory, pages: list[int], size: int,
+                                       data: bytes) -> None:  # fmt: skip
+    folder = tmp_path_factory.mktemp("ram")
+    parts = {page * PAGE: data for page in pages if page * PAGE + len(data) <= size * PAGE}
+    source = sparse(folder / "a", size * PAGE, parts)
+    copied = copy_sparse(source, folder / "b")
+    assert (folder / "b").read_bytes() == source.read_bytes()
+    with source.open("rb") as one, (folder / "b").open("rb") as other:
+        assert list(extents(one.fileno())) == list(extents(other.fileno()))
+        assert copied == sum(length for _, length in extents(one.fileno()))
+    assert digest(folder / "b") == digest(source)
+    assert (folder / "b").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_cost_is_what_was_touched(tmp_path: Path) -> None:
+    """An 8 GiB machine that touched 2 MiB takes 2 MiB, here and in the copy."""
+    source = sparse(tmp_path / "ram", 8 << 30, {0: os.urandom(MIB), 7 << 30: os.urandom(MIB)})
+    assert touched(source) < 3 * MIB
+    assert copy_sparse(source, tmp_path / "copy") < 3 * MIB
+    assert touched(tmp_path / "copy") < 3 * MIB
+    assert (tmp_path / "copy").stat().st_size == 8 << 30
+    assert digest(source) == digest(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "longer", "hole", "moved"])
+def test_every_damage_changes_the_fingerprint(tmp_path: Path, damage: str) -> None:
+    path = sparse(tmp_path / "ram", 64 * PAGE, {3 * PAGE: b"\x01" * PAGE, 40 * PAGE: b"\x02" * PAGE})
+    before = digest(path)
+    with path.open("r+b") as file:
+        match damage:
+            case "bit":
+                file.seek(40 * PAGE + 77)
+                file.write(b"\x03")
+            case "cut":
+                file.truncate(64 * PAGE - 1)
+            case "longer":
+                file.truncate(65 * PAGE)
+            case "hole":
+                file.seek(50 * PAGE)
+                file.write(b"\x01" * PAGE)
+            case _:
+                file.seek(3 * PAGE)
+                file.write(b"\0" * PAGE)
+                file.seek(4 * PAGE)
+                file.write(b"\x01" * PAGE)
+    assert digest(path) != before
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "none").touch()
+    assert digest(tmp_path / "none") == digest(tmp_path / "none")
+    assert copy_sparse(tmp_path / "none", tmp_path / "copy") == 0
+
+
+def test_a_copy_never_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"new")
+    (tmp_path / "b").write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        copy_sparse(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"old"
+
+
+def test_the_place(tmp_path: Path) -> None:
+    memory = tmp_path / "shm"
+    memory.mkdir()
+    free = shutil.disk_usage(memory).free
+    fits = choose_place(free // 4, tmp_path, shared=memory)
+    assert fits.folder == memory
+    assert "free" in fits.reason
+    too_large = choose_place(free - RESERVE + MIB, tmp_path, shared=memory)
+    assert (too_large.folder, too_large.kind) == (tmp_path, "disk")
+    assert "has only" in too_large.reason
+    gone = choose_place(1, tmp_path, shared=tmp_path / "none")
+    assert (gone.folder, gone.kind) == (tmp_path, "disk")
+    assert "cannot be written" in gone.reason
+
+
+def test_file_systems() -> None:
+    assert file_system(Path("/dev/shm")) == "tmpfs"
+    assert file_system(Path(__file__).parent) == "disk"

@@ -1,0 +1,154 @@
+"""The store of snapshots: whole or absent, private, bounded, and honest about what is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import HostError, SnapshotError, UsageError
+from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
+from orchestrator.snapshots.memory import RamPlace
+from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Stored, check_name
+
+MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", 1 << 30, 4096, 512)
+BASE = Manifest("p", "alicia", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"web": "healthy"},
+                {"server": MACHINE})  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SnapshotStore:
+    return SnapshotStore(tmp_path / "disk", tmp_path / "memory")
+
+
+def put(
+    store: SnapshotStore, name: str, *, environment: str = "alicia", kind: str = "tmpfs", **changes: object
+) -> Stored:
+    manifest = replace(BASE, name=name.partition(".")[0], environment=environment, **changes)  # type: ignore[arg-type]
+    with store.saving(environment, name, RamPlace(store.memory, kind, "")) as saving:
+        (saving.folder / "server").mkdir()
+        (saving.folder / "server" / "ram").write_bytes(b"x" * 5000)
+        return saving.publish(manifest)
+
+
+def test_what_was_published_is_found_and_private(store: SnapshotStore) -> None:
+    put(store, "first")
+    put(store, "healthy.k1", created=200.0)
+    put(store, "other", environment="second", kind="disk", created=50.0)
+    assert [(one.environment, one.name, one.automatic) for one in store.all()] == [
+        ("alicia", "healthy", True), ("alicia", "first", False), ("second", "other", False),
+    ]  # fmt: skip
+    found = store.point("alicia", "first")
+    assert found.manifest is not None
+    assert found.manifest.machines == {"server": MACHINE}
+    assert found.size >= 5000
+    for root in (store.memory, store.disk):
+        assert root.stat().st_mode & 0o777 == 0o700
+    assert found.folder.stat().st_mode & 0o777 == 0o700
+    assert (found.folder / MANIFEST).stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in found.folder.iterdir()) == [MANIFEST, "server"]
+
+
+def test_a_point_that_is_not_there_names_those_that_are(store: SnapshotStore) -> None:
+    put(store, "first")
+    put(store, "elsewhere", environment="second")
+    with pytest.raises(UsageError, match="has no snapshot 'none'") as caught:
+        store.point("alicia", "none")
+    assert caught.value.why == "there is: first"
+
+
+def test_a_name_is_never_overwritten(store: SnapshotStore) -> None:
+    old = put(store, "first")
+    with pytest.raises(SnapshotError, match="exists already"):
+        put(store, "first", created=300.0)
+    assert read_manifest(old.folder).created == 100.0
+    assert not list(store.memory.glob(f"{SAVING}*"))
+
+
+def test_an_interrupted_saving_leaves_nothing(store: SnapshotStore) -> None:
+    place = RamPlace(store.memory, "tmpfs", "")
+    with pytest.raises(KeyboardInterrupt), store.saving("alicia", "first", place) as saving:
+        (saving.folder / "ram").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert store.all() == []
+    assert list(store.memory.iterdir()) == []
+
+
+def test_what_a_killed_saver_left_is_cleared_and_a_living_ones_is_not(store: SnapshotStore) -> None:
+    with store.saving("alicia", "mine", RamPlace(store.memory, "tmpfs", "")) as saving:
+        killed = store.memory / f"{SAVING}alicia@dead-1"
+        killed.mkdir()
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        (killed / "owner.json").write_text(json.dumps({"pid": ended.pid, "start_ticks": 1, "boot_id": "x"}))
+        (store.memory / ".removing-alicia@x-1").mkdir()
+        store.clear()
+        assert sorted(path.name for path in store.memory.iterdir()) == [saving.folder.name]
+        assert store.all() == [], "what is being saved is no snapshot yet"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", '{"format": 99}', '{"format": 1}', "\x00\xff", '{"format": 1, "machines": 3}']
+)
+def test_a_damaged_manifest_is_listed_as_a_problem_and_never_used(store: SnapshotStore, text: str) -> None:
+    one = put(store, "healthy.k1")
+    (one.folder / MANIFEST).write_text(text)
+    (found,) = store.all()
+    assert found.problem
+    assert store.healthy("k1") is None
+    assert store.last_healthy("alicia") is None
+    assert store.superfluous() == [found]
+
+
+def test_machines_of_a_manifest_cannot_leave_the_folder(store: SnapshotStore) -> None:
+    one = put(store, "first")
+    data = json.loads((one.folder / MANIFEST).read_text())
+    data["machines"] = {"../../etc": data["machines"]["server"]}
+    (one.folder / MANIFEST).write_text(json.dumps(data))
+    with pytest.raises(SnapshotError, match="cannot be read"):
+        read_manifest(one.folder)
+
+
+def test_the_fitting_one(store: SnapshotStore) -> None:
+    put(store, "healthy.k1")
+    put(store, "healthy.k2", environment="second", created=500.0)
+    found = store.healthy("k2")
+    assert found is not None
+    assert found.environment == "second", "whoever made it"
+    assert store.healthy("k3") is None
+    last = store.last_healthy("alicia")
+    assert last is not None
+    assert last.folder.name == "alicia@healthy.k1"
+
+
+def test_automatic_ones_are_bounded_named_ones_stay(store: SnapshotStore) -> None:
+    for number in range(KEPT_HEALTHY + 2):
+        put(store, f"healthy.k{number}", created=float(number))
+    put(store, "mine", created=0.5)
+    assert [one.folder.name for one in store.superfluous()] == ["alicia@healthy.k1", "alicia@healthy.k0"]
+    assert [one.folder.name for one in store.superfluous(keep=[store.memory / "alicia@healthy.k0"])] == [
+        "alicia@healthy.k1"
+    ]
+    for one in store.superfluous():
+        store.remove(one)
+    assert len(store.all()) == KEPT_HEALTHY + 1
+    assert not [path for path in store.memory.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["", "healthy", "a.b", "a@b", "../x", "A", "-a", "a" * 41, "a b", "a/b"])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be named"):
+        check_name(name)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another user's folder can only be made by root")
+def test_somebody_elses_folder_is_refused(store: SnapshotStore) -> None:
+    store.memory.mkdir()
+    os.chown(store.memory, 65534, 65534)
+    with pytest.raises(HostError, match="somebody else"):
+        put(store, "first")
