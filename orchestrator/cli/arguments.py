@@ -121,7 +121,9 @@ def _provider_option(parser: argparse.ArgumentParser) -> None:
 def _start_options(parser: argparse.ArgumentParser) -> None:
     _topology_options(parser)
     _provider_option(parser)
-    parser.add_argument("--fresh", action="store_true", help="start from cold, even when the environment is up already")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--fresh", action="store_true", help="start from cold, even when the environment is up already")
+    start.add_argument("--warm", action="store_true", help="start from a saved healthy state, or not at all")
     parser.add_argument("--runs", type=Path, default=Path(env("ORCH_RUNS", "runs")), metavar="DIR",
                         help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
     parser.add_argument("--kernel-parameters", default="", metavar="TEXT",

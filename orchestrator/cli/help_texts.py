@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "ORCH_TIMEOUT": "default of `run --timeout`",
     "ORCH_STATE_DIR": "where environments are remembered [$XDG_STATE_HOME/orchestrator]",
     "ORCH_CACHE_DIR": "where images and the accelerator's probe are kept [$XDG_CACHE_HOME/orchestrator]",
+    "ORCH_RAM_DIR": "a folder whose files are memory, for machines and saved states [/dev/shm]",
     "ORCH_ACCELERATOR": "kvm or tcg, instead of probing",
     "ORCH_TIME_FACTOR": "what every time limit of a topology is multiplied with, instead of 1 (kvm) or 10 (tcg)",
     "NO_COLOR": "no colours, when it is not empty",

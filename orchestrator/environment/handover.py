@@ -62,7 +62,7 @@ def _journal() -> str:
         '> "/dev/${port##*/}"; done; exit 71'
     )
     properties = ("DefaultDependencies=no", "Restart=on-failure", "RestartSec=1", "Nice=5")
-    start = ["systemd-run", "--quiet", "--no-block", f"--unit={JOURNAL_UNIT}", "--collect"]
+    start = ["systemd-run", "--quiet", "--no-block", "--expand-environment=no", f"--unit={JOURNAL_UNIT}", "--collect"]
     start += [f"--property={one}" for one in properties]
     line = shlex.join([*start, "/bin/sh", "-c", pump])
     # It runs already when a guest is handed over again; to look for its cgroup starts no program.

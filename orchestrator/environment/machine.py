@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +14,12 @@ from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.agent import Agent
-from orchestrator.guest.keys import host_key_blob
+from orchestrator.guest.keys import host_key_blob, new_host_key
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
+from orchestrator.snapshots.manifest import MachineFiles
+from orchestrator.snapshots.restore import NewKeys, load, wake
 from orchestrator.tasks import guarded
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
@@ -30,6 +33,8 @@ HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
 SSH_LIMIT = 30.0
 HEARTBEAT = 30.0
 LOOK_INTERVAL = 1.0  # between looks for a listening sshd, where the journal is silent; before scaling
+LOAD_LIMIT = 60.0  # seconds to load a saved state: the disk may be slow
+REKEY_LIMIT = 2.0  # seconds, before scaling
 QMP_LIMIT = 20.0  # not scaled: QEMU itself is not emulated
 
 
@@ -56,12 +61,14 @@ class LiveMachine:
         self._ssh: Ssh | None = None
         self._ssh_lock = asyncio.Lock()
         self._key_file: Path | None = None
+        self._launched = asyncio.Event()
         self._agent_open = asyncio.Event()
         self._ready = asyncio.Event()
         self._sshd_listens = asyncio.Event()
         self._born = monotonic()
         self._seen: set[str] = set()
         self._console_start = 0
+        self._rekeyed = False
 
     @property
     def monitor(self) -> Monitor:
@@ -84,6 +91,7 @@ class LiveMachine:
         self._born = monotonic()
         self._emit("starting")
         self._process = launch(argv, log=self.paths.qemu_log, env=environment)
+        self._launched.set()
         return self._process
 
     async def boot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
@@ -101,6 +109,34 @@ class LiveMachine:
         self._emit("agent")
         await self.hand_over(user_key, key_file, deadline)
 
+    def continue_from(self, files: MachineFiles) -> None:
+        """Begin the logs with those of a snapshot: what led to its state. They were judged when they were written."""
+        self.paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for saved, log in ((files.serial, self.paths.serial_log), (files.journal, self.paths.journal)):
+            if saved.exists() and not log.exists():
+                shutil.copyfile(saved, log)
+        self._console_start = _size(self.paths.serial_log)
+        self.journal.start = _size(self.paths.journal)
+
+    async def load(self, state: Path, deadline: Deadline) -> None:
+        """Load a saved state into the QEMU that was launched for it; the machine then stands still."""
+        await self._open_monitor(deadline)
+        self.ports = await self.monitor.forwarded_ports()
+        self._emit("restoring")
+        await load(self.monitor, state, deadline.earlier(LOAD_LIMIT))
+
+    async def wake(self, key_file: Path, user_key: str, deadline: Deadline) -> None:
+        """Make a loaded machine that runs again one of its own: clock, keys."""
+        private, public = new_host_key()
+        limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
+        self._sshd_listens.clear()
+        await self.agent.connect(limit)
+        self._emit("agent")
+        await wake(self.agent, NewKeys(user_key, private, public), limit)
+        self.host_key, self._key_file = public, key_file
+        self._rekeyed = True
+        self._ready.set()
+
     async def rejoin(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to a machine that an earlier command started and handed over."""
         await self.rejoin_monitor(process, key_file, deadline)
@@ -110,9 +146,10 @@ class LiveMachine:
     async def rejoin_monitor(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to QEMU only: the guest may be dead."""
         self._process = process
+        self._launched.set()
         self._key_file = key_file
         # What the console said earlier was judged earlier.
-        self._console_start = self.paths.serial_log.stat().st_size if self.paths.serial_log.exists() else 0
+        self._console_start = _size(self.paths.serial_log)
         await self._open_monitor(deadline)
 
     async def reboot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
@@ -225,6 +262,11 @@ class LiveMachine:
         async with self._ssh_lock:
             if self._ssh is None or not self._ssh.alive:
                 assert self._key_file is not None
+                if self._rekeyed:  # sshd starts anew with the key it was just given
+                    self._rekeyed = False
+                    with suppress(OrchestratorError):
+                        async with Deadline.after(REKEY_LIMIT * max(1.0, self._factor / 4)).enforce():
+                            await self._sshd_listens.wait()
                 if not self.host_key:  # it boots
                     await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
                 ports = self.ports or await self.monitor.forwarded_ports()
@@ -244,12 +286,12 @@ class LiveMachine:
         """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
         await guarded(
             self._watch_end(),
-            [self._watch_console, self.journal.follow, self._watch_events],
+            [self._watch_console, self._watch_journal, self._watch_events],
         )
 
     async def _watch_end(self) -> None:
-        while self._process is None:  # noqa: ASYNC110 - until launched, some milliseconds
-            await asyncio.sleep(0.01)
+        await self._launched.wait()
+        assert self._process is not None
         await watch_end(self._process)
         code = exit_code(self._process)
         self._emit("died", describe_exit(code) if code is not None else "")
@@ -262,7 +304,12 @@ class LiveMachine:
             hint="orchestrator doctor",
         )
 
+    async def _watch_journal(self) -> None:
+        await self._launched.wait()
+        await self.journal.follow()
+
     async def _watch_console(self) -> None:
+        await self._launched.wait()
         async for line in follow_lines(self.paths.serial_log, start=self._console_start):
             sign = find_sign(line)
             if sign is not None:
@@ -368,6 +415,10 @@ class LiveMachine:
     def _emit(self, state: str, detail: str = "") -> None:
         elapsed = round(monotonic() - self._born, 3)
         self._bus.emit("machine.state", self.name, state=state, elapsed=elapsed, detail=detail)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def listens(table: bytes, port: int) -> bool:

@@ -14,6 +14,7 @@ from orchestrator.errors import HostError
 from orchestrator.events import wall_clock
 from orchestrator.images import cache
 from orchestrator.net.networks import NetworkPaths
+from orchestrator.snapshots.memory import RamPlace, shared_memory
 from orchestrator.vm.arguments import MachinePaths
 
 
@@ -63,6 +64,11 @@ class Places:
         return self.folder / "id_ed25519"
 
     @property
+    def memory(self) -> Path:
+        """The folder of RAM files, where a file is memory; see `orchestrator.snapshots.memory`."""
+        return shared_memory() / f"orch-{os.getuid()}" / f"ram-{self.sockets.name}"
+
+    @property
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
@@ -72,10 +78,17 @@ class Places:
 
     def machine(self, name: str, run_folder: Path) -> MachinePaths:
         return MachinePaths(
-            work=self.folder / "machines" / name,
+            work=self.machine_folder(name),
             sockets=self.sockets / name,
             logs=run_folder / "machines" / name,
         )
+
+    def ram(self, machine: str, place: RamPlace) -> Path:
+        """The RAM file of a machine."""
+        return (self.machine_folder(machine) if place.kind == "disk" else self.memory) / f"{machine}.ram"
+
+    def machine_folder(self, name: str) -> Path:
+        return self.folder / "machines" / name
 
     def networks(self, run_folder: Path) -> NetworkPaths:
         return NetworkPaths(sockets=self.sockets, logs=run_folder / "networks")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,17 +15,23 @@ from orchestrator.environment.evidence import collect_logs
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
+from orchestrator.environment.teardown import end_machines
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.errors import OrchestratorError, SnapshotError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.networks import check_lengths, nics_of, start_switch
 from orchestrator.services.checks import Channels
 from orchestrator.services.gate import Gatekeeper
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
+from orchestrator.snapshots.memory import MIB, RamPlace
+from orchestrator.snapshots.restore import lay_out, verify
+from orchestrator.snapshots.save import Source, go_on, save_machines
+from orchestrator.snapshots.store import Saving, Stored, make_private
 from orchestrator.tasks import guarded, together
 from orchestrator.topology.model import NetworkKind, Service, Topology
-from orchestrator.vm.arguments import script_arguments, script_environment
+from orchestrator.vm.arguments import Memory, script_arguments, script_environment
 
 T = TypeVar("T")
 EVIDENCE_LIMIT = 30.0  # seconds for logs and pictures, before scaling
@@ -34,12 +41,21 @@ MACHINE = "machine:"
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is needed to start machines, and not to join running ones."""
+    """What is needed to start machines, and not to join running ones.
+
+    Attributes:
+        ports: per machine, guest port → host port, where they shall be as before.
+        ram: where memory is kept as files; None: anonymous, such machines cannot be saved.
+        snapshot: what they are restored from instead of booting.
+    """
 
     images: Mapping[str, BuiltImage]
     user_key: str
     inherited: Mapping[str, str]
     kernel_parameters: str = ""
+    ports: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    ram: RamPlace | None = None
+    snapshot: Stored | None = None
 
 
 class Session:
@@ -56,21 +72,26 @@ class Session:
         self.factor = record.state.factor
         self.topology: Topology = record.state.topology
         self.run_folder: Path = record.state.run_folder
+        self.machines: dict[str, LiveMachine] = {}
+        self._renew()
+        bus.subscribe(self._remember)
+
+    def _renew(self) -> None:
+        """Machines and gate as they are before anything was started or joined."""
         self.machines = {
-            name: LiveMachine(machine, self.topology, places.machine(name, self.run_folder), bus, self.factor)
+            name: LiveMachine(machine, self.topology, self.places.machine(name, self.run_folder), self.bus, self.factor)
             for name, machine in self.topology.machines.items()
         }
         self.gate = Gatekeeper(
-            ServiceGraph.remembered(self.topology.services, record.state.services),
+            ServiceGraph.remembered(self.topology.services, self.record.state.services),
             {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
             {name: machine.journal for name, machine in self.machines.items()},
-            bus,
+            self.bus,
             factor=self.factor,
-            command=f"orchestrator -n {places.name}",
+            command=f"orchestrator -n {self.places.name}",
             on_up=self._picture,
         )
         self._first_unit_up = asyncio.Event()
-        bus.subscribe(self._remember)
 
     async def watched(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work while every machine is watched."""
@@ -82,12 +103,84 @@ class Session:
     async def start(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         """Networks, then all machines at once; services start as their machines come up."""
         await self._start_networks(wards, deadline)
-        for name in self.machines:
-            self._launch(name, launch, wards)
+        for name, live in self.machines.items():
+            self._launch(name, launch, wards, self._new_memory(live, launch))
         await together(
             *(self._boot(machine, launch, deadline) for machine in self.machines.values()),
             self._gate(deadline),
         )
+
+    async def restore(self, snapshot: Stored, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+        """All machines as they were when the snapshot was taken; every check must pass again.
+
+        Raises:
+            SnapshotError: it is damaged or does not fit.
+            MachineError, ServiceError: a machine does not come back, or not healthy.
+        """
+        assert snapshot.manifest is not None
+        await together(
+            verify(snapshot.folder, snapshot.manifest), self._bring_back(snapshot.folder, launch, wards, deadline)
+        )
+
+    async def _bring_back(self, folder: Path, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+        memories, _ = await asyncio.gather(
+            together(*(self._lay_out(folder, live, launch, deadline) for live in self.machines.values())),
+            self._start_networks(wards, deadline),
+        )
+        for live, memory in zip(self.machines.values(), memories, strict=True):
+            live.continue_from(files_of(folder, live.name))
+            self._launch(live.name, launch, wards, memory)
+        await together(*(m.load(files_of(folder, m.name).state, deadline) for m in self.machines.values()))
+        await together(*(go_on(m.monitor) for m in self.machines.values()))
+        self.gate.forget(tuple(self.topology.services))
+        await together(
+            *(self._wake(live, launch, deadline) for live in self.machines.values()), self.gate.prove(deadline)
+        )
+
+    async def _lay_out(self, folder: Path, live: LiveMachine, launch: Launch, deadline: Deadline) -> Memory:
+        own = None if launch.ram is None else self._ram_file(live, launch.ram)
+        return await lay_out(folder, live.name, live.paths, own, deadline)
+
+    async def _wake(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
+        await live.wake(self.places.user_key, launch.user_key, deadline)
+        await live.settle()
+        self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
+
+    async def abandon(self) -> None:
+        """End all machines and begin as if none had been started; networks stay."""
+        await self.close()
+        await end_machines(self.places, self.record.state, self.bus)
+        self.record.change(machines={}, services={})
+        self._renew()
+
+    async def save(
+        self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
+    ) -> Stored:
+        """Save all machines at one moment; they run on.
+
+        Args:
+            manifest: makes the manifest from the machines and the seconds they stood still.
+
+        Raises:
+            SnapshotError: a machine's memory is no file, or there is no room.
+        """
+        sources = []
+        for name, live in self.machines.items():
+            known = self.record.state.machines[name]
+            if not known.ram:
+                raise SnapshotError(
+                    f"machine {name} cannot be saved",
+                    subject=name,
+                    why="its memory is no file: there was no room for one when it was started, or its image has a "
+                    "memory of its own kind",
+                    hint="free memory (orchestrator doctor tells how much), then down and up again",
+                )
+            paths = live.paths
+            sources.append(
+                Source(name, live.monitor, Path(known.ram), paths.disk, known.image, paths.serial_log, paths.journal)
+            )
+        machines, paused = await save_machines(sources, saving.folder, deadline)
+        return saving.publish(manifest(machines, paused))
 
     async def resume(self, deadline: Deadline) -> None:
         """Join machines that already run, and prove every service again."""
@@ -107,6 +200,9 @@ class Session:
         paths = self.places.networks(self.run_folder)
         paths.logs.mkdir(exist_ok=True)
         for network in self.topology.networks.values():
+            running = self.record.state.networks.get(network.name)
+            if running is not None and running.alive:
+                continue
             check_lengths(paths, network, list(self.topology.machines))
             if network.kind is NetworkKind.VDE:
                 process = await start_switch(network, paths, deadline.earlier(SWITCH_LIMIT))
@@ -114,7 +210,22 @@ class Session:
                 self.record.change(networks={**self.record.state.networks, network.name: process})
             self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
 
-    def _launch(self, name: str, launch: Launch, wards: Wards) -> None:
+    def _ram_file(self, live: LiveMachine, place: RamPlace) -> Path:
+        path = self.places.ram(live.name, place)
+        make_private(path.parent)
+        return path
+
+    def _new_memory(self, live: LiveMachine, launch: Launch) -> Memory | None:
+        """An empty RAM file for a cold start; None where memory is not to be a file."""
+        if launch.ram is None or _own_memory(launch.images[live.machine.image]):
+            return None
+        path = self._ram_file(live, launch.ram)
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.truncate(live.machine.memory * MIB)
+        return Memory(path)
+
+    def _launch(self, name: str, launch: Launch, wards: Wards, memory: Memory | None) -> None:
         live = self.machines[name]
         built = launch.images[live.machine.image]
         script = built.run_script
@@ -126,12 +237,16 @@ class Session:
             live.paths,
             nics,
             accelerator=self.record.state.accelerator,
-            fixed_memory="memory-backend" in script.read_text(errors="replace"),
+            fixed_memory=_own_memory(built),
+            memory=memory,
         )
-        environment = script_environment(live.machine, live.paths, launch.inherited, launch.kernel_parameters)
+        environment = script_environment(
+            live.machine, live.paths, launch.inherited, launch.kernel_parameters, launch.ports.get(name, {})
+        )
         process = live.launch((str(script), *arguments), environment)
         wards.add(process)
-        self.record.machine(name, process=process, image=str(built.path))
+        ram = str(memory.file) if memory is not None and memory.shared else ""
+        self.record.machine(name, process=process, image=str(built.path), ram=ram)
 
     async def _boot(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         await live.boot(launch.user_key, self.places.user_key, deadline)
@@ -218,3 +333,8 @@ class Session:
     def _remember(self, event: Event) -> None:
         if event.kind == "service.state" and event.subject in self.topology.services:
             self.record.service(event.subject, str(event.data["state"]))
+
+
+def _own_memory(image: BuiltImage) -> bool:
+    """Whether the run script gives its machine a memory backend, whose size and kind are its own."""
+    return "memory-backend" in image.run_script.read_text(errors="replace")

@@ -18,7 +18,7 @@ from orchestrator.process import ProcessId
 from orchestrator.topology.effective import from_dict, to_dict
 from orchestrator.topology.model import Topology
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,14 @@ class MachineState:
         image: the image folder it was started from.
         ports: guest port → port of 127.0.0.1.
         host_key: the pinned SSH host key, one public line; empty before the hand-over.
+        ram: the file that is its memory, where it can be saved; else empty.
     """
 
     process: ProcessId
     image: str
     ports: Mapping[int, int] = field(default_factory=dict)
     host_key: str = ""
+    ram: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ class EnvironmentState:
         owner: the command that is working on it, or that made it.
         run_folder: where its evidence is written.
         factor: what limits are multiplied with.
+        parts: what a snapshot of it depends on (`orchestrator.snapshots.key`).
+        snapshot: the folder of its healthy point; empty when none was saved.
+        generation: how often it was put back to a snapshot.
     """
 
     name: str
@@ -62,6 +67,9 @@ class EnvironmentState:
     networks: Mapping[str, ProcessId] = field(default_factory=dict)
     machines: Mapping[str, MachineState] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    snapshot: str = ""
+    generation: int = 0
 
     @property
     def processes(self) -> list[ProcessId]:
@@ -135,10 +143,14 @@ def to_json(state: EnvironmentState) -> dict[str, Any]:
                 "image": machine.image,
                 "ports": {str(guest): host for guest, host in machine.ports.items()},
                 "host_key": machine.host_key,
+                "ram": machine.ram,
             }
             for name, machine in state.machines.items()
         },
         "services": dict(state.services),
+        "parts": dict(state.parts),
+        "snapshot": state.snapshot,
+        "generation": state.generation,
     }
 
 
@@ -168,10 +180,14 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
                 image=str(m["image"]),
                 ports={int(guest): int(host) for guest, host in m["ports"].items()},
                 host_key=str(m["host_key"]),
+                ram=str(m["ram"]),
             )
             for name, m in data["machines"].items()
         },
         services={str(k): str(v) for k, v in data["services"].items()},
+        parts={str(k): str(v) for k, v in data["parts"].items()},
+        snapshot=str(data["snapshot"]),
+        generation=int(data["generation"]),
     )
 
 

@@ -27,7 +27,7 @@ async def take_down(places: Places, state: EnvironmentState | None, bus: EventBu
     ended when it does not.
     """
     if state is not None:
-        await together(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
+        await end_machines(places, state, bus)
         await together(*(_end_network(name, process, bus) for name, process in state.networks.items()))
     for process in strays(places):
         bus.emit("note", level="warning", message=f"process {process.pid} of this environment was left; it is ended")
@@ -35,11 +35,17 @@ async def take_down(places: Places, state: EnvironmentState | None, bus: EventBu
     remove_traces(places)
 
 
+async def end_machines(places: Places, state: EnvironmentState, bus: EventBus) -> None:
+    """End every QEMU of the environment."""
+    await together(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
+
+
 def remove_traces(places: Places) -> None:
     """Remove sockets and state; only the lock file stays, which the caller holds."""
-    shutil.rmtree(places.sockets, ignore_errors=True)
-    with suppress(OSError):
-        places.sockets.parent.rmdir()  # only when no other environment is there
+    for folder in (places.sockets, places.memory):
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()  # only when nothing else is there
     _remove_all_but_lock(places)
 
 

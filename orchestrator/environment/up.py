@@ -18,12 +18,14 @@ from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import strays, take_down
 from orchestrator.environment.wards import Wards, wards
+from orchestrator.environment.warm import begin, choose, place_of_memory, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.provider import choose_provider, ensure_images
 from orchestrator.process import ProcessId
+from orchestrator.snapshots.key import parts_of
 from orchestrator.topology.model import Topology
 from orchestrator.vm.accelerator import emit_accelerator, probe
 
@@ -36,6 +38,7 @@ class Request:
         provider: ``auto``, ``nixos`` or ``debian``.
         runs: the folder of run folders.
         command: the user's command line, for records.
+        start: ``auto``, ``warm`` (from a saved state or not at all) or ``cold``.
         inherited: the environment variables run scripts may see.
     """
 
@@ -45,17 +48,23 @@ class Request:
     runs: Path
     command: str
     kernel_parameters: str = ""
+    start: str = "auto"
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An environment whose lock is held: a session, and whether it was running before."""
+    """An environment whose lock is held: a session, and whether it was running before.
+
+    Attributes:
+        insist: a failed restore is not followed by a cold start.
+    """
 
     session: Session
     resumed: bool
     wards: Wards
     launch: Launch | None
+    insist: bool = False
 
 
 @asynccontextmanager
@@ -109,7 +118,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
                             finish(bus, request.name, "error", error.exit_code, deadline)
                         raise
                     try:
-                        yield Opened(session, False, group, launch)
+                        yield Opened(session, False, group, launch, request.start == "warm")
                     finally:
                         await session.close()
             finally:
@@ -126,6 +135,9 @@ async def _prepare(
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
     admit(topology.machines.values(), [places.folder, run_folder])
+    parts = parts_of(topology, images, accelerator, kernel_parameters=request.kernel_parameters)
+    snapshot = choose(request.name, parts, request.start, bus)
+    ram = place_of_memory(topology, places, bus)
     cache = ImageCache()
     for image in images.values():
         cache.pin(image.path, places.folder)
@@ -145,9 +157,12 @@ async def _prepare(
             provider=provider.value,
             accelerator=accelerator.name,
             factor=accelerator.factor,
+            parts=parts,
         ),
     )
-    launch = Launch(images, user_key, request.inherited, request.kernel_parameters)
+    launch = Launch(
+        images, user_key, request.inherited, request.kernel_parameters, ram=ram, snapshot=snapshot
+    )
     return Session(places, record, bus), launch
 
 
@@ -158,13 +173,14 @@ async def bring_up(environment: Opened, deadline: Deadline) -> None:
         MachineError, ServiceError, TimeLimit: with the evidence. The machines are
             left as they are, and recorded as failed.
     """
-    session = environment.session
+    session, launch = environment.session, environment.launch
+    restored = False
     try:
         async with deadline.enforce():
-            if environment.launch is None:
+            if launch is None:
                 await session.watched(session.resume(deadline))
             else:
-                await session.watched(session.start(environment.launch, environment.wards, deadline))
+                restored = await begin(session, launch, environment.wards, deadline, insist=environment.insist)
     except BaseException as error:
         session.record.change(phase="failed")
         if isinstance(error, OrchestratorError):
@@ -172,7 +188,9 @@ async def bring_up(environment: Opened, deadline: Deadline) -> None:
         raise
     write_ssh_files(session.places, session.record.state)
     session.record.change(phase="ready")
-    session.bus.emit("run.ready", session.places.name, elapsed=round(deadline.elapsed, 3))
+    session.bus.emit("run.ready", session.places.name, elapsed=round(deadline.elapsed, 3), restored=restored)
+    if launch is not None and not restored:
+        await session.watched(save_healthy(session, deadline))
 
 
 def over_limit(error: OrchestratorError, deadline: Deadline) -> OrchestratorError:

@@ -23,6 +23,13 @@ def make_user_key(path: Path, comment: str) -> str:
     return line
 
 
+def new_host_key() -> tuple[str, str]:
+    """A new ed25519 host key: OpenSSH's private file, and the public line."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    return private, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
 def host_key_blob(machine: str, public_line: str) -> bytes:
     """The key in ``ssh-ed25519 AAAA… comment``, as it comes over the wire.
 

@@ -8,7 +8,7 @@ failure ends the whole, with the unit's own words as evidence.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from orchestrator.deadline import Deadline, pause
@@ -90,6 +90,44 @@ class Gatekeeper:
             why="something it needs was stopped and not started again",
             hint=f"{self._command} status",
         )
+
+    async def prove(self, deadline: Deadline) -> None:
+        """Prove services that all ran when their machines were saved: nothing is started, order tells nothing.
+
+        Raises:
+            ServiceError: a check does not pass, or a unit is in trouble.
+        """
+        by_machine: dict[str, list[Service]] = {}
+        for service in self.graph.services.values():
+            if service.unit is not None:
+                by_machine.setdefault(service.machine, []).append(service)
+        await together(
+            *(self._prove(service, deadline) for service in self.graph.services.values()),
+            *(self._all_run(services) for services in by_machine.values()),
+        )
+
+    async def _prove(self, service: Service, deadline: Deadline) -> None:
+        await self._agent(service)
+        limit = deadline.earlier(service.timeout * self._factor)
+        self._move(service.name, State.STARTING)
+        self._move(service.name, State.CHECKING, limit.elapsed)
+        try:
+            await together(*(self._pass(service, check, limit) for check in service.checks))
+        except ServiceError as error:
+            self._fail(service, limit, error)
+            raise
+        self._move(service.name, good_state(service), limit.elapsed)
+
+    async def _all_run(self, services: Sequence[Service]) -> None:
+        """Look at the units of one machine with one command."""
+        limit = Deadline.after(10 * max(1.0, self._factor))
+        units = [service.unit for service in services if service.unit is not None]
+        for service, status in zip(
+            services, await systemd.show(await self._agent(services[0]), units, limit), strict=True
+        ):
+            why = status.trouble(oneshot=service.kind is ServiceKind.ONESHOT)
+            if why:
+                raise await self._explain(service, "does not run after the restore", why)
 
     async def stop(self, names: tuple[str, ...], deadline: Deadline) -> None:
         """Stop these services (dependants first) on purpose, and say so."""

@@ -66,6 +66,7 @@ class Journal:
 
     def __init__(self, path: Path, on_entry: Callable[[Entry], None] | None = None) -> None:
         self.path = path
+        self.start = 0  # bytes of the file that were read by others, or are of before a restore
         self._recent: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=KEPT_PER_UNIT))
         self._news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._ended: dict[str, asyncio.Event] = {}
@@ -73,7 +74,7 @@ class Journal:
 
     async def follow(self) -> None:
         """Read for ever; run it as a guard."""
-        async for line in follow_lines(self.path):
+        async for line in follow_lines(self.path, start=self.start):
             entry = parse_entry(line)
             if entry is None:
                 continue

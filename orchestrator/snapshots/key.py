@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator.environment.handover import handover_script
 from orchestrator.images.contract import BuiltImage
 from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Topology
@@ -46,6 +47,9 @@ def parts_of(
         parts[f"image {name}"] = image.key
         parts[f"run script of {name}"] = _digest(image.run_script.read_text(errors="replace"))
     for machine in topology.machines.values():
+        parts[f"hand-over of {machine.name}"] = _digest(
+            handover_script(machine, topology.machines, topology.networks, "")
+        )
         parts[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
         for file in machine.files:
             content = file.source.read_bytes() if file.source.exists() else b""

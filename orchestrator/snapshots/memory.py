@@ -90,15 +90,20 @@ def extents(descriptor: int) -> Iterator[tuple[int, int]]:
         yield start, position - start
 
 
-def copy_sparse(source: Path, target: Path) -> int:
+def copy_sparse(source: Path, target: Path, *, again: bool = False) -> int:
     """Copy a file with its holes, mode 0600; the bytes that hold data. Blocking: run it in a thread.
 
     Written from a mapping of the source: twice as fast on tmpfs as copy_file_range.
 
+    Args:
+        again: the target is an earlier copy of the same file, which has since got other
+            data but no new holes. Its pages are there already, so this is far quicker.
+
     Raises:
         OSError: among others, no space left; the target is then removed.
     """
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    flags = 0 if again else os.O_CREAT | os.O_EXCL
+    descriptor = os.open(target, os.O_WRONLY | flags, 0o600)
     try:
         with source.open("rb") as read:
             size = os.fstat(read.fileno()).st_size

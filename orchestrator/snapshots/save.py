@@ -60,17 +60,26 @@ async def save_machines(
         files_of(folder, source.name).folder.mkdir(mode=0o700)
         await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
         await source.monitor.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40}, deadline=limit)
+    try:
+        # A first copy while they run: what it costs is mostly to get the pages, and they have them then.
+        await together(*(asyncio.to_thread(copy_sparse, one.ram, files_of(folder, one.name).ram) for one in sources))
+    except OSError as error:
+        raise _not_written(folder, error) from error
     begun = monotonic()
     try:
         await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
         await together(*(_write(source, files_of(folder, source.name), limit) for source in sources))
     except OSError as error:
-        raise SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)]) from error
+        raise _not_written(folder, error) from error
     finally:
         await asyncio.shield(together(*(go_on(source.monitor) for source in sources)))
     paused = monotonic() - begun
     saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
     return {source.name: one for source, one in zip(sources, saved, strict=True)}, paused
+
+
+def _not_written(folder: Path, error: OSError) -> SnapshotError:
+    return SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)])
 
 
 async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
@@ -91,7 +100,7 @@ async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
         await pause(POLL, limit)
     # Now QEMU has let go of the disk: what it cached is in the file.
     await together(
-        asyncio.to_thread(copy_sparse, source.ram, files.ram),
+        asyncio.to_thread(copy_sparse, source.ram, files.ram, again=True),
         asyncio.to_thread(copy_sparse, source.disk, files.disk),
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from orchestrator.topology.model import Machine
 
@@ -145,9 +146,10 @@ def script_arguments(
         "-sandbox", SANDBOX,
     ]  # fmt: skip
     if memory is not None:
-        share = "on" if memory.shared else "off"
+        access = "share=on" if memory.shared else "share=off,readonly=on,rom=off"
+        backend = f"memory-backend-file,id=orch-ram,size={machine.memory}M,mem-path={memory.file},{access}"
         arguments += [
-            "-object", f"memory-backend-file,id=orch-ram,size={machine.memory}M,mem-path={memory.file},share={share}",
+            "-object", backend,
             "-machine", "memory-backend=orch-ram",
         ]  # fmt: skip
         if memory.incoming:
@@ -159,19 +161,26 @@ def script_arguments(
     return tuple(arguments)
 
 
-def net_options(machine: Machine) -> str:
+def net_options(machine: Machine, kept: Mapping[int, int] = MappingProxyType({})) -> str:
     """The value of QEMU_NET_OPTS: egress, and the forwards, on loopback only.
 
     Host port 0 lets the kernel choose; `orchestrator.vm.qmp` reads the choice back.
+
+    Args:
+        kept: guest port → host port that a machine had before and shall have again.
     """
     parts = [] if machine.egress else ["restrict=on"]
-    parts.append(f"hostfwd=tcp:127.0.0.1:0-:{SSH_GUEST_PORT}")
-    parts += [f"hostfwd=tcp:127.0.0.1:{port.host}-:{port.guest}" for port in machine.ports]
+    for host, guest in ((0, SSH_GUEST_PORT), *((port.host, port.guest) for port in machine.ports)):
+        parts.append(f"hostfwd=tcp:127.0.0.1:{kept.get(guest, host)}-:{guest}")
     return ",".join(parts)
 
 
 def script_environment(
-    machine: Machine, paths: MachinePaths, inherited: Mapping[str, str], kernel_parameters: str = ""
+    machine: Machine,
+    paths: MachinePaths,
+    inherited: Mapping[str, str],
+    kernel_parameters: str = "",
+    kept_ports: Mapping[int, int] = MappingProxyType({}),
 ) -> dict[str, str]:
     """The environment of the run script: ours, and only what it needs of the caller's."""
     kept = {name: inherited[name] for name in ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR") if name in inherited}
@@ -180,6 +189,6 @@ def script_environment(
         "NIX_DISK_IMAGE": str(paths.disk),
         "USE_TMPDIR": "1",
         "TMPDIR": str(paths.scratch),
-        "QEMU_NET_OPTS": net_options(machine),
+        "QEMU_NET_OPTS": net_options(machine, kept_ports),
         "QEMU_KERNEL_PARAMS": kernel_parameters,
     }

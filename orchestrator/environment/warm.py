@@ -1,0 +1,151 @@
+"""Starting from a saved state instead of booting: which one, what when it fails, and saving one for the next time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.places import Places, cache_root
+from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.wards import Wards
+from orchestrator.errors import HostError, OrchestratorError, SnapshotError
+from orchestrator.events import EventBus, wall_clock
+from orchestrator.images.cache import ImageCache
+from orchestrator.snapshots.key import differences, key_of
+from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
+from orchestrator.snapshots.memory import MIB, RamPlace, choose_place, touched
+from orchestrator.snapshots.store import SnapshotStore, Stored, place_for
+from orchestrator.text import size_text
+from orchestrator.topology.model import Topology
+
+
+def the_store() -> SnapshotStore:
+    return SnapshotStore.of(cache_root())
+
+
+def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus) -> Stored | None:
+    """The saved state to start from; None for a cold start. Says which, and why.
+
+    Args:
+        start: ``auto``, ``warm`` (nothing else will do) or ``cold``.
+
+    Raises:
+        SnapshotError: ``warm``, and none fits.
+    """
+    if start == "cold":
+        return None
+    store = the_store()
+    found = store.healthy(key_of(parts))
+    if found is not None:
+        where = "memory" if found.kind == "tmpfs" else "disk"
+        message = f"start from the saved healthy state ({size_text(found.size)} in {where}, {found.folder.name})"
+        bus.emit("note", level="info", message=message)
+        return found
+    last = store.last_healthy(environment)
+    if last is None or last.manifest is None:
+        why = "no healthy state was saved yet"
+    else:
+        why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.parts, parts))}"
+    if start == "warm":
+        raise SnapshotError("there is no saved state to start from", why=why, hint="orchestrator up makes one")
+    bus.emit("note", level="info", message=f"cold start: {why}")
+    return None
+
+
+def place_of_memory(topology: Topology, places: Places, bus: EventBus) -> RamPlace | None:
+    """Where the machines' memory is kept as files; None when there is no room, and no state can be saved."""
+    wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
+    place = choose_place(wanted, places.folder)
+    if place.kind != "disk":
+        return place
+    message = f"no state can be saved, so the next start will be cold too: {place.reason}"
+    bus.emit("note", level="info", message=message)
+    return None
+
+
+async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadline, *, insist: bool) -> bool:
+    """Start the machines, from the launch's snapshot if it has one; whether they were restored.
+
+    Raises:
+        OrchestratorError: the start failed; a failed restore only with ``insist``.
+    """
+    snapshot = launch.snapshot
+    if snapshot is None:
+        await session.watched(session.start(launch, wards, deadline))
+        return False
+    try:
+        await session.watched(session.restore(snapshot, launch, wards, deadline))
+    except OrchestratorError as error:
+        if insist or deadline.expired:
+            raise
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        bus = session.bus
+        bus.emit("note", level="warning", message=f"the saved state cannot be used ({why}); a cold start follows")
+        if isinstance(error, SnapshotError):
+            the_store().remove(snapshot)
+        await session.abandon()
+        await session.watched(session.start(launch, wards, deadline))
+        return False
+    session.record.change(snapshot=str(snapshot.folder))
+    return True
+
+
+async def save_healthy(session: Session, deadline: Deadline) -> None:
+    """Save the state that was just proven, unless there is one of this key; a failure is only noted."""
+    state, bus, store = session.record.state, session.bus, the_store()
+    known = store.healthy(key_of(state.parts))
+    if known is not None:
+        session.record.change(snapshot=str(known.folder))
+        return
+    if not all(machine.ram for machine in state.machines.values()):
+        return  # said at the start
+    try:
+        stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.parts)}", deadline)
+    except (SnapshotError, HostError) as error:
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        bus.emit("note", level="warning", message=f"the healthy state was not saved: {why}")
+        return
+    session.record.change(snapshot=str(stored.folder))
+    for one in store.superfluous(keep=[stored.folder]):
+        store.remove(one)
+
+
+async def save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Stored:
+    """Save a running environment under a name, and tell what it took.
+
+    Raises:
+        SnapshotError: it cannot be saved, or the name is taken.
+    """
+    state, store = session.record.state, the_store()
+    wanted = sum(touched(Path(machine.ram)) for machine in state.machines.values() if machine.ram)
+    wanted += sum(touched(live.paths.disk) for live in session.machines.values()) + 64 * MIB
+    place = place_for(store, wanted)
+
+    def manifest(machines: Mapping[str, SavedMachine], paused: float) -> Manifest:
+        return Manifest(
+            name=name,
+            environment=state.name,
+            key=key_of(state.parts),
+            parts=state.parts,
+            created=wall_clock(),
+            paused=round(paused, 3),
+            command=state.command,
+            services=session.record.state.services,
+            machines=machines,
+        )
+
+    with store.saving(state.name, folder_name, place) as saving:
+        stored = await session.save(saving, manifest, deadline)
+    cache = ImageCache()
+    for machine in state.machines.values():
+        cache.pin(Path(machine.image), stored.folder)
+    assert stored.manifest is not None
+    where = f"memory ({place.folder})" if stored.kind == "tmpfs" else f"disk, since {place.reason}"
+    session.bus.emit(
+        "note",
+        level="info",
+        message=f"saved the state {name}: {size_text(stored.size)} in {where}; "
+        f"the machines stood still for {stored.manifest.paused:.2f} s",
+    )
+    return stored
