@@ -14,12 +14,12 @@ from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.agent import Agent
-from orchestrator.guest.keys import host_key_blob, new_host_key
+from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
 from orchestrator.snapshots.manifest import MachineFiles
-from orchestrator.snapshots.restore import NewKeys, load, wake
+from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
 from orchestrator.tasks import guarded
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
@@ -125,17 +125,22 @@ class LiveMachine:
         self._emit("restoring")
         await load(self.monitor, state, deadline.earlier(LOAD_LIMIT))
 
-    async def wake(self, key_file: Path, user_key: str, deadline: Deadline) -> None:
-        """Make a loaded machine that runs again one of its own: clock, keys."""
-        private, public = new_host_key()
+    async def wake(self, key_file: Path, user_key: str, host_key: str, deadline: Deadline) -> None:
+        """Make a loaded machine that runs again one of its own: keys, clock.
+
+        Args:
+            host_key: the public host key it was saved with, to be kept; empty: it gets a new one.
+        """
         limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
         self._sshd_listens.clear()
         await self.agent.connect(limit)
         self._emit("agent")
-        await wake(self.agent, NewKeys(user_key, private, public), limit)
-        self.host_key, self._key_file = public, key_file
-        self._rekeyed = True
-        self._ready.set()
+        await authorize(self.agent, user_key, limit)
+        self._rekeyed = not host_key
+        self.host_key = host_key or await exchange_host_key(self.agent, limit)
+        self._key_file = key_file
+        self._ready.set()  # SSH and checks may begin; they do not ask for the time
+        await set_clock(self.agent, limit)
 
     async def rejoin(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to a machine that an earlier command started and handed over."""

@@ -142,8 +142,13 @@ class Session:
         return await lay_out(folder, live.name, live.paths, own, deadline)
 
     async def _wake(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
-        await live.wake(self.places.user_key, launch.user_key, deadline)
-        await live.settle()
+        manifest = launch.snapshot.manifest if launch.snapshot else None
+        # Another environment made from the same state may run beside this one: then each has a key of its own.
+        kept = manifest.machines[live.name].host_key if manifest and manifest.environment == self.places.name else ""
+        await together(
+            live.wake(self.places.user_key, launch.user_key, kept, deadline),
+            live.settle(),
+        )
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
 
     async def abandon(self) -> None:
@@ -175,10 +180,9 @@ class Session:
                     "memory of its own kind",
                     hint="free memory (orchestrator doctor tells how much), then down and up again",
                 )
-            paths = live.paths
-            sources.append(
-                Source(name, live.monitor, Path(known.ram), paths.disk, known.image, paths.serial_log, paths.journal)
-            )
+            paths, ram = live.paths, Path(known.ram)
+            logs = (paths.serial_log, paths.journal)
+            sources.append(Source(name, live.monitor, ram, paths.disk, known.image, known.host_key, *logs))
         machines, paused = await save_machines(sources, saving.folder, deadline)
         return saving.publish(manifest(machines, paused))
 

@@ -95,6 +95,7 @@ class StateFile:
     def __init__(self, path: Path, state: EnvironmentState) -> None:
         self._path = path
         self._state = state
+        self._topology = to_dict(state.topology)  # it stays the same through all the steps that are written
         self._write()
 
     @property
@@ -103,6 +104,8 @@ class StateFile:
 
     def change(self, **changes: Any) -> None:
         self._state = replace(self._state, **changes)
+        if "topology" in changes:
+            self._topology = to_dict(self._state.topology)
         self._write()
 
     def machine(self, name: str, **changes: Any) -> None:
@@ -118,16 +121,16 @@ class StateFile:
         temporary = self._path.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(to_json(self._state), file)
+            file.write(json.dumps(to_json(self._state, self._topology)))  # dumps is C; dump writes piece by piece
         temporary.replace(self._path)
 
 
-def to_json(state: EnvironmentState) -> dict[str, Any]:
-    """JSON-ready data."""
+def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
+    """JSON-ready data; ``topology`` is its topology encoded before, if it was."""
     return {
         "format": FORMAT,
         "name": state.name,
-        "topology": to_dict(state.topology),
+        "topology": topology or to_dict(state.topology),
         "run_folder": str(state.run_folder),
         "phase": state.phase,
         "owner": state.owner.as_dict(),

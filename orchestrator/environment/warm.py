@@ -100,6 +100,9 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         return
     if not all(machine.ram for machine in state.machines.values()):
         return  # said at the start
+    for one in store.all():
+        if one.problem:
+            store.remove(one)  # it may hold the name
     try:
         stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.parts)}", deadline)
     except (SnapshotError, HostError) as error:

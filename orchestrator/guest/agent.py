@@ -27,7 +27,7 @@ from orchestrator.vm.qmp import LOST
 # NixOS keeps its programs elsewhere; both lists together serve every guest.
 GUEST_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYNC_INTERVAL = 0.5
-POLL_FIRST = 0.01
+POLL_FIRST = 0.03
 POLL_MOST = 0.1
 READ_LIMIT = 1 << 16
 NO_PROGRAM = "Failed to execute child process"  # GLib's words, in the agent's refusal
@@ -178,6 +178,21 @@ class Agent:
         finally:
             await self.call("guest-file-close", {"handle": handle}, deadline=deadline)
         return base64.b64decode(read["buf-b64"])
+
+    async def write_file(self, path: str, content: bytes, *, deadline: Deadline) -> None:
+        """Replace the content of a guest's file; its owner and mode stay. It starts no program.
+
+        Raises:
+            GuestCommandError: the file cannot be written.
+        """
+        handle = await self.call("guest-file-open", {"path": path, "mode": "w"}, deadline=deadline)
+        try:
+            arguments = {"handle": handle, "buf-b64": base64.b64encode(content).decode()}
+            written = await self.call("guest-file-write", arguments, deadline=deadline)
+        finally:
+            await self.call("guest-file-close", {"handle": handle}, deadline=deadline)
+        if written["count"] != len(content):
+            raise GuestCommandError(f"only a part of {path} in machine {self.machine} could be written")
 
     @property
     def connected(self) -> bool:

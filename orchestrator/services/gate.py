@@ -99,7 +99,7 @@ class Gatekeeper:
         """
         by_machine: dict[str, list[Service]] = {}
         for service in self.graph.services.values():
-            if service.unit is not None:
+            if service.unit is not None and not service.checks:  # a check that passes proves its unit too
                 by_machine.setdefault(service.machine, []).append(service)
         await together(
             *(self._prove(service, deadline) for service in self.graph.services.values()),

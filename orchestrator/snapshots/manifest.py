@@ -25,6 +25,7 @@ class SavedMachine:
         ram, state, disk: fingerprints of the three files (`orchestrator.snapshots.memory.digest`).
         memory: bytes of RAM; ``touched``: bytes of it that the file really holds.
         disk_bytes: what the overlay takes.
+        host_key: the public line of its SSH host key.
     """
 
     image: str
@@ -34,6 +35,7 @@ class SavedMachine:
     memory: int
     touched: int
     disk_bytes: int
+    host_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
             memory=int(one["memory"]),
             touched=int(one["touched"]),
             disk_bytes=int(one["disk_bytes"]),
+            host_key=str(one["host_key"]),
         )
         for name, one in data["machines"].items()
     }

@@ -7,14 +7,13 @@ answers nothing until it runs.
 from __future__ import annotations
 
 import asyncio
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic, pause
-from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
+from orchestrator.errors import MachineError, SnapshotError
 from orchestrator.events import wall_clock
 from orchestrator.guest.agent import Agent
+from orchestrator.guest.keys import new_host_key
 from orchestrator.process import run
 from orchestrator.snapshots.manifest import Manifest, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
@@ -23,23 +22,15 @@ from orchestrator.tasks import together
 from orchestrator.vm.arguments import MachinePaths, Memory
 from orchestrator.vm.qmp import Monitor
 
+PRIVATE_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+# sshd reads its keys at SIGHUP, in a new process image; connections stay.
+RESTART_SSHD = (
+    'read -r pid < /run/sshd.pid && kill -HUP "$pid" || '
+    "systemctl --no-block try-reload-or-restart sshd.service ssh.service"
+)
 CLOCK_SAMPLES = 3
 CLOCK_ERROR = 0.05  # seconds a guest may be off after a restore
 CLOCK_TRIES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class NewKeys:
-    """What a restored machine is given so that it shares no key with its like.
-
-    Attributes:
-        user: the public line root's logins are checked against.
-        host: OpenSSH's private key file; ``host_public`` its public line.
-    """
-
-    user: str
-    host: str
-    host_public: str
 
 
 async def verify(folder: Path, manifest: Manifest) -> None:
@@ -126,27 +117,24 @@ async def clock_offset(agent: Agent, deadline: Deadline) -> float:
     return offset
 
 
-async def wake(agent: Agent, keys: NewKeys, deadline: Deadline) -> float:
-    """Set the clock and exchange the keys of a machine that runs again; the seconds its clock is off now.
+async def set_clock(agent: Agent, deadline: Deadline) -> float:
+    """Set the clock of a machine that runs again to the host's; the seconds it is off then.
 
     Raises:
-        MachineError: it does not answer, or a step failed.
+        MachineError: it cannot be set, or not exactly enough.
     """
     offset = await clock_offset(agent, deadline)
-    result = await agent.exec(["sh", "-s"], stdin=waking_script(offset, keys).encode(), deadline=deadline)
-    if result.code != 0:
-        raise MachineError(
-            f"machine {agent.machine} could not be made one of its own after the restore",
-            subject=agent.machine,
-            why=result.complaint,
-        )
     for _ in range(CLOCK_TRIES):
+        result = await agent.exec(["date", "-s", shift(offset)], deadline=deadline)
+        if result.code != 0:
+            raise MachineError(
+                f"the clock of machine {agent.machine} cannot be set", subject=agent.machine, why=result.complaint
+            )
         offset = await clock_offset(agent, deadline)
         if abs(offset) <= CLOCK_ERROR:
             return offset
-        await agent.exec(["date", "-s", shift(offset)], deadline=deadline)
     raise MachineError(
-        f"the clock of machine {agent.machine} cannot be set",
+        f"the clock of machine {agent.machine} cannot be set exactly",
         subject=agent.machine,
         why=f"it is still {offset:.3f} s behind after {CLOCK_TRIES} attempts; the host is overloaded",
     )
@@ -157,29 +145,25 @@ def shift(offset: float) -> str:
     return f"{offset:+.6f} seconds"
 
 
-def waking_script(offset: float, keys: NewKeys) -> str:
-    """Shell for ``sh -s``, run once when a restored machine first answers. Pure.
+async def authorize(agent: Agent, user_key: str, deadline: Deadline) -> None:
+    """Only this environment's key opens the guest, no longer that of the saved one."""
+    await agent.write_file("/root/.ssh/authorized_keys", user_key.encode() + b"\n", deadline=deadline)
 
-    The clock comes first: the keys' files shall have the right time. sshd reads
-    its new key at SIGHUP, in a new process image; its sessions of before belong
-    to nobody any more.
+
+async def exchange_host_key(agent: Agent, deadline: Deadline) -> str:
+    """Give the guest an SSH host key of its own; its public line. sshd then starts anew with it.
+
+    Raises:
+        MachineError: it could not be done.
     """
-    return "\n".join(
-        [
-            "set -e",
-            f"date -s {shlex.quote(shift(offset))} > /dev/null",
-            "umask 077",
-            f"printf '%s\\n' {shlex.quote(keys.user)} > /root/.ssh/authorized_keys",
-            f"printf '%s' {shlex.quote(keys.host)} > /etc/ssh/ssh_host_ed25519_key",
-            f"printf '%s\\n' {shlex.quote(keys.host_public)} > /etc/ssh/ssh_host_ed25519_key.pub",
-            "if read -r pid < /run/sshd.pid; then kill -HUP \"$pid\"; else",
-            "    systemctl --no-block try-reload-or-restart sshd.service ssh.service",
-            "fi 2> /dev/null",
-            "",
-        ]
-    )
-
-
-def fallback_reason(error: OrchestratorError) -> str:
-    """Why a restore was given up, in one line."""
-    return f"{error.what}: {error.why}" if error.why else error.what
+    private, public = new_host_key()
+    await agent.write_file(PRIVATE_HOST_KEY, private.encode(), deadline=deadline)
+    await agent.write_file(f"{PRIVATE_HOST_KEY}.pub", public.encode() + b"\n", deadline=deadline)
+    result = await agent.exec(["sh", "-c", RESTART_SSHD], deadline=deadline)
+    if result.code != 0:
+        raise MachineError(
+            f"sshd of machine {agent.machine} does not take its new host key",
+            subject=agent.machine,
+            why=result.complaint,
+        )
+    return public

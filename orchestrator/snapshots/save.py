@@ -40,6 +40,7 @@ class Source:
     ram: Path
     disk: Path
     image: str
+    host_key: str
     serial: Path
     journal: Path
 
@@ -136,4 +137,5 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
         memory=files.ram.stat().st_size // MIB * MIB,
         touched=touched(files.ram),
         disk_bytes=touched(files.disk),
+        host_key=source.host_key,
     )

@@ -158,23 +158,38 @@ class FakeGuest(FakeServer):
                     "buf-b64": base64.b64encode(self.files[arguments["handle"]]).decode(),
                     "count": len(self.files[arguments["handle"]]), "eof": False,
                 },
-                "guest-file-close": lambda arguments: self.files.pop(arguments["handle"]) and {},
+                "guest-file-write": self._file_write,
+                "guest-file-close": self._close,
             },
             greeting=False,
         )
         self._lost = lost
         self.root = Path("/")  # where the guest's files lie
         self.files: dict[int, bytes] = {}
+        self.written: dict[int, Path] = {}
         self.running: dict[int, tuple[asyncio.subprocess.Process, asyncio.Task[tuple[bytes, bytes]]]] = {}
 
     def _sync(self, arguments: dict[str, Any]) -> object:
         self._lost -= 1
         return SILENT if self._lost >= 0 else arguments["id"]
 
+    def _close(self, arguments: dict[str, Any]) -> object:
+        del self.files[arguments["handle"]]
+        return {}
+
+    def _file_write(self, arguments: dict[str, Any]) -> object:
+        content = base64.b64decode(arguments["buf-b64"])
+        self.written[arguments["handle"]].write_bytes(content)
+        return {"count": len(content), "eof": False}
+
     def _open(self, arguments: dict[str, Any]) -> object:
         handle = 1000 + len(self.files)
+        path = self.root / arguments["path"].lstrip("/")
         try:
-            self.files[handle] = (self.root / arguments["path"].lstrip("/")).read_bytes()
+            if arguments["mode"] == "w":
+                path.write_bytes(b"")
+                self.written[handle] = path
+            self.files[handle] = path.read_bytes()
         except OSError as error:
             raise Refused(str(error)) from error
         return handle
