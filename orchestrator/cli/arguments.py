@@ -155,6 +155,21 @@ def _running(add: Adder) -> None:
     restart.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
 
 
+    reset = add("reset", "put the running environment back to its healthy state, or to a saved one, in place")
+    reset.add_argument("snapshot", nargs="?", metavar="SNAPSHOT", help="a named state [the healthy one]")
+    reset.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
+    reset.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
+
+    snapshot = add("snapshot", "named states of a running environment, memory included")
+    snapshot.add_argument("action", choices=("save", "restore", "list", "rm", "prune"),
+                          help="take one, go back to it, list all, remove one, or what is superfluous")  # fmt: skip
+    snapshot.add_argument("snapshot", nargs="?", metavar="SNAPSHOT", help="its name: small letters, digits, - and _")
+    snapshot.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
+    snapshot.add_argument("--all", action="store_true", help="prune: every one that no running environment needs")
+    snapshot.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
+    snapshot.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _looking(add: Adder) -> None:
     status = add("status", "what runs, and how it is", ("ps",))
     status.add_argument("--json", action="store_true", help="as JSON")

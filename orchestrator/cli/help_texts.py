@@ -43,6 +43,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run": ("orchestrator run --keep failure", "orchestrator run --grep 'sends a message'"),
     "down": ("orchestrator down", "orchestrator down --all"),
     "restart": ("orchestrator restart backend",),
+    "reset": ("orchestrator reset", "orchestrator reset before-import"),
+    "snapshot": (
+        "orchestrator snapshot save before-import",
+        "orchestrator snapshot restore before-import",
+        "orchestrator snapshot list",
+    ),
     "status": ("orchestrator status --checks", "orchestrator ps --json"),
     "shell": ("orchestrator shell server",),
     "console": ("orchestrator console server",),
@@ -71,5 +77,6 @@ SYNONYMS = {
     "start": "up", "create": "up", "stop": "down", "halt": "down", "destroy": "down", "kill": "down", "rm": "down",
     "ls": "status", "list": "status", "ssh": "shell", "attach": "console", "copy": "cp", "scp": "cp", "test": "run",
     "check": "validate", "lint": "validate", "log": "logs", "journal": "logs", "reboot": "restart",
+    "save": "snapshot", "snapshots": "snapshot", "restore": "reset", "revert": "reset", "rollback": "reset",
     "build": "images", "prune": "images", "image": "images", "show-ssh": "ssh-config", "help": "--help",
 }  # fmt: skip

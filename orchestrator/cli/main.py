@@ -18,6 +18,8 @@ MODULES = {
     "run": "orchestrator.cli.run",
     "down": "orchestrator.cli.down",
     "restart": "orchestrator.cli.restart",
+    "reset": "orchestrator.cli.reset",
+    "snapshot": "orchestrator.cli.snapshot",
     "status": "orchestrator.cli.status",
     "shell": "orchestrator.cli.shell",
     "console": "orchestrator.cli.console",

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 
 from orchestrator.cli.runtime import known_machine, living_state, say
-from orchestrator.environment.attach import ssh_to
+from orchestrator.environment.attach import ssh_to, what_became_of
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.terminal import join, on_resize, raw_mode, window_size
 
@@ -23,7 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
         async with ssh_to(places, state, arguments.machine) as ssh:
             if sys.stdin.isatty():
                 say(f"{arguments.machine}: `exit` or Ctrl-D leaves, the machine goes on")
-            return _terminal(ssh, arguments.user)
+            code = _terminal(ssh, arguments.user)
+            if not ssh.alive and (why := what_became_of(places, state, arguments.machine)):
+                say(f"{arguments.machine}: {why}")
+            return code
 
     return asyncio.run(work())
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places
-from orchestrator.environment.state import EnvironmentState
-from orchestrator.errors import HostError
+from orchestrator.environment.state import EnvironmentState, read_state
+from orchestrator.errors import HostError, MachineError
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget, connect
 
@@ -34,5 +34,29 @@ async def ssh_to(places: Places, state: EnvironmentState, machine: str) -> Async
     ssh = await connect(target, Deadline.after(CONNECT_LIMIT * max(1.0, state.factor / 2)))
     try:
         yield ssh
+    except MachineError as error:
+        why = "" if ssh.alive else what_became_of(places, state, machine)
+        if why:
+            error.why = why
+        raise
     finally:
         await ssh.close()
+
+
+def what_became_of(places: Places, state: EnvironmentState, machine: str) -> str:
+    """Why a connection that was there ended, as far as the state tells it; empty when it does not.
+
+    Args:
+        state: as it was when the connection was made.
+    """
+    try:
+        now = read_state(places.state)
+    except HostError:
+        return ""
+    if now is None:
+        return f"environment {places.name} was taken down"
+    if now.generation != state.generation:
+        return f"environment {places.name} was put back to a saved state; it answers again at the next command"
+    if now.machines.get(machine) != state.machines[machine]:
+        return f"machine {machine} was started again"
+    return ""

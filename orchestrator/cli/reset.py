@@ -1,0 +1,58 @@
+"""``orchestrator reset``: the running environment back to its healthy state, or to a named one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from orchestrator.cli.runtime import limit_of, living_state, run_command
+from orchestrator.deadline import Deadline
+from orchestrator.environment.lock import command_text, hold
+from orchestrator.environment.places import Places
+from orchestrator.environment.reset import chosen, reset
+from orchestrator.environment.session import Session
+from orchestrator.environment.state import EnvironmentState, StateFile, read_state
+from orchestrator.environment.up import over_limit, tell_failure
+from orchestrator.environment.wards import wards
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.report.write import write_report
+from orchestrator.snapshots.manifest import HEALTHY
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return reset_to(arguments, arguments.snapshot or HEALTHY)
+
+
+def reset_to(arguments: argparse.Namespace, name: str) -> int:
+    """Put the environment back to a snapshot; the exit code."""
+    places, state = living_state(arguments)
+    deadline = limit_of(arguments.wait_timeout)
+    chosen(state, name)  # a wrong name is told before anything is locked or touched
+    code = run_command(arguments, lambda bus: _reset(places, state, name, bus, deadline))
+    if arguments.json:
+        outcome = {"exit_code": code, "snapshot": name, "seconds": round(deadline.elapsed, 3)}
+        sys.stdout.write(json.dumps(outcome) + "\n")
+    return code
+
+
+async def _reset(places: Places, state: EnvironmentState, name: str, bus: EventBus, deadline: Deadline) -> int:
+    with hold(places.lock, places.name, command_text()), JsonLinesLog(state.run_folder / "events.jsonl") as log:
+        stop = bus.subscribe(log)
+        state = read_state(places.state) or state  # it may have changed before the lock was ours
+        session = Session(places, StateFile(places.state, state), bus)
+        try:
+            async with wards() as group:
+                await reset(session, chosen(state, name), group, deadline)
+            bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3), restored=True)
+            return 0
+        except OrchestratorError as cause:
+            error = over_limit(cause, deadline)
+            tell_failure(error, bus)
+            await session.collect("failure")
+            return error.exit_code
+        finally:
+            await session.close()
+            stop()
+            write_report(state.run_folder)

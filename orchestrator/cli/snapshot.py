@@ -1,0 +1,159 @@
+"""``orchestrator snapshot``: named states of a running environment: save, restore, list, rm, prune."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from orchestrator.cli.reset import reset_to
+from orchestrator.cli.runtime import chosen_name, limit_of, living_state, run_command
+from orchestrator.cli.tables import ago, aligned
+from orchestrator.deadline import Deadline
+from orchestrator.environment.lock import command_text, hold
+from orchestrator.environment.places import Places, environments
+from orchestrator.environment.session import Session
+from orchestrator.environment.state import EnvironmentState, StateFile, read_state
+from orchestrator.environment.warm import save, the_store
+from orchestrator.errors import HostError, UsageError
+from orchestrator.events import EventBus, utc_text, wall_clock
+from orchestrator.snapshots.store import Stored, check_name
+from orchestrator.text import size_text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    needs_name = arguments.action in ("save", "restore", "rm")
+    if needs_name and not arguments.snapshot:
+        what = f"snapshot {arguments.action}"
+        raise UsageError(f"{what} needs a name", hint=f"orchestrator {what} NAME")
+    if not needs_name and arguments.snapshot:
+        raise UsageError(f"snapshot {arguments.action} takes no name", why=f"{arguments.snapshot!r} was given")
+    match arguments.action:
+        case "save":
+            return _save(arguments)
+        case "restore":
+            return reset_to(arguments, arguments.snapshot)
+        case "list":
+            return _list(arguments)
+        case "rm":
+            return _remove(arguments)
+        case _:
+            return _prune(arguments)
+
+
+def _save(arguments: argparse.Namespace) -> int:
+    check_name(arguments.snapshot)
+    places, state = living_state(arguments)
+    deadline = limit_of(arguments.wait_timeout)
+    stored = run_command(arguments, lambda bus: _save_named(places, state, arguments.snapshot, bus, deadline))
+    if arguments.json:
+        sys.stdout.write(json.dumps(as_dict(stored)) + "\n")
+    return 0
+
+
+async def _save_named(places: Places, state: EnvironmentState, name: str, bus: EventBus, deadline: Deadline) -> Stored:
+    with hold(places.lock, places.name, command_text()):
+        state = read_state(places.state) or state
+        session = Session(places, StateFile(places.state, state), bus)
+        try:
+            async with deadline.enforce():
+                # Only QEMU is asked: a guest that hangs or has panicked can be saved too.
+                await session.join(deadline, tuple(session.machines))
+                return await save(session, name, name, deadline)
+        finally:
+            await session.close()
+
+
+# ------------------------------------------------------------------ list
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = the_store().all()
+    if arguments.json:
+        sys.stdout.write(json.dumps([as_dict(one) for one in found], indent=2) + "\n")
+    elif sys.stdout.isatty():
+        sys.stdout.write(for_people(found, wall_clock()))
+    else:
+        sys.stdout.write(for_programs(found))
+    return 0
+
+
+def as_dict(one: Stored) -> dict[str, object]:
+    """JSON-ready data of a snapshot; ``size`` in bytes, ``paused`` in seconds, times as UTC text."""
+    return {
+        "environment": one.environment,
+        "name": one.name,
+        "automatic": one.automatic,
+        "size": one.size,
+        "place": one.kind,
+        "created": utc_text(one.created),
+        "paused": one.manifest.paused if one.manifest else None,
+        "machines": list(one.manifest.machines) if one.manifest else [],
+        "problem": one.problem,
+        "path": str(one.folder),
+    }
+
+
+def for_people(found: Sequence[Stored], now: float) -> str:
+    """The table for a terminal; empty without snapshots."""
+    if not found:
+        return ""
+    rows = [
+        (one.environment, one.name, size_text(one.size), "memory" if one.kind == "tmpfs" else "disk",
+         ago(now - one.created), "damaged" if one.problem else ", ".join(one.manifest.machines if one.manifest else ()))
+        for one in found
+    ]  # fmt: skip
+    return aligned([("ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"), *rows], right=(2,))
+
+
+def for_programs(found: Sequence[Stored]) -> str:
+    """One line a snapshot, no heading, separated by tabs: environment, name, bytes, place, time, path."""
+    return "".join(
+        "\t".join((one.environment, one.name, str(one.size), one.kind, utc_text(one.created), str(one.folder))) + "\n"
+        for one in found
+    )
+
+
+# ------------------------------------------------------------------ removing
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    store = the_store()
+    one = store.point(chosen_name(arguments), arguments.snapshot)
+    store.remove(one)
+    _tell([one], arguments, "removed")
+    return 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    """Damaged ones and automatic ones beyond the limits; with ``--all`` every one that no living environment needs."""
+    store = the_store()
+    store.clear()
+    gone = [one for one in store.all() if str(one.folder) not in in_use()] if arguments.all else store.superfluous()
+    if not arguments.dry_run:
+        for one in gone:
+            store.remove(one)
+    _tell(gone, arguments, "would remove" if arguments.dry_run else "removed")
+    return 0
+
+
+def in_use() -> set[str]:
+    """The snapshots that living environments rest on."""
+    found = set()
+    for name in environments():
+        try:
+            state = read_state(Places.of(name).state)
+        except HostError:
+            continue
+        if state is not None and state.living:
+            found.add(state.snapshot)
+    return found
+
+
+def _tell(gone: Sequence[Stored], arguments: argparse.Namespace, word: str) -> None:
+    if arguments.json:
+        sys.stdout.write(json.dumps({"dry_run": arguments.dry_run, "removed": [as_dict(one) for one in gone]}) + "\n")
+        return
+    for one in gone:
+        sys.stdout.write(f"{word}\t{one.environment}\t{one.name}\t{one.folder}\n")

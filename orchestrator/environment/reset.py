@@ -1,0 +1,90 @@
+"""Back to a saved state, in place: the same environment, ports, folders and user key; another world inside."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.places import Places
+from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.state import EnvironmentState
+from orchestrator.environment.up import write_ssh_files
+from orchestrator.environment.wards import Wards
+from orchestrator.environment.warm import place_of_memory, the_store
+from orchestrator.errors import OrchestratorError, SnapshotError
+from orchestrator.images.contract import BuiltImage
+from orchestrator.snapshots.key import differences
+from orchestrator.snapshots.manifest import HEALTHY
+from orchestrator.snapshots.store import Stored
+
+
+def chosen(state: EnvironmentState, name: str) -> Stored:
+    """The snapshot a running environment is to go back to.
+
+    Raises:
+        UsageError: it has no snapshot of this name.
+        SnapshotError: it is damaged, or was taken of something else.
+    """
+    store = the_store()
+    if name == HEALTHY and state.snapshot:
+        found = next((one for one in store.all() if str(one.folder) == state.snapshot), None)
+        if found is None:
+            raise SnapshotError(
+                f"the healthy state of environment {state.name} is gone",
+                why="it was pruned, or the host lost it with its memory",
+                where=[state.snapshot],
+                hint=f"orchestrator -n {state.name} up --fresh",
+            )
+    else:
+        found = store.point(state.name, name)
+    if found.manifest is None:
+        raise SnapshotError(
+            f"the snapshot {name} is damaged",
+            why=found.problem,
+            where=[str(found.folder)],
+            hint="orchestrator snapshot prune removes it",
+        )
+    changed = differences(found.manifest.parts, state.parts)
+    if changed:
+        raise SnapshotError(
+            f"the snapshot {name} does not fit the environment that runs",
+            why=f"it was taken of another one; different are: {', '.join(changed)}",
+            hint=f"orchestrator -n {state.name} snapshot list",
+        )
+    return found
+
+
+async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Deadline) -> None:
+    """End the machines and bring back those of the snapshot; every check must pass again.
+
+    Raises:
+        OrchestratorError: it did not come back; the environment is then recorded as failed.
+    """
+    state, places = session.record.state, session.places
+    launch = launch_again(session, places, state, snapshot)
+    session.record.change(phase="starting", generation=state.generation + 1)
+    try:
+        async with deadline.enforce():
+            await session.abandon()
+            await session.watched(session.restore(snapshot, launch, wards, deadline))
+    except BaseException as error:
+        session.record.change(phase="failed")
+        if isinstance(error, OrchestratorError) and not error.hint:
+            error.hint = f"orchestrator -n {places.name} up --fresh"
+        raise
+    write_ssh_files(places, session.record.state)
+    session.record.change(phase="ready")
+
+
+def launch_again(session: Session, places: Places, state: EnvironmentState, snapshot: Stored) -> Launch:
+    """What started the machines, read from what is recorded of them."""
+    images = {}
+    for name, machine in state.machines.items():
+        image = session.topology.machines[name].image
+        images[image] = BuiltImage(image, Path(machine.image), "", state.provider, True, 0.0)
+    user_key = places.user_key.with_suffix(".pub").read_text().strip()
+    launch = Launch(images, user_key, dict(os.environ), state.parts.get("kernel parameters", ""), snapshot=snapshot)
+    ports = {name: dict(machine.ports) for name, machine in state.machines.items()}
+    return replace(launch, ports=ports, ram=place_of_memory(session.topology, places, session.bus))
