@@ -20,6 +20,7 @@ from orchestrator.process import ProcessId, describe_exit, exit_code, launch, ta
 from orchestrator.services.journal import Entry, Journal
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
+from orchestrator.snapshots.save import go_on
 from orchestrator.tasks import guarded
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
@@ -35,6 +36,7 @@ HEARTBEAT = 30.0
 LOOK_INTERVAL = 1.0  # between looks for a listening sshd, where the journal is silent; before scaling
 LOAD_LIMIT = 60.0  # seconds to load a saved state: the disk may be slow
 REKEY_LIMIT = 2.0  # seconds, before scaling
+STANDING = ("paused", "postmigrate", "finish-migrate")  # what `snapshot save` leaves when it is killed
 QMP_LIMIT = 20.0  # not scaled: QEMU itself is not emulated
 
 
@@ -156,6 +158,9 @@ class LiveMachine:
         # What the console said earlier was judged earlier.
         self._console_start = _size(self.paths.serial_log)
         await self._open_monitor(deadline)
+        if await self.monitor.run_state() in STANDING:
+            self._bus.emit("note", self.name, level="warning", message="it stood still; a killed command left it so")
+            await go_on(self.monitor)
 
     async def reboot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Reboot the guest and hand over again; returns when its agent answers anew.

@@ -189,8 +189,11 @@ class Session:
     async def resume(self, deadline: Deadline) -> None:
         """Join machines that already run, and prove every service again."""
         await self.join(deadline)
-        self.gate.forget(tuple(self.topology.services))
-        await together(*(m.settle() for m in self.machines.values()), self._gate(deadline))
+        await together(*(m.settle() for m in self.machines.values()))
+        # Mostly all is well, and known in a second; anything else is brought up in order.
+        if not await self.gate.holds(deadline):
+            self.gate.forget(tuple(self.topology.services))
+            await self._gate(deadline)
 
     async def join(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
         """Attach to every running machine; of those about to be rebooted, only to QEMU."""

@@ -97,19 +97,52 @@ class Gatekeeper:
         Raises:
             ServiceError: a check does not pass, or a unit is in trouble.
         """
-        by_machine: dict[str, list[Service]] = {}
-        for service in self.graph.services.values():
-            if service.unit is not None and not service.checks:  # a check that passes proves its unit too
-                by_machine.setdefault(service.machine, []).append(service)
-        await together(
-            *(self._prove(service, deadline) for service in self.graph.services.values()),
-            *(self._all_run(services) for services in by_machine.values()),
-        )
+        services = self.graph.services.values()
+        unchecked = [service for service in services if not service.checks]  # a check that passes proves its unit too
+        await together(*(self._prove(service, deadline) for service in services), self._all_run(unchecked))
+
+    async def holds(self, deadline: Deadline) -> bool:
+        """Whether every service runs and passes its checks right now; if so, all are known as good.
+
+        One attempt of each check, nothing started, nothing waited for, nothing told on failure.
+        """
+        everything = list(self.graph.services.values())
+        for name, service in self.graph.services.items():
+            self.graph = self.graph.reset([name]).advance(name, State.STARTING).advance(name, State.CHECKING)
+            await self._agent(service)
+        answers = await together(*(self._hold(service, check, deadline) for service in everything
+                                   for check in service.checks))  # fmt: skip
+        if not all(answers) or await self._troubles(everything):
+            self.graph = self.graph.reset(self.graph.services)
+            return False
+        for service in everything:
+            self._move(service.name, good_state(service))
+        return True
+
+    async def _hold(self, service: Service, check: Check, deadline: Deadline) -> bool:
+        answer = await attempt(check, self._channels[check.machine], factor=self._factor, deadline=deadline)
+        self._bus.emit("check.answer", service.name, check=check.name, ok=answer.ok, answer=answer.text, attempt=1,
+                       elapsed=round(deadline.elapsed, 3))  # fmt: skip
+        return answer.ok
+
+    async def _troubles(self, services: Sequence[Service]) -> list[tuple[Service, str]]:
+        """The services whose unit is in trouble, and how; one command per machine."""
+        found = []
+        for machine in {service.machine for service in services}:
+            mine = [service for service in services if service.machine == machine and service.unit is not None]
+            if mine:
+                limit = Deadline.after(10 * max(1.0, self._factor))
+                shown = await systemd.show(await self._agent(mine[0]), [s.unit for s in mine if s.unit], limit)
+                for service, status in zip(mine, shown, strict=True):
+                    why = status.trouble(oneshot=service.kind is ServiceKind.ONESHOT)
+                    if why:
+                        found.append((service, why))
+        return found
 
     async def _prove(self, service: Service, deadline: Deadline) -> None:
         await self._agent(service)
         limit = deadline.earlier(service.timeout * self._factor)
-        self._move(service.name, State.STARTING)
+        self.graph = self.graph.advance(service.name, State.STARTING)  # it is not started: no event
         self._move(service.name, State.CHECKING, limit.elapsed)
         try:
             await together(*(self._pass(service, check, limit) for check in service.checks))
@@ -119,15 +152,8 @@ class Gatekeeper:
         self._move(service.name, good_state(service), limit.elapsed)
 
     async def _all_run(self, services: Sequence[Service]) -> None:
-        """Look at the units of one machine with one command."""
-        limit = Deadline.after(10 * max(1.0, self._factor))
-        units = [service.unit for service in services if service.unit is not None]
-        for service, status in zip(
-            services, await systemd.show(await self._agent(services[0]), units, limit), strict=True
-        ):
-            why = status.trouble(oneshot=service.kind is ServiceKind.ONESHOT)
-            if why:
-                raise await self._explain(service, "does not run after the restore", why)
+        for service, why in await self._troubles(services):
+            raise await self._explain(service, "does not run after the restore", why)
 
     async def stop(self, names: tuple[str, ...], deadline: Deadline) -> None:
         """Stop these services (dependants first) on purpose, and say so."""

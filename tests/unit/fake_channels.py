@@ -55,6 +55,7 @@ class FakeMachine:
     Attributes:
         units: by name; ``answers`` maps a check's first word to what it gives (a function is called).
         log: (time, what was done), in order.
+        looks: the units of every ``systemctl show``.
         lost: set it, and every command from then on raises as a dead machine's does.
     """
 
@@ -63,6 +64,7 @@ class FakeMachine:
         self.units: dict[str, Unit] = {}
         self.answers: dict[str, Callable[[], GuestResult]] = {}
         self.log: list[tuple[float, str]] = []
+        self.looks: list[list[str]] = []
         self.lost = False
         self.booted = asyncio.Event()
         self.booted.set()
@@ -106,6 +108,7 @@ class FakeMachine:
         if words[:2] != ["systemctl", "show"]:
             self.log.append((deadline.elapsed, what))
         if words[:2] == ["systemctl", "show"]:
+            self.looks.append(words[5:])
             return GuestResult(0, "\n".join(self.units[name].show(name) for name in words[5:]).encode(), b"")
         if words[:2] == ["systemctl", "stop"]:
             for name in words[3:]:

@@ -143,6 +143,10 @@ class FakeGuest(FakeServer):
 
     Args:
         lost: how many syncs are swallowed before the first answer.
+
+    Attributes:
+        programs: by name, those that must not run on this host: words → code, stdout, stderr.
+        commands: every command it was given, word by word.
     """
 
     def __init__(self, path: Path, *, lost: int = 0) -> None:
@@ -168,6 +172,9 @@ class FakeGuest(FakeServer):
         self.files: dict[int, bytes] = {}
         self.written: dict[int, Path] = {}
         self.running: dict[int, tuple[asyncio.subprocess.Process, asyncio.Task[tuple[bytes, bytes]]]] = {}
+        self.programs: dict[str, Callable[[list[str]], tuple[int, bytes, bytes]]] = {}
+        self.commands: list[list[str]] = []
+        self._results: dict[int, tuple[int, bytes, bytes]] = {}
 
     def _sync(self, arguments: dict[str, Any]) -> object:
         self._lost -= 1
@@ -195,6 +202,12 @@ class FakeGuest(FakeServer):
         return handle
 
     async def _exec(self, arguments: dict[str, Any]) -> object:
+        words = [arguments["path"], *arguments["arg"]]
+        self.commands.append(words)
+        if words[0] in self.programs:
+            pid = -len(self.commands)  # of no process
+            self._results[pid] = self.programs[words[0]](words)
+            return {"pid": pid}
         try:
             process = await self._spawn(arguments)
         except OSError as error:
@@ -215,12 +228,17 @@ class FakeGuest(FakeServer):
         )
 
     def _status(self, arguments: dict[str, Any]) -> object:
+        if arguments["pid"] in self._results:
+            code, out, err = self._results.pop(arguments["pid"])
+            return self._ended(code, out, err)
         process, output = self.running[arguments["pid"]]
         if not output.done():
             return {"exited": False}
-        out, err = output.result()
-        code = process.returncode
-        assert code is not None
+        assert process.returncode is not None
+        return self._ended(process.returncode, *output.result())
+
+    @staticmethod
+    def _ended(code: int, out: bytes, err: bytes) -> dict[str, object]:
         answer: dict[str, object] = {"exited": True, **({"exitcode": code} if code >= 0 else {"signal": -code})}
         if out:
             answer["out-data"] = base64.b64encode(out).decode()

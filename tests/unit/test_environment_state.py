@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,62 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_state(tmp_path / "none") is None
 
 
+def test_what_a_snapshot_needs_survives(tmp_path: Path) -> None:
+    server = MachineState(ProcessId(8, 9, "boot"), "/cache/i", {22: 40001}, "ssh A", "/dev/shm/o/server.ram")
+    state = replace(
+        a_state(tmp_path), machines={"server": server}, parts={"QEMU": "10.0.2", "file /run/x of server": "600 aa"},
+        snapshot="/cache/snapshots/shop@healthy.k1", generation=3,
+    )  # fmt: skip
+    path = tmp_path / "state.json"
+    StateFile(path, state)
+    assert read_state(path) == state
+
+
+def test_a_state_without_snapshots_has_none_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    StateFile(path, a_state(tmp_path))
+    found = read_state(path)
+    assert found is not None
+    assert (found.parts, found.snapshot, found.generation) == ({}, "", 0)
+    assert found.machines["server"].ram == ""
+
+
+def test_a_machine_started_anew_without_a_memory_file_forgets_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    record = StateFile(path, a_state(tmp_path))
+    record.machine("server", ram="/dev/shm/o/server.ram")
+    record.machine("server", host_key="ssh-ed25519 B")
+    assert record.state.machines["server"].ram == "/dev/shm/o/server.ram", "what was not changed stays"
+    record.machine("server", process=ProcessId(20, 21, "boot"), image="/cache/i")
+    assert record.state.machines["server"].ram == ""
+
+
+def test_a_change_of_the_topology_is_written_too(tmp_path: Path) -> None:
+    """Its encoding is kept between writes; an old one must not be."""
+    path = tmp_path / "state.json"
+    record = StateFile(path, a_state(tmp_path))
+    record.change(topology=topology(tmp_path, machine("client", memory=77)))
+    record.change(phase="failed")
+    found = read_state(path)
+    assert found is not None
+    assert list(found.topology.machines) == ["client"]
+
+
+def test_the_format_before_snapshots_is_refused_as_documented(tmp_path: Path) -> None:
+    """The kept topology reads the same; what it lacks must not be guessed."""
+    data = to_json(a_state(tmp_path))
+    for name in ("parts", "snapshot", "generation"):
+        del data[name]
+    del data["machines"]["server"]["ram"]
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps({**data, "format": 1}))
+    with pytest.raises(HostError) as caught:
+        read_state(path)
+    assert f"`{caught.value.what}`" in (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
+    assert "written by another version: ValueError: format 1, this version writes 2" in caught.value.why
+    assert caught.value.where == (str(path),)
+
+
 def test_each_change_is_on_disk_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
     record = StateFile(path, a_state(tmp_path))
@@ -123,10 +180,12 @@ def test_each_change_is_on_disk_and_whole(tmp_path: Path, monkeypatch: pytest.Mo
     assert found.machines["client"] == MachineState(ProcessId(10, 11, "boot"), "/cache/c")
 
     before = path.read_bytes()
-    monkeypatch.setattr(json, "dump", lambda data, file: file.write('{"half": ') and 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, flags, *mode: real("/dev/full", os.O_WRONLY))
+    with pytest.raises(OSError, match="No space left"):
         record.change(phase="ready")
-    assert path.read_bytes() == before, "a write that fails half way leaves the old state"
+    monkeypatch.undo()
+    assert path.read_bytes() == before, "a write that fails leaves the old state"
 
 
 def test_a_machine_started_anew_forgets_its_ports(tmp_path: Path) -> None:
@@ -160,6 +219,8 @@ def test_damaged_or_foreign_states_are_told_as_such(tmp_path: Path) -> None:
         damaged(whole(), "topology", value={}),
         damaged(whole(), "topology", "networks", "lan", "subnet", value="300.0.0.0/8"),
         damaged(whole(), "factor", value="fast"),
+        damaged(whole(), "parts", value=["QEMU"]),
+        damaged(whole(), "generation", value="many"),
     ]  # fmt: skip
     for text in texts:
         path.write_bytes(text)

@@ -160,6 +160,78 @@ def test_commands_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
     run_async(scenario())
 
 
+def test_a_file_is_replaced_byte_by_byte_and_no_program_is_started(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        guest = FakeGuest(tmp_path / "agent")
+        guest.root = tmp_path
+        file = tmp_path / "key"
+        file.write_bytes(b"something longer than what follows" * 10_000)
+        file.chmod(0o600)
+        async with guest.serving():
+            agent = await connected(guest)
+            for content in (bytes(range(256)) * 100, b"", b"short"):
+                await agent.write_file("/key", content, deadline=Deadline.after(5))
+                assert file.read_bytes() == content
+            assert file.stat().st_mode & 0o777 == 0o600
+            assert await agent.read_file("/key", deadline=Deadline.after(5)) == b"short"
+            assert guest.commands == []
+            assert guest.files == {}, "every handle was given back"
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_a_file_that_was_written_in_part_is_an_error(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        guest = FakeGuest(tmp_path / "agent")
+        guest.root = tmp_path
+        guest.handlers["guest-file-write"] = lambda _: {"count": 3, "eof": False}
+        async with guest.serving():
+            agent = await connected(guest)
+            with pytest.raises(GuestCommandError, match="only a part of /key in machine server could be written"):
+                await agent.write_file("/key", b"four", deadline=Deadline.after(5))
+            assert guest.files == {}, "the handle was given back"
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_a_refused_write_gives_the_handle_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        def refuse(_: object) -> object:
+            raise Refused("failed to write to file: No space left on device")
+
+        guest = FakeGuest(tmp_path / "agent")
+        guest.root = tmp_path
+        guest.handlers["guest-file-write"] = refuse
+        async with guest.serving():
+            agent = await connected(guest)
+            with pytest.raises(GuestCommandError, match="refused guest-file-write") as caught:
+                await agent.write_file("/key", b"four", deadline=Deadline.after(5))
+            assert "No space left" in caught.value.why
+            assert guest.files == {}
+            await agent.close()
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder/key", "/a-folder"])
+def test_a_file_that_cannot_be_written_says_why(tmp_path: Path, path: str) -> None:
+    async def scenario() -> None:
+        guest = FakeGuest(tmp_path / "agent")
+        guest.root = tmp_path
+        (tmp_path / "a-folder").mkdir()
+        async with guest.serving():
+            agent = await connected(guest)
+            with pytest.raises(GuestCommandError, match="refused guest-file-open") as caught:
+                await agent.write_file(path, b"x", deadline=Deadline.after(5))
+            assert path in caught.value.why
+            assert (await agent.exec(["echo", "on"], deadline=Deadline.after(5))).text == "on"
+            await agent.close()
+
+    run_async(scenario())
+
+
 def test_other_users_commands_are_whole_words() -> None:
     assert as_user(["a b", "$x"], "root") == ["a b", "$x"]
     assert as_user(["psql", "-c", "select 1"], "postgres") == [

@@ -148,7 +148,7 @@ class Guest:
         (root / "bin/ip").chmod(0o755)
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        for path in ("/sys/class/net", "/etc/hosts", "/proc/sys"):
+        for path in ("/sys/class/net", "/etc/", "/proc/sys"):
             script = script.replace(path, f"{self.root}{path}")
         return subprocess.run(
             ["sh", "-s"],
@@ -183,6 +183,18 @@ def test_guest_script_in_a_guest_twice(tmp_path: Path) -> None:
     )
     assert (tmp_path / "proc/sys/kernel/hostname").read_text() == "server\n"
     assert (tmp_path / "told").read_text() == once * 2
+
+
+@pytest.mark.parametrize("egress", [True, False])
+def test_names_outside_are_only_asked_for_where_somebody_answers(tmp_path: Path, egress: bool) -> None:
+    guest = Guest(tmp_path, {"lo": "00:00:00:00:00:00"})
+    store = tmp_path / "store"
+    store.write_text("nameserver 10.0.2.3\n")
+    (tmp_path / "etc/resolv.conf").symlink_to(store)
+    done = guest.run(guest_network_script(machine("alone", egress=egress), {}, {}))
+    assert done.returncode == 0, done.stderr
+    assert ("nameserver" in (tmp_path / "etc/resolv.conf").read_text()) is egress
+    assert store.read_text() == "nameserver 10.0.2.3\n"
 
 
 def test_guest_script_without_the_card_says_which_and_leaves_the_names(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from fake_qemu import golden, link, machine, network
 
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.topology.model import Machine, NetworkKind
-from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments, script_environment
+from orchestrator.vm.arguments import MachinePaths, Memory, net_options, script_arguments, script_environment
 
 PATHS = MachinePaths(Path("/state/machines/server"), Path("/run/o/server"), Path("/runs/r1/machines/server"))
 WIRES = NetworkPaths(Path("/run/o"), Path("/runs/r1/networks"))
@@ -17,9 +18,9 @@ PAIR = {"server": machine("server", links=(link("lan", 2),)), "client": machine(
 
 
 def lines(arguments: tuple[str, ...]) -> str:
-    """Option and value on one line."""
-    assert len(arguments) % 2 == 0
-    return "".join(f"{option} {value}\n" for option, value in zip(arguments[::2], arguments[1::2], strict=True))
+    """Option and value on one line; -S has no value."""
+    words = iter(arguments)
+    return "".join(f"{word}\n" if word == "-S" else f"{word} {next(words)}\n" for word in words)
 
 
 @pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
@@ -42,6 +43,43 @@ def test_fixed_memory_leaves_the_size_to_the_script_and_changes_nothing_else() -
     at = usual.index("-m")
     assert usual[at : at + 2] == ("-m", "1024M")
     assert fixed == usual[:at] + usual[at + 2 :]
+
+
+RAM = Path("/dev/shm/orch-0/ram-abc/server.ram")
+MEMORIES = {
+    "shared": Memory(RAM),  # a cold start that can be saved
+    "incoming": Memory(RAM, incoming=True),  # restored, with a memory of its own
+    "private": Memory(Path("/store/shop@healthy.k1/server/ram"), shared=False, incoming=True),  # on the snapshot's
+}
+
+
+@pytest.mark.parametrize("name", list(MEMORIES))
+def test_memory_as_a_file_adds_to_the_arguments_and_changes_none(name: str) -> None:
+    usual = script_arguments(PAIR["server"], PATHS, (), accelerator="kvm")
+    arguments = script_arguments(PAIR["server"], PATHS, (), accelerator="kvm", memory=MEMORIES[name])
+    assert arguments[: len(usual)] == usual
+    golden(f"vm/memory-{name}.txt", lines(arguments[len(usual) :]))
+
+
+def test_a_restored_machine_has_the_devices_of_the_saved_one() -> None:
+    """In the same order: QEMU numbers them, and a state fits only the same numbers."""
+    nics = nics_of(PAIR["server"], PAIR, {"lan": network("lan")}, WIRES)
+
+    def devices(memory: Memory | None) -> list[str]:
+        arguments = script_arguments(PAIR["server"], PATHS, nics, accelerator="tcg", memory=memory)
+        return [value for option, value in pairwise(arguments) if option == "-device"]
+
+    assert devices(MEMORIES["shared"]) == devices(MEMORIES["incoming"]) == devices(MEMORIES["private"])
+    assert len(devices(None)) > 4
+
+
+def test_only_a_saved_state_is_waited_for() -> None:
+    def waits(memory: Memory | None) -> bool:
+        return "-incoming" in script_arguments(machine(), PATHS, (), accelerator="kvm", memory=memory)
+
+    assert [waits(None), *(waits(MEMORIES[name]) for name in ("shared", "incoming", "private"))] == [
+        False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_no_two_parts_share_an_id_or_a_socket() -> None:
@@ -67,6 +105,16 @@ def test_no_two_parts_share_an_id_or_a_socket() -> None:
 )
 def test_net_options(made: Machine, expected: str) -> None:
     assert net_options(made) == expected
+
+
+def test_ports_that_were_known_are_kept() -> None:
+    made = machine(egress=True, ports=((8080, 80), (0, 5432), (0, 443)))
+    assert net_options(made, {22: 40001, 80: 40002, 5432: 40003, 9: 40004}) == (
+        "hostfwd=tcp:127.0.0.1:40001-:22,hostfwd=tcp:127.0.0.1:40002-:80,"
+        "hostfwd=tcp:127.0.0.1:40003-:5432,hostfwd=tcp:127.0.0.1:0-:443"
+    )
+    environment = script_environment(machine(), PATHS, {}, kept_ports={22: 40001})
+    assert environment["QEMU_NET_OPTS"] == "restrict=on,hostfwd=tcp:127.0.0.1:40001-:22"
 
 
 def test_the_environment_holds_what_the_script_needs_and_nothing_of_ours() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from host import HERE, Done, Host
+from host import HERE, RAM, Done, Host
 
 ROOT = HERE.parents[1]
 KEPT = ROOT / "build" / "vm-failures"  # evidence of failed tests
@@ -92,6 +92,10 @@ def keep(host: Host, name: str) -> Path | None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("durations") is None:
         config.option.durations = 15
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(RAM, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
+# One for all tests of this process: what one environment saved, another can start from. Removed at the end.
+RAM = Path(tempfile.mkdtemp(prefix="ovm-", dir="/dev/shm"))
 SHOWN = 6000  # characters of an output in a failure message
 
 
@@ -149,6 +151,7 @@ class Host:
             "ORCH_STATE_DIR": str(self.root / "state"),
             "ORCH_RUNS": str(self.runs),
             "ORCH_FILE": str(self.topology),
+            "ORCH_RAM_DIR": str(RAM),
             "XDG_RUNTIME_DIR": str(self.runtime),
             "NO_COLOR": "1",
             **extra,
@@ -226,9 +229,19 @@ class Host:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     left.append(f"{lock} is held: {lock.read_text()}")
+        left += [f"memory {path}" for path in RAM.glob("orch-*/ram-*/*") if not self._others(path)]
         states = (self.root / "state").glob("environments/*/*")
         left += [f"state {path}" for path in states if path.name != "lock"]
         return left
+
+    def _others(self, path: Path) -> bool:
+        """Whether a RAM file is mapped by a process that is not of this host."""
+        mine = self.processes()
+        for maps in Path("/proc").glob("[0-9]*/maps"):
+            with suppress(OSError):
+                if int(maps.parent.name) not in mine and str(path) in maps.read_text():
+                    return True
+        return False
 
     def assert_nothing_left(self, within: float = 0.0) -> None:
         """Nothing is left, at the latest after so many seconds."""

@@ -17,8 +17,10 @@ $changes
 CHANGES
 printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '192.168.1.2 server' '192.168.1.1 client' > /etc/hosts.new
 mv -f /etc/hosts.new /etc/hosts
+[ ! -L /etc/resolv.conf ] || rm -f /etc/resolv.conf
+echo '# no egress: names outside have no address here' > /etc/resolv.conf
 
 umask 077
 [ -d /root/.ssh ] || mkdir -p /root/.ssh
 printf '%s\n' 'ssh-ed25519 AAAA it'"'"'s $mine' > /root/.ssh/authorized_keys
-[ -d /sys/fs/cgroup/system.slice/orchestrator-journal.service ] || systemd-run --quiet --no-block --unit=orchestrator-journal.service --collect --property=DefaultDependencies=no --property=Restart=on-failure --property=RestartSec=1 --property=Nice=5 /bin/sh -c 'PATH=$PATH:/run/current-system/sw/bin; for port in /sys/class/virtio-ports/*; do read -r name < "$port/name" || continue; [ "$name" = org.orchestrator.journal ] || continue; exec journalctl --boot --follow --lines=all --output=json --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,EXIT_STATUS > "/dev/${port##*/}"; done; exit 71'
+[ -d /sys/fs/cgroup/system.slice/orchestrator-journal.service ] || systemd-run --quiet --no-block --expand-environment=no --unit=orchestrator-journal.service --collect --property=DefaultDependencies=no --property=Restart=on-failure --property=RestartSec=1 --property=Nice=5 /bin/sh -c 'PATH=$PATH:/run/current-system/sw/bin; for port in /sys/class/virtio-ports/*; do read -r name < "$port/name" || continue; [ "$name" = org.orchestrator.journal ] || continue; exec journalctl --boot --follow --lines=all --output=json --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,EXIT_STATUS > "/dev/${port##*/}"; done; exit 71'

@@ -13,6 +13,10 @@ test('two and two are five', () => {
   expect(2 + 2, 'the sum').toBe(5);
 });
 
+test('left out by --grep', () => {
+  throw new Error('this test was not asked for');
+});
+
 test.skip('not today', () => {
   expect(true).toBe(false);
 });

@@ -1,0 +1,80 @@
+"""The folder of RAM files: an environment's own, where files are memory, and gone with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.environment.places import Places
+from orchestrator.environment.teardown import remove_traces
+from orchestrator.snapshots.memory import RamPlace
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setenv("ORCH_RAM_DIR", str(tmp_path / "shm"))
+
+
+def ram_files(name: str) -> Places:
+    """An environment with a memory in its folder."""
+    places = Places.of(name)
+    places.make()
+    places.memory.mkdir(parents=True, mode=0o700)
+    (places.memory / "server.ram").write_bytes(b"secret")
+    return places
+
+
+def test_the_ram_folder_is_the_environments_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = Places.of("one"), Places.of("two")
+    assert one.memory == Places.of("one").memory, "the next command finds it"
+    assert one.memory != two.memory
+    assert one.memory.parent == two.memory.parent == tmp_path / "shm" / f"orch-{os.getuid()}"
+    monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "other"))
+    assert Places.of("one").memory != one.memory, "of the same name, in another state folder"
+    monkeypatch.delenv("ORCH_RAM_DIR")
+    assert Places.of("one").memory.parent == Path("/dev/shm") / f"orch-{os.getuid()}"
+
+
+def test_nothing_is_made_by_asking(tmp_path: Path) -> None:
+    assert not Places.of("one").memory.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ram_file_lies_in_memory_or_beside_the_disk() -> None:
+    places = Places.of("one")
+    in_memory = places.ram("server", RamPlace(Path("/dev/shm"), "tmpfs", ""))
+    on_disk = places.ram("server", RamPlace(places.folder, "disk", ""))
+    assert in_memory == places.memory / "server.ram"
+    assert on_disk == places.folder / "machines/server/server.ram"
+    assert places.ram("client", RamPlace(Path("/dev/shm"), "tmpfs", "")) != in_memory
+
+
+def test_the_memory_of_a_machine_is_gone_with_its_environment(tmp_path: Path) -> None:
+    one, two = ram_files("one"), ram_files("two")
+    one.lock.touch()
+    remove_traces(one)
+    assert not one.memory.exists()
+    assert not one.sockets.exists()
+    assert [path.name for path in one.folder.iterdir()] == ["lock"]
+    assert (two.memory / "server.ram").read_bytes() == b"secret", "nobody else's is touched"
+    remove_traces(two)
+    assert list((tmp_path / "shm").iterdir()) == [], "the last one leaves no empty folder"
+
+
+def test_snapshots_stay_when_an_environment_goes(tmp_path: Path) -> None:
+    one = ram_files("one")
+    saved = one.memory.parent / "snapshots-abc/one@healthy.k1"
+    saved.mkdir(parents=True)
+    remove_traces(one)
+    assert saved.exists()
+
+
+def test_an_environment_without_ram_files_leaves_as_well() -> None:
+    places = Places.of("one")
+    places.make()
+    remove_traces(places)
+    assert list(places.folder.iterdir()) == []
