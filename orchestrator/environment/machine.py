@@ -117,6 +117,10 @@ class LiveMachine:
         for saved, log in ((files.serial, self.paths.serial_log), (files.journal, self.paths.journal)):
             if saved.exists() and not log.exists():
                 shutil.copyfile(saved, log)
+        self.skip_logs()
+
+    def skip_logs(self) -> None:
+        """What the logs say up to now is of earlier machines of this name."""
         self._console_start = _size(self.paths.serial_log)
         self.journal.start = _size(self.paths.journal)
 

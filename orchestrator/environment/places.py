@@ -85,7 +85,8 @@ class Places:
 
     def ram(self, machine: str, place: RamPlace) -> Path:
         """The RAM file of a machine."""
-        return (self.machine_folder(machine) if place.kind == "disk" else self.memory) / f"{machine}.ram"
+        folder = self.memory if place.folder == shared_memory() else self.machine_folder(machine)
+        return folder / f"{machine}.ram"
 
     def machine_folder(self, name: str) -> Path:
         return self.folder / "machines" / name

@@ -17,7 +17,7 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.teardown import end_machines
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import OrchestratorError, SnapshotError, UsageError
+from orchestrator.errors import MachineError, OrchestratorError, ServiceError, SnapshotError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.networks import check_lengths, nics_of, start_switch
@@ -118,9 +118,12 @@ class Session:
             MachineError, ServiceError: a machine does not come back, or not healthy.
         """
         assert snapshot.manifest is not None
-        await together(
-            verify(snapshot.folder, snapshot.manifest), self._bring_back(snapshot.folder, launch, wards, deadline)
-        )
+        folder = snapshot.folder
+        try:
+            await together(verify(folder, snapshot.manifest), self._bring_back(folder, launch, wards, deadline))
+        except (MachineError, ServiceError):
+            await verify(folder, snapshot.manifest)  # damage explains whatever became of the machines
+            raise
 
     async def _bring_back(self, folder: Path, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         memories, _ = await asyncio.gather(
@@ -155,8 +158,12 @@ class Session:
         """End all machines and begin as if none had been started; networks stay."""
         await self.close()
         await end_machines(self.places, self.record.state, self.bus)
+        for live in self.machines.values():
+            live.paths.disk.unlink(missing_ok=True)  # it rests on what was given up
         self.record.change(machines={}, services={})
         self._renew()
+        for live in self.machines.values():
+            live.skip_logs()
 
     async def save(
         self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline

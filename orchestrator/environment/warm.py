@@ -43,7 +43,10 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
         bus.emit("note", level="info", message=message)
         return found
     last = store.last_healthy(environment)
-    if last is None or last.manifest is None:
+    damaged = [one for one in store.all() if one.problem and one.folder.name.endswith(f"@{HEALTHY}.{key_of(parts)}")]
+    if damaged:
+        why = f"the saved healthy state is damaged ({damaged[0].problem})"
+    elif last is None or last.manifest is None:
         why = "no healthy state was saved yet"
     else:
         why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.parts, parts))}"
@@ -57,7 +60,7 @@ def place_of_memory(topology: Topology, places: Places, bus: EventBus) -> RamPla
     """Where the machines' memory is kept as files; None when there is no room, and no state can be saved."""
     wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
     place = choose_place(wanted, places.folder)
-    if place.kind != "disk":
+    if place.folder != places.folder:
         return place
     message = f"no state can be saved, so the next start will be cold too: {place.reason}"
     bus.emit("note", level="info", message=message)

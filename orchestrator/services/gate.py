@@ -99,7 +99,8 @@ class Gatekeeper:
         """
         services = self.graph.services.values()
         unchecked = [service for service in services if not service.checks]  # a check that passes proves its unit too
-        await together(*(self._prove(service, deadline) for service in services), self._all_run(unchecked))
+        checked = [service for service in services if service.checks]
+        await together(*(self._prove(service, deadline) for service in checked), self._all_run(unchecked))
 
     async def holds(self, deadline: Deadline) -> bool:
         """Whether every service runs and passes its checks right now; if so, all are known as good.
@@ -134,7 +135,10 @@ class Gatekeeper:
                 limit = Deadline.after(10 * max(1.0, self._factor))
                 shown = await systemd.show(await self._agent(mine[0]), [s.unit for s in mine if s.unit], limit)
                 for service, status in zip(mine, shown, strict=True):
-                    why = status.trouble(oneshot=service.kind is ServiceKind.ONESHOT)
+                    oneshot = service.kind is ServiceKind.ONESHOT
+                    why = status.trouble(oneshot=oneshot)
+                    if not why and not oneshot and not status.running:
+                        why = f"{status.unit} is {status.active} ({status.sub})"
                     if why:
                         found.append((service, why))
         return found
@@ -144,16 +148,26 @@ class Gatekeeper:
         limit = deadline.earlier(service.timeout * self._factor)
         self.graph = self.graph.advance(service.name, State.STARTING)  # it is not started: no event
         self._move(service.name, State.CHECKING, limit.elapsed)
+        unit = service.unit
+        guards = [] if unit is None else [lambda: self._watch_unit(service, unit, asyncio.Event())]
         try:
-            await together(*(self._pass(service, check, limit) for check in service.checks))
+            await guarded(together(*(self._pass(service, check, limit) for check in service.checks)), guards)
         except ServiceError as error:
             self._fail(service, limit, error)
             raise
         self._move(service.name, good_state(service), limit.elapsed)
 
     async def _all_run(self, services: Sequence[Service]) -> None:
+        """Services without a check: their units must run."""
+        for service in services:
+            self.graph = self.graph.advance(service.name, State.STARTING)
+            self._move(service.name, State.CHECKING)
         for service, why in await self._troubles(services):
-            raise await self._explain(service, "does not run after the restore", why)
+            error = await self._explain(service, "does not run after the restore", why)
+            self._fail(service, Deadline.after(0), error)
+            raise error
+        for service in services:
+            self._move(service.name, good_state(service))
 
     async def stop(self, names: tuple[str, ...], deadline: Deadline) -> None:
         """Stop these services (dependants first) on purpose, and say so."""

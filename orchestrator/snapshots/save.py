@@ -23,6 +23,7 @@ from orchestrator.vm.qmp import Monitor
 SAVE_LIMIT = 60.0  # seconds; a memory of many GiB on a slow disk
 POLL = 0.005
 CONT_TRIES = 20
+CANCEL_LIMIT = 5.0
 CAPABILITIES = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
 
 
@@ -57,45 +58,58 @@ async def save_machines(
         MachineError: a machine is lost.
     """
     limit = deadline.earlier(SAVE_LIMIT)
-    for source in sources:
-        files_of(folder, source.name).folder.mkdir(mode=0o700)
-        await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
-        await source.monitor.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40}, deadline=limit)
     try:
+        for source in sources:
+            files_of(folder, source.name).folder.mkdir(mode=0o700)
+            await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
+            await source.monitor.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40}, deadline=limit)
         # A first copy while they run: what it costs is mostly to get the pages, and they have them then.
         await together(*(asyncio.to_thread(copy_sparse, one.ram, files_of(folder, one.name).ram) for one in sources))
+        begun = monotonic()
+        try:
+            await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
+            await together(*(_write(source, files_of(folder, source.name), limit) for source in sources))
+        finally:
+            await asyncio.shield(_all_go_on([source.monitor for source in sources]))
+        paused = monotonic() - begun
+        saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
     except OSError as error:
-        raise _not_written(folder, error) from error
-    begun = monotonic()
-    try:
-        await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
-        await together(*(_write(source, files_of(folder, source.name), limit) for source in sources))
-    except OSError as error:
-        raise _not_written(folder, error) from error
-    finally:
-        await asyncio.shield(together(*(go_on(source.monitor) for source in sources)))
-    paused = monotonic() - begun
-    saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
+        raise SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)]) from error
     return {source.name: one for source, one in zip(sources, saved, strict=True)}, paused
 
 
-def _not_written(folder: Path, error: OSError) -> SnapshotError:
-    return SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)])
+async def _all_go_on(monitors: Sequence[Monitor]) -> None:
+    """Every machine that can runs again, also when another one is lost."""
+    results = await asyncio.gather(*(_give_up_and_go_on(monitor) for monitor in monitors), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+async def _give_up_and_go_on(monitor: Monitor) -> None:
+    # A migration that was given up would stop the machine again at its end.
+    told = await monitor.execute("query-migrate")
+    if told.get("status") in ("setup", "active", "device", "pre-switchover", "postcopy-active"):
+        await monitor.execute("migrate_cancel")
+        limit = Deadline.after(CANCEL_LIMIT)
+        while (await monitor.execute("query-migrate")).get("status") == "cancelling" and not limit.expired:
+            await pause(POLL, limit)
+    await go_on(monitor)
 
 
 async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
-    await source.monitor.execute("migrate", {"uri": f"file:{files.state}"}, deadline=limit)
+    try:
+        await source.monitor.execute("migrate", {"uri": f"file:{files.state}"}, deadline=limit)
+    except MachineError as error:
+        if "refused" not in error.what:
+            raise
+        raise _cannot_be_saved(source, error.why) from error
     while True:
-        told = await source.monitor.execute("query-migrate", deadline=limit)
+        told = await source.monitor.execute("query-migrate")
         if told.get("status") == "completed":
             break
         if told.get("status") in ("failed", "cancelled"):
-            raise SnapshotError(
-                f"QEMU could not save machine {source.name}",
-                subject=source.name,
-                why=str(told.get("error-desc", told)),
-                hint="a 9p or virtiofs share, or another device that cannot be saved, forbids it; docs/snapshots.md",
-            )
+            raise _cannot_be_saved(source, str(told.get("error-desc", told)))
         if limit.expired:
             raise SnapshotError(f"QEMU did not save machine {source.name} within {limit.limit:.0f} s")
         await pause(POLL, limit)
@@ -103,6 +117,15 @@ async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
     await together(
         asyncio.to_thread(copy_sparse, source.ram, files.ram, again=True),
         asyncio.to_thread(copy_sparse, source.disk, files.disk),
+    )
+
+
+def _cannot_be_saved(source: Source, why: str) -> SnapshotError:
+    return SnapshotError(
+        f"QEMU could not save machine {source.name}",
+        subject=source.name,
+        why=why,
+        hint="a 9p or virtiofs share, or another device that cannot be saved, forbids it; docs/snapshots.md",
     )
 
 

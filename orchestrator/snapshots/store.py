@@ -126,7 +126,7 @@ class SnapshotStore:
         Raises:
             SnapshotError: the name is taken.
         """
-        root = self.disk if place.kind == "disk" else self.memory
+        root = self.disk if place.folder == self.disk else self.memory
         final = root / f"{environment}@{name}"
         make_private(root)
         self.clear()
@@ -210,7 +210,7 @@ def place_for(store: SnapshotStore, wanted: int) -> RamPlace:
     """
     make_private(store.disk)
     place = choose_place(wanted, store.disk)
-    if place.kind == "disk" and shutil.disk_usage(store.disk).free < wanted + 512 * MIB:
+    if place.folder == store.disk and shutil.disk_usage(store.disk).free < wanted + 512 * MIB:
         raise SnapshotError(
             f"there is no room for a snapshot of {wanted // MIB} MiB",
             why=f"{place.reason}, nor has {store.disk}",

@@ -314,13 +314,11 @@ def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:
     assert after.session.record.state.services == {}
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="run scripts make a disk only where there is none")
 def test_a_cold_start_does_not_boot_the_disk_of_the_snapshot(tmp_path: Path) -> None:
     after = abandoned(tmp_path, lambda live: live.paths.disk.write_bytes(b"an overlay of the snapshot's disk"))
     assert not after.live.paths.disk.exists()
 
 
-@pytest.mark.xfail(strict=True, raises=MachineError, reason="the console is read from its beginning again")
 def test_a_cold_start_does_not_die_of_what_the_restored_machine_said(tmp_path: Path) -> None:
     def panic(live: Any) -> None:
         live.paths.serial_log.write_text("[9.0] Kernel panic - not syncing: restored badly\n")

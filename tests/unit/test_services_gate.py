@@ -535,7 +535,6 @@ def test_a_restored_unit_in_trouble_is_told_with_its_words(tmp_path: Path, how: 
     play(tmp_path, [service("a", check=False), service("b", check=False)], scene)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="it is called healthy before anybody has looked")
 def test_a_restored_unit_in_trouble_is_never_called_healthy(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         running(world)

@@ -58,7 +58,7 @@ def other_content(stage: Stage) -> None:
 MATTERS: dict[str, tuple[Callable[[Stage], None], list[str]]] = {
     "memory": (lambda s: s.machine(memory=2048), ["QEMU arguments of server", "topology"]),
     "processors": (lambda s: s.machine(cpus=4), ["QEMU arguments of server", "topology"]),
-    "egress": (lambda s: s.machine(egress=True), ["topology"]),
+    "egress": (lambda s: s.machine(egress=True), ["hand-over of server", "topology"]),
     "image": (other_image, ["image image"]),
     "run script": (other_script, ["run script of image"]),
     "secret": (other_content, ["file /run/x of server"]),

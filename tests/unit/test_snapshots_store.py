@@ -29,8 +29,9 @@ def store(tmp_path: Path) -> SnapshotStore:
 def put(
     store: SnapshotStore, name: str, *, environment: str = "alicia", kind: str = "tmpfs", **changes: object
 ) -> Stored:
+    root = store.disk if kind == "disk" else store.memory
     manifest = replace(BASE, name=name.partition(".")[0], environment=environment, **changes)  # type: ignore[arg-type]
-    with store.saving(environment, name, RamPlace(store.memory, kind, "")) as saving:
+    with store.saving(environment, name, RamPlace(root, kind, "")) as saving:
         (saving.folder / "server").mkdir()
         (saving.folder / "server" / "ram").write_bytes(b"x" * 5000)
         return saving.publish(manifest)
