@@ -12,7 +12,7 @@ from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.environment.up import write_ssh_files
 from orchestrator.environment.wards import Wards
-from orchestrator.environment.warm import place_of_memory, the_store
+from orchestrator.environment.warm import the_store
 from orchestrator.errors import OrchestratorError, SnapshotError
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences
@@ -88,13 +88,13 @@ def launch_again(session: Session, places: Places, state: EnvironmentState, snap
     user_key = places.user_key.with_suffix(".pub").read_text().strip()
     launch = Launch(images, user_key, dict(os.environ), state.parts.get("kernel parameters", ""), snapshot=snapshot)
     ports = {name: dict(machine.ports) for name, machine in state.machines.items()}
-    return replace(launch, ports=ports, ram=place_again(session, places, state))
+    return replace(launch, ports=ports, ram=place_again(places, state))
 
 
-def place_again(session: Session, places: Places, state: EnvironmentState) -> RamPlace | None:
+def place_again(places: Places, state: EnvironmentState) -> RamPlace | None:
     """Where the memory is now: what the old files take is free before the new ones are made."""
     files = [Path(machine.ram) for machine in state.machines.values()]
-    if not files or not all(machine.ram for machine in state.machines.values()):
-        return place_of_memory(session.topology, places, session.bus)
+    if not all(machine.ram for machine in state.machines.values()):
+        return None  # a clone: it rests on the saved memory itself
     folder = shared_memory() if files[0].parent == places.memory else places.folder
     return RamPlace(folder, file_system(folder), "as before")

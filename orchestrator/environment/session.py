@@ -147,7 +147,8 @@ class Session:
     async def _wake(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         manifest = launch.snapshot.manifest if launch.snapshot else None
         # Another environment made from the same state may run beside this one: then each has a key of its own.
-        kept = manifest.machines[live.name].host_key if manifest and manifest.environment == self.places.name else ""
+        own = manifest is not None and manifest.environment == self.places.name
+        kept = manifest.machines[live.name].host_key if manifest is not None and own else ""
         await together(
             live.wake(self.places.user_key, launch.user_key, kept, deadline),
             live.settle(),
@@ -183,9 +184,9 @@ class Session:
                 raise SnapshotError(
                     f"machine {name} cannot be saved",
                     subject=name,
-                    why="its memory is no file: there was no room for one when it was started, or its image has a "
-                    "memory of its own kind",
-                    hint="free memory (orchestrator doctor tells how much), then down and up again",
+                    why="its memory is no file of its own: it was started from another environment's saved state, or "
+                    "there was no room for a file, or its image has a memory of its own kind",
+                    hint=f"orchestrator -n {self.places.name} down, then up --fresh",
                 )
             paths, ram = live.paths, Path(known.ram)
             logs = (paths.serial_log, paths.journal)

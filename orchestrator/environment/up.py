@@ -11,14 +11,14 @@ from pathlib import Path
 import orchestrator
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
-from orchestrator.environment.handover import known_hosts_line
+from orchestrator.environment.handover import handover_script, known_hosts_line
 from orchestrator.environment.lock import hold
 from orchestrator.environment.places import Places, cache_root, new_run_folder
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import strays, take_down
 from orchestrator.environment.wards import Wards, wards
-from orchestrator.environment.warm import begin, choose, place_of_memory, save_healthy
+from orchestrator.environment.warm import begin, choose, is_clone, place_of_memory, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.guest.keys import make_user_key
@@ -135,9 +135,13 @@ async def _prepare(
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
     admit(topology.machines.values(), [places.folder, run_folder])
-    parts = parts_of(topology, images, accelerator, kernel_parameters=request.kernel_parameters)
+    handovers = {
+        name: handover_script(machine, topology.machines, topology.networks, "")
+        for name, machine in topology.machines.items()
+    }
+    parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
     snapshot = choose(request.name, parts, request.start, bus)
-    ram = place_of_memory(topology, places, bus)
+    ram = None if snapshot is not None and is_clone(snapshot, request.name) else place_of_memory(topology, places, bus)
     cache = ImageCache()
     for image in images.values():
         cache.pin(image.path, places.folder)

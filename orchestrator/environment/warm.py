@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
@@ -56,6 +57,11 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
     return None
 
 
+def is_clone(snapshot: Stored, environment: str) -> bool:
+    """Whether another environment made this state: any number then rest on its memory, copy on write."""
+    return snapshot.environment != environment
+
+
 def place_of_memory(topology: Topology, places: Places, bus: EventBus) -> RamPlace | None:
     """Where the machines' memory is kept as files; None when there is no room, and no state can be saved."""
     wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
@@ -88,7 +94,8 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
         if isinstance(error, SnapshotError):
             the_store().remove(snapshot)
         await session.abandon()
-        await session.watched(session.start(launch, wards, deadline))
+        ram = launch.ram or place_of_memory(session.topology, session.places, bus)
+        await session.watched(session.start(replace(launch, snapshot=None, ram=ram), wards, deadline))
         return False
     session.record.change(snapshot=str(snapshot.folder))
     return True

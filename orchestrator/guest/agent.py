@@ -22,7 +22,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
-from orchestrator.vm.qmp import LOST
+from orchestrator.vm.qmp import LOST, NOT_CONNECTED
 
 # NixOS keeps its programs elsewhere; both lists together serve every guest.
 GUEST_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -83,7 +83,7 @@ class Agent:
                         answer = await self._client.execute("guest-sync", {"id": token})
                     if answer == token:
                         return
-                except (*LOST, TimeLimit):
+                except (*NOT_CONNECTED, TimeLimit):
                     pass  # not there yet, or the sync was lost: again
                 with suppress(*LOST):
                     await self._client.disconnect()

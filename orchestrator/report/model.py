@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 UP_STATES = frozenset({"healthy", "completed", "ready"})
 BROKEN_STATES = frozenset({"failed", "panicked", "died"})
-ACTIVE_STATES = frozenset({"starting", "checking", "booting", "agent", "ssh"})
+ACTIVE_STATES = frozenset({"starting", "checking", "booting", "restoring", "agent", "ssh"})
 FAILED_TESTS = frozenset({"failed", "timedOut", "interrupted"})
 STATUSES = ("passed", "failed", "flaky", "skipped")
 

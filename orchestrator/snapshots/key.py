@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.environment.handover import handover_script
 from orchestrator.images.contract import BuiltImage
 from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Topology
@@ -32,10 +31,15 @@ def parts_of(
     topology: Topology,
     images: Mapping[str, BuiltImage],
     accelerator: Accelerator,
+    handovers: Mapping[str, str],
     *,
     kernel_parameters: str = "",
 ) -> dict[str, str]:
-    """Everything that matters, by a name people understand. Reads the run scripts and the pushed files."""
+    """Everything that matters, by a name people understand. Reads the run scripts and the pushed files.
+
+    Args:
+        handovers: per machine, what is done in it when it first answers, less its keys.
+    """
     parts = {
         "topology": _digest(_without_suite(topology)),
         "QEMU": accelerator.qemu,
@@ -47,9 +51,7 @@ def parts_of(
         parts[f"image {name}"] = image.key
         parts[f"run script of {name}"] = _digest(image.run_script.read_text(errors="replace"))
     for machine in topology.machines.values():
-        parts[f"hand-over of {machine.name}"] = _digest(
-            handover_script(machine, topology.machines, topology.networks, "")
-        )
+        parts[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
         parts[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
         for file in machine.files:
             content = file.source.read_bytes() if file.source.exists() else b""

@@ -25,6 +25,8 @@ CONNECT_INTERVAL = 0.01
 COMMAND_LIMIT = 10.0
 # How qemu.qmp tells that a connection is of no use any more; UnicodeError: bytes that are no text.
 LOST = (QMPError, EOFError, OSError, UnicodeError)
+# While connecting also this: qemu.qmp asserts that a connection it has just made still is one.
+NOT_CONNECTED = (*LOST, AssertionError)
 
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
 
@@ -113,8 +115,8 @@ async def connect(machine: str, path: Path, deadline: Deadline) -> Monitor:
                 reason = ""
                 await client.connect(str(path))
                 return Monitor(machine, client)
-            except LOST as error:
-                reason = str(error)
+            except NOT_CONNECTED as error:
+                reason = str(error) or "it closed the connection at once"
                 with suppress(*LOST):
                     await client.disconnect()
                 client = QMPClient(machine)

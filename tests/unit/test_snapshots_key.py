@@ -34,9 +34,13 @@ class Stage:
         self.images = {"image": image(folder / "image")}
         self.accelerator = TCG
         self.kernel_parameters = ""
+        self.handover = ""
 
     def parts(self) -> dict[str, str]:
-        return parts_of(self.topology, self.images, self.accelerator, kernel_parameters=self.kernel_parameters)
+        handovers = {name: f"hostname {name}\n{self.handover}" for name in self.topology.machines}
+        return parts_of(
+            self.topology, self.images, self.accelerator, handovers, kernel_parameters=self.kernel_parameters
+        )
 
     def machine(self, **changes: object) -> None:
         server = replace(self.topology.machines["server"], **changes)  # type: ignore[arg-type]
@@ -58,11 +62,15 @@ def other_content(stage: Stage) -> None:
 MATTERS: dict[str, tuple[Callable[[Stage], None], list[str]]] = {
     "memory": (lambda s: s.machine(memory=2048), ["QEMU arguments of server", "topology"]),
     "processors": (lambda s: s.machine(cpus=4), ["QEMU arguments of server", "topology"]),
-    "egress": (lambda s: s.machine(egress=True), ["hand-over of server", "topology"]),
+    "egress": (lambda s: s.machine(egress=True), ["topology"]),
     "image": (other_image, ["image image"]),
     "run script": (other_script, ["run script of image"]),
     "secret": (other_content, ["file /run/x of server"]),
     "QEMU": (lambda s: setattr(s, "accelerator", replace(TCG, qemu="10.1.0")), ["QEMU"]),
+    "hand-over": (
+        lambda s: setattr(s, "handover", "more"),
+        ["hand-over of client", "hand-over of server"],
+    ),
     "kernel parameters": (lambda s: setattr(s, "kernel_parameters", "quiet"), ["kernel parameters"]),
     "accelerator": (
         lambda s: setattr(s, "accelerator", replace(TCG, name="kvm")),

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_qemu import CLOSE, GARBAGE, SILENT, FakeServer, Handler, Refused, run_async
+from qemu.qmp import QMPClient
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
@@ -110,6 +112,26 @@ def test_a_socket_that_never_appears(tmp_path: Path) -> None:
     assert "No such file" in caught.value.why
     assert caught.value.where == (str(tmp_path / "qmp"),)
     assert deadline.elapsed < 0.6
+
+
+def test_a_connection_that_ends_as_it_is_made_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """qemu.qmp asserts then, instead of raising its own error."""
+    real, failed = QMPClient.connect, list[int]()
+
+    async def connect_once_in_vain(self: QMPClient, *words: Any, **options: Any) -> None:
+        if not failed:
+            failed.append(1)
+            raise AssertionError
+        await real(self, *words, **options)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(QMPClient, "connect", connect_once_in_vain)
+        async with FakeServer(tmp_path / "qmp", {}).serving():
+            monitor = await connect("server", tmp_path / "qmp", Deadline.after(5))
+            assert failed
+            await monitor.close()
+
+    run_async(scenario())
 
 
 def test_a_socket_that_appears_later_is_found_quickly(tmp_path: Path) -> None:

@@ -169,20 +169,33 @@ def test_reset_brings_back_killed_machines(clone: Host) -> None:
     clone.run("-n", CLONE, "status").expect(0)
 
 
-def test_named_points(clone: Host) -> None:
-    clone.guest("server", "touch /root/at-the-point", name=CLONE)
-    saved = clone.run("-n", CLONE, "snapshot", "save", "point", "--json").expect(0, "stood still").json
+def test_a_clone_rests_on_the_saved_memory(clone: Host) -> None:
+    """What a clone costs is what it wrote; so it has no memory of its own that could be saved."""
+    for name, size in (("server", 1024), ("client", 2048)):
+        pid = clone.status(CLONE)["machines"][name]["pid"]
+        maps = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text(), flags=re.MULTILINE)
+        ram = next(part for part in maps if f"/{name}/ram" in part.splitlines()[0])
+        new = int(re.findall(r"^Anonymous: +(\d+) kB", ram, re.MULTILINE)[0]) / 1024
+        MEASURES.append(f"{name} of a clone: {new:.0f} of {size} MiB are its own memory")
+        assert new < 0.35 * size
+    refused = clone.run("-n", CLONE, "snapshot", "save", "point")
+    refused.expect(3, "cannot be saved", "another environment's saved state")
+
+
+def test_named_points(vm: Host) -> None:
+    vm.guest("server", "touch /root/at-the-point")
+    saved = vm.run("snapshot", "save", "point", "--json").expect(0, "stood still").json
     assert saved["size"] < 1200 * (1 << 20), "what was touched, not the 3 GiB the machines have"
-    clone.run("-n", CLONE, "snapshot", "save", "point").expect(3, "exists already", "snapshot rm")
-    clone.run("-n", CLONE, "snapshot", "save", "no good").expect(2, "cannot be named")
-    clone.run("-n", CLONE, "snapshot", "restore", "nothing").expect(2, "has no snapshot 'nothing'", "point")
-    clone.guest("server", "rm /root/at-the-point; touch /root/after-it", name=CLONE)
-    clone.run("-n", CLONE, "snapshot", "restore", "point", limit=200).expect(0, "READY")
-    assert clone.guest("server", "ls /root", name=CLONE) == "at-the-point\n"
-    clone.run("-n", CLONE, "reset", limit=200).expect(0, "READY")
-    assert clone.guest("server", "ls /root", name=CLONE) == ""
-    clone.run("-n", CLONE, "snapshot", "rm", "point").expect(0)
-    assert "point" not in clone.run("snapshot", "list").stdout
+    vm.run("snapshot", "save", "point").expect(3, "exists already", "snapshot rm")
+    vm.run("snapshot", "save", "no good").expect(2, "cannot be named")
+    vm.run("snapshot", "restore", "nothing").expect(2, "has no snapshot 'nothing'", "point")
+    vm.guest("server", "rm /root/at-the-point; touch /root/after-it")
+    vm.run("snapshot", "restore", "point", limit=200).expect(0, "READY")
+    assert vm.guest("server", "ls /root") == "at-the-point\n"
+    vm.run("reset", limit=200).expect(0, "READY")
+    assert vm.guest("server", "ls /root") == ""
+    vm.run("snapshot", "rm", "point").expect(0)
+    assert "point" not in vm.run("snapshot", "list").stdout
 
 
 def test_machines_that_a_killed_saver_left_standing_go_on(clone: Host) -> None:
