@@ -18,10 +18,11 @@ from qemu.qmp.error import QMPError
 from qemu.qmp.message import Message
 from qemu.qmp.qmp_client import ExecuteError
 
-from orchestrator.deadline import Deadline, pause
+from orchestrator.deadline import Deadline, monotonic, pause
 from orchestrator.errors import MachineError, OrchestratorError
 
 CONNECT_INTERVAL = 0.01
+SILENCE = 0.2  # seconds without an answer after which an attempt tells more than the refusals before it
 COMMAND_LIMIT = 10.0
 # How qemu.qmp tells that a connection is of no use any more; UnicodeError: bytes that are no text.
 LOST = (QMPError, EOFError, OSError, UnicodeError)
@@ -100,19 +101,21 @@ async def connect(machine: str, path: Path, deadline: Deadline) -> Monitor:
         MachineError: no greeting before the deadline.
     """
     client = QMPClient(machine)
-    reason = ""
+    reason, tried = "", monotonic()
 
     def expired() -> MachineError:
         return MachineError(
             f"QEMU of machine {machine} does not answer on its QMP socket",
-            why=reason or "it takes connections, but gives no greeting: the process may be stopped",
+            why=reason
+            if reason and monotonic() - tried < SILENCE
+            else "it takes connections, but gives no greeting: the process may be stopped",
             where=[str(path)],
         )
 
     async with deadline.enforce(expired):
         while True:
             try:
-                reason = ""
+                tried = monotonic()
                 await client.connect(str(path))
                 return Monitor(machine, client)
             except NOT_CONNECTED as error:

@@ -196,7 +196,7 @@ class Starter:
 
 
 def begun(starter: Starter, snapshot: Stored | None, *, insist: bool = False, limit: float = 10.0) -> bool:
-    launch = Launch({}, "key", {}, snapshot=snapshot)
+    launch = Launch({}, "key", {}, ram=RamPlace(Path("/ram"), "tmpfs", ""), snapshot=snapshot)
     work = begin(cast("Session", starter), launch, cast("Wards", None), Deadline.after(limit), insist=insist)
     return run_async(work)
 
