@@ -68,7 +68,7 @@ async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Dead
     session.record.change(phase="starting", generation=state.generation + 1)
     try:
         async with deadline.enforce():
-            await session.abandon()
+            await session.let_go()
             await session.watched(session.restore(snapshot, launch, wards, deadline))
     except BaseException as error:
         session.record.change(phase="failed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import collect_logs
 from orchestrator.environment.machine import LiveMachine
+from orchestrator.environment.memory import new_memory, own_memory, ram_file
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.teardown import end_machines
@@ -25,10 +25,10 @@ from orchestrator.services.checks import Channels
 from orchestrator.services.gate import Gatekeeper
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
-from orchestrator.snapshots.memory import MIB, RamPlace
+from orchestrator.snapshots.memory import RamPlace
 from orchestrator.snapshots.restore import lay_out, verify
 from orchestrator.snapshots.save import Source, go_on, save_machines
-from orchestrator.snapshots.store import Saving, Stored, make_private
+from orchestrator.snapshots.store import Saving, Stored
 from orchestrator.tasks import guarded, together
 from orchestrator.topology.model import NetworkKind, Service, Topology
 from orchestrator.vm.arguments import Memory, script_arguments, script_environment
@@ -104,7 +104,8 @@ class Session:
         """Networks, then all machines at once; services start as their machines come up."""
         await self._start_networks(wards, deadline)
         for name, live in self.machines.items():
-            self._launch(name, launch, wards, self._new_memory(live, launch))
+            image = launch.images[live.machine.image]
+            self._launch(name, launch, wards, new_memory(self.places, live.machine, image, launch.ram))
         await together(
             *(self._boot(machine, launch, deadline) for machine in self.machines.values()),
             self._gate(deadline),
@@ -112,6 +113,8 @@ class Session:
 
     async def restore(self, snapshot: Stored, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         """All machines as they were when the snapshot was taken; every check must pass again.
+
+        Machines that run still are ended while the new ones' memory is laid out.
 
         Raises:
             SnapshotError: it is damaged or does not fit.
@@ -126,10 +129,15 @@ class Session:
             raise
 
     async def _bring_back(self, folder: Path, launch: Launch, wards: Wards, deadline: Deadline) -> None:
-        memories, _ = await asyncio.gather(
-            together(*(self._lay_out(folder, live, launch, deadline) for live in self.machines.values())),
-            self._start_networks(wards, deadline),
-        )
+        async with asyncio.TaskGroup() as group:
+            laying = group.create_task(
+                together(*(self._lay_out(folder, live, launch, deadline) for live in self.machines.values()))
+            )
+            group.create_task(self._start_networks(wards, deadline))
+            # Their files are replaced, not written to: they may end with the old ones.
+            group.create_task(end_machines(self.places, self.record.state, self.bus))
+        memories = laying.result()
+        self.record.change(machines={}, services={})
         for live, memory in zip(self.machines.values(), memories, strict=True):
             live.continue_from(files_of(folder, live.name))
             self._launch(live.name, launch, wards, memory)
@@ -141,7 +149,7 @@ class Session:
         )
 
     async def _lay_out(self, folder: Path, live: LiveMachine, launch: Launch, deadline: Deadline) -> Memory:
-        own = None if launch.ram is None else self._ram_file(live, launch.ram)
+        own = None if launch.ram is None else ram_file(self.places, live.machine, launch.ram)
         return await lay_out(folder, live.name, live.paths, own, deadline)
 
     async def _wake(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
@@ -155,16 +163,20 @@ class Session:
         )
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
 
+    async def let_go(self) -> None:
+        """Forget the machines that run: those of a restore take their places."""
+        await self.close()
+        self._renew()
+        for live in self.machines.values():
+            live.skip_logs()
+
     async def abandon(self) -> None:
         """End all machines and begin as if none had been started; networks stay."""
-        await self.close()
+        await self.let_go()
         await end_machines(self.places, self.record.state, self.bus)
         for live in self.machines.values():
             live.paths.disk.unlink(missing_ok=True)  # it rests on what was given up
         self.record.change(machines={}, services={})
-        self._renew()
-        for live in self.machines.values():
-            live.skip_logs()
 
     async def save(
         self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
@@ -225,21 +237,6 @@ class Session:
                 self.record.change(networks={**self.record.state.networks, network.name: process})
             self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
 
-    def _ram_file(self, live: LiveMachine, place: RamPlace) -> Path:
-        path = self.places.ram(live.name, place)
-        make_private(path.parent)
-        return path
-
-    def _new_memory(self, live: LiveMachine, launch: Launch) -> Memory | None:
-        """An empty RAM file for a cold start; None where memory is not to be a file."""
-        if launch.ram is None or _own_memory(launch.images[live.machine.image]):
-            return None
-        path = self._ram_file(live, launch.ram)
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.truncate(live.machine.memory * MIB)
-        return Memory(path)
-
     def _launch(self, name: str, launch: Launch, wards: Wards, memory: Memory | None) -> None:
         live = self.machines[name]
         built = launch.images[live.machine.image]
@@ -252,7 +249,7 @@ class Session:
             live.paths,
             nics,
             accelerator=self.record.state.accelerator,
-            fixed_memory=_own_memory(built),
+            fixed_memory=own_memory(built),
             memory=memory,
         )
         environment = script_environment(
@@ -348,8 +345,3 @@ class Session:
     def _remember(self, event: Event) -> None:
         if event.kind == "service.state" and event.subject in self.topology.services:
             self.record.service(event.subject, str(event.data["state"]))
-
-
-def _own_memory(image: BuiltImage) -> bool:
-    """Whether the run script gives its machine a memory backend, whose size and kind are its own."""
-    return "memory-backend" in image.run_script.read_text(errors="replace")

@@ -13,12 +13,13 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
 from orchestrator.environment.handover import handover_script, known_hosts_line
 from orchestrator.environment.lock import hold
+from orchestrator.environment.memory import place_of_memory
 from orchestrator.environment.places import Places, cache_root, new_run_folder
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import strays, take_down
 from orchestrator.environment.wards import Wards, wards
-from orchestrator.environment.warm import begin, choose, is_clone, place_of_memory, save_healthy
+from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.guest.keys import make_user_key

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import Places, cache_root
+from orchestrator.environment.memory import place_of_memory
+from orchestrator.environment.places import cache_root
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.wards import Wards
 from orchestrator.errors import HostError, OrchestratorError, SnapshotError
@@ -15,10 +16,9 @@ from orchestrator.events import EventBus, wall_clock
 from orchestrator.images.cache import ImageCache
 from orchestrator.snapshots.key import differences, key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
-from orchestrator.snapshots.memory import MIB, RamPlace, choose_place, touched
+from orchestrator.snapshots.memory import MIB, touched
 from orchestrator.snapshots.store import SnapshotStore, Stored, place_for
 from orchestrator.text import size_text
-from orchestrator.topology.model import Topology
 
 
 def the_store() -> SnapshotStore:
@@ -60,17 +60,6 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
 def is_clone(snapshot: Stored, environment: str) -> bool:
     """Whether another environment made this state: any number then rest on its memory, copy on write."""
     return snapshot.environment != environment
-
-
-def place_of_memory(topology: Topology, places: Places, bus: EventBus) -> RamPlace | None:
-    """Where the machines' memory is kept as files; None when there is no room, and no state can be saved."""
-    wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
-    place = choose_place(wanted, places.folder)
-    if place.folder != places.folder:
-        return place
-    message = f"no state can be saved, so the next start will be cold too: {place.reason}"
-    bus.emit("note", level="info", message=message)
-    return None
 
 
 async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadline, *, insist: bool) -> bool:

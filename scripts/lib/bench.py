@@ -35,6 +35,7 @@ from orchestrator.process import ProcessId, launch
 from orchestrator.services.checks import Channels
 from orchestrator.services.gate import Gatekeeper
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import guarded
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Check, CheckKind, Machine, Service, ServiceKind, Topology
@@ -135,7 +136,7 @@ def cold(
         with tempfile.TemporaryDirectory(prefix="ob-") as folder:
             theirs.append(asyncio.run(bare_start(topology, accelerator, Path(folder))))
         say(f"cold {number}/{count}: bare {theirs[-1]:.1f} s")
-        ours.append(orchestrator("up", "-q", "--name", NAME, environment=environment))
+        ours.append(orchestrator("up", "-q", "--fresh", "--name", NAME, environment=environment))
         say(f"cold {number}/{count}: up {ours[-1]:.1f} s")
         if number < count:
             orchestrator("down", "-q", "--name", NAME, environment=environment)
@@ -256,6 +257,10 @@ def main() -> int:
     parser.add_argument("--cold", type=int, default=3, metavar="N", help="cold starts of each side [3]")
     parser.add_argument("--exec", type=int, default=30, metavar="N", help="commands of each side [30]")
     parser.add_argument("--checks", type=int, default=10, metavar="N", help="measured checks [10]")
+    parser.add_argument("what", nargs="?", choices=["all", "warm"], default="all",
+                        help="warm: saved states, resets and clones instead")  # fmt: skip
+    parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm: starts and resets of each side [5]")
+    parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     arguments = parser.parse_args()
 
@@ -268,15 +273,30 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="orch-bench-") as scratch:
         os.environ["ORCH_STATE_DIR"] = str(Path(scratch) / "state")
         os.environ["ORCH_RUNS"] = str(Path(scratch) / "runs")
+        # Memory of this bench alone: no state of an earlier start may be used, and none is left.
+        memory = tempfile.mkdtemp(prefix="orch-bench-", dir=shared_memory())
+        os.environ["ORCH_RAM_DIR"] = memory
         os.environ["ORCH_CACHE_DIR"] = os.environ.get("ORCH_CACHE_DIR", str(cache_root()))
         environment = dict(os.environ)
         os.chdir(ROOT)
-        rows = measure_all(arguments, environment, say)
+        try:
+            rows = measured(arguments, environment, say)
+        finally:
+            shutil.rmtree(memory, ignore_errors=True)
     if arguments.json:
         sys.stdout.write(json.dumps([row.__dict__ for row in rows], indent=2) + "\n")
     else:
         sys.stdout.write("\n".join(row.text() for row in rows) + "\n")
     return 0
+
+
+def measured(arguments: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]) -> list[Row]:
+    if arguments.what == "warm":
+        import bench_warm  # it imports this file
+
+        topology = load_topology(ROOT / "orchestrator.toml")
+        return bench_warm.measure(arguments.warm, arguments.clones, topology, environment, say)
+    return measure_all(arguments, environment, say)
 
 
 def measure_all(arguments: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]) -> list[Row]:

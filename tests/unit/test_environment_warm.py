@@ -13,11 +13,12 @@ from fake_qemu import machine, run_async, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm as module
+from orchestrator.environment.memory import place_of_memory
 from orchestrator.environment.places import Places
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
 from orchestrator.environment.wards import Wards
-from orchestrator.environment.warm import begin, choose, place_of_memory, save_healthy, the_store
+from orchestrator.environment.warm import begin, choose, save_healthy, the_store
 from orchestrator.errors import HostError, MachineError, OrchestratorError, ServiceError, SnapshotError
 from orchestrator.events import Event, EventBus
 from orchestrator.process import ProcessId
