@@ -144,6 +144,8 @@ def _running(add: Adder) -> None:
                      help="limit of the whole run [ORCH_TIMEOUT, default 3h]")  # fmt: skip
     run.add_argument("--keep", choices=("never", "failure", "always"), default="never", nargs="?", const="failure",
                      help="leave the machines up afterwards: on failure, always [default never]")  # fmt: skip
+    run.add_argument("--isolate", choices=("none", "suite", "file", "test"), default="none", nargs="?", const="file",
+                     help="a fresh world for each phase, spec file or test [default none; alone: file]")  # fmt: skip
     run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
 
     down = add("down", "end the environment and everything it left")

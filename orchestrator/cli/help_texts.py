@@ -40,7 +40,11 @@ ENVIRONMENT = {
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "up": ("orchestrator up", "orchestrator up -n second --variant minimal --wait-timeout 30m"),
-    "run": ("orchestrator run --keep failure", "orchestrator run --grep 'sends a message'"),
+    "run": (
+        "orchestrator run --keep failure",
+        "orchestrator run --isolate=file",
+        "orchestrator run --grep 'sends a message'",
+    ),
     "down": ("orchestrator down", "orchestrator down --all"),
     "restart": ("orchestrator restart backend",),
     "reset": ("orchestrator reset", "orchestrator reset before-import"),

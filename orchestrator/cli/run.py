@@ -16,6 +16,7 @@ from orchestrator.cli.runtime import (
 )
 from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
+from orchestrator.environment.isolate import run_isolated
 from orchestrator.environment.places import Places
 from orchestrator.environment.suite import run_suite
 from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, over_limit, tell_failure
@@ -63,7 +64,11 @@ async def _stages(
     try:
         await bring_up(environment, deadline)
         async with deadline.enforce():
-            await session.watched(run_suite(session, suite, deadline, grep=arguments.grep))
+            if arguments.isolate == "none":
+                await session.watched(run_suite(session, suite, deadline, grep=arguments.grep))
+            else:
+                wards = environment.wards
+                await run_isolated(session, suite, wards, deadline, grade=arguments.isolate, grep=arguments.grep)
     except OrchestratorError as cause:
         error = over_limit(cause, deadline)
         code = error.exit_code

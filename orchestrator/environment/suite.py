@@ -39,12 +39,48 @@ class Counts:
         self.flaky, self.skipped = int(data.get("flaky", 0)), int(data.get("skipped", 0))
         self.errors = tuple(str(text) for text in data.get("errors", []))
 
+    def plus(self, other: Counts) -> Counts:
+        return Counts(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.flaky + other.flaky,
+            self.skipped + other.skipped,
+            (*self.errors, *other.errors),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One invocation of the suite's command.
+
+    Attributes:
+        label: what its artifacts are named after; the phase's name, or that with a number.
+        only: ``FILE`` or ``FILE:LINE``, as the suite's runner lists them; empty for the whole phase.
+        last: of the whole run: what the phase stopped is then started again.
+    """
+
+    phase: SuitePhase
+    label: str
+    only: str = ""
+    last: bool = True
+
+
+def _badness(code: int) -> int:
+    return {NO_TEST_RAN: 0, 0: 1, 1: 2}.get(code, 3)
+
 
 @dataclass(slots=True)
 class Outcome:
     """All phases together."""
 
     phases: dict[str, tuple[int, Counts]] = field(default_factory=dict)
+
+    def add(self, phase: str, code: int, counts: Counts) -> Counts:
+        """One invocation more of a phase; the phase's counts so far. Of the codes the worst stays."""
+        before, total = self.phases.get(phase, (NO_TEST_RAN, Counts()))
+        total = total.plus(counts)
+        self.phases[phase] = (max(before, code, key=_badness), total)
+        return total
 
     @property
     def ran(self) -> int:
@@ -72,53 +108,59 @@ async def run_suite(session: Session, suite: Suite, deadline: Deadline, *, grep:
         NothingRan: no phase executed a test.
         GuestCommandError, MachineError: the suite could not be run.
     """
-    machine = session.machines[suite.machine]
-    ssh = await machine.ssh()
-    target = f"{GUEST_SUITES}/{suite.path.resolve().name}"
-    copy_limit = deadline.earlier(COPY_LIMIT * session.factor)
-    await ssh.exec(["rm", "-rf", "--", target], deadline=copy_limit)
-    await put(ssh, suite.path, target, deadline=copy_limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+    await push(session, suite, deadline)
     outcome = Outcome()
     for phase in suite.phases:
-        phase_limit = deadline.earlier(suite.timeout * session.factor)
-        await _run_phase(session, suite, phase, ssh, target, phase_limit, outcome, grep)
-    _judge(outcome, session)
+        await run_part(session, suite, Part(phase, phase.name), deadline, outcome, grep)
+    judge(outcome, session)
 
 
-async def _run_phase(
-    session: Session,
-    suite: Suite,
-    phase: SuitePhase,
-    ssh: Ssh,
-    target: str,
-    limit: Deadline,
-    outcome: Outcome,
-    grep: str | None,
+async def push(session: Session, suite: Suite, deadline: Deadline) -> None:
+    """Copy the suite into its machine."""
+    ssh = await session.machines[suite.machine].ssh()
+    limit = deadline.earlier(COPY_LIMIT * session.factor)
+    await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
+    await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+
+
+def guest_folder(suite: Suite) -> str:
+    return f"{GUEST_SUITES}/{suite.path.resolve().name}"
+
+
+def suite_environment(session: Session, suite: Suite, label: str) -> dict[str, str]:
+    """The variables of the suite's command."""
+    return {
+        "HOME": f"/home/{suite.user}",
+        "CI": "1",
+        "ARTIFACT_DIR": suite.artifacts,
+        "E2E_PHASE": label,
+        "E2E_TIME_FACTOR": f"{session.factor:g}",
+        **suite.environment,
+    }
+
+
+async def run_part(
+    session: Session, suite: Suite, part: Part, deadline: Deadline, outcome: Outcome, grep: str | None
 ) -> None:
+    """One invocation of the suite's command, its events and artifacts; counted in ``outcome``."""
+    phase, limit = part.phase, deadline.earlier(suite.timeout * session.factor)
     bus, machine = session.bus, session.machines[suite.machine]
+    ssh = await machine.ssh()
     bus.emit("suite.state", phase.name, state="starting")
     stopped = session.gate.graph.with_dependants(phase.stop) if phase.stop else ()
     # Only the named services are stopped: what rests on them must show how it fares without.
     await session.gate.stop(phase.stop, limit)
-    await machine.screenshot(f"suite-{phase.name}-start", session.run_folder)
+    await machine.screenshot(f"suite-{part.label}-start", session.run_folder)
     reader = _Reader(bus, phase.name)
-    environment = {
-        "HOME": f"/home/{suite.user}",
-        "CI": "1",
-        "ARTIFACT_DIR": suite.artifacts,
-        "E2E_PHASE": phase.name,
-        "E2E_TIME_FACTOR": f"{session.factor:g}",
-        **suite.environment,
-    }
-    command = [*suite.command, *narrowed(phase.args, grep)]
+    command = [*suite.command, *narrowed(phase.args, grep), *([part.only] if part.only else [])]
     bus.emit("suite.state", phase.name, state="running")
     try:
         result = await ssh.exec(
             command,
             deadline=limit,
             user=suite.user,
-            environment=environment,
-            cwd=target,
+            environment=suite_environment(session, suite, part.label),
+            cwd=guest_folder(suite),
             on_stdout=lambda data: reader.feed(data, "stdout"),
             on_stderr=lambda data: reader.feed(data, "stderr"),
         )
@@ -132,10 +174,9 @@ async def _run_phase(
             ) from error
         raise
     finally:
-        await machine.screenshot(f"suite-{phase.name}-end", session.run_folder)
+        await machine.screenshot(f"suite-{part.label}-end", session.run_folder)
         await _bring_home(session, suite, ssh)
-    outcome.phases[phase.name] = (result.code, reader.counts)
-    counts = reader.counts
+    counts = outcome.add(phase.name, result.code, reader.counts)
     bus.emit(
         "suite.state",
         phase.name,
@@ -147,7 +188,7 @@ async def _run_phase(
         flaky=counts.flaky,
         elapsed=round(limit.elapsed, 3),
     )
-    if stopped:
+    if stopped and part.last:
         session.gate.forget(stopped)
         await session.gate.bring_up(limit)
 
@@ -229,7 +270,8 @@ def _pick(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: data[name] for name in names if name in data}
 
 
-def _judge(outcome: Outcome, session: Session) -> None:
+def judge(outcome: Outcome, session: Session) -> None:
+    """Raise what the run of all parts comes to, unless all is well."""
     where = [str(session.run_folder / "playwright"), str(session.run_folder / "report" / "index.html")]
     if outcome.failed:
         raise SuiteFailed(f"{outcome.failed} of {outcome.ran} browser tests failed", where=where)

@@ -1,0 +1,105 @@
+"""A fresh world for each part of a suite: all machines go back to one saved state before every file, or every test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.reset import reset
+from orchestrator.environment.session import Session
+from orchestrator.environment.suite import (
+    Outcome,
+    Part,
+    guest_folder,
+    judge,
+    narrowed,
+    push,
+    run_part,
+    suite_environment,
+)
+from orchestrator.environment.wards import Wards
+from orchestrator.environment.warm import save, the_store
+from orchestrator.errors import GuestCommandError
+from orchestrator.topology.model import Suite, SuitePhase
+
+GRADES = ("none", "suite", "file", "test")
+POINT = "isolate"
+# `[project] › path/name.spec.ts:58:1 › title`, as Playwright lists its tests.
+LISTED = re.compile(r"(?:^|› )\s*([^\s›]+\.[cm]?[jt]sx?):(\d+):\d+ › ")
+
+
+async def run_isolated(
+    session: Session, suite: Suite, wards: Wards, deadline: Deadline, *, grade: str, grep: str | None = None
+) -> None:
+    """Run the suite part by part, each in the world as it was before the first.
+
+    Args:
+        grade: ``suite`` (each phase), ``file`` or ``test``.
+
+    Raises:
+        SnapshotError: the environment cannot be saved.
+        SuiteFailed, NothingRan, GuestCommandError, MachineError: as `run_suite`.
+    """
+    parts = await session.watched(_prepare(session, suite, deadline, grade, grep))
+    store, outcome = the_store(), Outcome()
+    # The point in the name makes it an automatic one: should we be killed, it is pruned like any other.
+    name = f"{POINT}.{session.run_folder.name}"
+    stored = await session.watched(save(session, POINT, name, deadline))
+    try:
+        for number, part in enumerate(parts):
+            if number:
+                await reset(session, stored, wards, deadline)
+            await session.watched(run_part(session, suite, part, deadline, outcome, grep))
+    finally:
+        store.remove(stored)
+    judge(outcome, session)
+
+
+async def _prepare(session: Session, suite: Suite, deadline: Deadline, grade: str, grep: str | None) -> list[Part]:
+    await push(session, suite, deadline)
+    chosen: list[tuple[SuitePhase, str]] = []
+    for phase in suite.phases:
+        if grade == "suite":
+            chosen.append((phase, ""))
+        else:
+            text = await _listing(session, suite, phase, deadline, grep)
+            chosen += [(phase, only) for only in selectors(text.splitlines(), grade)]
+    return [
+        Part(phase, phase.name if grade == "suite" else f"{phase.name}-{number:03d}", only, number == len(chosen))
+        for number, (phase, only) in enumerate(chosen, 1)
+    ]
+
+
+async def _listing(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline, grep: str | None) -> str:
+    """What the suite's runner would run in a phase, one line a test."""
+    ssh = await session.machines[suite.machine].ssh()
+    limit = deadline.earlier(suite.timeout * session.factor)
+    command = [*suite.command, *narrowed(phase.args, grep), "--list"]
+    environment = suite_environment(session, suite, phase.name)
+    done = await ssh.exec(command, deadline=limit, user=suite.user, environment=environment, cwd=guest_folder(suite))
+    listed = done.text
+    if done.code not in (0, 4):  # 4: nothing was executed
+        said = (done.complaint or listed).strip().splitlines()
+        raise GuestCommandError(
+            f"the tests of phase {phase.name} cannot be listed",
+            why="\n".join(said[:6]) or f"the runner ended with {done.code}",
+            hint="--isolate=suite needs no list",
+        )
+    return listed
+
+
+def selectors(lines: Iterable[str], grade: str) -> list[str]:
+    """``FILE`` or ``FILE:LINE`` of every listed test, each once, in order. Pure.
+
+    >>> selectors(["  a.spec.ts:3:1 › one", "  [chrome] › b/c.spec.ts:9:5 › group › two"], "test")
+    ['a.spec.ts:3', 'b/c.spec.ts:9']
+    """
+    return list(dict.fromkeys(file if grade == "file" else f"{file}:{line}" for file, line in _found(lines)))
+
+
+def _found(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        match = LISTED.search(line)
+        if match and not line.startswith("::e2e "):
+            yield match[1], match[2]
