@@ -88,3 +88,17 @@ def test_a_suite_that_does_not_load(vm: Host, one_phase: Path) -> None:
 
 def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
     vm.run("run", "--suite", str(SUITES / "nowhere")).expect(2, "nowhere", within=10)
+
+
+def test_each_file_in_a_world_of_its_own(vm: Host, one_phase: Path) -> None:
+    """Both files leave what the other must not find; the reset between them is in place."""
+    before = vm.status()["machines"]
+    done = vm.run("--file", str(one_phase), "run", "--isolate=file", "--suite", str(SUITES / "worlds"), limit=500)
+    done.expect(0, "the first file finds nothing", "the second file finds nothing", "suite stack: 2 passed", "stay up")
+    after = vm.status()["machines"]
+    assert {name: m["ports"] for name, m in after.items()} == {name: m["ports"] for name, m in before.items()}
+    assert {m["pid"] for m in after.values()}.isdisjoint({m["pid"] for m in before.values()})
+    assert "isolate" not in vm.run("snapshot", "list").stdout
+    results = {path.name for path in (vm.latest / "playwright").glob("results-*.json")}
+    assert results == {"results-stack-001.json", "results-stack-002.json"}
+    vm.run("reset", limit=200).expect(0, "READY")
