@@ -40,11 +40,18 @@ def raw_mode(descriptor: int) -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(descriptor)
+
+    def ended(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        sys.exit(128 + number)  # as an exception, so that the terminal is given back
+
+    handlers = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         tty.setraw(descriptor)
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.vm.follow import follow_lines
 
-KEPT_PER_UNIT = 200
-KEPT_UNITS = 500  # a guest may invent names; the one seen first goes
 MESSAGE_LIMIT = 4000
 
 # systemd's message ids (systemd.messages in its catalogue) for a unit that ended, failed, or is started again.
@@ -62,12 +60,11 @@ def parse_entry(line: str) -> Entry | None:
 
 
 class Journal:
-    """What has been read of one machine's journal, and who waits for more."""
+    """One machine's journal as it is read, and who waits for what in it."""
 
     def __init__(self, path: Path, on_entry: Callable[[Entry], None] | None = None) -> None:
         self.path = path
         self.start = 0  # bytes of the file that were read by others, or are of before a restore
-        self._recent: dict[str, deque[Entry]] = defaultdict(lambda: deque(maxlen=KEPT_PER_UNIT))
         self._news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._ended: dict[str, asyncio.Event] = {}
         self._on_entry = on_entry
@@ -78,19 +75,12 @@ class Journal:
             entry = parse_entry(line)
             if entry is None:
                 continue
-            if entry.unit not in self._recent and len(self._recent) >= KEPT_UNITS:
-                del self._recent[next(iter(self._recent))]
-            self._recent[entry.unit].append(entry)
             if entry.unit in self._news:
                 self._news[entry.unit].set()
             if entry.ended and entry.unit in self._ended:
                 self._ended[entry.unit].set()
             if self._on_entry is not None:
                 self._on_entry(entry)
-
-    def recent(self, unit: str, count: int) -> list[str]:
-        """The last messages of a unit and about it."""
-        return [entry.message for entry in list(self._recent.get(unit, ()))[-count:]]
 
     async def news(self, unit: str) -> None:
         """Return at the next line of this unit."""

@@ -6,25 +6,10 @@ Everything here is a pure function of a loaded topology, which has no cycles.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from orchestrator.topology.model import Condition, Service, ServiceKind, Topology
 
 _WORDS = {Condition.STARTED: "started", Condition.HEALTHY: "healthy", Condition.COMPLETED: "completed"}
-
-
-@dataclass(frozen=True, slots=True)
-class CriticalPath:
-    """The chain of dependencies that decided how long the start took.
-
-    Attributes:
-        services: from the first to the last.
-        seconds: the sum of their durations.
-    """
-
-    services: tuple[str, ...]
-    seconds: float
 
 
 def order(topology: Topology) -> tuple[tuple[str, ...], ...]:
@@ -56,22 +41,6 @@ def dependants(topology: Topology, name: str) -> tuple[str, ...]:
             if any(dependency.service in found for dependency in topology.services[each].depends_on):
                 found.add(each)
     return tuple(each for level in order(topology) for each in level if each in found and each != name)
-
-
-def critical_path(topology: Topology, durations: Mapping[str, float]) -> CriticalPath:
-    """The chain with the greatest sum of durations.
-
-    Args:
-        durations: seconds from the moment a service could start until it was
-            up; a service that is not there took no time.
-    """
-    best: dict[str, CriticalPath] = {}
-    for name in _sorted(topology):
-        before = [best[dependency.service] for dependency in topology.services[name].depends_on]
-        longest = max(before, key=lambda path: path.seconds, default=CriticalPath((), 0.0))
-        own = durations.get(name, 0.0)
-        best[name] = CriticalPath((*longest.services, name), longest.seconds + own)
-    return max(best.values(), key=lambda path: path.seconds, default=CriticalPath((), 0.0))
 
 
 def as_text(topology: Topology) -> str:

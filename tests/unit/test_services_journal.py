@@ -137,8 +137,6 @@ def test_a_file_that_comes_later_and_grows_in_pieces(tmp_path: Path) -> None:
         append(path, whole[25:] + line("second").encode() + b"\nrubbish\xff\xfe\n" + line("third").encode() + b"\n")
         await until(lambda: len(seen) == 3, "three entries")
         assert [entry.message for entry in seen] == ["ääh, two parts", "second", "third"]
-        assert journal.recent("web.service", 2) == ["second", "third"]
-        assert journal.recent("other.service", 2) == []
 
     check(work, path)
 
@@ -182,7 +180,7 @@ def test_news_wakes_at_the_next_line_of_the_unit_only(tmp_path: Path) -> None:
     check(work, path)
 
 
-def test_a_flood_is_bounded_and_starves_nobody(tmp_path: Path) -> None:
+def test_a_flood_starves_nobody(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     flood = (line("x" * 300) + "\n") * 20_000  # 7 MB, as of a service gone wild
     path.write_text(flood + line("last") + "\n")
@@ -194,20 +192,6 @@ def test_a_flood_is_bounded_and_starves_nobody(tmp_path: Path) -> None:
             now = time.monotonic()
             longest, before = max(longest, now - before), now
         assert longest < 0.5, "the loop was held"
-        assert len(journal.recent("web.service", 10**6)) == 200
-
-    check(work, path)
-
-
-def test_a_guest_that_invents_units_does_not_fill_the_memory(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    units = [*(f"u{n}.service" for n in range(3000)), "known.service"]
-    path.write_text("".join(line("end", unit) + "\n" for unit in units))
-
-    async def work(journal: Journal, seen: list[Entry]) -> None:
-        await until(lambda: len(seen) == 3001, "all entries")
-        assert journal.recent("known.service", 1) == ["end"]
-        assert sum(bool(journal.recent(f"u{n}.service", 1)) for n in range(3000)) < 1000
 
     check(work, path)
 

@@ -83,24 +83,6 @@ def test_dependants_of_nothing_known(alicia: Topology) -> None:
         graph.dependants(alicia, "frontend")
 
 
-@given(graphs(), st.data())
-def test_the_critical_path_is_the_longest(edges: dict[str, list[str]], data: st.DataObject) -> None:
-    durations = {name: float(data.draw(st.integers(0, 50))) for name in edges}
-
-    def longest(name: str) -> float:
-        return durations[name] + max((longest(each) for each in edges[name]), default=0.0)
-
-    path = graph.critical_path(made(edges), durations)
-    assert path.seconds == max((longest(name) for name in edges), default=0.0)
-    assert path.seconds == sum(durations[name] for name in path.services)
-    assert all(first in edges[second] for first, second in zip(path.services, path.services[1:], strict=False))
-
-
-def test_the_critical_path_without_durations(alicia: Topology) -> None:
-    path = graph.critical_path(alicia, {"mock-llm": 9.0, "postgresql": 4.0, "migrations": 1.0, "client": 1.0})
-    assert path == graph.CriticalPath(("network", "mock-llm", "backend", "nginx", "client"), 10.0)
-
-
 @pytest.mark.parametrize(
     ("name", "render"), [("graph.txt", graph.as_text), ("graph.mmd", graph.as_mermaid), ("graph.json", graph.as_json)]
 )
