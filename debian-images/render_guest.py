@@ -175,7 +175,8 @@ for port in /sys/class/virtio-ports/*; do
         exec /usr/sbin/qemu-ga --path="/dev/${port##*/}"
     fi
 done
-echo "this machine has no port for the guest agent"
+echo "this machine has no port for the guest agent yet"
+exit 1
 """
 
 SSHD = """

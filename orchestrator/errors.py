@@ -7,7 +7,8 @@
     ├── TopologyError       (2)  the topology file: every problem with file:line:column
     ├── HostError           (3)  QEMU missing or too old, no memory, no disk space, a name taken
     ├── ImageError          (3)  an image could not be built or used
-    ├── SnapshotError       (3)  a snapshot is damaged, does not fit, or could not be saved
+    ├── SnapshotError       (3)  a snapshot does not fit, or could not be saved
+    │   └── SnapshotDamaged (3)  its files are not what was saved
     ├── MachineError        (3)  a machine did not boot, died, panicked, or cannot be reached
     ├── ServiceError        (3)  a service failed, or its checks never passed
     ├── GuestCommandError   (3)  a command in a guest could not be run at all
@@ -93,6 +94,10 @@ class ImageError(OrchestratorError):
 
 
 class SnapshotError(OrchestratorError):
+    pass
+
+
+class SnapshotDamaged(SnapshotError):
     pass
 
 

@@ -70,3 +70,13 @@ async def guarded(work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Co
         if not isinstance(cause, _WorkDoneError):
             raise cause from None
     return result[0]
+
+
+async def whatever_happens(work: Coroutine[Any, Any, None]) -> None:
+    """Finish the work, also when we are cancelled meanwhile; the cancellation comes after it."""
+    task = asyncio.ensure_future(work)  # noqa: TID251 - a group would cancel it with us
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

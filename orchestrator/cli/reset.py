@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
-from orchestrator.environment.reset import chosen, reset
+from orchestrator.environment.reset import chosen, reset, state_to_change
 from orchestrator.environment.session import Session
-from orchestrator.environment.state import EnvironmentState, StateFile, read_state
+from orchestrator.environment.state import StateFile
 from orchestrator.environment.up import over_limit, tell_failure
 from orchestrator.environment.wards import wards
 from orchestrator.errors import OrchestratorError
@@ -30,29 +31,31 @@ def reset_to(arguments: argparse.Namespace, name: str) -> int:
     places, state = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
     chosen(state, name)  # a wrong name is told before anything is locked or touched
-    code = run_command(arguments, lambda bus: _reset(places, state, name, bus, deadline))
+    code = run_command(arguments, lambda bus: _reset(places, name, bus, deadline))
     if arguments.json:
         outcome = {"exit_code": code, "snapshot": name, "seconds": round(deadline.elapsed, 3)}
         sys.stdout.write(json.dumps(outcome) + "\n")
     return code
 
 
-async def _reset(places: Places, state: EnvironmentState, name: str, bus: EventBus, deadline: Deadline) -> int:
-    with hold(places.lock, places.name, command_text()), JsonLinesLog(state.run_folder / "events.jsonl") as log:
-        stop = bus.subscribe(log)
-        state = read_state(places.state) or state  # it may have changed before the lock was ours
-        session = Session(places, StateFile(places.state, state), bus)
-        try:
-            async with wards() as group:
-                await reset(session, chosen(state, name), group, deadline)
-            bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3), restored=True)
-            return 0
-        except OrchestratorError as cause:
-            error = over_limit(cause, deadline)
-            tell_failure(error, bus)
-            await session.collect("failure")
-            return error.exit_code
-        finally:
-            await session.close()
-            stop()
-            write_report(state.run_folder)
+async def _reset(places: Places, name: str, bus: EventBus, deadline: Deadline) -> int:
+    with hold(places.lock, places.name, command_text()):
+        state = state_to_change(places)
+        with JsonLinesLog(state.run_folder / "events.jsonl") as log:
+            stop = bus.subscribe(log)
+            session = Session(places, StateFile(places.state, state), bus)
+            try:
+                async with wards() as group:
+                    await reset(session, chosen(state, name), group, deadline)
+                bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3), restored=True)
+                return 0
+            except OrchestratorError as cause:
+                error = over_limit(cause, deadline)
+                tell_failure(error, bus)
+                await session.collect("failure")
+                return error.exit_code
+            finally:
+                await session.close()
+                stop()
+                with suppress(OSError):  # a full disk must not hide how it went
+                    write_report(state.run_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,14 @@ from orchestrator.cli.runtime import chosen_name, limit_of, living_state, run_co
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import Places, environments
+from orchestrator.environment.places import Places
+from orchestrator.environment.reset import state_to_change
 from orchestrator.environment.session import Session
-from orchestrator.environment.state import EnvironmentState, StateFile, read_state
-from orchestrator.environment.warm import save, the_store
-from orchestrator.errors import HostError, UsageError
+from orchestrator.environment.state import StateFile
+from orchestrator.environment.warm import in_use, save, the_store
+from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
+from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import Stored, check_name
 from orchestrator.text import size_text
 
@@ -27,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     if needs_name and not arguments.snapshot:
         what = f"snapshot {arguments.action}"
         raise UsageError(f"{what} needs a name", hint=f"orchestrator {what} NAME")
+    if arguments.action != "prune" and (arguments.all or arguments.dry_run):
+        raise UsageError(f"snapshot {arguments.action} takes neither --all nor --dry-run", why="they are for prune")
     if not needs_name and arguments.snapshot:
         raise UsageError(f"snapshot {arguments.action} takes no name", why=f"{arguments.snapshot!r} was given")
     match arguments.action:
@@ -44,18 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _save(arguments: argparse.Namespace) -> int:
     check_name(arguments.snapshot)
-    places, state = living_state(arguments)
+    places, _ = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
-    stored = run_command(arguments, lambda bus: _save_named(places, state, arguments.snapshot, bus, deadline))
+    stored = run_command(arguments, lambda bus: _save_named(places, arguments.snapshot, bus, deadline))
     if arguments.json:
         sys.stdout.write(json.dumps(as_dict(stored)) + "\n")
     return 0
 
 
-async def _save_named(places: Places, state: EnvironmentState, name: str, bus: EventBus, deadline: Deadline) -> Stored:
+async def _save_named(places: Places, name: str, bus: EventBus, deadline: Deadline) -> Stored:
     with hold(places.lock, places.name, command_text()):
-        state = read_state(places.state) or state
-        session = Session(places, StateFile(places.state, state), bus)
+        session = Session(places, StateFile(places.state, state_to_change(places)), bus)
         try:
             async with deadline.enforce():
                 # Only QEMU is asked: a guest that hangs or has panicked can be saved too.
@@ -130,7 +134,10 @@ def _prune(arguments: argparse.Namespace) -> int:
     """Damaged ones and automatic ones beyond the limits; with ``--all`` every one that no living environment needs."""
     store = the_store()
     store.clear()
-    gone = [one for one in store.all() if str(one.folder) not in in_use()] if arguments.all else store.superfluous()
+    needed = in_use()
+    gone = [one for one in store.all() if one.folder not in needed] if arguments.all else store.superfluous([*needed])
+    known = {one.folder for one in gone}
+    gone += [one for one in store.all() if one.folder not in known and asyncio.run(_damaged(one))]
     if not arguments.dry_run:
         for one in gone:
             store.remove(one)
@@ -138,17 +145,14 @@ def _prune(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def in_use() -> set[str]:
-    """The snapshots that living environments rest on."""
-    found = set()
-    for name in environments():
-        try:
-            state = read_state(Places.of(name).state)
-        except HostError:
-            continue
-        if state is not None and state.living:
-            found.add(state.snapshot)
-    return found
+async def _damaged(one: Stored) -> bool:
+    """Whether its files are not what was saved; all of them are read."""
+    try:
+        if one.manifest is not None:
+            await verify(one.folder, one.manifest)
+    except SnapshotDamaged:
+        return True
+    return False
 
 
 def _tell(gone: Sequence[Stored], arguments: argparse.Namespace, word: str) -> None:

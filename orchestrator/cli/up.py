@@ -46,6 +46,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
         runs=arguments.runs,
         command=command_text(),
         kernel_parameters=arguments.kernel_parameters,
+        savable=getattr(arguments, "isolate", "none") != "none",
         start="cold" if arguments.fresh else "warm" if arguments.warm else "auto",
     )
 

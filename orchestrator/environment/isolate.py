@@ -21,10 +21,10 @@ from orchestrator.environment.suite import (
 from orchestrator.environment.wards import Wards
 from orchestrator.environment.warm import save, the_store
 from orchestrator.errors import GuestCommandError
+from orchestrator.snapshots.store import ISOLATE, mine
 from orchestrator.topology.model import Suite, SuitePhase
 
 GRADES = ("none", "suite", "file", "test")
-POINT = "isolate"
 # `[project] › path/name.spec.ts:58:1 › title`, as Playwright lists its tests.
 LISTED = re.compile(r"(?:^|› )\s*([^\s›]+\.[cm]?[jt]sx?):(\d+):\d+ › ")
 
@@ -43,9 +43,8 @@ async def run_isolated(
     """
     parts = await session.watched(_prepare(session, suite, deadline, grade, grep))
     store, outcome = the_store(), Outcome()
-    # The point in the name makes it an automatic one: should we be killed, it is pruned like any other.
-    name = f"{POINT}.{session.run_folder.name}"
-    stored = await session.watched(save(session, POINT, name, deadline))
+    # The name tells whose it is: should we be killed, it is pruned.
+    stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
     try:
         for number, part in enumerate(parts):
             if number:

@@ -71,6 +71,7 @@ class LiveMachine:
         self._seen: set[str] = set()
         self._console_start = 0
         self._rekeyed = False
+        self._stood = False
 
     @property
     def monitor(self) -> Monitor:
@@ -152,6 +153,8 @@ class LiveMachine:
         """Attach to a machine that an earlier command started and handed over."""
         await self.rejoin_monitor(process, key_file, deadline)
         await self.agent.connect(deadline.earlier(HANDOVER_LIMIT * self._factor))
+        if self._stood:
+            await set_clock(self.agent, deadline.earlier(HANDOVER_LIMIT * self._factor))
         self._ready.set()
 
     async def rejoin_monitor(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
@@ -165,6 +168,7 @@ class LiveMachine:
         if await self.monitor.run_state() in STANDING:
             self._bus.emit("note", self.name, level="warning", message="it stood still; a killed command left it so")
             await go_on(self.monitor)
+            self._stood = True
 
     async def reboot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Reboot the guest and hand over again; returns when its agent answers anew.

@@ -64,9 +64,14 @@ class Places:
         return self.folder / "id_ed25519"
 
     @property
+    def identity(self) -> str:
+        """Which environment it is, also among those of the same name in other state folders."""
+        return self.sockets.name
+
+    @property
     def memory(self) -> Path:
         """The folder of RAM files, where a file is memory; see `orchestrator.snapshots.memory`."""
-        return shared_memory() / f"orch-{os.getuid()}" / f"ram-{self.sockets.name}"
+        return shared_memory() / f"orch-{os.getuid()}" / f"ram-{self.identity}"
 
     @property
     def known_hosts(self) -> Path:

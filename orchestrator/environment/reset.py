@@ -9,15 +9,16 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places
 from orchestrator.environment.session import Launch, Session
-from orchestrator.environment.state import EnvironmentState
+from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.up import write_ssh_files
 from orchestrator.environment.wards import Wards
 from orchestrator.environment.warm import the_store
-from orchestrator.errors import OrchestratorError, SnapshotError
+from orchestrator.errors import HostError, OrchestratorError, SnapshotError
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences
 from orchestrator.snapshots.manifest import HEALTHY
 from orchestrator.snapshots.memory import RamPlace, file_system, shared_memory
+from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import Stored
 
 
@@ -64,6 +65,8 @@ async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Dead
         OrchestratorError: it did not come back; the environment is then recorded as failed.
     """
     state, places = session.record.state, session.places
+    assert snapshot.manifest is not None
+    await verify(snapshot.folder, snapshot.manifest)  # before anything is given up for it
     launch = launch_again(session, places, state, snapshot)
     session.record.change(phase="starting", generation=state.generation + 1)
     try:
@@ -92,9 +95,27 @@ def launch_again(session: Session, places: Places, state: EnvironmentState, snap
 
 
 def place_again(places: Places, state: EnvironmentState) -> RamPlace | None:
-    """Where the memory is now: what the old files take is free before the new ones are made."""
-    files = [Path(machine.ram) for machine in state.machines.values()]
-    if not all(machine.ram for machine in state.machines.values()):
+    """The kind of place where the memory is now; the old files are gone before the new ones are made."""
+    files = [Path(machine.ram) for machine in state.machines.values() if machine.ram]
+    if len(files) < len(state.machines):
         return None  # a clone: it rests on the saved memory itself
-    folder = shared_memory() if files[0].parent == places.memory else places.folder
+    beside_the_disk = all(path.is_relative_to(places.folder) for path in files)
+    folder = places.folder if beside_the_disk else shared_memory()
     return RamPlace(folder, file_system(folder), "as before")
+
+
+def state_to_change(places: Places) -> EnvironmentState:
+    """The recorded state of a whole environment, read when its lock is held.
+
+    Raises:
+        HostError: it was taken down meanwhile, or never came up whole.
+    """
+    state = read_state(places.state)
+    if state is None or set(state.machines) != set(state.topology.machines):
+        raise HostError(
+            f"environment {places.name} does not run as a whole",
+            why="it was taken down, or a start or reset of it ended half way",
+            hint=f"orchestrator -n {places.name} up",
+        )
+    state.run_folder.mkdir(parents=True, exist_ok=True)
+    return state

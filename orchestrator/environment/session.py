@@ -17,7 +17,7 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.teardown import end_machines
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import MachineError, OrchestratorError, ServiceError, SnapshotError, UsageError
+from orchestrator.errors import OrchestratorError, SnapshotError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.networks import check_lengths, nics_of, start_switch
@@ -114,30 +114,27 @@ class Session:
     async def restore(self, snapshot: Stored, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         """All machines as they were when the snapshot was taken; every check must pass again.
 
-        Machines that run still are ended while the new ones' memory is laid out.
+        Machines that run still are ended first.
 
         Raises:
-            SnapshotError: it is damaged or does not fit.
+            SnapshotError: it is damaged, or there is no room.
             MachineError, ServiceError: a machine does not come back, or not healthy.
         """
         assert snapshot.manifest is not None
         folder = snapshot.folder
         try:
             await together(verify(folder, snapshot.manifest), self._bring_back(folder, launch, wards, deadline))
-        except (MachineError, ServiceError):
+        except OrchestratorError:
             await verify(folder, snapshot.manifest)  # damage explains whatever became of the machines
             raise
 
     async def _bring_back(self, folder: Path, launch: Launch, wards: Wards, deadline: Deadline) -> None:
-        async with asyncio.TaskGroup() as group:
-            laying = group.create_task(
-                together(*(self._lay_out(folder, live, launch, deadline) for live in self.machines.values()))
-            )
-            group.create_task(self._start_networks(wards, deadline))
-            # Their files are replaced, not written to: they may end with the old ones.
-            group.create_task(end_machines(self.places, self.record.state, self.bus))
-        memories = laying.result()
+        await end_machines(self.places, self.record.state, self.bus)
         self.record.change(machines={}, services={})
+        memories, _ = await asyncio.gather(
+            together(*(self._lay_out(folder, live, launch) for live in self.machines.values())),
+            self._start_networks(wards, deadline),
+        )
         for live, memory in zip(self.machines.values(), memories, strict=True):
             live.continue_from(files_of(folder, live.name))
             self._launch(live.name, launch, wards, memory)
@@ -148,14 +145,14 @@ class Session:
             *(self._wake(live, launch, deadline) for live in self.machines.values()), self.gate.prove(deadline)
         )
 
-    async def _lay_out(self, folder: Path, live: LiveMachine, launch: Launch, deadline: Deadline) -> Memory:
+    async def _lay_out(self, folder: Path, live: LiveMachine, launch: Launch) -> Memory:
         own = None if launch.ram is None else ram_file(self.places, live.machine, launch.ram)
-        return await lay_out(folder, live.name, live.paths, own, deadline)
+        return await lay_out(folder, live.name, live.paths, own)
 
     async def _wake(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         manifest = launch.snapshot.manifest if launch.snapshot else None
         # Another environment made from the same state may run beside this one: then each has a key of its own.
-        own = manifest is not None and manifest.environment == self.places.name
+        own = manifest is not None and manifest.owner == self.places.identity
         kept = manifest.machines[live.name].host_key if manifest is not None and own else ""
         await together(
             live.wake(self.places.user_key, launch.user_key, kept, deadline),

@@ -38,6 +38,9 @@ async def take_down(places: Places, state: EnvironmentState | None, bus: EventBu
 async def end_machines(places: Places, state: EnvironmentState, bus: EventBus) -> None:
     """End every QEMU of the environment."""
     await together(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
+    for machine in state.machines.values():
+        if machine.ram:
+            Path(machine.ram).unlink(missing_ok=True)  # as recorded: ORCH_RAM_DIR may be another now
 
 
 def remove_traces(places: Places) -> None:

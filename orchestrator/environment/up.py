@@ -40,6 +40,7 @@ class Request:
         runs: the folder of run folders.
         command: the user's command line, for records.
         start: ``auto``, ``warm`` (from a saved state or not at all) or ``cold``.
+        savable: its machines are going to be saved, so they need memory of their own.
         inherited: the environment variables run scripts may see.
     """
 
@@ -50,6 +51,7 @@ class Request:
     command: str
     kernel_parameters: str = ""
     start: str = "auto"
+    savable: bool = False
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
@@ -142,7 +144,8 @@ async def _prepare(
     }
     parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
     snapshot = choose(request.name, parts, request.start, bus)
-    ram = None if snapshot is not None and is_clone(snapshot, request.name) else place_of_memory(topology, places, bus)
+    clone = snapshot is not None and is_clone(snapshot, places) and not request.savable
+    ram = None if clone else place_of_memory(topology, places, bus)
     cache = ImageCache()
     for image in images.values():
         cache.pin(image.path, places.folder)

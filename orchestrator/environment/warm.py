@@ -8,10 +8,18 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.memory import place_of_memory
-from orchestrator.environment.places import cache_root
+from orchestrator.environment.places import Places, cache_root, environments
 from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.state import read_state
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import HostError, OrchestratorError, SnapshotError
+from orchestrator.errors import (
+    HostError,
+    MachineError,
+    OrchestratorError,
+    SnapshotDamaged,
+    SnapshotError,
+    TimeLimit,
+)
 from orchestrator.events import EventBus, wall_clock
 from orchestrator.images.cache import ImageCache
 from orchestrator.snapshots.key import differences, key_of
@@ -57,9 +65,9 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
     return None
 
 
-def is_clone(snapshot: Stored, environment: str) -> bool:
+def is_clone(snapshot: Stored, places: Places) -> bool:
     """Whether another environment made this state: any number then rest on its memory, copy on write."""
-    return snapshot.environment != environment
+    return snapshot.manifest is None or snapshot.manifest.owner != places.identity
 
 
 async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadline, *, insist: bool) -> bool:
@@ -75,13 +83,15 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
     try:
         await session.watched(session.restore(snapshot, launch, wards, deadline))
     except OrchestratorError as error:
+        # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
+        damaged = isinstance(error, SnapshotDamaged)
+        if damaged or (not insist and not isinstance(error, (SnapshotError, TimeLimit))):
+            the_store().remove(snapshot)
         if insist or deadline.expired:
             raise
         why = f"{error.what}: {error.why}" if error.why else error.what
         bus = session.bus
         bus.emit("note", level="warning", message=f"the saved state cannot be used ({why}); a cold start follows")
-        if isinstance(error, SnapshotError):
-            the_store().remove(snapshot)
         await session.abandon()
         ram = launch.ram or place_of_memory(session.topology, session.places, bus)
         await session.watched(session.start(replace(launch, snapshot=None, ram=ram), wards, deadline))
@@ -104,13 +114,36 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
             store.remove(one)  # it may hold the name
     try:
         stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.parts)}", deadline)
-    except (SnapshotError, HostError) as error:
+    except OrchestratorError as error:
+        if isinstance(error, MachineError) and not await _all_run(session):
+            raise  # a machine is lost, or stands still: that is no lack of a snapshot
         why = f"{error.what}: {error.why}" if error.why else error.what
         bus.emit("note", level="warning", message=f"the healthy state was not saved: {why}")
         return
     session.record.change(snapshot=str(stored.folder))
-    for one in store.superfluous(keep=[stored.folder]):
+    for one in store.superfluous(keep=[stored.folder, *in_use()]):
         store.remove(one)
+
+
+async def _all_run(session: Session) -> bool:
+    try:
+        states = [await live.monitor.run_state() for live in session.machines.values()]
+    except MachineError:
+        return False
+    return all(state == "running" for state in states)
+
+
+def in_use() -> set[Path]:
+    """The snapshots that living environments rest on."""
+    found = set()
+    for name in environments():
+        try:
+            state = read_state(Places.of(name).state)
+        except HostError:
+            continue
+        if state is not None and state.living and state.snapshot:
+            found.add(Path(state.snapshot))
+    return found
 
 
 async def save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Stored:
@@ -119,6 +152,13 @@ async def save(session: Session, name: str, folder_name: str, deadline: Deadline
     Raises:
         SnapshotError: it cannot be saved, or the name is taken.
     """
+    try:
+        return await _save(session, name, folder_name, deadline)
+    except OSError as error:
+        raise SnapshotError("the snapshot could not be saved", why=str(error)) from error
+
+
+async def _save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Stored:
     state, store = session.record.state, the_store()
     wanted = sum(touched(Path(machine.ram)) for machine in state.machines.values() if machine.ram)
     wanted += sum(touched(live.paths.disk) for live in session.machines.values()) + 64 * MIB
@@ -128,12 +168,12 @@ async def save(session: Session, name: str, folder_name: str, deadline: Deadline
         return Manifest(
             name=name,
             environment=state.name,
+            owner=session.places.identity,
             key=key_of(state.parts),
             parts=state.parts,
             created=wall_clock(),
             paused=round(paused, 3),
             command=state.command,
-            services=session.record.state.services,
             machines=machines,
         )
 

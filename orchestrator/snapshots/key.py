@@ -54,9 +54,9 @@ def parts_of(
         parts[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
         parts[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
         for file in machine.files:
-            content = file.source.read_bytes() if file.source.exists() else b""
-            part = f"file {file.target} of {machine.name}"
-            parts[part] = f"{file.mode:o} {hashlib.sha256(content).hexdigest()[:KEY_LENGTH]}"
+            there = file.source.exists()
+            content = hashlib.sha256(file.source.read_bytes()).hexdigest()[:KEY_LENGTH] if there else "missing"
+            parts[f"file {file.target} of {machine.name}"] = f"{file.mode:o} {content}"
     return parts
 
 

@@ -44,22 +44,21 @@ class Manifest:
 
     Attributes:
         name: the user's name for it, or ``healthy``.
-        environment: of which environment it was taken.
+        environment: the name of the environment it was taken of; ``owner`` tells it from others of that name.
         key: what it fits; see `orchestrator.snapshots.key`.
         parts: what the key was made of, to tell what differs.
         created: seconds since the epoch.
         paused: seconds the machines stood still for it.
-        services: what had been proven, by service.
     """
 
     name: str
     environment: str
+    owner: str
     key: str
     parts: Mapping[str, str]
     created: float
     paused: float
     command: str
-    services: Mapping[str, str]
     machines: Mapping[str, SavedMachine]
 
     @property
@@ -151,11 +150,11 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
     return Manifest(
         name=str(data["name"]),
         environment=str(data["environment"]),
+        owner=str(data["owner"]),
         key=str(data["key"]),
         parts={str(k): str(v) for k, v in data["parts"].items()},
         created=float(data["created"]),
         paused=float(data["paused"]),
         command=str(data["command"]),
-        services={str(k): str(v) for k, v in data["services"].items()},
         machines=machines,
     )

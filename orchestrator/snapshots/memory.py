@@ -11,6 +11,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from orchestrator.text import size_text
 MIB = 1 << 20
 RESERVE = 256 * MIB  # left free on whatever holds a RAM file
 BUFFER = 4 * MIB
+BLOCK = MIB // 4
 TMPFS_MAGIC = "tmpfs"
 
 
@@ -51,10 +53,22 @@ def choose_place(wanted: int, disk: Path, *, shared: Path | None = None) -> RamP
     """
     memory = shared or shared_memory()
     free = _free(memory)
+    if free is not None:
+        free -= promised(memory)
     if free is not None and free >= wanted + RESERVE:
         return RamPlace(memory, file_system(memory), f"{memory} has {size_text(free)} free")
     lack = "cannot be written" if free is None else f"has only {size_text(free)} free"
     return RamPlace(disk, "disk", f"{memory} {lack} of the {size_text(wanted + RESERVE)} wanted")
+
+
+def promised(memory: Path) -> int:
+    """Bytes that running machines of this user may still take: their RAM files are as long as their memory."""
+    total = 0
+    for path in memory.glob(f"orch-{os.getuid()}/ram-*/*.ram"):
+        with suppress(FileNotFoundError):
+            found = path.stat()
+            total += max(0, found.st_size - found.st_blocks * 512)
+    return total
 
 
 def file_system(folder: Path) -> str:
@@ -140,15 +154,23 @@ def touched(path: Path) -> int:
 
 
 def digest(path: Path) -> str:
-    """A fingerprint of a sparse file's data and where it lies. Blocking, about as fast as memory is read.
+    """A fingerprint of what a sparse file says. Blocking, about as fast as memory is read.
 
+    A hole and zeros are the same: a machine that maps a file on tmpfs and reads a hole
+    makes a page of zeros of it. Blocks are read and not mapped, which would do the same.
     It tells damage, not malice: whoever can write the file can read the secrets in it too.
     """
-    state = xxhash.xxh3_128()
+    state, last = xxhash.xxh3_128(), -1
+    buffer, zeros = bytearray(BLOCK), bytes(BLOCK)
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        state.update(size.to_bytes(8, "little"))
-        for start, part in _parts(file.fileno(), size):
-            state.update(start.to_bytes(8, "little"))
-            state.update(part)
+        descriptor = file.fileno()
+        state.update(os.fstat(descriptor).st_size.to_bytes(8, "little"))
+        for start, length in extents(descriptor):
+            for number in range(max(start // BLOCK, last + 1), -(-(start + length) // BLOCK)):
+                got = os.preadv(descriptor, [buffer], number * BLOCK)
+                block = memoryview(buffer)[:got]
+                if block != zeros[:got]:
+                    state.update(number.to_bytes(8, "little"))
+                    state.update(block)
+                last = number
     return state.hexdigest()

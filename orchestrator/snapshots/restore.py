@@ -10,11 +10,10 @@ import asyncio
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic, pause
-from orchestrator.errors import MachineError, SnapshotError
+from orchestrator.errors import MachineError, SnapshotDamaged, SnapshotError
 from orchestrator.events import wall_clock
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import new_host_key
-from orchestrator.process import run
 from orchestrator.snapshots.manifest import Manifest, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
 from orchestrator.snapshots.save import CAPABILITIES, POLL
@@ -37,23 +36,21 @@ async def verify(folder: Path, manifest: Manifest) -> None:
     """Read every file of a snapshot and compare it with its fingerprint.
 
     Raises:
-        SnapshotError: the first that is missing or differs.
+        SnapshotDamaged: the first that is missing or differs.
     """
     wanted = []
     for name, machine in manifest.machines.items():
         files = files_of(folder, name)
         wanted += [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
         if not Path(machine.image).is_dir():
-            raise SnapshotError(
-                f"the snapshot in {folder} rests on an image that is gone", where=[machine.image]
-            )
+            raise SnapshotDamaged(f"the snapshot in {folder} rests on an image that is gone", where=[machine.image])
     try:
         found = await together(*(asyncio.to_thread(digest, path) for path, _ in wanted))
-    except OSError as error:
-        raise SnapshotError(f"the snapshot in {folder} is not whole", why=str(error)) from error
+    except (OSError, ValueError) as error:
+        raise SnapshotDamaged(f"the snapshot in {folder} is not whole", why=str(error)) from error
     for (path, fingerprint), real in zip(wanted, found, strict=True):
         if real != fingerprint:
-            raise SnapshotError(
+            raise SnapshotDamaged(
                 f"the snapshot in {folder} is damaged",
                 why=f"{path.name} of machine {path.parent.name} is not what was saved",
                 where=[str(path)],
@@ -61,8 +58,8 @@ async def verify(folder: Path, manifest: Manifest) -> None:
             )
 
 
-async def lay_out(folder: Path, name: str, paths: MachinePaths, ram: Path | None, deadline: Deadline) -> Memory:
-    """The files a restored machine runs on: an overlay of its own, and its memory.
+async def lay_out(folder: Path, name: str, paths: MachinePaths, ram: Path | None) -> Memory:
+    """The files a restored machine runs on, copies of the saved ones: nothing of it rests on the snapshot's disk.
 
     Args:
         ram: where its own copy of the memory goes, so that it can be saved again;
@@ -74,20 +71,15 @@ async def lay_out(folder: Path, name: str, paths: MachinePaths, ram: Path | None
     files = files_of(folder, name)
     paths.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths.disk.unlink(missing_ok=True)
-    overlay = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(files.disk), str(paths.disk)]
-    try:
-        if ram is None:
-            await run(overlay, deadline=deadline)
-            return Memory(files.ram, shared=False, incoming=True)
+    copies = [asyncio.to_thread(copy_sparse, files.disk, paths.disk)]
+    if ram is not None:
         ram.unlink(missing_ok=True)
-        await together(_ran(overlay, deadline), asyncio.to_thread(copy_sparse, files.ram, ram))
+        copies.append(asyncio.to_thread(copy_sparse, files.ram, ram))
+    try:
+        await together(*copies)
     except OSError as error:
-        raise SnapshotError(f"the memory of machine {name} could not be copied", why=str(error)) from error
-    return Memory(ram, shared=True, incoming=True)
-
-
-async def _ran(argv: list[str], deadline: Deadline) -> int:
-    return (await run(argv, deadline=deadline)).code
+        raise SnapshotError(f"the saved files of machine {name} could not be copied", why=str(error)) from error
+    return Memory(files.ram, shared=False, incoming=True) if ram is None else Memory(ram, incoming=True)
 
 
 async def load(monitor: Monitor, state: Path, deadline: Deadline) -> None:

@@ -17,7 +17,7 @@ from orchestrator.deadline import Deadline, monotonic, pause
 from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
 from orchestrator.snapshots.manifest import MachineFiles, SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
-from orchestrator.tasks import together
+from orchestrator.tasks import together, whatever_happens
 from orchestrator.vm.qmp import Monitor
 
 SAVE_LIMIT = 60.0  # seconds; a memory of many GiB on a slow disk
@@ -70,7 +70,7 @@ async def save_machines(
             await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
             await together(*(_write(source, files_of(folder, source.name), limit) for source in sources))
         finally:
-            await asyncio.shield(_all_go_on([source.monitor for source in sources]))
+            await whatever_happens(_all_go_on([source.monitor for source in sources]))
         paused = monotonic() - begun
         saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
     except OSError as error:

@@ -8,10 +8,10 @@ disk. All folders are 0700: a memory image holds every secret of its machines.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from orchestrator.snapshots.memory import MIB, RamPlace, choose_place, file_syst
 
 SAVING = ".saving-"
 REMOVING = ".removing-"
-OWNER = "owner.json"
+ISOLATE = "isolate"  # `run --isolate` takes it, and removes it at its end
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 KEPT_HEALTHY = 3  # automatic snapshots
 KEPT_SHARE = 0.25  # of their file system, at most
@@ -59,12 +59,22 @@ class Stored:
 
     @property
     def created(self) -> float:
-        return self.manifest.created if self.manifest else self.folder.stat().st_mtime
+        return self.manifest.created if self.manifest else 0.0
 
     @property
     def size(self) -> int:
         """Bytes its files really take."""
-        return sum(path.stat().st_blocks * 512 for path in self.folder.rglob("*") if path.is_file())
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(FileNotFoundError):  # it is just being removed
+                total += path.lstat().st_blocks * 512
+        return total
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the command that took it for itself is gone."""
+        _, _, rest = self.folder.name.partition(f"@{ISOLATE}.")
+        return bool(rest) and not _alive(rest)
 
 
 class SnapshotStore:
@@ -89,7 +99,7 @@ class SnapshotStore:
         found = []
         for root in (self.memory, self.disk):
             folders = root.glob("[!.]*@*") if root.is_dir() else []
-            found += [_read(one, "disk" if root == self.disk else file_system(root)) for one in folders]
+            found += [_read(one, "disk" if root == self.disk else file_system(root)) for one in folders if one.is_dir()]
         return sorted(found, key=lambda one: -one.created)
 
     def healthy(self, key: str) -> Stored | None:
@@ -110,7 +120,7 @@ class SnapshotStore:
         """
         mine = [one for one in self.all() if one.environment == environment]
         for one in mine:
-            if one.name == name:
+            if one.name == name and (not one.automatic or name == HEALTHY):
                 return one
         known = ", ".join(sorted({one.name for one in mine})) or "none"
         raise UsageError(
@@ -126,16 +136,15 @@ class SnapshotStore:
         Raises:
             SnapshotError: the name is taken.
         """
+        if any((root / f"{environment}@{name}").exists() for root in (self.memory, self.disk)):
+            raise _taken(f"{environment}@{name}")
         root = self.disk if place.folder == self.disk else self.memory
         final = root / f"{environment}@{name}"
         make_private(root)
         self.clear()
-        folder = root / f"{SAVING}{final.name}-{os.getpid()}"
+        folder = root / f"{SAVING}{mine()}.{final.name}"
         folder.mkdir(mode=0o700)
         try:
-            me = ProcessId.of(os.getpid())
-            assert me is not None
-            (folder / OWNER).write_text(json.dumps(me.as_dict()))
             yield Saving(folder, final)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # published, it has another name
@@ -151,19 +160,20 @@ class SnapshotStore:
         """Remove what killed commands left half made or half removed."""
         for root in (self.memory, self.disk):
             for folder in root.iterdir() if root.is_dir() else []:
-                if folder.name.startswith(REMOVING) or (folder.name.startswith(SAVING) and not _owned(folder)):
+                saver = folder.name.removeprefix(SAVING).partition(".")[0] if folder.name.startswith(SAVING) else ""
+                if folder.name.startswith(REMOVING) or (saver and not _alive(saver)):
                     shutil.rmtree(folder, ignore_errors=True)
 
     def superfluous(self, keep: Sequence[Path] = ()) -> list[Stored]:
-        """The automatic snapshots beyond the limits on number and bytes, oldest first, and all damaged ones."""
-        found = [one for one in self.all() if one.problem]
+        """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or abandoned."""
+        found = [one for one in self.all() if one.problem or one.abandoned]
         for kind in ("tmpfs", "disk"):
             kept, total = 0, 0
             for one in self.all():
-                if one.kind != kind or one.problem or not one.automatic:
+                if one.kind != kind or one.problem or one.name != HEALTHY:
                     continue
                 kept, total = kept + 1, total + one.size
-                limit = shutil.disk_usage(one.folder).total * KEPT_SHARE
+                limit = shutil.disk_usage(one.folder.parent).total * KEPT_SHARE
                 if (kept > KEPT_HEALTHY or (total > limit and kept > 1)) and one.folder not in keep:
                     found.append(one)
         return found
@@ -183,22 +193,17 @@ class Saving:
             SnapshotError: another one took the name meanwhile.
         """
         write_manifest(self.folder, manifest)
-        (self.folder / OWNER).unlink(missing_ok=True)
         try:
             self.folder.rename(self.final)
         except OSError as error:
-            raise SnapshotError(
-                f"a snapshot {self.final.name} exists already",
-                where=[str(self.final)],
-                hint="orchestrator snapshot rm NAME removes the old one",
-            ) from error
+            raise _taken(self.final.name) from error
         return _read(self.final, file_system(self.final))
 
 
 def check_name(name: str) -> None:
     """Raise where ``name`` cannot be a point's."""
-    if not NAME.fullmatch(name) or name == HEALTHY:
-        why = f"{HEALTHY} is the name of the automatic one" if name == HEALTHY else f"names are {NAME.pattern}"
+    if not NAME.fullmatch(name) or name in (HEALTHY, ISOLATE):
+        why = f"names are {NAME.pattern}, and neither {HEALTHY} nor {ISOLATE}, which are automatic"
         raise UsageError(f"a snapshot cannot be named {name!r}", why=why)
 
 
@@ -220,27 +225,45 @@ def place_for(store: SnapshotStore, wanted: int) -> RamPlace:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder of mode 0700 that is ours.
+    """Make a folder of mode 0700 that is ours, in a parent that only we can write.
 
     Raises:
-        HostError: it, or its parent in a shared place, is somebody else's.
+        HostError: it, or its parent, is somebody else's, who could put other files in the place of ours.
     """
     try:
         for one in (folder.parent, folder):
             one.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = folder.lstat()
+        for one in (folder.parent, folder):
+            found = one.lstat()
+            if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+                raise HostError(
+                    f"{one} is not this user's own folder",
+                    why="somebody else made it, or may write in it; what lies there would not be private",
+                    hint="remove it, or set ORCH_RAM_DIR",
+                )
+        folder.chmod(0o700)
     except OSError as error:
         raise HostError(f"{folder} cannot be made", why=str(error)) from error
-    if found.st_uid != os.getuid() or folder.is_symlink():
-        raise HostError(f"{folder} is somebody else's", hint="remove it, or set ORCH_RAM_DIR")
-    folder.chmod(0o700)
 
 
-def _owned(folder: Path) -> bool:
-    try:
-        return ProcessId.from_dict(json.loads((folder / OWNER).read_text())).alive
-    except (OSError, ValueError, KeyError, TypeError):
+def mine() -> str:
+    """This process in the name of a folder."""
+    me = ProcessId.of(os.getpid())
+    assert me is not None
+    return f"{me.pid}-{me.start_ticks}"
+
+
+def _alive(name: str) -> bool:
+    """Whether the process that `mine` named still runs."""
+    pid, _, ticks = name.partition("-")
+    if not (pid.isdigit() and ticks.isdigit()):
         return False
+    found = ProcessId.of(int(pid))
+    return found is not None and found.start_ticks == int(ticks)
+
+
+def _taken(name: str) -> SnapshotError:
+    return SnapshotError(f"a snapshot {name} exists already", hint="orchestrator snapshot rm NAME removes the old one")
 
 
 def _read(folder: Path, kind: str) -> Stored:

@@ -63,6 +63,17 @@ def test_the_cost_is_what_was_touched(tmp_path: Path) -> None:
     assert digest(source) == digest(tmp_path / "copy")
 
 
+def test_a_hole_that_became_zeros_is_no_damage(tmp_path: Path) -> None:
+    """What a clone does to the saved memory that it maps, when it reads what nobody ever wrote."""
+    path = sparse(tmp_path / "ram", 4096 * PAGE, {3 * PAGE: b"\x01" * PAGE, 3000 * PAGE: b"\x02" * PAGE})
+    before = digest(path)
+    with path.open("r+b") as file:
+        for page in (0, 4, 1000, 2999, 4095):
+            file.seek(page * PAGE)
+            file.write(bytes(PAGE))
+    assert digest(path) == before
+
+
 @pytest.mark.parametrize("damage", ["bit", "cut", "longer", "hole", "moved"])
 def test_every_damage_changes_the_fingerprint(tmp_path: Path, damage: str) -> None:
     path = sparse(tmp_path / "ram", 64 * PAGE, {3 * PAGE: b"\x01" * PAGE, 40 * PAGE: b"\x02" * PAGE})

@@ -14,11 +14,10 @@ import pytest
 from orchestrator.errors import HostError, SnapshotError, UsageError
 from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
 from orchestrator.snapshots.memory import RamPlace
-from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Stored, check_name
+from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Stored, check_name, mine
 
 MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", 1 << 30, 4096, 512, "ssh-ed25519 A")
-BASE = Manifest("p", "alicia", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"web": "healthy"},
-                {"server": MACHINE})  # fmt: skip
+BASE = Manifest("p", "alicia", "ab12", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"server": MACHINE})
 
 
 @pytest.fixture
@@ -82,11 +81,10 @@ def test_an_interrupted_saving_leaves_nothing(store: SnapshotStore) -> None:
 
 def test_what_a_killed_saver_left_is_cleared_and_a_living_ones_is_not(store: SnapshotStore) -> None:
     with store.saving("alicia", "mine", RamPlace(store.memory, "tmpfs", "")) as saving:
-        killed = store.memory / f"{SAVING}alicia@dead-1"
-        killed.mkdir()
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
-        (killed / "owner.json").write_text(json.dumps({"pid": ended.pid, "start_ticks": 1, "boot_id": "x"}))
+        (store.memory / f"{SAVING}{ended.pid}-1.alicia@dead").mkdir()
+        (store.memory / f"{SAVING}alicia@of-an-older-version").mkdir()
         (store.memory / ".removing-alicia@x-1").mkdir()
         store.clear()
         assert sorted(path.name for path in store.memory.iterdir()) == [saving.folder.name]
@@ -141,15 +139,59 @@ def test_automatic_ones_are_bounded_named_ones_stay(store: SnapshotStore) -> Non
     assert not [path for path in store.memory.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("name", ["", "healthy", "a.b", "a@b", "../x", "A", "-a", "a" * 41, "a b", "a/b"])
+def test_a_point_for_a_run_is_kept_while_the_run_lives(store: SnapshotStore) -> None:
+    for number in range(KEPT_HEALTHY + 2):
+        put(store, f"healthy.k{number}", created=1000.0 + number)
+    own, left = put(store, f"isolate.{mine()}"), put(store, "isolate.999999999-1")
+    assert not own.abandoned
+    assert left in store.superfluous()
+    assert own not in store.superfluous()
+    with pytest.raises(UsageError):
+        store.point("alicia", "isolate")
+
+
+def test_a_name_is_taken_wherever_it_lies(store: SnapshotStore) -> None:
+    put(store, "first", kind="disk")
+    with pytest.raises(SnapshotError, match="exists already"):
+        put(store, "first")
+
+
+@pytest.mark.parametrize("name", ["", "healthy", "isolate", "a.b", "a@b", "../x", "A", "-a", "a" * 41, "a b", "a/b"])
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be named"):
         check_name(name)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="another user's folder can only be made by root")
-def test_somebody_elses_folder_is_refused(store: SnapshotStore) -> None:
-    store.memory.mkdir()
-    os.chown(store.memory, 65534, 65534)
-    with pytest.raises(HostError, match="somebody else"):
+@pytest.mark.parametrize("whose", ["memory", "memory/.."])
+def test_somebody_elses_folder_is_refused(tmp_path: Path, whose: str) -> None:
+    """Whoever owns the parent could put another folder in the place of ours."""
+    store = SnapshotStore(tmp_path / "disk", tmp_path / "shared/memory")
+    store.memory.mkdir(parents=True)
+    folder = (tmp_path / "shared" / whose).resolve()
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(HostError, match=r"is not this user's own folder$") as caught:
         put(store, "first")
+    assert caught.value.what.startswith(f"{folder} ")
+    assert "somebody else made it" in caught.value.why
+    assert list(store.memory.iterdir()) == [], "nothing was put there"
+
+
+@pytest.mark.parametrize("whose", ["memory", "memory/.."])
+def test_a_folder_others_may_write_in_is_refused(tmp_path: Path, whose: str) -> None:
+    store = SnapshotStore(tmp_path / "disk", tmp_path / "shared/memory")
+    store.memory.mkdir(parents=True)
+    folder = (tmp_path / "shared" / whose).resolve()
+    folder.chmod(0o777)
+    with pytest.raises(HostError, match=r"is not this user's own folder$") as caught:
+        put(store, "first")
+    assert caught.value.what.startswith(f"{folder} ")
+    assert list(store.memory.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_the_folder_is_refused(store: SnapshotStore, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    store.memory.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HostError, match="is not this user's own folder"):
+        put(store, "first")
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -201,6 +201,7 @@ def test_named_points(vm: Host) -> None:
 def test_machines_that_a_killed_saver_left_standing_go_on(clone: Host) -> None:
     for path in sorted(clone.runtime.glob("orch-*/*/*/qmp-side")):
         with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(30)
             monitor.connect(str(path))
             monitor.sendall(b'{"execute":"qmp_capabilities"}\n{"execute":"stop"}\n')
             answer = b""
