@@ -73,10 +73,17 @@ async def guarded(work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Co
 
 
 async def whatever_happens(work: Coroutine[Any, Any, None]) -> None:
-    """Finish the work, also when we are cancelled meanwhile; the cancellation comes after it."""
+    """Finish the work, however often we are cancelled meanwhile; the cancellation comes then, and hides its error."""
     task = asyncio.ensure_future(work)  # noqa: TID251 - a group would cancel it with us
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:  # noqa: BLE001 - the task keeps it
+            break
+    if cancelled is not None:
+        task.exception()  # it is known; the cancellation is what the caller must see
+        raise cancelled
+    task.result()

@@ -21,7 +21,7 @@ from orchestrator.environment.warm import in_use, save, the_store
 from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.snapshots.restore import verify
-from orchestrator.snapshots.store import Stored, check_name
+from orchestrator.snapshots.store import ISOLATE, Stored, check_name
 from orchestrator.text import size_text
 
 
@@ -91,7 +91,7 @@ def as_dict(one: Stored) -> dict[str, object]:
         "automatic": one.automatic,
         "size": one.size,
         "place": one.kind,
-        "created": utc_text(one.created),
+        "created": utc_text(one.created) if one.created else None,
         "paused": one.manifest.paused if one.manifest else None,
         "machines": list(one.manifest.machines) if one.manifest else [],
         "problem": one.problem,
@@ -104,8 +104,11 @@ def for_people(found: Sequence[Stored], now: float) -> str:
     if not found:
         return ""
     rows = [
-        (one.environment, one.name, size_text(one.size), "memory" if one.kind == "tmpfs" else "disk",
-         ago(now - one.created), "damaged" if one.problem else ", ".join(one.manifest.machines if one.manifest else ()))
+        (
+            one.environment, one.name, size_text(one.size), "memory" if one.kind == "tmpfs" else "disk",
+            ago(now - one.created) if one.created else "-",
+            ", ".join(one.manifest.machines) if one.manifest else "damaged",
+        )
         for one in found
     ]  # fmt: skip
     return aligned([("ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"), *rows], right=(2,))
@@ -114,9 +117,14 @@ def for_people(found: Sequence[Stored], now: float) -> str:
 def for_programs(found: Sequence[Stored]) -> str:
     """One line a snapshot, no heading, separated by tabs: environment, name, bytes, place, time, path."""
     return "".join(
-        "\t".join((one.environment, one.name, str(one.size), one.kind, utc_text(one.created), str(one.folder))) + "\n"
+        "\t".join(
+            (
+                one.environment, one.name, str(one.size), one.kind, utc_text(one.created) if one.created else "-",
+                str(one.folder),
+            )
+        ) + "\n"
         for one in found
-    )
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------ removing
@@ -135,7 +143,8 @@ def _prune(arguments: argparse.Namespace) -> int:
     store = the_store()
     store.clear()
     needed = in_use()
-    gone = [one for one in store.all() if one.folder not in needed] if arguments.all else store.superfluous([*needed])
+    free = [one for one in store.all() if one.folder not in needed and (one.abandoned or one.name != ISOLATE)]
+    gone = free if arguments.all else store.superfluous([*needed])
     known = {one.folder for one in gone}
     gone += [one for one in store.all() if one.folder not in known and asyncio.run(_damaged(one))]
     if not arguments.dry_run:

@@ -24,7 +24,7 @@ from orchestrator.errors import GuestCommandError
 from orchestrator.snapshots.store import ISOLATE, mine
 from orchestrator.topology.model import Suite, SuitePhase
 
-GRADES = ("none", "suite", "file", "test")
+LIST_FOLDER = "/tmp/e2e-list"  # noqa: S108 - in the guest
 # `[project] › path/name.spec.ts:58:1 › title`, as Playwright lists its tests.
 LISTED = re.compile(r"(?:^|› )\s*([^\s›]+\.[cm]?[jt]sx?):(\d+):\d+ › ")
 
@@ -75,7 +75,8 @@ async def _listing(session: Session, suite: Suite, phase: SuitePhase, deadline: 
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(suite.timeout * session.factor)
     command = [*suite.command, *narrowed(phase.args, grep), "--list"]
-    environment = suite_environment(session, suite, phase.name)
+    # The reports of a listing are of no use to anybody.
+    environment = {**suite_environment(session, suite, phase.name), "ARTIFACT_DIR": LIST_FOLDER}
     done = await ssh.exec(command, deadline=limit, user=suite.user, environment=environment, cwd=guest_folder(suite))
     listed = done.text
     if done.code not in (0, 4):  # 4: nothing was executed

@@ -131,10 +131,9 @@ class Session:
     async def _bring_back(self, folder: Path, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         await end_machines(self.places, self.record.state, self.bus)
         self.record.change(machines={}, services={})
-        memories, _ = await asyncio.gather(
-            together(*(self._lay_out(folder, live, launch) for live in self.machines.values())),
-            self._start_networks(wards, deadline),
-        )
+        # One after the other: what fails must leave nothing that goes on starting.
+        memories = await together(*(self._lay_out(folder, live, launch) for live in self.machines.values()))
+        await self._start_networks(wards, deadline)
         for live, memory in zip(self.machines.values(), memories, strict=True):
             live.continue_from(files_of(folder, live.name))
             self._launch(live.name, launch, wards, memory)

@@ -16,9 +16,9 @@ from orchestrator.errors import (
     HostError,
     MachineError,
     OrchestratorError,
+    ServiceError,
     SnapshotDamaged,
     SnapshotError,
-    TimeLimit,
 )
 from orchestrator.events import EventBus, wall_clock
 from orchestrator.images.cache import ImageCache
@@ -85,7 +85,7 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
     except OrchestratorError as error:
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
         damaged = isinstance(error, SnapshotDamaged)
-        if damaged or (not insist and not isinstance(error, (SnapshotError, TimeLimit))):
+        if damaged or (not insist and isinstance(error, (MachineError, ServiceError))):
             the_store().remove(snapshot)
         if insist or deadline.expired:
             raise

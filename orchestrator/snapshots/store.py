@@ -140,7 +140,7 @@ class SnapshotStore:
             raise _taken(f"{environment}@{name}")
         root = self.disk if place.folder == self.disk else self.memory
         final = root / f"{environment}@{name}"
-        make_private(root)
+        make_private(root, parent=root == self.memory)
         self.clear()
         folder = root / f"{SAVING}{mine()}.{final.name}"
         folder.mkdir(mode=0o700)
@@ -213,7 +213,7 @@ def place_for(store: SnapshotStore, wanted: int) -> RamPlace:
     Raises:
         SnapshotError: neither has room.
     """
-    make_private(store.disk)
+    make_private(store.disk, parent=False)  # the cache's folder is the user's own to arrange
     place = choose_place(wanted, store.disk)
     if place.folder == store.disk and shutil.disk_usage(store.disk).free < wanted + 512 * MIB:
         raise SnapshotError(
@@ -224,16 +224,21 @@ def place_for(store: SnapshotStore, wanted: int) -> RamPlace:
     return place
 
 
-def make_private(folder: Path) -> None:
-    """Make a folder of mode 0700 that is ours, in a parent that only we can write.
+def make_private(folder: Path, *, parent: bool = True) -> None:
+    """Make a folder of mode 0700 that is ours.
+
+    Args:
+        parent: its parent must be ours too, with nobody else writing in it: in a place that
+            all users share, somebody could put another folder in the place of ours.
 
     Raises:
-        HostError: it, or its parent, is somebody else's, who could put other files in the place of ours.
+        HostError: it is not so.
     """
+    checked = (folder.parent, folder) if parent else (folder,)
     try:
         for one in (folder.parent, folder):
             one.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for one in (folder.parent, folder):
+        for one in checked:
             found = one.lstat()
             if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
                 raise HostError(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from fake_qemu import FakeServer, run_async, topology
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import EnvironmentState, MachineState
-from orchestrator.environment.teardown import end_group, strays, take_down
+from orchestrator.environment.teardown import end_group, end_machines, strays, take_down
 from orchestrator.events import Event, EventBus
 from orchestrator.process import ProcessId, launch
 
@@ -222,3 +223,20 @@ def test_what_a_dead_leader_left_in_its_group(tmp_path: Path) -> None:
     run_async(end_group(leader))
     assert time.monotonic() - began < 1
     assert not helper.alive
+
+
+def test_the_memory_of_ended_machines_is_given_back_where_it_was_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ORCH_RAM_DIR may be another one now; nothing beside the files is touched, and machines without one have none."""
+    mine, dead = places(tmp_path), ProcessId(4, 5, "another boot")
+    files = [tmp_path / "ram-then" / f"{name}.ram" for name in ("server", "client")]
+    files[0].parent.mkdir()
+    for path in (*files, files[0].with_name("of-another.ram")):
+        path.write_bytes(b"secret")
+    monkeypatch.setenv("ORCH_RAM_DIR", str(tmp_path / "ram-now"))
+    machines = {path.stem: MachineState(dead, "/image", {}, "", str(path)) for path in files}
+    state = replace(a_state(tmp_path, dead, dead), machines={**machines, "clone": MachineState(dead, "/image")})
+    for _ in range(2):  # the second time they are gone already
+        run_async(end_machines(mine, state, EventBus()))
+        assert [path.name for path in files[0].parent.iterdir()] == ["of-another.ram"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,17 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
 from orchestrator.environment.wards import Wards
-from orchestrator.environment.warm import begin, choose, save_healthy, the_store
-from orchestrator.errors import HostError, MachineError, OrchestratorError, ServiceError, SnapshotError
+from orchestrator.environment.warm import begin, choose, in_use, is_clone, save_healthy, the_store
+from orchestrator.errors import (
+    GuestCommandError,
+    HostError,
+    MachineError,
+    OrchestratorError,
+    ServiceError,
+    SnapshotDamaged,
+    SnapshotError,
+    TimeLimit,
+)
 from orchestrator.events import Event, EventBus
 from orchestrator.process import ProcessId
 from orchestrator.snapshots import memory
@@ -31,7 +41,7 @@ from orchestrator.topology.model import Topology
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1", "image server": "i1"}
 SERVER = SavedMachine("/images/server", "aa", "bb", "cc", 1 << 30, 4096, 512, "ssh-ed25519 A")
-BASE = Manifest(HEALTHY, "shop", "", {}, 100.0, 0.2, "orchestrator up", {"web": "healthy"}, {"server": SERVER})
+BASE = Manifest(HEALTHY, "shop", "ab12", "", {}, 100.0, 0.2, "orchestrator up", {"server": SERVER})
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +63,15 @@ class Notes:
         return [str(e.data["message"]) for e in self.found if e.kind == "note" and e.data["level"] == level]
 
 
-def put(parts: Mapping[str, str], *, environment: str = "shop", created: float = 100.0) -> Stored:
+def put(parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab12", created: float = 100.0) -> Stored:
     """A healthy snapshot of these parts."""
     key = key_of(parts)
     store = the_store()
     with store.saving(environment, f"{HEALTHY}.{key}", RamPlace(store.memory, "tmpfs", "")) as saving:
         (saving.folder / "server").mkdir()
         (saving.folder / "server/ram").write_bytes(b"x" * 5000)
-        return saving.publish(replace(BASE, environment=environment, key=key, parts=parts, created=created))
+        manifest = replace(BASE, environment=environment, owner=owner, key=key, parts=parts, created=created)
+        return saving.publish(manifest)
 
 
 def damage(one: Stored) -> None:
@@ -132,6 +143,14 @@ def test_a_point_of_the_user_is_no_healthy_state() -> None:
     with store.saving("shop", "before-import", RamPlace(store.memory, "tmpfs", "")) as saving:
         saving.publish(replace(BASE, name="before-import", key=key_of(PARTS), parts=PARTS))
     assert choose("shop", PARTS, "auto", Notes().bus) is None
+
+
+@pytest.mark.parametrize("name", ["shop", "alicia"])
+def test_a_state_of_another_environment_makes_a_clone_also_when_that_has_our_name(name: str) -> None:
+    """Two state folders may each have an environment ``shop``: what tells them apart is who saved it."""
+    places = Places.of("shop")
+    assert is_clone(put(PARTS, environment=name), places)
+    assert not is_clone(put({"QEMU": "9.2"}, environment=name, owner=places.identity), places)
 
 
 # ------------------------------------------------------------------ memory as files
@@ -221,9 +240,11 @@ def test_a_restore_that_works_is_recorded() -> None:
 @pytest.mark.parametrize(
     ("error", "kept"),
     [
-        (SnapshotError("the snapshot is damaged", why="ram is not what was saved"), False),
-        (MachineError("QEMU of machine server exited with 1", why="load of migration failed"), True),
-        (ServiceError("service web is not up within 30 s", why="ram is low"), True),
+        (SnapshotDamaged("the snapshot is damaged", why="ram is not what was saved"), False),
+        (MachineError("QEMU of machine server exited with 1", why="load of migration failed"), False),
+        (ServiceError("service web is not up within 30 s", why="ram is low"), False),
+        (SnapshotError("the saved files could not be copied", why="No space left on device"), True),
+        (TimeLimit("the command took longer than 10 s", why="web was being proven"), True),
     ],
 )
 def test_a_restore_that_fails_is_followed_by_a_cold_start(error: OrchestratorError, kept: bool) -> None:
@@ -238,13 +259,25 @@ def test_a_restore_that_fails_is_followed_by_a_cold_start(error: OrchestratorErr
     assert starter.recorded == {}, "it does not rest on that snapshot"
 
 
-def test_who_insists_gets_the_failure_and_no_cold_start() -> None:
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (SnapshotDamaged("the snapshot is damaged"), False),
+        (SnapshotError("no room"), True),
+        (MachineError("QEMU did not load the state"), True),
+        (ServiceError("service web is not up"), True),
+    ],
+)
+def test_who_insists_gets_the_failure_and_no_cold_start(error: OrchestratorError, kept: bool) -> None:
+    """The state is kept to be looked at, or tried again, unless nothing can come of it."""
     one, notes = put(PARTS), Notes()
-    starter = Starter(notes.bus, failure=SnapshotError("the snapshot is damaged"))
-    with pytest.raises(SnapshotError, match="is damaged"):
+    starter = Starter(notes.bus, failure=error)
+    with pytest.raises(type(error)) as caught:
         begun(starter, one, insist=True)
+    assert caught.value is error
     assert starter.did == ["watched", f"restore {one.folder.name}"]
     assert notes.found == []
+    assert one.folder.exists() is kept
 
 
 def test_no_cold_start_is_begun_when_the_time_is_over() -> None:
@@ -316,7 +349,7 @@ def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_cold_start_does_not_boot_the_disk_of_the_snapshot(tmp_path: Path) -> None:
-    after = abandoned(tmp_path, lambda live: live.paths.disk.write_bytes(b"an overlay of the snapshot's disk"))
+    after = abandoned(tmp_path, lambda live: live.paths.disk.write_bytes(b"a copy of the snapshot's disk"))
     assert not after.live.paths.disk.exists()
 
 
@@ -349,7 +382,9 @@ class TimeoutLike(OrchestratorError):
 class Saver:
     """Stands in for a `Session` whose environment was just proven."""
 
-    def __init__(self, tmp_path: Path, failure: Exception | None = None, *, ram: bool = True) -> None:
+    def __init__(
+        self, tmp_path: Path, failure: Exception | None = None, *, ram: bool = True, runs: str = "running"
+    ) -> None:
         notes = self.notes = Notes()
         self.bus = notes.bus
         file, disk = tmp_path / "server.ram", tmp_path / "disk.qcow2"
@@ -357,8 +392,11 @@ class Saver:
             path.write_bytes(b"x" * 5000)
         one = MachineState(ProcessId(8, 9, "boot"), "/images/server", {22: 40001}, "ssh A", str(file) if ram else "")
         self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
-        self.machines = {"server": SimpleNamespace(paths=SimpleNamespace(disk=disk))}
+        self.places = Places.of("shop")
+        monitor = SimpleNamespace(run_state=self.run_state)
+        self.machines = {"server": SimpleNamespace(paths=SimpleNamespace(disk=disk), monitor=monitor)}
         self.failure = failure
+        self.runs = runs
         self.saves = 0
 
     async def save(
@@ -370,6 +408,11 @@ class Saver:
         if self.failure is not None:
             raise self.failure
         return saving.publish(manifest({"server": SERVER}, 0.1234))
+
+    async def run_state(self) -> str:
+        if self.runs == "gone":
+            raise MachineError("QMP connection to machine server is lost")
+        return self.runs
 
     def saved(self) -> str:
         """What the record then names as the healthy snapshot."""
@@ -386,7 +429,8 @@ def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     manifest = found.manifest
     assert manifest is not None
     assert (manifest.name, manifest.environment, manifest.paused) == (HEALTHY, "shop", 0.123)
-    assert (manifest.parts, manifest.services) == (PARTS, {"web": "healthy"})
+    assert (manifest.parts, manifest.owner) == (PARTS, saver.places.identity)
+    assert not is_clone(found, saver.places), "the next start of this environment is its own"
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")
     assert text.startswith("saved the state healthy: ")
@@ -413,7 +457,10 @@ def test_machines_whose_memory_is_no_file_are_not_saved(tmp_path: Path) -> None:
     "error",
     [
         SnapshotError("the snapshot could not be written", why="No space left on device"),
-        HostError("/dev/shm/orch-0 is somebody else's", why=""),
+        HostError("/dev/shm/orch-0 is not this user's own folder"),
+        MachineError("QMP: machine server refused migrate-set-parameters", why="no such parameter"),
+        GuestCommandError("machine server refused guest-get-time"),
+        TimeLimit("the command took longer than 10 s"),
     ],
 )
 def test_a_state_that_cannot_be_saved_is_only_a_warning(tmp_path: Path, error: OrchestratorError) -> None:
@@ -425,11 +472,13 @@ def test_a_state_that_cannot_be_saved_is_only_a_warning(tmp_path: Path, error: O
     assert list(the_store().memory.glob(".*")) + list(the_store().disk.glob(".*")) == [], "nothing half made is left"
 
 
-def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path) -> None:
-    saver = Saver(tmp_path, MachineError("machine server does not go on after its state was saved"))
+@pytest.mark.parametrize("runs", ["gone", "paused", "postmigrate", "internal-error"])
+def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, runs: str) -> None:
+    saver = Saver(tmp_path, MachineError("machine server does not go on after its state was saved"), runs=runs)
     with pytest.raises(MachineError, match="does not go on"):
         saver.saved()
     assert the_store().all() == []
+    assert saver.notes.texts("warning") == []
 
 
 def test_a_host_without_room_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,6 +506,31 @@ def test_the_oldest_state_gives_way_to_the_new_one(tmp_path: Path) -> None:
     saver = Saver(tmp_path)
     new = Path(saver.saved())
     assert {one.folder for one in the_store().all()} == {new, *(one.folder for one in old[1:])}
+
+
+def test_the_state_a_living_environment_rests_on_stays(tmp_path: Path) -> None:
+    """Reset goes back to it; one whose machines are gone does not need it any more."""
+    old = [put({"topology": str(n)}, created=float(n)) for n in range(KEPT_HEALTHY)]
+    me = ProcessId.of(os.getpid())
+    assert me is not None
+    for name, process, rests_on in (
+        ("lives", me, old[0]), ("dead", ProcessId(8, 9, "boot"), old[1]), ("apart", me, None),
+    ):  # fmt: skip
+        record(tmp_path, name, process, rests_on)
+    broken = Places.of("broken")
+    broken.make()
+    broken.state.write_text("{")
+    assert in_use() == {old[0].folder}
+    new = Path(Saver(tmp_path).saved())
+    assert {one.folder for one in the_store().all()} == {new, *(one.folder for one in old)}
+
+
+def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Stored | None) -> None:
+    places = Places.of(name)
+    places.make()
+    machines = {"server": MachineState(process, "/images/server")}
+    snapshot = str(rests_on.folder) if rests_on else ""
+    StateFile(places.state, a_state(tmp_path, name=name, machines=machines, snapshot=snapshot))
 
 
 def test_what_is_asked_of_the_disk_is_what_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

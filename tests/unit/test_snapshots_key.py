@@ -102,6 +102,20 @@ def test_what_does_not_matter_leaves_the_key(tmp_path: Path) -> None:
     assert key_of(stage.parts()) == before
 
 
+def test_a_file_that_is_missing_is_not_one_that_is_empty(tmp_path: Path) -> None:
+    """The machine has an empty file in the one case and none in the other."""
+    stage = Stage(tmp_path)
+    stage.machine(files=(GuestFile(stage.secret, "/run/x", required=False),))
+    keys = []
+    for content in ("KEY=1\n", "", None):
+        if content is None:
+            stage.secret.unlink()
+        else:
+            stage.secret.write_text(content)
+        keys.append(key_of(stage.parts()))
+    assert len(set(keys)) == 3
+
+
 def test_no_secret_is_in_the_parts(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     stage.secret.write_text("KEY=canary-4711\n")

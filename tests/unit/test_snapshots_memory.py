@@ -18,6 +18,7 @@ from orchestrator.snapshots.memory import (
     digest,
     extents,
     file_system,
+    promised,
     touched,
 )
 
@@ -125,6 +126,32 @@ def test_the_place(tmp_path: Path) -> None:
     gone = choose_place(1, tmp_path, shared=tmp_path / "none")
     assert (gone.folder, gone.kind) == (tmp_path, "disk")
     assert "cannot be written" in gone.reason
+
+
+def test_room_that_running_machines_may_still_take_is_not_given_away(tmp_path: Path) -> None:
+    """A RAM file of 1 GiB of which 2 MiB were touched: the rest is free now, and will not be."""
+    memory = tmp_path / "shm"
+    for environment, size in (("ram-1a", 1 << 30), ("ram-2b", 2 << 30)):
+        (memory / f"orch-{os.getuid()}" / environment).mkdir(parents=True)
+        sparse(memory / f"orch-{os.getuid()}" / environment / "server.ram", size, {0: os.urandom(2 * MIB)})
+    assert promised(memory) == pytest.approx((3 << 30) - 4 * MIB, abs=MIB)
+    free = shutil.disk_usage(memory).free
+    place = choose_place(free - RESERVE - (2 << 30), tmp_path, shared=memory)
+    assert (place.folder, place.kind) == (tmp_path, "disk")
+    assert "has only" in place.reason
+    assert choose_place(free - RESERVE - (4 << 30), tmp_path, shared=memory).folder == memory
+
+
+def test_what_nobody_will_take_is_not_promised(tmp_path: Path) -> None:
+    """Memory that was touched whole, snapshots, and the files of other users, whose limits are their own."""
+    mine, other = tmp_path / f"orch-{os.getuid()}", tmp_path / f"orch-{os.getuid() + 1}"
+    for folder in (mine / "ram-1a", mine / "snapshots-1a/alicia@healthy.k1/server", other / "ram-1a"):
+        folder.mkdir(parents=True)
+    (mine / "ram-1a/server.ram").write_bytes(os.urandom(MIB))
+    sparse(mine / "snapshots-1a/alicia@healthy.k1/server/ram", 1 << 30, {})
+    sparse(other / "ram-1a/server.ram", 1 << 30, {})
+    assert promised(tmp_path) == 0
+    assert promised(tmp_path / "none") == 0
 
 
 def test_file_systems() -> None:

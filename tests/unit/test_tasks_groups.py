@@ -10,7 +10,7 @@ import pytest
 from fake_qemu import run_async
 
 from orchestrator.errors import MachineError, ServiceError
-from orchestrator.tasks import guarded, root_cause, together
+from orchestrator.tasks import guarded, root_cause, together, whatever_happens
 
 
 async def value(result: int, after: float = 0.0) -> int:
@@ -124,3 +124,50 @@ def test_a_cancellation_reaches_the_work() -> None:
 
     alone(scenario())
     assert ended == ["ended", "ended"]
+
+
+async def steps(did: list[str], begun: asyncio.Event | None = None) -> None:
+    for step in ("one", "two", "three"):
+        did.append(step)
+        if begun is not None:
+            begun.set()
+        await asyncio.sleep(0.01)
+    did.append("done")
+
+
+def test_what_must_be_finished_is() -> None:
+    did: list[str] = []
+    alone(whatever_happens(steps(did)))
+    assert did == ["one", "two", "three", "done"]
+
+
+def test_a_cancellation_comes_after_what_must_be_finished() -> None:
+    did: list[str] = []
+
+    async def scenario() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(whatever_happens(steps(did, begun)))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        did.append("cancelled")
+
+    alone(scenario())
+    assert did == ["one", "two", "three", "done", "cancelled"]
+
+
+def test_the_end_of_a_group_waits_for_what_must_be_finished() -> None:
+    """As when one machine dies while the others are being let go on."""
+    did: list[str] = []
+    with pytest.raises(MachineError, match="died"):
+        alone(together(whatever_happens(steps(did)), failing(MachineError("died"), 0.005)))
+    assert did == ["one", "two", "three", "done"]
+
+
+def test_a_failure_of_what_must_be_finished_comes_out_bare() -> None:
+    async def stuck() -> None:
+        await failing(MachineError("does not go on"), 0.01)
+
+    with pytest.raises(MachineError, match="does not go on"):
+        alone(whatever_happens(stuck()))

@@ -1,0 +1,207 @@
+"""Back to a saved state: which one is meant, what is given up for it and when, and how it is recorded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_qemu import machine, run_async, topology
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment import session as session_module
+from orchestrator.environment.places import Places
+from orchestrator.environment.reset import chosen, place_again, reset, state_to_change
+from orchestrator.environment.session import Session
+from orchestrator.environment.state import EnvironmentState, MachineState, StateFile, read_state
+from orchestrator.environment.wards import wards
+from orchestrator.environment.warm import the_store
+from orchestrator.errors import HostError, MachineError, OrchestratorError, SnapshotDamaged, SnapshotError, UsageError
+from orchestrator.events import EventBus
+from orchestrator.process import ProcessId
+from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, files_of
+from orchestrator.snapshots.memory import RamPlace, digest
+from orchestrator.snapshots.store import Stored
+
+PARTS = {"QEMU": "10.0.2", "topology": "t1"}
+DEAD = ProcessId(8, 9, "another boot")
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setenv("ORCH_RAM_DIR", str(tmp_path / "shm"))
+    monkeypatch.setenv("ORCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    found = Places.of("shop")
+    found.make()
+    return found
+
+
+def a_state(tmp_path: Path, **changes: object) -> EnvironmentState:
+    state = EnvironmentState(
+        name="shop", topology=topology(tmp_path, machine("server"), machine("client")),
+        run_folder=tmp_path / "runs/r1", phase="ready", owner=DEAD, command="orchestrator up", started=1.0,
+        provider="debian", accelerator="tcg", factor=1.0, parts=PARTS,
+        machines={name: MachineState(DEAD, str(tmp_path / "image")) for name in ("server", "client")},
+    )  # fmt: skip
+    return replace(state, **changes)  # type: ignore[arg-type]
+
+
+def put(tmp_path: Path, name: str = f"{HEALTHY}.k1", parts: dict[str, str] = PARTS) -> Stored:
+    """A snapshot of both machines whose files are whole."""
+    store = the_store()
+    (tmp_path / "image").mkdir(exist_ok=True)
+    with store.saving("shop", name, RamPlace(store.memory, "tmpfs", "")) as saving:
+        machines = {}
+        for one in ("server", "client"):
+            files = files_of(saving.folder, one)
+            files.folder.mkdir()
+            for path in (files.ram, files.state, files.disk):
+                path.write_bytes(os.urandom(5000))
+            prints = (digest(files.ram), digest(files.state), digest(files.disk))
+            machines[one] = SavedMachine(str(tmp_path / "image"), *prints, 8192, 8192, 8192, "ssh-ed25519 A")
+        return saving.publish(Manifest(name, "shop", "ab12", "k1", parts, 100.0, 0.2, "orchestrator up", machines))
+
+
+def damage(one: Stored) -> Path:
+    path = files_of(one.folder, "client").disk
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    return path
+
+
+# ------------------------------------------------------------------ which one
+
+
+def test_healthy_is_the_state_it_rests_on_and_not_a_newer_one(places: Places, tmp_path: Path) -> None:
+    mine, _ = put(tmp_path), put(tmp_path, f"{HEALTHY}.k2")
+    assert chosen(a_state(tmp_path, snapshot=str(mine.folder)), HEALTHY).folder == mine.folder
+
+
+def test_a_point_is_found_by_its_name(places: Places, tmp_path: Path) -> None:
+    one = put(tmp_path, "before-import")
+    assert chosen(a_state(tmp_path), "before-import").folder == one.folder
+    with pytest.raises(UsageError, match="has no snapshot 'after'") as caught:
+        chosen(a_state(tmp_path), "after")
+    assert caught.value.why == "there is: before-import"
+
+
+def test_a_healthy_state_that_is_gone(places: Places, tmp_path: Path) -> None:
+    """Another healthy one is no substitute: it may be of another world."""
+    gone = put(tmp_path)
+    put(tmp_path, f"{HEALTHY}.k2")
+    the_store().remove(gone)
+    with pytest.raises(SnapshotError, match="healthy state of environment shop is gone") as caught:
+        chosen(a_state(tmp_path, snapshot=str(gone.folder)), HEALTHY)
+    assert caught.value.where == (str(gone.folder),)
+    assert caught.value.hint == "orchestrator -n shop up --fresh"
+
+
+@pytest.mark.parametrize("name", [HEALTHY, "before-import"])
+def test_a_snapshot_with_a_damaged_manifest(places: Places, tmp_path: Path, name: str) -> None:
+    one = put(tmp_path, f"{HEALTHY}.k1" if name == HEALTHY else name)
+    (one.folder / MANIFEST).write_text("{")
+    with pytest.raises(SnapshotError, match=f"snapshot {name} is damaged") as caught:
+        chosen(a_state(tmp_path, snapshot=str(one.folder)), name)
+    assert "its manifest is missing, damaged, or of another version" in caught.value.why
+    assert caught.value.where == (str(one.folder),)
+    assert "snapshot prune" in caught.value.hint
+
+
+def test_a_snapshot_that_does_not_fit_names_what_changed(places: Places, tmp_path: Path) -> None:
+    put(tmp_path, "older", {**PARTS, "QEMU": "9.2", "image server": "i1"})
+    with pytest.raises(SnapshotError, match="older does not fit the environment that runs") as caught:
+        chosen(a_state(tmp_path), "older")
+    assert caught.value.why == "it was taken of another one; different are: QEMU, image server"
+
+
+# ------------------------------------------------------------------ which environment
+
+
+def test_an_environment_that_was_taken_down_meanwhile(places: Places) -> None:
+    with pytest.raises(HostError, match="environment shop does not run as a whole") as caught:
+        state_to_change(places)
+    assert "it was taken down" in caught.value.why
+    assert caught.value.hint == "orchestrator -n shop up"
+
+
+def test_an_environment_of_which_only_some_machines_are_recorded(places: Places, tmp_path: Path) -> None:
+    """A start or reset that was killed half way: what is left of it is no world to save or to go back from."""
+    for names in ((), ("server",)):
+        StateFile(places.state, a_state(tmp_path, machines={name: MachineState(DEAD, "/image") for name in names}))
+        with pytest.raises(HostError, match="does not run as a whole") as caught:
+            state_to_change(places)
+        assert "ended half way" in caught.value.why
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_whole_environment_gets_its_run_folder_back(places: Places, tmp_path: Path) -> None:
+    """Somebody may have cleaned up the runs; the events of a reset go there all the same."""
+    state = a_state(tmp_path)
+    StateFile(places.state, state)
+    assert state_to_change(places) == state
+    assert state.run_folder.is_dir()
+
+
+def test_the_memory_comes_to_the_kind_of_place_where_it_is(places: Places, tmp_path: Path) -> None:
+    def place(*files: str) -> Path | None:
+        names = ("server", "client")
+        machines = {name: MachineState(DEAD, "/image", ram=ram) for name, ram in zip(names, files, strict=True)}
+        found = place_again(places, a_state(tmp_path, machines=machines))
+        return found.folder if found else None
+
+    beside = [str(places.machine_folder(name) / f"{name}.ram") for name in ("server", "client")]
+    assert place(*beside) == places.folder
+    assert place("/dev/shm/then/server.ram", "/dev/shm/then/client.ram") == tmp_path / "shm"
+    assert place("", "") is None, "a clone rests on the saved memory"
+    assert place(beside[0], "") is None
+
+
+# ------------------------------------------------------------------ what is given up, and when
+
+
+def put_back(places: Places, tmp_path: Path, snapshot: Stored) -> tuple[OrchestratorError, EnvironmentState]:
+    """The failure of a reset, and what is recorded then."""
+    places.user_key.with_suffix(".pub").write_text("ssh-ed25519 AAAA\n")
+
+    async def scenario() -> OrchestratorError:
+        session = Session(places, StateFile(places.state, a_state(tmp_path)), EventBus())
+        async with wards() as group:
+            with pytest.raises(OrchestratorError) as caught:
+                await reset(session, snapshot, group, Deadline.after(10))
+        return caught.value
+
+    error = run_async(scenario())
+    state = read_state(places.state)
+    assert state is not None
+    return error, state
+
+
+def test_nothing_is_given_up_for_a_damaged_snapshot(places: Places, tmp_path: Path) -> None:
+    one = put(tmp_path)
+    path = damage(one)
+    error, state = put_back(places, tmp_path, one)
+    assert isinstance(error, SnapshotDamaged)
+    assert error.where == (str(path),)
+    assert state == a_state(tmp_path), "the environment is as it was"
+
+
+@pytest.mark.parametrize("meanwhile", ["whole", "damaged"])
+def test_a_machine_that_does_not_come_back(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """The environment is a failed one; and where the snapshot has become damaged, that is the explanation."""
+    one = put(tmp_path)
+
+    async def dies(*_: object) -> None:
+        if meanwhile == "damaged":
+            damage(one)
+        raise MachineError("QEMU of machine client exited with 1")
+
+    monkeypatch.setattr(session_module, "end_machines", dies)
+    error, state = put_back(places, tmp_path, one)
+    assert type(error) is (SnapshotDamaged if meanwhile == "damaged" else MachineError)
+    assert (state.phase, state.generation) == ("failed", 1)
+    assert error.hint
