@@ -179,7 +179,7 @@ def new_memory(name: str) -> dict[str, float]:
     for machine, known in state.machines.items():
         maps = Path(f"/proc/{known.process.pid}/smaps").read_text()
         parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", maps, flags=re.MULTILINE)
-        ram = next(part for part in parts if f"/{machine}/ram" in part.splitlines()[0])
+        ram = next(part for part in parts if f"/{machine}/ram" in part.partition("\n")[0])
         kib = int(re.findall(r"^Anonymous: +(\d+) kB", ram, re.MULTILINE)[0])
         found[machine] = kib / 1024 / state.topology.machines[machine].memory
     return found
