@@ -210,29 +210,38 @@ def test_machines_that_a_killed_saver_left_standing_go_on(clone: Host) -> None:
     clone.run("-n", CLONE, "up", limit=200).expect(0, "stood still", "READY")
 
 
+def hurt(folder: Path, damage: str) -> None:
+    """Change a bit of the server's saved memory, or cut half of it off."""
+    with (folder / "server/ram").open("r+b") as file:
+        if damage == "cut":
+            file.truncate(512 << 20)
+            return
+        file.seek(16 << 20)
+        byte = file.read(1)
+        file.seek(16 << 20)
+        file.write(bytes([byte[0] ^ 4]))
+
+
 @pytest.mark.parametrize("damage", ["bit", "cut"])
 def test_a_damaged_state_is_refused_and_a_cold_start_follows(shared: Shared, bare: Host, damage: str) -> None:
     folder = healthy_folder(shared.host)
     kept = folder.parent / f".kept-{folder.name}"
     shutil.copytree(folder, kept)
-    ram = folder / "server/ram"
-    with ram.open("r+b") as file:
-        if damage == "bit":
-            file.seek(16 << 20)
-            byte = file.read(1)
-            file.seek(16 << 20)
-            file.write(bytes([byte[0] ^ 4]))
-        else:
-            file.truncate(512 << 20)
     try:
+        hurt(folder, damage)
+        shared.host.run("reset").expect(3, "is damaged", "ram of machine server", within=20)
+        shared.host.run("status").expect(0)  # it was refused before anything was touched
         bare.run("up", "--warm", "--down-on-failure", limit=200).expect(3, "is damaged", "ram of machine server")
+        assert not folder.exists(), "a damaged one is not tried twice"
+        shutil.copytree(kept, folder)
+        hurt(folder, damage)
         running = bare.start("up")
         with collected(running):
             running.until_says("the saved state cannot be used .*is damaged.*a cold start follows", 60)
             running.until_says("machine server: booting", 60)
             running.send(signal.SIGINT)
             running.wait(60).expect(130)
-        assert not folder.exists(), "a damaged one is not tried twice"
+        assert not folder.exists()
         bare.assert_nothing_left()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
