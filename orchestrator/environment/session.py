@@ -26,7 +26,7 @@ from orchestrator.services.gate import Gatekeeper
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamPlace
-from orchestrator.snapshots.restore import lay_out, verify
+from orchestrator.snapshots.restore import lay_out
 from orchestrator.snapshots.save import Source, go_on, save_machines
 from orchestrator.snapshots.store import Saving, Stored
 from orchestrator.tasks import guarded, together
@@ -114,21 +114,13 @@ class Session:
     async def restore(self, snapshot: Stored, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         """All machines as they were when the snapshot was taken; every check must pass again.
 
-        Machines that run still are ended first.
+        Machines that run still are ended first. The caller has verified the snapshot.
 
         Raises:
-            SnapshotError: it is damaged, or there is no room.
+            SnapshotError: there is no room.
             MachineError, ServiceError: a machine does not come back, or not healthy.
         """
-        assert snapshot.manifest is not None
         folder = snapshot.folder
-        try:
-            await together(verify(folder, snapshot.manifest), self._bring_back(folder, launch, wards, deadline))
-        except OrchestratorError:
-            await verify(folder, snapshot.manifest)  # damage explains whatever became of the machines
-            raise
-
-    async def _bring_back(self, folder: Path, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         await end_machines(self.places, self.record.state, self.bus)
         self.record.change(machines={}, services={})
         # One after the other: what fails must leave nothing that goes on starting.

@@ -25,6 +25,7 @@ from orchestrator.images.cache import ImageCache
 from orchestrator.snapshots.key import differences, key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB, touched
+from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import SnapshotStore, Stored, place_for
 from orchestrator.text import size_text
 
@@ -81,6 +82,8 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
         await session.watched(session.start(launch, wards, deadline))
         return False
     try:
+        assert snapshot.manifest is not None
+        await verify(snapshot.folder, snapshot.manifest)
         await session.watched(session.restore(snapshot, launch, wards, deadline))
     except OrchestratorError as error:
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
