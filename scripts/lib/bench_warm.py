@@ -91,7 +91,7 @@ async def bare_restore(topology: Topology, state: EnvironmentState, folder: Path
     for name, place in paths.items():
         for one in (place.work, place.sockets, place.scratch):
             one.mkdir(parents=True)
-        memories[name] = await lay_out(snapshot, name, place, None, Deadline.after(60))
+        memories[name] = await lay_out(snapshot, name, place, None)
     try:
         for network in topology.networks.values():
             started.append(await start_switch(network, networks, Deadline.after(10)))
