@@ -62,6 +62,11 @@ class OrchestratorError(Exception):
         self.subject = subject
         self.shown = False  # whether it was already told as an event
 
+    @property
+    def brief(self) -> str:
+        """What and why in one line, for a note about an error that ends nothing."""
+        return f"{self.what}: {self.why}" if self.why else self.what
+
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-ready data, for events and ``summary.json``."""
         return {

@@ -57,7 +57,7 @@ async def look(places: Places) -> Seen:
     try:
         state = seen.state = read_state(places.state)
     except OrchestratorError as error:
-        seen.word, seen.note = "damaged", f"{error.what}: {error.why}"
+        seen.word, seen.note = "damaged", error.brief
         return seen
     if state is None:
         if held(places.lock):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
+from orchestrator.guest.keys import AUTHORIZED_KEYS
 from orchestrator.net.networks import guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Network
 from orchestrator.vm.arguments import JOURNAL_PORT
@@ -19,7 +20,6 @@ JOURNAL_UNIT = "orchestrator-journal.service"
 JOURNAL_FIELDS = (
     "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,EXIT_STATUS"
 )
-HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 
 
 def handover_script(
@@ -43,7 +43,7 @@ def _authorize(user_key: str) -> str:
         [
             "umask 077",
             "[ -d /root/.ssh ] || mkdir -p /root/.ssh",
-            f"printf '%s\\n' {shlex.quote(user_key)} > /root/.ssh/authorized_keys",
+            f"printf '%s\\n' {shlex.quote(user_key)} > {AUTHORIZED_KEYS}",
         ]
     )
 

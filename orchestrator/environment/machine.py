@@ -9,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic
-from orchestrator.environment.handover import HOST_KEY, file_script, handover_script, read_file
+from orchestrator.environment.handover import file_script, handover_script, read_file
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget
+from orchestrator.guest.sshd import listening_host_key
 from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
 from orchestrator.snapshots.manifest import MachineFiles
@@ -237,37 +238,20 @@ class LiveMachine:
         self._ready.set()
 
     async def learn_host_key(self, deadline: Deadline) -> None:
-        """Wait until the guest's sshd listens, and read its host key through the agent.
-
-        The journal tells it, which costs a booting guest nothing. To knock before costs
-        seconds: QEMU's user network takes the connection, and tries again in ever
-        longer pauses to pass it on.
+        """Wait until the guest's sshd listens, and remember its host key.
 
         Raises:
             MachineError: sshd did not listen in time.
         """
-        limit = deadline.earlier(HOST_KEY_LIMIT * self._factor)
-        look = LOOK_INTERVAL * max(1.0, self._factor / 4)
-        while True:
-            with suppress(OrchestratorError):  # the pause being over is no error
-                async with limit.earlier(look).enforce():
-                    await self._sshd_listens.wait()
-            line = await self.agent.read_file(HOST_KEY, deadline=deadline) or b""
-            if line.endswith(b"\n") and (self._sshd_listens.is_set() or await self._listens(deadline)):
-                self.host_key = line.decode("utf-8", "replace").strip()
-                return
-            if limit.expired:
-                raise MachineError(
-                    f"sshd of machine {self.name} did not listen within {limit.limit:.0f} s",
-                    subject=self.name,
-                    why="it is not running" if line else f"{HOST_KEY} does not exist: the unit that makes it failed",
-                    hint=f"orchestrator console {self.name}",
-                    where=[str(self.paths.journal), str(self.paths.serial_log)],
-                )
-
-    async def _listens(self, deadline: Deadline) -> bool:
-        tables = [await self.agent.read_file(f"/proc/net/{name}", deadline=deadline) for name in ("tcp", "tcp6")]
-        return any(listens(table or b"", SSH_GUEST_PORT) for table in tables)
+        self.host_key = await listening_host_key(
+            self.agent,
+            self._sshd_listens,
+            SSH_GUEST_PORT,
+            look=LOOK_INTERVAL * max(1.0, self._factor / 4),
+            limit=deadline.earlier(HOST_KEY_LIMIT * self._factor),
+            deadline=deadline,
+            where=[str(self.paths.journal), str(self.paths.serial_log)],
+        )
 
     async def ready_agent(self) -> Agent:
         """The agent, once the hand-over is done."""
@@ -437,16 +421,6 @@ class LiveMachine:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def listens(table: bytes, port: int) -> bool:
-    """Whether /proc/net/tcp shows a socket that listens on the port. Pure.
-
-    >>> listens(b"   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000", 22)
-    True
-    """
-    rows = (line.split() for line in table.splitlines())
-    return any(len(row) > 3 and row[3] == b"0A" and row[1].endswith(b":%04X" % port) for row in rows)
 
 
 def _panic_lines(lines: list[str]) -> list[str]:

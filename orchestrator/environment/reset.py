@@ -72,7 +72,7 @@ async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Dead
     try:
         async with deadline.enforce():
             await session.let_go()
-            await session.watched(session.restore(snapshot, launch, wards, deadline))
+            await session.watched(session.restore(launch, wards, deadline))
     except BaseException as error:
         session.record.change(phase="failed")
         if isinstance(error, OrchestratorError) and not error.hint:

@@ -111,8 +111,8 @@ class Session:
             self._gate(deadline),
         )
 
-    async def restore(self, snapshot: Stored, launch: Launch, wards: Wards, deadline: Deadline) -> None:
-        """All machines as they were when the snapshot was taken; every check must pass again.
+    async def restore(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+        """All machines as they were when the launch's snapshot was taken; every check must pass again.
 
         Machines that run still are ended first. The caller has verified the snapshot.
 
@@ -120,7 +120,8 @@ class Session:
             SnapshotError: there is no room.
             MachineError, ServiceError: a machine does not come back, or not healthy.
         """
-        folder = snapshot.folder
+        assert launch.snapshot is not None
+        folder = launch.snapshot.folder
         await end_machines(self.places, self.record.state, self.bus)
         self.record.change(machines={}, services={})
         # One after the other: what fails must leave nothing that goes on starting.

@@ -244,7 +244,7 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
     try:
         previous = read_state(places.state)
     except HostError as error:
-        bus.emit("note", level="warning", message=f"{error.what}: {error.why}; everything of it is removed")
+        bus.emit("note", level="warning", message=f"{error.brief}; everything of it is removed")
         await take_down(places, None, bus)
         return None
     if previous is None:

@@ -53,9 +53,9 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
         bus.emit("note", level="info", message=message)
         return found
     last = store.last_healthy(environment)
-    damaged = [one for one in store.all() if one.problem and one.folder.name.endswith(f"@{HEALTHY}.{key_of(parts)}")]
-    if damaged:
-        why = f"the saved healthy state is damaged ({damaged[0].problem})"
+    damaged = store.damaged(key_of(parts))
+    if damaged is not None:
+        why = f"the saved healthy state is damaged ({damaged.problem})"
     elif last is None or last.manifest is None:
         why = "no healthy state was saved yet"
     else:
@@ -84,7 +84,7 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
     try:
         assert snapshot.manifest is not None
         await verify(snapshot.folder, snapshot.manifest)
-        await session.watched(session.restore(snapshot, launch, wards, deadline))
+        await session.watched(session.restore(launch, wards, deadline))
     except OrchestratorError as error:
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
         damaged = isinstance(error, SnapshotDamaged)
@@ -92,9 +92,9 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
             the_store().remove(snapshot)
         if insist or deadline.expired:
             raise
-        why = f"{error.what}: {error.why}" if error.why else error.what
         bus = session.bus
-        bus.emit("note", level="warning", message=f"the saved state cannot be used ({why}); a cold start follows")
+        message = f"the saved state cannot be used ({error.brief}); a cold start follows"
+        bus.emit("note", level="warning", message=message)
         await session.abandon()
         ram = launch.ram or place_of_memory(session.topology, session.places, bus)
         await session.watched(session.start(replace(launch, snapshot=None, ram=ram), wards, deadline))
@@ -120,8 +120,7 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
             raise  # a machine is lost, or stands still: that is no lack of a snapshot
-        why = f"{error.what}: {error.why}" if error.why else error.what
-        bus.emit("note", level="warning", message=f"the healthy state was not saved: {why}")
+        bus.emit("note", level="warning", message=f"the healthy state was not saved: {error.brief}")
         return
     session.record.change(snapshot=str(stored.folder))
     for one in store.superfluous(keep=[stored.folder, *in_use()]):

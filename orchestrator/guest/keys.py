@@ -10,6 +10,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from orchestrator.errors import MachineError
 
+# Where a guest keeps them; Debian and NixOS alike.
+AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+PUBLIC_HOST_KEY = f"{HOST_KEY}.pub"
+
 
 def make_user_key(path: Path, comment: str) -> str:
     """Write a new ed25519 private key (0600) in OpenSSH's format; return its public line."""

@@ -122,9 +122,19 @@ class Gatekeeper:
 
     async def _hold(self, service: Service, check: Check, deadline: Deadline) -> bool:
         answer = await attempt(check, self._channels[check.machine], factor=self._factor, deadline=deadline)
-        self._bus.emit("check.answer", service.name, check=check.name, ok=answer.ok, answer=answer.text, attempt=1,
-                       elapsed=round(deadline.elapsed, 3))  # fmt: skip
+        self._tell(service, check, answer, 1, deadline)
         return answer.ok
+
+    def _tell(self, service: Service, check: Check, answer: Answer, attempts: int, limit: Deadline) -> None:
+        self._bus.emit(
+            "check.answer",
+            service.name,
+            check=check.name,
+            ok=answer.ok,
+            answer=answer.text,
+            attempt=attempts,
+            elapsed=round(limit.elapsed, 3),
+        )
 
     async def _troubles(self, services: Sequence[Service]) -> list[tuple[Service, str]]:
         """The services whose unit is in trouble, and how; one command per machine."""
@@ -148,14 +158,7 @@ class Gatekeeper:
         limit = deadline.earlier(service.timeout * self._factor)
         self.graph = self.graph.advance(service.name, State.STARTING)  # it is not started: no event
         self._move(service.name, State.CHECKING, limit.elapsed)
-        unit = service.unit
-        guards = [] if unit is None else [lambda: self._watch_unit(service, unit, asyncio.Event())]
-        try:
-            await guarded(together(*(self._pass(service, check, limit) for check in service.checks)), guards)
-        except ServiceError as error:
-            self._fail(service, limit, error)
-            raise
-        self._move(service.name, good_state(service), limit.elapsed)
+        await self._checked(service, asyncio.Event(), limit)
 
     async def _all_run(self, services: Sequence[Service]) -> None:
         """Services without a check: their units must run."""
@@ -202,18 +205,22 @@ class Gatekeeper:
                 ended = self._journals[service.machine].await_end(unit)
             await self._start_unit(service, unit, limit)
         self._move(service.name, State.CHECKING, limit.elapsed)
+        await self._checked(service, ended, limit)
+        if self._on_up is not None:
+            await self._on_up(service)
+
+    async def _checked(self, service: Service, ended: asyncio.Event, limit: Deadline) -> None:
+        """From ``checking`` to good, or failed: its checks pass, and its unit is watched meanwhile."""
+        unit = service.unit
+        guards = [] if unit is None else [lambda: self._watch_unit(service, unit, ended)]
         try:
-            checks = together(*(self._pass(service, check, limit) for check in service.checks))
-            guards = [] if unit is None else [lambda: self._watch_unit(service, unit, ended)]
-            await guarded(checks, guards)
+            await guarded(together(*(self._pass(service, check, limit) for check in service.checks)), guards)
             if unit is not None and not service.checks:
                 await self._wait_active(service, unit, limit)
         except ServiceError as error:
             self._fail(service, limit, error)
             raise
         self._move(service.name, good_state(service), limit.elapsed)
-        if self._on_up is not None:
-            await self._on_up(service)
 
     async def _start_unit(self, service: Service, unit: str, limit: Deadline) -> None:
         try:
@@ -244,15 +251,7 @@ class Gatekeeper:
             if limit.expired and tries > 1 and not answer.ok:
                 answer = last  # cut short by the service's limit; the answer before says more
             if answer != last or answer.ok:
-                self._bus.emit(
-                    "check.answer",
-                    service.name,
-                    check=check.name,
-                    ok=answer.ok,
-                    answer=answer.text,
-                    attempt=tries,
-                    elapsed=round(limit.elapsed, 3),
-                )
+                self._tell(service, check, answer, tries, limit)
             if answer.ok:
                 return
             last = answer

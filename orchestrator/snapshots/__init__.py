@@ -1,1 +1,1 @@
-"""Memory snapshots: the state of a whole environment, saved at one moment and brought back in about a second."""
+"""Memory snapshots: the state of a whole environment, saved at one moment and brought back in seconds."""

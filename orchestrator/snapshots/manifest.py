@@ -23,8 +23,6 @@ class SavedMachine:
     Attributes:
         image: the image folder that the disk rests on.
         ram, state, disk: fingerprints of the three files (`orchestrator.snapshots.memory.digest`).
-        memory: bytes of RAM; ``touched``: bytes of it that the file really holds.
-        disk_bytes: what the overlay takes.
         host_key: the public line of its SSH host key.
     """
 
@@ -32,9 +30,6 @@ class SavedMachine:
     ram: str
     state: str
     disk: str
-    memory: int
-    touched: int
-    disk_bytes: int
     host_key: str
 
 
@@ -60,11 +55,6 @@ class Manifest:
     paused: float
     command: str
     machines: Mapping[str, SavedMachine]
-
-    @property
-    def bytes(self) -> int:
-        """What its files hold."""
-        return sum(machine.touched + machine.disk_bytes for machine in self.machines.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +128,6 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
             ram=str(one["ram"]),
             state=str(one["state"]),
             disk=str(one["disk"]),
-            memory=int(one["memory"]),
-            touched=int(one["touched"]),
-            disk_bytes=int(one["disk_bytes"]),
             host_key=str(one["host_key"]),
         )
         for name, one in data["machines"].items()

@@ -23,7 +23,6 @@ MIB = 1 << 20
 RESERVE = 256 * MIB  # left free on whatever holds a RAM file
 BUFFER = 4 * MIB
 BLOCK = MIB // 4
-TMPFS_MAGIC = "tmpfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def file_system(folder: Path) -> str:
         where = where.replace("\\040", " ")
         if (target == where or target.startswith(where.rstrip("/") + "/")) and len(where) >= len(best):
             best, kind = where, what
-    return "tmpfs" if kind in (TMPFS_MAGIC, "ramfs") else "disk"
+    return "tmpfs" if kind in ("tmpfs", "ramfs") else "disk"
 
 
 def _free(folder: Path) -> int | None:

@@ -13,7 +13,7 @@ from orchestrator.deadline import Deadline, monotonic, pause
 from orchestrator.errors import MachineError, SnapshotDamaged, SnapshotError
 from orchestrator.events import wall_clock
 from orchestrator.guest.agent import Agent
-from orchestrator.guest.keys import new_host_key
+from orchestrator.guest.keys import AUTHORIZED_KEYS, HOST_KEY, PUBLIC_HOST_KEY, new_host_key
 from orchestrator.snapshots.manifest import Manifest, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
 from orchestrator.snapshots.save import CAPABILITIES, POLL
@@ -21,7 +21,6 @@ from orchestrator.tasks import together
 from orchestrator.vm.arguments import MachinePaths, Memory
 from orchestrator.vm.qmp import Monitor
 
-PRIVATE_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 # sshd reads its keys at SIGHUP, in a new process image; connections stay.
 RESTART_SSHD = (
     'read -r pid < /run/sshd.pid && kill -HUP "$pid" || '
@@ -139,7 +138,7 @@ def shift(offset: float) -> str:
 
 async def authorize(agent: Agent, user_key: str, deadline: Deadline) -> None:
     """Only this environment's key opens the guest, no longer that of the saved one."""
-    await agent.write_file("/root/.ssh/authorized_keys", user_key.encode() + b"\n", deadline=deadline)
+    await agent.write_file(AUTHORIZED_KEYS, user_key.encode() + b"\n", deadline=deadline)
 
 
 async def exchange_host_key(agent: Agent, deadline: Deadline) -> str:
@@ -149,8 +148,8 @@ async def exchange_host_key(agent: Agent, deadline: Deadline) -> str:
         MachineError: it could not be done.
     """
     private, public = new_host_key()
-    await agent.write_file(PRIVATE_HOST_KEY, private.encode(), deadline=deadline)
-    await agent.write_file(f"{PRIVATE_HOST_KEY}.pub", public.encode() + b"\n", deadline=deadline)
+    await agent.write_file(HOST_KEY, private.encode(), deadline=deadline)
+    await agent.write_file(PUBLIC_HOST_KEY, public.encode() + b"\n", deadline=deadline)
     result = await agent.exec(["sh", "-c", RESTART_SSHD], deadline=deadline)
     if result.code != 0:
         raise MachineError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, monotonic, pause
 from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
 from orchestrator.snapshots.manifest import MachineFiles, SavedMachine, files_of
-from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
+from orchestrator.snapshots.memory import copy_sparse, digest
 from orchestrator.tasks import together, whatever_happens
 from orchestrator.vm.qmp import Monitor
 
@@ -157,8 +157,5 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
         ram=ram,
         state=state,
         disk=disk,
-        memory=files.ram.stat().st_size // MIB * MIB,
-        touched=touched(files.ram),
-        disk_bytes=touched(files.disk),
         host_key=source.host_key,
     )

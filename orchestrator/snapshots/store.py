@@ -96,16 +96,24 @@ class SnapshotStore:
 
     def all(self) -> list[Stored]:
         """All snapshots, newest first; damaged ones among them."""
+        return self._named("*")
+
+    def _named(self, pattern: str) -> list[Stored]:
+        """Those whose name after the environment's matches; only their manifests are read."""
         found = []
         for root in (self.memory, self.disk):
-            folders = root.glob("[!.]*@*") if root.is_dir() else []
-            found += [_read(one, "disk" if root == self.disk else file_system(root)) for one in folders if one.is_dir()]
+            folders = [one for one in root.glob(f"[!.]*@{pattern}") if one.is_dir()] if root.is_dir() else []
+            kind = "disk" if root == self.disk else file_system(root)
+            found += [_read(one, kind) for one in folders]
         return sorted(found, key=lambda one: -one.created)
 
     def healthy(self, key: str) -> Stored | None:
         """The state after a cold start that fits."""
-        wanted = f"@{HEALTHY}.{key}"
-        return next((one for one in self.all() if one.folder.name.endswith(wanted) and not one.problem), None)
+        return next((one for one in self._named(f"{HEALTHY}.{key}") if not one.problem), None)
+
+    def damaged(self, key: str) -> Stored | None:
+        """One that would fit, were it whole."""
+        return next((one for one in self._named(f"{HEALTHY}.{key}") if one.problem), None)
 
     def last_healthy(self, environment: str) -> Stored | None:
         """The newest automatic one of this environment, fitting or not."""
@@ -166,10 +174,11 @@ class SnapshotStore:
 
     def superfluous(self, keep: Sequence[Path] = ()) -> list[Stored]:
         """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or abandoned."""
-        found = [one for one in self.all() if one.problem or one.abandoned]
+        stored = self.all()
+        found = [one for one in stored if one.problem or one.abandoned]
         for kind in ("tmpfs", "disk"):
             kept, total = 0, 0
-            for one in self.all():
+            for one in stored:
                 if one.kind != kind or one.problem or one.name != HEALTHY:
                     continue
                 kept, total = kept + 1, total + one.size

@@ -35,7 +35,7 @@ def put(cli: Cli, name: str, *, age: float = 0.0) -> Stored:
         for path in (files.ram, files.state, files.disk):
             path.write_bytes(os.urandom(8192))
         prints = (digest(files.ram), digest(files.state), digest(files.disk))
-        machines = {"alpha": SavedMachine(str(cli.folder), *prints, 8192, 8192, 8192, "ssh-ed25519 A")}
+        machines = {"alpha": SavedMachine(str(cli.folder), *prints, "ssh-ed25519 A")}
         made = wall_clock() - age
         manifest = Manifest(name.partition(".")[0], "tiny", "ab12", "k1", {}, made, 0.25, "orchestrator up", machines)
         return saving.publish(manifest)

@@ -16,6 +16,7 @@ from orchestrator.environment import machine as module
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events import Event, EventBus, wall_clock
+from orchestrator.guest.sshd import listens
 from orchestrator.process import ProcessId
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.topology.model import GuestFile
@@ -155,10 +156,10 @@ def test_a_silent_journal_hides_no_listening_sshd(tmp_path: Path, monkeypatch: p
 
 
 def test_who_listens() -> None:
-    assert not module.listens(b"  sl  local_address rem_address   st\n", 22)
-    assert not module.listens(b"   1: 00000000:0016 00000000:0000 01 x", 22)
-    assert module.listens(b"   1: 00000000:0016 00000000:0000 0A x", 22)
-    assert not module.listens(b"   1: 00000000:0016 00000000:0000 0A x", 80)
+    assert not listens(b"  sl  local_address rem_address   st\n", 22)
+    assert not listens(b"   1: 00000000:0016 00000000:0000 01 x", 22)
+    assert listens(b"   1: 00000000:0016 00000000:0000 0A x", 22)
+    assert not listens(b"   1: 00000000:0016 00000000:0000 0A x", 80)
 
 
 def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def put(tmp_path: Path, name: str = f"{HEALTHY}.k1", parts: dict[str, str] = PAR
             for path in (files.ram, files.state, files.disk):
                 path.write_bytes(os.urandom(5000))
             prints = (digest(files.ram), digest(files.state), digest(files.disk))
-            machines[one] = SavedMachine(str(tmp_path / "image"), *prints, 8192, 8192, 8192, "ssh-ed25519 A")
+            machines[one] = SavedMachine(str(tmp_path / "image"), *prints, "ssh-ed25519 A")
         return saving.publish(Manifest(name, "shop", "ab12", "k1", parts, 100.0, 0.2, "orchestrator up", machines))
 
 

@@ -42,7 +42,7 @@ from orchestrator.snapshots.store import KEPT_HEALTHY, Saving, Stored
 from orchestrator.topology.model import Topology
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1", "image server": "i1"}
-SERVER = SavedMachine("/images/server", "aa", "bb", "cc", 1 << 30, 4096, 512, "ssh-ed25519 A")
+SERVER = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
 BASE = Manifest(HEALTHY, "shop", "ab12", "", {}, 100.0, 0.2, "orchestrator up", {"server": SERVER})
 
 
@@ -208,8 +208,9 @@ class Starter:
         if self.cold_failure is not None:
             raise self.cold_failure
 
-    async def restore(self, snapshot: Stored, launch: Launch, wards: Wards, deadline: Deadline) -> None:
-        self.did.append(f"restore {snapshot.folder.name}")
+    async def restore(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+        assert launch.snapshot is not None
+        self.did.append(f"restore {launch.snapshot.folder.name}")
         if self.failure is not None:
             raise self.failure
 

@@ -81,7 +81,7 @@ class Host:
     def e2e(self, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run([str(self.checkout / "scripts" / "e2e"), *options], **environment)
 
-    def library(self, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def shell_functions(self, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run shell text with the libraries loaded."""
         head = f"set -euo pipefail; root={self.checkout}; me=test; . $root/scripts/lib/setup.sh; "
         return self.run(["/bin/bash", "-c", head + script], **environment)
@@ -270,14 +270,14 @@ def test_help_needs_no_setup(host: Host) -> None:
 )
 def test_where_qemu_comes_from(host: Host, candidate: str, madison: str, expected: tuple[int, str]) -> None:
     (host.folder / "madison").write_text(madison)
-    done = host.library(f"apt-cache madison x | qemu_source '{candidate}'")
+    done = host.shell_functions(f"apt-cache madison x | qemu_source '{candidate}'")
     assert (done.returncode, done.stdout) == expected
 
 
 def test_backports_come_from_the_mirror_in_use(host: Host) -> None:
     security = BOOKWORM_MADISON.replace("mirror.example/debian", "security.example/debian-security")
     (host.folder / "madison").write_text(security + BOOKWORM_MADISON)
-    done = host.library("backports_source bookworm $(apt-cache madison x | mirror_of bookworm)")
+    done = host.shell_functions("backports_source bookworm $(apt-cache madison x | mirror_of bookworm)")
     assert "URIs: http://mirror.example/debian\nSuites: bookworm-backports\n" in done.stdout
 
 
@@ -295,7 +295,7 @@ def test_backports_come_from_the_mirror_in_use(host: Host) -> None:
 def test_who_needs_the_debian_tools(host: Host, options: str, variable: str, nix: bool, wanted: bool) -> None:
     if nix:
         host.fake("nix", "#!/bin/sh\n")
-    done = host.library(f"needs_of run {options} | grep -c mmdebstrap || true", ORCH_IMAGES=variable or "auto")
+    done = host.shell_functions(f"needs_of run {options} | grep -c mmdebstrap || true", ORCH_IMAGES=variable or "auto")
     assert done.stdout.strip() == ("1" if wanted else "0")
 
 
@@ -310,7 +310,7 @@ def test_who_needs_the_debian_tools(host: Host, options: str, variable: str, nix
 )
 def test_subordinate_ids_never_overlap(host: Host, subuid: str, expected: str) -> None:
     (host.folder / "subuid").write_text(subuid)
-    assert host.library("missing_subids bob", FAKE_UID="1000").stdout.strip() == expected
+    assert host.shell_functions("missing_subids bob", FAKE_UID="1000").stdout.strip() == expected
 
 
 def test_servers_wanted_for_their_programs_are_masked_unless_they_exist(host: Host) -> None:
@@ -318,7 +318,7 @@ def test_servers_wanted_for_their_programs_are_masked_unless_they_exist(host: Ho
         "systemctl",
         '#!/bin/sh\n[ "$1" = cat ] && { [ "$2" = nginx.service ]; exit; }\necho "systemctl $*" >> "$HOST/calls"\n',
     )
-    assert host.library("keep_servers_off zsh nginx openssh-server").returncode == 0
+    assert host.shell_functions("keep_servers_off zsh nginx openssh-server").returncode == 0
     assert host.calls() == ["systemctl mask ssh.service", "systemctl mask ssh.socket"]
 
 

@@ -20,13 +20,12 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError, SnapshotDamaged, SnapshotError
 from orchestrator.events import wall_clock
 from orchestrator.guest.agent import Agent
-from orchestrator.guest.keys import host_key_blob
+from orchestrator.guest.keys import HOST_KEY, host_key_blob
 from orchestrator.snapshots import restore as module
 from orchestrator.snapshots.manifest import MachineFiles, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
 from orchestrator.snapshots.restore import (
     CLOCK_TRIES,
-    PRIVATE_HOST_KEY,
     RESTART_SSHD,
     authorize,
     clock_offset,
@@ -57,7 +56,7 @@ def saved(folder: Path, image: Path, name: str) -> SavedMachine:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", files.disk, "4M"], check=True)
     image.mkdir(exist_ok=True)
     fingerprints = (digest(files.ram), digest(files.state), digest(files.disk))
-    return SavedMachine(str(image), *fingerprints, 2 * MIB, touched(files.ram), touched(files.disk), "ssh-ed25519 A")
+    return SavedMachine(str(image), *fingerprints, "ssh-ed25519 A")
 
 
 def snapshot(tmp_path: Path, *names: str) -> tuple[Path, Manifest]:
@@ -430,7 +429,7 @@ def test_a_guest_without_a_place_for_the_user_key(tmp_path: Path) -> None:
 def test_the_new_host_key_is_a_pair_that_sshd_is_told_of(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with restored(tmp_path) as (guest, agent):
-            private = guest.root / PRIVATE_HOST_KEY.lstrip("/")
+            private = guest.root / HOST_KEY.lstrip("/")
             public = private.with_suffix(".pub")
             at_restart: list[str] = []
 
@@ -454,7 +453,7 @@ def test_no_private_key_is_in_an_argument(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with restored(tmp_path) as (guest, agent):
             await exchange_host_key(agent, Deadline.after(5))
-            private = (guest.root / PRIVATE_HOST_KEY.lstrip("/")).read_text()
+            private = (guest.root / HOST_KEY.lstrip("/")).read_text()
             words = " ".join(word for command in guest.commands for word in command)
             assert "PRIVATE KEY" in private
             assert not any(line in words for line in private.splitlines())

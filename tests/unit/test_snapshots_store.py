@@ -16,7 +16,7 @@ from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, re
 from orchestrator.snapshots.memory import RamPlace
 from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Stored, check_name, mine
 
-MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", 1 << 30, 4096, 512, "ssh-ed25519 A")
+MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
 BASE = Manifest("p", "alicia", "ab12", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"server": MACHINE})
 
 

@@ -1,0 +1,63 @@
+"""When a guest's sshd can be reached, and which key it will show; read through the agent, which starts no program."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import MachineError, OrchestratorError
+from orchestrator.guest.agent import Agent
+from orchestrator.guest.keys import PUBLIC_HOST_KEY
+
+
+async def listening_host_key(
+    agent: Agent, heard: asyncio.Event, port: int, *, look: float, limit: Deadline, deadline: Deadline,
+    where: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """Wait until the guest's sshd listens; its public host key.
+
+    The journal tells it, which costs a booting guest nothing. To knock before costs
+    seconds: QEMU's user network takes the connection, and tries again in ever
+    longer pauses to pass it on.
+
+    Args:
+        heard: set when the journal said that sshd listens.
+        look: seconds between looks, where the journal is silent.
+        limit: of the wait; ``deadline`` bounds each question.
+        where: places with evidence, for the error.
+
+    Raises:
+        MachineError: sshd did not listen in time.
+    """
+    while True:
+        with suppress(OrchestratorError):  # the pause being over is no error
+            async with limit.earlier(look).enforce():
+                await heard.wait()
+        line = await agent.read_file(PUBLIC_HOST_KEY, deadline=deadline) or b""
+        if line.endswith(b"\n") and (heard.is_set() or await _listens(agent, port, deadline)):
+            return line.decode("utf-8", "replace").strip()
+        if limit.expired:
+            raise MachineError(
+                f"sshd of machine {agent.machine} did not listen within {limit.limit:.0f} s",
+                subject=agent.machine,
+                why="it is not running" if line else f"{PUBLIC_HOST_KEY} does not exist: the unit that makes it failed",
+                hint=f"orchestrator console {agent.machine}",
+                where=where,
+            )
+
+
+async def _listens(agent: Agent, port: int, deadline: Deadline) -> bool:
+    tables = [await agent.read_file(f"/proc/net/{name}", deadline=deadline) for name in ("tcp", "tcp6")]
+    return any(listens(table or b"", port) for table in tables)
+
+
+def listens(table: bytes, port: int) -> bool:
+    """Whether /proc/net/tcp shows a socket that listens on the port. Pure.
+
+    >>> listens(b"   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000", 22)
+    True
+    """
+    rows = (line.split() for line in table.splitlines())
+    return any(len(row) > 3 and row[3] == b"0A" and row[1].endswith(b":%04X" % port) for row in rows)
