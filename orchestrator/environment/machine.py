@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic
-from orchestrator.environment.handover import file_script, handover_script, read_file
+from orchestrator.environment.handover import file_script, handover_script, journal_script, read_file
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
@@ -216,16 +216,9 @@ class LiveMachine:
     async def hand_over(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Run the hand-over script and push the topology's files; idempotent."""
         limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
-        script = handover_script(self.machine, self._topology.machines, self._topology.networks, user_key)
-        result = await self.agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
-        if result.code != 0:
-            raise MachineError(
-                f"machine {self.name} could not be set up",
-                subject=self.name,
-                why=result.complaint,
-                hint=f"orchestrator console {self.name}",
-                where=[str(self.paths.serial_log)],
-            )
+        await self._set_up(
+            handover_script(self.machine, self._topology.machines, self._topology.networks, user_key), limit
+        )
         self._key_file = key_file
         for file in self.machine.files:
             content = read_file(file)
@@ -236,6 +229,18 @@ class LiveMachine:
                 if pushed.code != 0:
                     raise MachineError(f"{file.target} could not be written in {self.name}", why=pushed.complaint)
         self._ready.set()
+        await self._set_up(journal_script(), limit)  # no service waits for it: it tells all from the boot on
+
+    async def _set_up(self, script: str, limit: Deadline) -> None:
+        result = await self.agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
+        if result.code != 0:
+            raise MachineError(
+                f"machine {self.name} could not be set up",
+                subject=self.name,
+                why=result.complaint,
+                hint=f"orchestrator console {self.name}",
+                where=[str(self.paths.serial_log)],
+            )
 
     async def learn_host_key(self, deadline: Deadline) -> None:
         """Wait until the guest's sshd listens, and remember its host key.

@@ -11,7 +11,7 @@ from pathlib import Path
 import orchestrator
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
-from orchestrator.environment.handover import handover_script, known_hosts_line
+from orchestrator.environment.handover import handover_script, journal_script, known_hosts_line
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import place_of_memory
 from orchestrator.environment.places import Places, cache_root, new_run_folder
@@ -139,7 +139,7 @@ async def _prepare(
     images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
     admit(topology.machines.values(), [places.folder, run_folder])
     handovers = {
-        name: handover_script(machine, topology.machines, topology.networks, "")
+        name: handover_script(machine, topology.machines, topology.networks, "") + journal_script()
         for name, machine in topology.machines.items()
     }
     parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
@@ -168,9 +168,7 @@ async def _prepare(
             parts=parts,
         ),
     )
-    launch = Launch(
-        images, user_key, request.inherited, request.kernel_parameters, ram=ram, snapshot=snapshot
-    )
+    launch = Launch(images, user_key, request.inherited, request.kernel_parameters, ram=ram, snapshot=snapshot)
     return Session(places, record, bus), launch
 
 

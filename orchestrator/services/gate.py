@@ -24,7 +24,8 @@ from orchestrator.topology.model import Check, CheckKind, Service, ServiceKind
 
 EVIDENCE_LINES = 15
 HEARTBEAT = 30.0  # seconds
-LOOK_INTERVAL = 1.0  # seconds between looks at a unit, when its journal is silent
+LOOK_INTERVAL = 1.0  # seconds between looks at a unit of which no journal tells
+LOOK_INTERVAL_HEARD = 3.0  # seconds between looks at a unit whose journal is silent
 # Seconds between attempts, before scaling; what runs a program in the guest costs it more.
 ATTEMPT_INTERVAL = {CheckKind.HTTP: 0.05, CheckKind.TCP: 0.05}
 ATTEMPT_INTERVAL_EXEC = 0.1
@@ -290,8 +291,10 @@ class Gatekeeper:
         The journal tells of an end at once. A look now and then is for what it does not tell;
         each costs an emulated guest a third of a second.
         """
-        interval = LOOK_INTERVAL * max(1.0, self._factor / 4)
+        journal = self._journals.get(service.machine)
         while True:
+            heard = journal is not None and journal.heard
+            interval = (LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL) * max(1.0, self._factor / 4)
             with suppress(OrchestratorError):  # the pause being over is no error
                 async with Deadline.after(interval).enforce():
                     await ended.wait()

@@ -64,6 +64,7 @@ class Journal:
 
     def __init__(self, path: Path, on_entry: Callable[[Entry], None] | None = None) -> None:
         self.path = path
+        self.heard = False  # whether it told anything yet
         self.start = 0  # bytes of the file that were read by others, or are of before a restore
         self._news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._ended: dict[str, asyncio.Event] = {}
@@ -75,6 +76,7 @@ class Journal:
             entry = parse_entry(line)
             if entry is None:
                 continue
+            self.heard = True
             if entry.unit in self._news:
                 self._news[entry.unit].set()
             if entry.ended and entry.unit in self._ended:

@@ -83,11 +83,15 @@ async def start(agent: Agent, unit: str, deadline: Deadline) -> GuestResult:
     Where it is refused, earlier failures are forgotten and it is tried once more:
     systemd starts a unit that failed only so many times in a row.
     """
-    script = (
-        'systemctl start -- "$1" && exit; code=$?; [ "$(systemctl show -P Result -- "$1")" = start-limit-hit ] '
-        '|| exit $code; systemctl reset-failed -- "$1"; exec systemctl start -- "$1"'
-    )
-    return await agent.exec(["sh", "-c", script, "sh", unit], deadline=deadline)
+    command = ["systemctl", "start", "--", unit]
+    result = await agent.exec(command, deadline=deadline)
+    if result.code == 0:
+        return result
+    (status,) = await show(agent, [unit], deadline)
+    if status.result != "start-limit-hit":
+        return result
+    await agent.exec(["systemctl", "reset-failed", "--", unit], deadline=deadline)
+    return await agent.exec(command, deadline=deadline)
 
 
 async def stop(agent: Agent, units: list[str], deadline: Deadline) -> GuestResult:

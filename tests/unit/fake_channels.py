@@ -102,7 +102,7 @@ class FakeMachine:
         if self.lost:
             raise MachineError(f"the connection to the guest agent of machine {self.name} is lost")
         words = list(command)
-        if words[0] == "sh" and "systemctl start" in words[2]:
+        if words[:2] == ["systemctl", "start"]:
             return await self._start(words[-1], deadline)
         what = " ".join(words)
         if words[:2] != ["systemctl", "show"]:

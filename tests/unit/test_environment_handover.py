@@ -11,7 +11,7 @@ import pytest
 from fake_qemu import golden, link, machine, network
 
 from orchestrator.environment.admission import admit, available_memory, disk_shortage, memory_shortage
-from orchestrator.environment.handover import file_script, handover_script, known_hosts_line, read_file
+from orchestrator.environment.handover import file_script, handover_script, journal_script, known_hosts_line, read_file
 from orchestrator.environment.places import Places, environments, new_run_folder
 from orchestrator.errors import HostError
 from orchestrator.topology.model import GuestFile
@@ -23,8 +23,8 @@ KEY = "ssh-ed25519 AAAA it's $mine"
 
 def test_handover_text_is_shell() -> None:
     script = handover_script(PAIR["server"], PAIR, NETWORKS, KEY)
-    golden("vm/handover.sh", script)
-    subprocess.run(["sh", "-n"], input=script.encode(), check=True)
+    golden("vm/handover.sh", script + journal_script() + "\n")
+    subprocess.run(["sh", "-n"], input=f"{script}\n{journal_script()}".encode(), check=True)
 
 
 def test_handover_authorizes_one_key_and_prints_nothing(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_handover_authorizes_one_key_and_prints_nothing(tmp_path: Path) -> None:
     for program, does in (("ip", ":"), ("systemd-run", started)):
         (tmp_path / "bin" / program).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / "bin" / program).chmod(0o755)
-    script = handover_script(PAIR["server"], PAIR, NETWORKS, KEY)
+    script = handover_script(PAIR["server"], PAIR, NETWORKS, KEY) + journal_script()
     for path in ("/sys/class", "/sys/fs", "/proc/sys", "/etc/", "/root/", "/run/systemd", "/dev/virtio-ports"):
         script = script.replace(path, f"{tmp_path}{path}")
     environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}

@@ -64,6 +64,7 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
     secret.write_bytes(b"\x00key\xff")
     files = (GuestFile(secret, str(tmp_path / "guest/alicia.env")), GuestFile(tmp_path / "none", "/x", required=False))
     monkeypatch.setattr(module, "handover_script", lambda *_: "echo rubbish\n")
+    monkeypatch.setattr(module, "journal_script", lambda: "true\n")
 
     async def scenario() -> None:
         async with staged(tmp_path, files=files) as stage:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
+from typing import cast
 
-from orchestrator.services.systemd import PROPERTIES, UnitStatus, parse_show
+import pytest
+from fake_qemu import run_async
+
+from orchestrator.deadline import Deadline
+from orchestrator.guest.agent import Agent, GuestResult
+from orchestrator.services.systemd import PROPERTIES, UnitStatus, parse_show, start
 
 RUNNING = """Type=notify
 ExecMainCode=0
@@ -119,3 +125,30 @@ def test_hostile_or_empty_text_is_an_unknown_unit(text: str) -> None:
 
 def test_every_property_that_is_read_is_asked_for() -> None:
     assert {"LoadState", "ActiveState", "SubState", "Result", "NRestarts", "ExecMainStatus"} <= set(PROPERTIES)
+
+
+class Refusing:
+    """A guest whose systemd refuses the first start, for a reason."""
+
+    def __init__(self, state: str) -> None:
+        self.state, self.told = state, []  # type: str, list[str]
+
+    async def exec(self, command: Sequence[str], *, deadline: Deadline) -> GuestResult:
+        self.told.append(command[1])
+        if command[1] == "show":
+            return GuestResult(0, self.state.encode(), b"")
+        refused = command[1] == "start" and "reset-failed" not in self.told
+        return GuestResult(int(refused), b"", b"refused" if refused else b"")
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "code"),
+    [
+        (START_LIMIT, ["start", "show", "reset-failed", "start"], 0),
+        (FAILED, ["start", "show"], 1),
+    ],
+)
+def test_only_a_unit_that_failed_too_often_is_started_again(state: str, told: list[str], code: int) -> None:
+    guest = Refusing(state)
+    result = run_async(start(cast(Agent, guest), "alicia.service", Deadline.after(5)))
+    assert (guest.told, result.code) == (told, code)

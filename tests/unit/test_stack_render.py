@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,15 @@ def test_npm_packages_are_pinned_and_the_registry_is_npms() -> None:
     assert render_client.registry({}, "") == "https://registry.npmjs.org/"
     assert render_client.registry({}, "a=1\nregistry = http://mirror/npm\n") == "http://mirror/npm/"
     assert render_client.registry({"NPM_CONFIG_REGISTRY": "http://e"}, "registry=http://m") == "http://e/"
+
+
+def test_of_node_only_the_program_is_taken() -> None:
+    lock = (ROOT / "debian-images/client-tools/npm.lock.toml").read_text()
+    (node,) = (package for package in render_client.read_lock(lock) if package.name.startswith("node-"))
+    offered = ("bin/node", "LICENSE", "include/node/v8.h", "share/man")
+    assert [name for name in offered if node.wants(f"package/{name}")] == ["bin/node", "LICENSE"]
+    assert f"/opt/e2e/node_modules/{node.name}/bin/node" == render_client.NODE
+    assert node.folder_name != replace(node, only=()).folder_name, "what was unpacked whole is not taken for it"
 
 
 def test_a_package_that_is_not_what_the_lock_says_is_refused(

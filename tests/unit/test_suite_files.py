@@ -17,7 +17,7 @@ TITLE = re.compile(r"""^ *test\((?P<quote>['"])(?P<title>.+?)(?P=quote), """, re
 
 
 def test_the_lock_pins_one_release_of_the_three_packages() -> None:
-    packages = {package["name"]: package for package in LOCK["package"]}
+    packages = {package["name"]: package for package in LOCK["package"] if "playwright" in package["name"]}
     assert sorted(packages) == ["@playwright/test", "playwright", "playwright-core"]
     assert len({package["version"] for package in packages.values()}) == 1
 
