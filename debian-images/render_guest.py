@@ -165,6 +165,8 @@ Before=shutdown.target
 ExecStart=/usr/local/lib/guest/agent
 Restart=on-failure
 RestartSec=1
+# It writes a line for each of its calls, many a second; its troubles are warnings.
+LogLevelMax=notice
 """
 
 AGENT_SCRIPT = """

@@ -27,10 +27,11 @@ from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
 from orchestrator.vm.follow import follow_lines
 from orchestrator.vm.qmp import Monitor, connect, event_summary
-from orchestrator.vm.signs import Sign, find_sign
+from orchestrator.vm.signs import CPU_STALL, Sign, find_sign
 
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
 HANDOVER_LIMIT = 20.0
+RESET_LIMIT = 10.0
 HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
 SSH_LIMIT = 30.0
 HEARTBEAT = 30.0
@@ -73,6 +74,7 @@ class LiveMachine:
         self._console_start = 0
         self._rekeyed = False
         self._stood = False
+        self._booting = False  # and may be reset
 
     @property
     def monitor(self) -> Monitor:
@@ -108,7 +110,9 @@ class LiveMachine:
         self.ports = await self.monitor.forwarded_ports()
         self._emit("booting")
         limit = deadline.earlier(BOOT_LIMIT * self._factor)
+        self._booting = True
         await self._wait_agent_open(limit)
+        self._booting = False
         await self.agent.connect(limit)
         self._emit("agent")
         await self.hand_over(user_key, key_file, deadline)
@@ -343,6 +347,15 @@ class LiveMachine:
         if sign.fatal:
             await asyncio.sleep(0.5)
             raise self._panicked(sign.explanation)
+        if sign.name == CPU_STALL and self._booting:
+            await self._begin_again()
+
+    async def _begin_again(self) -> None:
+        """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
+        self._booting = False
+        message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
+        self._bus.emit("note", self.name, level="warning", message=message)
+        await self.monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
 
     def _panicked(self, why: str) -> MachineError:
         self._emit("panicked", why)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from orchestrator.vm.qmp import LOST, NOT_CONNECTED
 GUEST_PATH = "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYNC_INTERVAL = 0.5
 POLL_FIRST = 0.03
-POLL_MOST = 0.1
+POLL_MOST = 0.25
 READ_LIMIT = 1 << 16
 NO_PROGRAM = "Failed to execute child process"  # GLib's words, in the agent's refusal
 
@@ -123,10 +123,14 @@ class Agent:
         deadline: Deadline,
         stdin: bytes | None = None,
         user: str = "root",
+        news: Callable[[], Awaitable[None]] | None = None,
     ) -> GuestResult:
         """Run a command in the guest and collect its output (at most 16 MiB, the agent's limit).
 
         At the deadline the command is ended in the guest too.
+
+        Args:
+            news: returns when the command may have ended; it is asked for at once then, and more rarely else.
 
         Raises:
             MachineError: it did not end before the deadline, or the agent is gone.
@@ -163,8 +167,8 @@ class Agent:
                     evidence=[" ".join(command)],
                     hint=f"orchestrator shell {self.machine}",
                 )
-            await asyncio.sleep(min(delay, max(deadline.left, 0.005)))
-            delay = min(delay * 1.5, POLL_MOST)
+            told = await _pause(min(delay, max(deadline.left, 0.005)), news)
+            delay = POLL_FIRST if told else min(delay * 1.5, POLL_MOST)
 
     async def read_file(self, path: str, *, deadline: Deadline) -> bytes | None:
         """A small file of the guest (at most 64 KiB of it), None when it is not there; it starts no program."""
@@ -215,6 +219,18 @@ def _client(machine: str) -> QMPClient:
     client.await_greeting = False
     client.negotiate = False
     return client
+
+
+async def _pause(seconds: float, news: Callable[[], Awaitable[None]] | None) -> bool:
+    """Wait; less when there is news, and whether there was."""
+    if news is None:
+        await asyncio.sleep(seconds)
+        return False
+    with suppress(TimeLimit):
+        async with Deadline.after(seconds).enforce():
+            await news()
+            return True
+    return False
 
 
 def _decode(status: dict[str, Any], key: str) -> bytes:

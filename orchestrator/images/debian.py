@@ -8,6 +8,7 @@ without root, keyed by their content. The finished folder holds ``bin/run-<name>
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
@@ -59,12 +60,14 @@ async def build_debian(
     cache: ImageCache,
     bus: EventBus,
     deadline: Deadline,
+    turn: asyncio.Lock | None = None,
 ) -> BuiltImage:
     """The image of a recipe with the application in it, from the cache or built.
 
     Args:
         name: of the image in the topology.
         app: the application package the layer program installs, or None.
+        turn: held while something is really built; two builds at once are slower than one after the other.
 
     Raises:
         ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
@@ -82,8 +85,9 @@ async def build_debian(
         key = layer_key(base_key, entries, {"version": LAYER_VERSION, **texts})
 
         async def build(folder: Path) -> None:
-            base = await builder.base(base_key)
-            await builder.app_layer(folder, base, entries, texts)
+            async with turn or asyncio.Lock():
+                base = await builder.base(base_key)
+                await builder.app_layer(folder, base, entries, texts)
 
         path, cached = await cache.obtain(
             name, APP_LAYER, key, build, waiting=builder.waiting, deadline=deadline

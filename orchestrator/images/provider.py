@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from enum import StrEnum
@@ -12,6 +13,7 @@ from orchestrator.errors import ImageError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage, find_run_script
+from orchestrator.tasks import together
 from orchestrator.topology.model import Image, Topology
 
 
@@ -80,7 +82,7 @@ async def ensure_images(
     deadline: Deadline,
     cache: ImageCache | None = None,
 ) -> dict[str, BuiltImage]:
-    """Every image the topology's machines use, built if it must be, one after the other.
+    """Every image the topology's machines use: looked up side by side, built one after the other.
 
     The caller pins what it uses: ``ImageCache().pin(image.path, state_folder)``.
 
@@ -89,10 +91,12 @@ async def ensure_images(
     """
     chosen = choose_provider(provider, topology)
     cache = cache if cache is not None else ImageCache(None)
-    built: dict[str, BuiltImage] = {}
-    for name, image in used_images(topology).items():
+    used, built = used_images(topology), {}  # type: dict[str, Image], dict[str, BuiltImage]
+    turn = asyncio.Lock()
+
+    async def ensure(name: str) -> None:
         try:
-            one = await _build(name, image, chosen, topology, cache, bus, deadline)
+            one = await _build(name, used[name], chosen, topology, cache, bus, deadline, turn)
             find_run_script(one.path)
         except OrchestratorError as error:
             bus.emit("image.state", name, state="failed", provider=chosen.value, key="", why=error.what)
@@ -107,7 +111,9 @@ async def ensure_images(
             path=os.fspath(one.path),
         )
         built[name] = one
-    return built
+
+    await together(*(ensure(name) for name in used))
+    return {name: built[name] for name in used}
 
 
 async def _build(
@@ -118,6 +124,7 @@ async def _build(
     cache: ImageCache,
     bus: EventBus,
     deadline: Deadline,
+    turn: asyncio.Lock,
 ) -> BuiltImage:
     if provider is Provider.DEBIAN:
         from orchestrator.images.debian import build_debian
@@ -131,9 +138,9 @@ async def _build(
             cache=cache,
             bus=bus,
             deadline=deadline,
+            turn=turn,
         )
     from orchestrator.images.nixos import build_nixos
 
-    return await build_nixos(
-        image, root=topology.root, cache=cache, bus=bus, deadline=deadline, app=topology.app
-    )
+    async with turn:
+        return await build_nixos(image, root=topology.root, cache=cache, bus=bus, deadline=deadline, app=topology.app)

@@ -111,7 +111,7 @@ def guest_network_script(
 
     The image knows nothing of the topology: the same image can be two machines,
     and both providers' guests are set up alike. ``/etc/hosts`` may be a link into
-    a read-only store, so it is replaced, not written through. What the shell can
+    a read-only store, so a link is replaced, not written through. What the shell can
     do itself starts no program: each costs an emulated CPU tens of milliseconds,
     while the guest still boots.
     """
@@ -140,8 +140,8 @@ def guest_network_script(
         hosts.append(f"127.0.1.1 {machine.name}")
     hosts += [f"{link.address} {other.name}" for other in machines.values() for link in other.links[:1]]
     lines += [
-        " ".join(["printf '%s\\n'", *(f"'{line}'" for line in hosts), "> /etc/hosts.new"]),
-        "mv -f /etc/hosts.new /etc/hosts",
+        "[ ! -L /etc/hosts ] || rm -f /etc/hosts",
+        " ".join(["printf '%s\\n'", *(f"'{line}'" for line in hosts), "> /etc/hosts"]),
     ]
     if not machine.egress:
         # Nobody answers there, and every lookup of an IPv6 address would wait for it: seconds for each test.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline
@@ -77,14 +78,16 @@ async def show(agent: Agent, units: list[str], deadline: Deadline) -> list[UnitS
     return parse_show((await agent.exec(command, deadline=deadline)).text)
 
 
-async def start(agent: Agent, unit: str, deadline: Deadline) -> GuestResult:
+async def start(
+    agent: Agent, unit: str, deadline: Deadline, news: Callable[[], Awaitable[None]] | None = None
+) -> GuestResult:
     """``systemctl start``: it returns when the start job is done, and its code says how.
 
     Where it is refused, earlier failures are forgotten and it is tried once more:
     systemd starts a unit that failed only so many times in a row.
     """
     command = ["systemctl", "start", "--", unit]
-    result = await agent.exec(command, deadline=deadline)
+    result = await agent.exec(command, deadline=deadline, news=news)
     if result.code == 0:
         return result
     (status,) = await show(agent, [unit], deadline)

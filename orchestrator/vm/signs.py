@@ -24,6 +24,7 @@ def _sign(name: str, pattern: str, explanation: str, *, fatal: bool = False) -> 
     return Sign(name, re.compile(pattern), explanation, fatal)
 
 
+CPU_STALL = "cpu-stall"
 CONSOLE_SIGNS: tuple[Sign, ...] = (
     _sign("kernel-panic", r"Kernel panic - not syncing", "the guest's kernel panicked", fatal=True),
     _sign(
@@ -43,6 +44,11 @@ CONSOLE_SIGNS: tuple[Sign, ...] = (
         r"reboot: System halted|reboot: Power down|No init found",
         "the guest stopped itself",
         fatal=True,
+    ),
+    _sign(
+        CPU_STALL,
+        r"\brcu: INFO: rcu_\w+ (self-)?detected (expedited )?stall|watchdog: BUG: soft lockup",
+        "a CPU of the guest stands still, or the host gave it no time for half a minute",
     ),
     _sign("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug"),
     _sign("oom-kill", r"Out of memory: Killed process|oom-kill:", "the guest ran out of memory and killed a process"),

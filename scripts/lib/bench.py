@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -28,7 +29,7 @@ from orchestrator.environment.attach import ssh_to
 from orchestrator.environment.places import Places, cache_root
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
-from orchestrator.events import Event, EventBus
+from orchestrator.events import Event, EventBus, wall_clock
 from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import ProcessId, launch
@@ -130,20 +131,31 @@ def _until_answer(url: str, limit: float) -> None:
 
 def cold(
     count: int, topology: Topology, accelerator: str, environment: Mapping[str, str], say: Callable[[str], None]
-) -> Row:
-    ours, theirs = [], []
+) -> list[Row]:
+    """READY is the moment the program says it; the whole command also saves the healthy state."""
+    ready, whole, theirs = [], [], []
     for number in range(1, count + 1):
         with tempfile.TemporaryDirectory(prefix="ob-") as folder:
             theirs.append(asyncio.run(bare_start(topology, accelerator, Path(folder))))
         say(f"cold {number}/{count}: bare {theirs[-1]:.1f} s")
-        ours.append(orchestrator("up", "-q", "--fresh", "--name", NAME, environment=environment))
-        say(f"cold {number}/{count}: up {ours[-1]:.1f} s")
+        begun = wall_clock()
+        whole.append(orchestrator("up", "-q", "--fresh", "--name", NAME, environment=environment))
+        ready.append(_ready_at() - begun)
+        say(f"cold {number}/{count}: READY after {ready[-1]:.1f} s, the command took {whole[-1]:.1f} s")
         if number < count:
             orchestrator("down", "-q", "--name", NAME, environment=environment)
-    return Row("cold `up` to READY, against a bare script with systemd starting the units", ours, theirs, "≤ 1.1")
+    return [
+        Row("cold `up` to READY, against a bare script with systemd starting the units", ready, theirs, "≤ 1.1"),
+        Row("the whole cold `up`, with the healthy state saved", whole, [], "none"),
+    ]
 
 
-# ---------------------------------------------------------------------- on the running environment
+def _ready_at() -> float:
+    state = read_state(Places.of(NAME).state)
+    assert state is not None
+    events = map(json.loads, (state.run_folder / "events.jsonl").read_text().splitlines())
+    (text,) = (event["time"] for event in events if event["kind"] == "run.ready")
+    return datetime.fromisoformat(text).timestamp()
 
 
 async def exec_rate(places: Places, state: EnvironmentState, count: int) -> Row:
@@ -307,7 +319,7 @@ def measure_all(arguments: argparse.Namespace, environment: Mapping[str, str], s
         Row("`--help`", [orchestrator("--help", environment=environment) for _ in range(10)], [], "≤ 0.25 s"),
     ]
     places = Places.of(NAME)
-    rows.append(cold(arguments.cold, topology, accelerator.name, environment, say))
+    rows += cold(arguments.cold, topology, accelerator.name, environment, say)
     try:
         state = read_state(places.state)
         assert state is not None

@@ -96,7 +96,13 @@ class FakeMachine:
             file.write(json.dumps(words) + "\n")
 
     async def exec(
-        self, command: Sequence[str], *, deadline: Deadline, stdin: bytes | None = None, user: str = "root"
+        self,
+        command: Sequence[str],
+        *,
+        deadline: Deadline,
+        stdin: bytes | None = None,
+        user: str = "root",
+        news: object = None,
     ) -> GuestResult:
         await asyncio.sleep(0)
         if self.lost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,50 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
+
+    run_async(scenario())
+
+
+STALL = "[   23.645844] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
+
+
+def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "handover_script", lambda *_: "true\n")
+    monkeypatch.setattr(module, "journal_script", lambda: "true\n")
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.qmp.handlers["system_reset"] = lambda _: {}
+            log = stage.live.paths.serial_log
+            log.write_text("")
+
+            def say(text: str) -> None:
+                with log.open("a") as file:
+                    file.write(text)
+
+            async def until(true: Callable[[], bool]) -> None:
+                limit = Deadline.after(5)
+                while not true():
+                    assert not limit.expired
+                    await asyncio.sleep(0.01)
+
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(stage.live.watch())
+                booting = group.create_task(stage.live.boot("key", tmp_path / "key", Deadline.after(10)))
+                await until(lambda: "booting" in stage.states())
+                say(STALL)
+                await until(lambda: "system_reset" in stage.qmp.log)
+                say(STALL)
+                await asyncio.sleep(0.2)
+                stage.qmp.event("VSERPORT_CHANGE", id="orch-agent", open=True)
+                await booting
+                say(STALL)
+                await asyncio.sleep(0.2)
+                watching.cancel()
+            assert stage.qmp.log.count("system_reset") == 1, "not a second time, and never a machine that runs"
+            notes = [event.data["message"] for event in stage.events if event.kind == "note"]
+            assert len([text for text in notes if "a CPU makes no progress" in text]) == 1
+            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["cpu-stall"]
 
     run_async(scenario())
 

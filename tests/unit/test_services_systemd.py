@@ -133,7 +133,7 @@ class Refusing:
     def __init__(self, state: str) -> None:
         self.state, self.told = state, []  # type: str, list[str]
 
-    async def exec(self, command: Sequence[str], *, deadline: Deadline) -> GuestResult:
+    async def exec(self, command: Sequence[str], *, deadline: Deadline, news: object = None) -> GuestResult:
         self.told.append(command[1])
         if command[1] == "show":
             return GuestResult(0, self.state.encode(), b"")

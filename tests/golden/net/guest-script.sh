@@ -24,7 +24,7 @@ link set $found_db_net up
 ip -batch - <<CHANGES
 $changes
 CHANGES
-printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '192.168.1.2 server' '192.168.1.1 client' > /etc/hosts.new
-mv -f /etc/hosts.new /etc/hosts
+[ ! -L /etc/hosts ] || rm -f /etc/hosts
+printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '192.168.1.2 server' '192.168.1.1 client' > /etc/hosts
 [ ! -L /etc/resolv.conf ] || rm -f /etc/resolv.conf
 echo '# no egress: names outside have no address here' > /etc/resolv.conf
