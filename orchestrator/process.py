@@ -243,14 +243,18 @@ async def stream_lines(
     deadline: Deadline,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    grace: float = TERM_GRACE,
 ) -> int:
     """Run a long command, hand over each line of its output (both streams), return its exit code.
+
+    Args:
+        grace: seconds it has to end in order when this is cancelled, or past the deadline.
 
     Raises:
         TimeLimit: past the deadline; the command's group is ended first.
     """
     async with deadline.enforce():
-        async with child(argv, env=env, cwd=cwd) as process:
+        async with child(argv, env=env, cwd=cwd, grace=grace) as process:
             reader = _LineReader(process, on_line)
             with suppress(_LeftBehindError):
                 await guarded(reader.read(), [reader.watch])

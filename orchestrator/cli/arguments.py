@@ -39,6 +39,22 @@ def count(text: str) -> int:
     return int(text)
 
 
+def clones(text: str) -> int:
+    """A number of environments, 2 to 64."""
+    number = count(text)
+    if not 2 <= number <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is no number of clones; write 2 to 64")
+    return number
+
+
+def shard(text: str) -> str:
+    """``2/3``: the second of three parts."""
+    found = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; write 1/3, 2/3 or 3/3")
+    return text
+
+
 def environment_name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no environment name; write small letters, digits, hyphens")
@@ -128,6 +144,8 @@ def _start_options(parser: argparse.ArgumentParser) -> None:
                         help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
     parser.add_argument("--kernel-parameters", default="", metavar="TEXT",
                         help="appended to every guest's kernel command line")  # fmt: skip
+    parser.add_argument("--free-ports", action="store_true",
+                        help="let the system choose the host's ports, whatever the topology says")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
 
 
@@ -147,6 +165,9 @@ def _running(add: Adder) -> None:
     run.add_argument("--isolate", choices=("none", "suite", "file", "test"), default="none", nargs="?", const="file",
                      help="a fresh world for each phase, spec file or test [default none; alone: file]")  # fmt: skip
     run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
+    run.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of each phase's tests")
+    run.add_argument("--clones", type=clones, metavar="N",
+                     help="divide the tests among N environments, started at once from one saved state")  # fmt: skip
 
     down = add("down", "end the environment and everything it left")
     down.add_argument("--all", action="store_true", help="every environment of this user")

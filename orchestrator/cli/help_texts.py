@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator run --keep failure",
         "orchestrator run --isolate=file",
         "orchestrator run --grep 'sends a message'",
+        "orchestrator run --clones 4",
     ),
     "down": ("orchestrator down", "orchestrator down --all"),
     "restart": ("orchestrator restart backend",),

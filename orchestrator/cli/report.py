@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from orchestrator.errors import HostError, UsageError
+from orchestrator.report.clones import FOLDER as CLONES
+from orchestrator.report.clones import write_clones
 from orchestrator.report.write import write_report
 
 EVENTS = "events.jsonl"
@@ -16,7 +18,7 @@ PAGE = Path("report") / "index.html"
 def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments.run, arguments.runs)
     try:
-        view = write_report(folder)
+        outcome = write_clones(folder)["outcome"] if (folder / CLONES).is_dir() else write_report(folder).outcome
     except OSError as error:
         raise HostError(
             "the reports cannot be written",
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
             hint="make the folder writable, or copy it and name the copy",
         ) from error
     if not arguments.quiet:
-        sys.stderr.write(f"{folder.name}: {view.outcome or 'not finished'}\n")
+        sys.stderr.write(f"{folder.name}: {outcome or 'not finished'}\n")
     sys.stdout.write(f"{folder / PAGE}\n")
     return 0
 
@@ -46,7 +48,7 @@ def run_folder(given: Path | None, runs: Path) -> Path:
             evidence=[f"there is {path}" for path in known],
             hint="orchestrator report FOLDER" if known else "orchestrator run, or --runs DIR",
         )
-    if not (folder / EVENTS).is_file():
+    if not (folder / EVENTS).is_file() and not (folder / CLONES).is_dir():
         raise UsageError(
             f"{asked} is no run folder",
             why=f"it holds no {EVENTS}",

@@ -18,8 +18,9 @@ from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
 from orchestrator.environment.isolate import run_isolated
 from orchestrator.environment.places import Places
-from orchestrator.environment.suite import run_suite
-from orchestrator.environment.up import Opened, Request, bring_up, close_down, finish, opened, over_limit, tell_failure
+from orchestrator.environment.plan import Request
+from orchestrator.environment.suite import Chosen, run_suite
+from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, over_limit, tell_failure
 from orchestrator.errors import NothingRan, OrchestratorError, SuiteFailed, UsageError
 from orchestrator.events import EventBus
 
@@ -29,6 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
     if request.topology.suite is None:
         raise UsageError("the topology has no [suite]", where=[str(request.topology.path)],
                          hint="`orchestrator up` needs none; docs/topology.md describes it")  # fmt: skip
+    if arguments.clones:
+        from orchestrator.cli.clones import run_clones
+
+        return run_clones(request, arguments)
     deadline = limit_of(arguments.timeout)
     return run_command(
         arguments,
@@ -58,17 +63,17 @@ async def _stages(
 ) -> int:
     """Everything between lock and report; the machines end here unless they are to be kept."""
     session = environment.session
-    suite = request.topology.suite
+    suite, chosen = request.topology.suite, Chosen(arguments.grep, arguments.shard)
     assert suite is not None
     code, outcome = 0, "passed"
     try:
         await bring_up(environment, deadline)
         async with deadline.enforce():
             if arguments.isolate == "none":
-                await session.watched(run_suite(session, suite, deadline, grep=arguments.grep))
+                await session.watched(run_suite(session, suite, deadline, chosen))
             else:
-                wards = environment.wards
-                await run_isolated(session, suite, wards, deadline, grade=arguments.isolate, grep=arguments.grep)
+                grade = arguments.isolate
+                await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
     except OrchestratorError as cause:
         error = over_limit(cause, deadline)
         code = error.exit_code

@@ -13,6 +13,7 @@ from orchestrator.topology.model import Machine
 
 MEMORY_RESERVE = 256  # MiB left to the host
 MEMORY_OVERHEAD = 128  # MiB of QEMU itself, per machine
+CLONE_SHARE = 0.35  # of a machine's memory that a clone makes its own: measured with a browser at work, and room
 DISK_NEEDED = 2048  # MiB for overlays and evidence
 
 
@@ -24,15 +25,22 @@ def available_memory(meminfo: str) -> int:
     return 0
 
 
-def memory_shortage(machines: Iterable[Machine], available: int) -> str:
-    """Why the machines do not fit into ``available`` MiB; empty when they do. Pure."""
-    wanted = {machine.name: machine.memory + MEMORY_OVERHEAD for machine in machines}
-    total = sum(wanted.values()) + MEMORY_RESERVE
+def memory_shortage(machines: Iterable[Machine], available: int, *, times: int = 1, shared: bool = False) -> str:
+    """Why the machines do not fit into ``available`` MiB; empty when they do. Pure.
+
+    Args:
+        times: so many environments of them.
+        shared: their memory is a saved state's, copied where they write.
+    """
+    share = CLONE_SHARE if shared else 1
+    wanted = {machine.name: round(machine.memory * share) + MEMORY_OVERHEAD for machine in machines}
+    total = sum(wanted.values()) * times + MEMORY_RESERVE
     if total <= available:
         return ""
     parts = ", ".join(f"{name} {size} MiB" for name, size in wanted.items())
+    often = f"{times} times " if times > 1 else ""
     return (
-        f"the machines need {total} MiB of memory ({parts}, {MEMORY_RESERVE} MiB for the host), "
+        f"the machines need {total} MiB of memory ({often}{parts}, {MEMORY_RESERVE} MiB for the host), "
         f"{available} MiB are available"
     )
 
@@ -44,15 +52,16 @@ def disk_shortage(folder: Path, free: int) -> str:
     return f"{folder} has {free} MiB free, {DISK_NEEDED} MiB are needed for disk overlays and evidence"
 
 
-def admit(machines: Iterable[Machine], folders: Iterable[Path]) -> None:
-    """Check memory, disk space and fixed ports.
+def admit(machines: Iterable[Machine], folders: Iterable[Path], *, times: int = 1, shared: bool = False) -> None:
+    """Check memory, disk space and fixed ports; ``times`` and ``shared`` as `memory_shortage` has them.
 
     Raises:
         HostError: with every shortage in its evidence.
     """
     machines = list(machines)
     problems = []
-    shortage = memory_shortage(machines, available_memory(Path("/proc/meminfo").read_text()))
+    available = available_memory(Path("/proc/meminfo").read_text())
+    shortage = memory_shortage(machines, available, times=times, shared=shared)
     if shortage:
         problems.append(shortage)
     for folder in folders:

@@ -9,6 +9,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.reset import reset
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import (
+    Chosen,
     Outcome,
     Part,
     guest_folder,
@@ -30,7 +31,7 @@ LISTED = re.compile(r"(?:^|› )\s*([^\s›]+\.[cm]?[jt]sx?):(\d+):\d+ › ")
 
 
 async def run_isolated(
-    session: Session, suite: Suite, wards: Wards, deadline: Deadline, *, grade: str, grep: str | None = None
+    session: Session, suite: Suite, wards: Wards, deadline: Deadline, *, grade: str, chosen: Chosen
 ) -> None:
     """Run the suite part by part, each in the world as it was before the first.
 
@@ -41,7 +42,7 @@ async def run_isolated(
         SnapshotError: the environment cannot be saved.
         SuiteFailed, NothingRan, GuestCommandError, MachineError: as `run_suite`.
     """
-    parts = await session.watched(_prepare(session, suite, deadline, grade, grep))
+    parts = await session.watched(_prepare(session, suite, deadline, grade, chosen))
     store, outcome = the_store(), Outcome()
     # The name tells whose it is: should we be killed, it is pruned.
     stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
@@ -49,32 +50,32 @@ async def run_isolated(
         for number, part in enumerate(parts):
             if number:
                 await reset(session, stored, wards, deadline)
-            await session.watched(run_part(session, suite, part, deadline, outcome, grep))
+            await session.watched(run_part(session, suite, part, deadline, outcome, chosen))
     finally:
         store.remove(stored)
     judge(outcome, session)
 
 
-async def _prepare(session: Session, suite: Suite, deadline: Deadline, grade: str, grep: str | None) -> list[Part]:
+async def _prepare(session: Session, suite: Suite, deadline: Deadline, grade: str, chosen: Chosen) -> list[Part]:
     await push(session, suite, deadline)
-    chosen: list[tuple[SuitePhase, str]] = []
+    found: list[tuple[SuitePhase, str]] = []
     for phase in suite.phases:
         if grade == "suite":
-            chosen.append((phase, ""))
+            found.append((phase, ""))
         else:
-            text = await _listing(session, suite, phase, deadline, grep)
-            chosen += [(phase, only) for only in selectors(text.splitlines(), grade)]
+            text = await _listing(session, suite, phase, deadline, chosen)
+            found += [(phase, only) for only in selectors(text.splitlines(), grade)]
     return [
-        Part(phase, phase.name if grade == "suite" else f"{phase.name}-{number:03d}", only, number == len(chosen))
-        for number, (phase, only) in enumerate(chosen, 1)
+        Part(phase, phase.name if grade == "suite" else f"{phase.name}-{number:03d}", only, number == len(found))
+        for number, (phase, only) in enumerate(found, 1)
     ]
 
 
-async def _listing(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline, grep: str | None) -> str:
+async def _listing(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline, chosen: Chosen) -> str:
     """What the suite's runner would run in a phase, one line a test."""
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(suite.timeout * session.factor)
-    command = [*suite.command, *narrowed(phase.args, grep), "--list"]
+    command = [*suite.command, *narrowed(phase.args, chosen.grep), *chosen.sharding, "--list"]
     # The reports of a listing are of no use to anybody.
     environment = {**suite_environment(session, suite, phase.name), "ARTIFACT_DIR": LIST_FOLDER}
     done = await ssh.exec(command, deadline=limit, user=suite.user, environment=environment, cwd=guest_folder(suite))

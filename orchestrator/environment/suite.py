@@ -65,6 +65,24 @@ class Part:
     last: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which of the suite's tests a run is about.
+
+    Attributes:
+        grep: a pattern for their titles.
+        shard: ``1/3``: the first third of them, as the suite's runner divides them.
+    """
+
+    grep: str | None = None
+    shard: str | None = None
+
+    @property
+    def sharding(self) -> list[str]:
+        """Words for the runner; none where a file is named: that was chosen from the listed shard."""
+        return [f"--shard={self.shard}"] if self.shard else []
+
+
 def _badness(code: int) -> int:
     return {NO_TEST_RAN: 0, 0: 1, 1: 2}.get(code, 3)
 
@@ -100,7 +118,7 @@ class Outcome:
         ]
 
 
-async def run_suite(session: Session, suite: Suite, deadline: Deadline, *, grep: str | None = None) -> None:
+async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: Chosen) -> None:
     """Run every phase; whatever happens, bring the artifacts home.
 
     Raises:
@@ -111,7 +129,7 @@ async def run_suite(session: Session, suite: Suite, deadline: Deadline, *, grep:
     await push(session, suite, deadline)
     outcome = Outcome()
     for phase in suite.phases:
-        await run_part(session, suite, Part(phase, phase.name), deadline, outcome, grep)
+        await run_part(session, suite, Part(phase, phase.name), deadline, outcome, chosen)
     judge(outcome, session)
 
 
@@ -140,7 +158,7 @@ def suite_environment(session: Session, suite: Suite, label: str) -> dict[str, s
 
 
 async def run_part(
-    session: Session, suite: Suite, part: Part, deadline: Deadline, outcome: Outcome, grep: str | None
+    session: Session, suite: Suite, part: Part, deadline: Deadline, outcome: Outcome, chosen: Chosen
 ) -> None:
     """One invocation of the suite's command, its events and artifacts; counted in ``outcome``."""
     phase, limit = part.phase, deadline.earlier(suite.timeout * session.factor)
@@ -152,7 +170,7 @@ async def run_part(
     await session.gate.stop(phase.stop, limit)
     await machine.screenshot(f"suite-{part.label}-start", session.run_folder)
     reader = _Reader(bus, phase.name)
-    command = [*suite.command, *narrowed(phase.args, grep), *([part.only] if part.only else [])]
+    command = [*suite.command, *narrowed(phase.args, chosen.grep), *([part.only] if part.only else chosen.sharding)]
     bus.emit("suite.state", phase.name, state="running")
     try:
         result = await ssh.exec(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orchestrator
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
-from orchestrator.environment.handover import handover_script, journal_script, known_hosts_line
+from orchestrator.environment.handover import known_hosts_line
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import place_of_memory
-from orchestrator.environment.places import Places, cache_root, new_run_folder
+from orchestrator.environment.places import Places, new_run_folder
+from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import strays, take_down
@@ -24,35 +25,8 @@ from orchestrator.errors import HostError, OrchestratorError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.provider import choose_provider, ensure_images
+from orchestrator.images.provider import choose_provider
 from orchestrator.process import ProcessId
-from orchestrator.snapshots.key import parts_of
-from orchestrator.topology.model import Topology
-from orchestrator.vm.accelerator import emit_accelerator, probe
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a command wants to have running.
-
-    Attributes:
-        provider: ``auto``, ``nixos`` or ``debian``.
-        runs: the folder of run folders.
-        command: the user's command line, for records.
-        start: ``auto``, ``warm`` (from a saved state or not at all) or ``cold``.
-        savable: its machines are going to be saved, so they need memory of their own.
-        inherited: the environment variables run scripts may see.
-    """
-
-    topology: Topology
-    name: str
-    provider: str
-    runs: Path
-    command: str
-    kernel_parameters: str = ""
-    start: str = "auto"
-    savable: bool = False
-    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +106,12 @@ async def _prepare(
     request: Request, places: Places, run_folder: Path, bus: EventBus, deadline: Deadline
 ) -> tuple[Session, Launch]:
     topology = request.topology
-    provider = choose_provider(request.provider, topology)
-    _announce(request, run_folder, provider.value, bus)
-    accelerator = await probe(cache_root() / "accelerator.json")
-    emit_accelerator(accelerator, bus)
-    images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
-    admit(topology.machines.values(), [places.folder, run_folder])
-    handovers = {
-        name: handover_script(machine, topology.machines, topology.networks, "") + journal_script()
-        for name, machine in topology.machines.items()
-    }
-    parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
-    snapshot = choose(request.name, parts, request.start, bus)
+    _announce(request, run_folder, choose_provider(request.provider, topology).value, bus)
+    planned = await plan(request, bus, deadline)
+    images, accelerator = planned.images, planned.accelerator
+    snapshot = choose(request.name, planned.parts, request.start, bus)
     clone = snapshot is not None and is_clone(snapshot, places) and not request.savable
+    admit(topology.machines.values(), [places.folder, run_folder], shared=clone)
     ram = None if clone else place_of_memory(topology, places, bus)
     cache = ImageCache()
     for image in images.values():
@@ -162,10 +129,10 @@ async def _prepare(
             owner=me,
             command=request.command,
             started=wall_clock(),
-            provider=provider.value,
+            provider=planned.provider,
             accelerator=accelerator.name,
             factor=accelerator.factor,
-            parts=parts,
+            parts=planned.parts,
         ),
     )
     launch = Launch(images, user_key, request.inherited, request.kernel_parameters, ram=ram, snapshot=snapshot)

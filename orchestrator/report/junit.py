@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from orchestrator.errors import NothingRan
 from orchestrator.events import utc_text
 from orchestrator.report.model import (
     Attempt,
@@ -45,7 +46,9 @@ def junit_xml(view: RunView) -> str:
         suite = SubElement(root, "testsuite", name=_text(phase.name), timestamp=_timestamp(phase.start))
         for test in phase.tests:
             _test_case(suite, test)
-        if phase.state != "finished" or (phase.exit_code and not phase.count("failed")):
+        # A phase of which no test was asked for is none: `--grep` and `--shard` leave some empty.
+        empty = phase.exit_code == NothingRan.exit_code and not phase.tests
+        if phase.state != "finished" or (phase.exit_code and not phase.count("failed") and not empty):
             _phase_case(suite, phase)
     for suite in root:
         _count(suite, list(suite))

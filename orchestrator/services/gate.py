@@ -8,6 +8,7 @@ failure ends the whole, with the unit's own words as evidence.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -98,12 +99,23 @@ class Gatekeeper:
         """Prove services that all ran when their machines were saved: nothing is started, order tells nothing.
 
         Raises:
-            ServiceError: a check does not pass, or a unit is in trouble.
+            ServiceError: a check does not pass, a unit is in trouble, or what is to be done after a restore failed.
         """
         services = self.graph.services.values()
+        await together(*(self._after_restore(service, deadline) for service in services if service.after_restore))
         unchecked = [service for service in services if not service.checks]  # a check that passes proves its unit too
         checked = [service for service in services if service.checks]
         await together(*(self._prove(service, deadline) for service in checked), self._all_run(unchecked))
+
+    async def _after_restore(self, service: Service, deadline: Deadline) -> None:
+        limit = deadline.earlier(service.timeout * self._factor)
+        result = await (await self._agent(service)).exec(service.after_restore, deadline=limit)
+        if result.code != 0:
+            why = f"{shlex.join(service.after_restore)} ended with {result.code}: {result.complaint}"
+            error = await self._explain(service, "could not be renewed after the restore", why)
+            self.graph = self.graph.advance(service.name, State.STARTING)
+            self._fail(service, limit, error)
+            raise error
 
     async def holds(self, deadline: Deadline) -> bool:
         """Whether every service runs and passes its checks right now; if so, all are known as good.

@@ -73,8 +73,14 @@ def host_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def _without_suite(topology: Topology) -> object:
-    """The topology as far as machines feel it: not the suite, not where files lie (their content is a part too)."""
-    machines = {name: replace(machine, files=()) for name, machine in topology.machines.items()}
+    """The topology as far as machines feel it.
+
+    Not the suite, not where files lie (their content is a part too), not the host's side of forwarded ports.
+    """
+    machines = {
+        name: replace(machine, files=(), ports=tuple(replace(port, host=0) for port in machine.ports))
+        for name, machine in topology.machines.items()
+    }
     return to_dict(replace(topology, suite=None, path=Path(), images={}, app=None, machines=machines))
 
 

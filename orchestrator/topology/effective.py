@@ -110,6 +110,7 @@ def _service(service: Service) -> Iterator[str]:
         unit=service.unit,
         timeout=_seconds(service.timeout),
         logs=list(service.logs) or None,
+        after_restore=list(service.after_restore) or None,
     )
     for dependency in service.depends_on:
         yield f"depends_on.{_key(dependency.service)}.condition = {_value(dependency.condition)}"

@@ -166,6 +166,7 @@ class Service:
         timeout: seconds from its start to all checks passed, before scaling.
         logs: guest paths collected besides the unit's journal.
         description: one line for people.
+        after_restore: a command run as root when its machine comes from a saved state, before any check.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Service:
     timeout: float = 60.0
     logs: tuple[str, ...] = ()
     description: str = ""
+    after_restore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ def _service(
         timeout=table.optional("timeout", values.seconds, 60.0),
         logs=table.array("logs", values.guest_path),
         description=table.optional("description", values.line, ""),
+        after_restore=command_line(table, "after_restore"),
     )
 
 

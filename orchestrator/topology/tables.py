@@ -31,6 +31,7 @@ KEYS: Final = MappingProxyType(
         "machines.NAME.files": ("source", "target", "mode", "required"),
         "services.NAME": (
             "machine", "unit", "kind", "description", "depends_on", "checks", "timeout", "logs",
+            "after_restore",
         ),
         "services.NAME.depends_on.NAME": ("condition",),
         "services.NAME.checks.NAME": (

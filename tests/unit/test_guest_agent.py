@@ -10,6 +10,7 @@ from fake_qemu import CLOSE, GARBAGE, SILENT, FakeGuest, FakeServer, Refused, ru
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError
+from orchestrator.guest import agent as module
 from orchestrator.guest.agent import Agent, GuestResult, as_user
 from orchestrator.process import ProcessId
 
@@ -78,6 +79,23 @@ def test_exec_gives_code_and_both_outputs_byte_by_byte(tmp_path: Path) -> None:
             missing = await agent.exec(["no-such-program"], deadline=Deadline.after(5))
             assert missing.code == 127
             assert "no-such-program" in missing.complaint
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_news_hurries_a_command_that_is_looked_at_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL_FIRST", 5.0)
+
+    async def scenario() -> None:
+        ended = asyncio.Event()
+        async with FakeGuest(tmp_path / "agent").serving() as guest:
+            agent = await connected(guest)
+            begun = Deadline.after(10)
+            asyncio.get_running_loop().call_later(0.3, ended.set)
+            result = await agent.exec(["sh", "-c", "sleep 0.2; echo done"], deadline=begun, news=ended.wait)
+            assert result.text == "done"
+            assert 0.25 < begun.elapsed < 2
             await agent.close()
 
     run_async(scenario())

@@ -250,3 +250,20 @@ def test_only_real_pictures_of_the_run_folder_are_embedded(tmp_path: Path) -> No
     names = ["link.png", "folder/secret.png", "text.png", "missing.png", "nul\0.png", "a.png", "b.png"]
     assert list(read_images(run, names, total=100)) == ["a.png"]
     assert list(read_images(run, names, total=200)) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(("code", "cases"), [(4, 0), (3, 1)])
+def test_a_phase_that_was_left_without_tests_is_no_error(code: int, cases: int) -> None:
+    def event(kind: str, subject: str, **data: object) -> Event:
+        return Event(kind, subject, data, 1.0)
+
+    view = fold(
+        [
+            event("run.started", "t", command="run --grep x"),
+            event("suite.state", "empty", state="running"),
+            event("suite.state", "empty", state="finished", exit_code=code, passed=0, failed=0),
+            event("run.finished", "t", outcome="passed", exit_code=0, elapsed=1.0),
+        ]
+    )
+    root = ElementTree.fromstring(junit_xml(view))
+    assert root.get("errors") == str(cases)

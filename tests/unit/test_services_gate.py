@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -428,6 +428,33 @@ def test_what_was_restored_is_proven_and_nothing_is_started(tmp_path: Path) -> N
         assert world.machines["client"].done("") == ["client"]
 
     play(tmp_path, services, scene)
+
+
+def test_what_must_not_be_the_same_twice_is_renewed_before_any_check(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        running(world)
+        world.server.answers["renew"] = lambda: ok("")
+        await prove(world)
+        assert world.gate.graph.good
+        assert world.server.done("")[0] == "renew it"
+        assert sorted(world.server.done("")[1:]) == ["db", "web"]
+
+    db = replace(service("db"), after_restore=("renew", "it"))
+    play(tmp_path, [service("web", "db"), db], scene)
+
+
+def test_what_cannot_be_renewed_is_a_failure_of_its_service(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        running(world)
+        world.server.answers["renew"] = lambda: bad("no such process")
+        error = await disproved(world)
+        assert error.what == "service db on machine server could not be renewed after the restore"
+        assert error.why == "renew 'all of it' ended with 1: no such process"
+        assert world.states("db") == ["failed"]
+        assert not {"db", "web"} & set(world.server.done("")), "nothing is checked"
+
+    db = replace(service("db"), after_restore=("renew", "all of it"))
+    play(tmp_path, [service("web", "db"), db], scene)
 
 
 def test_all_checks_of_a_restore_are_made_at_the_same_time(tmp_path: Path) -> None:

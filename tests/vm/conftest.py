@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
@@ -65,6 +66,19 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     finally:
         HOSTS.remove(host)
         host.close()
+
+
+@pytest.fixture(scope="module")
+def one_phase() -> Iterator[Path]:
+    """Our topology with the first phase only: each costs an emulated client half a minute before its first test."""
+    text = (HERE / "orchestrator.toml").read_text()
+    second = text[text.rindex("[[suite.phases]]") : text.index("[variants.")]
+    path = HERE / f".one-phase-{os.getpid()}.toml"  # beside it, so that all relative paths are the same
+    path.write_text(text.replace(second, ""))
+    try:
+        yield path
+    finally:
+        path.unlink()
 
 
 def edited_topology(folder: Path, *changes: tuple[str, str], source: str = "orchestrator.toml") -> Path:

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from host import HERE, Done, Host
 
 SUITES = HERE / "suites"
-
-
-@pytest.fixture(scope="module")
-def one_phase() -> Iterator[Path]:
-    """Our topology with the first phase only: each costs an emulated client half a minute before its first test."""
-    text = (HERE / "orchestrator.toml").read_text()
-    second = text[text.rindex("[[suite.phases]]") : text.index("[variants.")]
-    path = HERE / f".one-phase-{os.getpid()}.toml"  # beside it, so that all relative paths are the same
-    path.write_text(text.replace(second, ""))
-    try:
-        yield path
-    finally:
-        path.unlink()
 
 
 def run_suite(vm: Host, file: Path, *words: str) -> Done:

@@ -121,7 +121,6 @@ def test_two_of_one_state_share_no_secret_and_no_random_number(vm: Host, clone: 
             assert vm.guest(machine, script) != clone.guest(machine, script, name=CLONE), script
         assert "crng reseeded due to virtual machine fork" in clone.guest(machine, "dmesg", name=CLONE)
     assert vm.guest("server", SEQUENCE) != clone.guest("server", SEQUENCE, name=CLONE)
-    # A new connection: what a backend of PostgreSQL that lives on draws is in docs/snapshots.md.
     drawn = "runuser -u postgres -- psql -XtAd alicia -c \"select encode(gen_random_bytes(16), 'hex')\""
     assert vm.guest("server", drawn) != clone.guest("server", drawn, name=CLONE)
 
@@ -149,7 +148,7 @@ def test_evidence_begins_with_the_boot_and_goes_on(clone: Host) -> None:
 def test_reset_gives_back_the_healthy_world_in_place(clone: Host) -> None:
     before = clone.status(CLONE)["machines"]
     ids = clone.guest("server", COUNT, name=CLONE)
-    clone.guest("server", f"{CREATE}; touch /root/dirt; systemctl stop nginx", name=CLONE)
+    made = clone.guest("server", f"{CREATE}; touch /root/dirt; systemctl stop nginx", name=CLONE)
     waiting = clone.start("-n", CLONE, "exec", "server", "--", "sleep", "600")
     with collected(waiting):
         waiting.until(lambda: clone.guest("server", "pgrep -x sleep || true", name=CLONE), 60, "sleep in the guest")
@@ -161,6 +160,8 @@ def test_reset_gives_back_the_healthy_world_in_place(clone: Host) -> None:
     assert {m["pid"] for m in after.values()}.isdisjoint({m["pid"] for m in before.values()})
     assert clone.guest("server", "ls /root", name=CLONE) == ""
     assert int(clone.guest("server", COUNT, name=CLONE)) < int(ids) + 1
+    # The first one again, by the database's own generator: its sessions of before would make the same id.
+    assert json.loads(clone.guest("server", CREATE, name=CLONE))["id"] != json.loads(made)["id"]
     clone.run("-n", CLONE, "status", "--checks").expect(0)
 
 

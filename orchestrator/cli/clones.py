@@ -1,0 +1,149 @@
+"""``orchestrator run --clones N``: the suite divided among environments that start at once from one saved state.
+
+Each clone is a `run` of its own in a process of its own, with its own network,
+ports, keys and run folder; they share the memory of the saved state. They end
+with this command, however it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
+from orchestrator.deadline import Deadline
+from orchestrator.environment.admission import admit
+from orchestrator.environment.places import Places, new_run_folder
+from orchestrator.environment.plan import Request, plan
+from orchestrator.environment.state import read_state
+from orchestrator.environment.warm import the_store
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.events import EventBus
+from orchestrator.process import stream_lines
+from orchestrator.report.clones import FOLDER, write_clones
+from orchestrator.snapshots.key import key_of
+from orchestrator.tasks import together
+
+ENDING = 60.0  # seconds a clone has to take its machines down
+LONGEST_NAME = 31
+
+
+def run_clones(request: Request, arguments: argparse.Namespace) -> int:
+    """Start the clones, wait for all of them, report; the worst exit code."""
+    names = clone_names(request.name, arguments.clones)
+    problems = refused(arguments, names)
+    if problems:
+        raise UsageError(problems[0] if len(problems) == 1 else "these clones cannot be started",
+                         evidence=problems if len(problems) > 1 else [])  # fmt: skip
+    deadline = limit_of(arguments.timeout)
+    folder = new_run_folder(arguments.runs)
+    try:
+        code = run_command(arguments, lambda bus: _run(request, arguments, names, folder, bus, deadline))
+    finally:
+        say(f"report: {folder / 'report' / 'index.html'}")
+    if arguments.json:
+        sys.stdout.write((folder / "summary.json").read_text())
+    return code
+
+
+def clone_names(name: str, count: int) -> list[str]:
+    """``NAME-1`` and so on. Pure."""
+    return [f"{name}-{number}" for number in range(1, count + 1)]
+
+
+def refused(arguments: argparse.Namespace, names: list[str]) -> list[str]:
+    """Why clones of these names cannot be run with these options; every reason."""
+    problems = []
+    for option, given in (("--fresh", arguments.fresh), ("--shard", arguments.shard),
+                          ("--keep", arguments.keep != "never")):  # fmt: skip
+        if given:
+            problems.append(f"--clones and {option} do not go together")
+    if len(names[-1]) > LONGEST_NAME:
+        problems.append(f"{names[-1]} is too long for an environment's name ({LONGEST_NAME} characters)")
+    taken = [name for name in names if running(name)]
+    return problems + [f"environment {name} runs already; `orchestrator -n {name} down` ends it" for name in taken]
+
+
+def running(name: str) -> bool:
+    """Whether any machine of the environment lives."""
+    state = read_state(Places.of(name).state)
+    return state is not None and any(machine.process.alive for machine in state.machines.values())
+
+
+async def _run(
+    request: Request, arguments: argparse.Namespace, names: list[str], folder: Path, bus: EventBus, deadline: Deadline
+) -> int:
+    about: dict[str, Any] = {"run_id": folder.name, "environment": request.name, "command": request.command}
+    try:
+        planned = await plan(request, bus, deadline)
+        # Isolated worlds are saved, so their machines have memory of their own.
+        shared = arguments.isolate == "none"
+        admit(request.topology.machines.values(), [folder], times=len(names), shared=shared)
+        if the_store().healthy(key_of(planned.parts)) is None:
+            # Not by a clone: the environment that made a state does not share its memory.
+            first = names[0] if running(request.name) else request.name
+            await _make_state(arguments, first, folder, deadline)
+        say(f"{len(names)} clones of one saved state: {', '.join(names)}")
+        await together(*(_clone(arguments, name, number, names, folder, deadline)
+                         for number, name in enumerate(names, 1)))  # fmt: skip
+    except asyncio.CancelledError:
+        about["exit_code"] = interrupt_code()
+        raise
+    finally:
+        about["seconds"] = {"total": round(deadline.elapsed, 2)}
+        summary = write_clones(folder, about)
+    for part in summary["clones"]:
+        say(f"{part['name']}: {part['outcome']}" + (f": {part['cause']}" if part["cause"] else ""))
+    counted = ", ".join(f"{number} {word}" for word, number in summary["tests"].items() if number)
+    say(f"{summary['outcome']} in {deadline.elapsed:.1f} s: {counted or 'no test ran'}")
+    return int(summary["exit_code"])
+
+
+async def _make_state(arguments: argparse.Namespace, name: str, folder: Path, deadline: Deadline) -> None:
+    """Boot the machines once: their healthy state is what the clones start from."""
+    say("no saved state fits: the machines are booted once to make one")
+    up = ["up", "--name", name, "--runs", str(folder / "first"), *options(arguments, ("variant", "app", "images"))]
+    down = ["down", "--name", name]
+    try:
+        code = await _orchestrator([*up, "--free-ports", "--down-on-failure"], name, deadline)
+    finally:
+        await _orchestrator(down, name, Deadline.after(ENDING))
+    if code != 0:
+        raise OrchestratorError("the machines did not come up", why=f"`orchestrator up` ended with {code}",
+                                where=[str(folder / "first")])  # fmt: skip
+    shutil.rmtree(folder / "first", ignore_errors=True)
+
+
+async def _clone(
+    arguments: argparse.Namespace, name: str, number: int, names: list[str], folder: Path, deadline: Deadline
+) -> None:
+    runs = folder / FOLDER / name
+    runs.mkdir(parents=True)
+    words = ["run", "--name", name, "--warm", "--free-ports", "--shard", f"{number}/{len(names)}", "--runs", str(runs),
+             "--timeout", f"{max(1.0, deadline.left):.0f}", "--isolate", arguments.isolate,
+             *options(arguments, ("variant", "app", "suite", "images", "grep", "kernel_parameters"))]  # fmt: skip
+    await _orchestrator(words, name, deadline)
+
+
+def options(arguments: argparse.Namespace, wanted: tuple[str, ...]) -> list[str]:
+    """Options as they were given to us, for another command; with the topology file. Pure."""
+    words = ["--file", str(arguments.file)]
+    for name in wanted:
+        value = getattr(arguments, name)
+        if value not in (None, ""):
+            words.append(f"--{name.replace('_', '-')}={value}")
+    return words
+
+
+async def _orchestrator(words: list[str], name: str, deadline: Deadline) -> int:
+    """Run one of our own commands, its lines told with the clone's name; its exit code.
+
+    It gets SIGTERM when this process is killed, and then ends in order.
+    """
+    argv = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "orchestrator", "--progress", "plain", *words]
+    limit = Deadline.after(deadline.left + ENDING)  # it keeps the limit itself, and says so
+    return await stream_lines(argv, lambda line: say(f"[{name}] {line}"), deadline=limit, grace=ENDING)

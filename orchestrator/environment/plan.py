@@ -1,0 +1,71 @@
+"""What a command wants to have running, and what that rests on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.handover import handover_script, journal_script
+from orchestrator.environment.places import cache_root
+from orchestrator.events import EventBus
+from orchestrator.images.contract import BuiltImage
+from orchestrator.images.provider import choose_provider, ensure_images
+from orchestrator.snapshots.key import parts_of
+from orchestrator.topology.model import Topology
+from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command wants to have running.
+
+    Attributes:
+        provider: ``auto``, ``nixos`` or ``debian``.
+        runs: the folder of run folders.
+        command: the user's command line, for records.
+        start: ``auto``, ``warm`` (from a saved state or not at all) or ``cold``.
+        savable: its machines are going to be saved, so they need memory of their own.
+        inherited: the environment variables run scripts may see.
+    """
+
+    topology: Topology
+    name: str
+    provider: str
+    runs: Path
+    command: str
+    kernel_parameters: str = ""
+    start: str = "auto"
+    savable: bool = False
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a start rests on; ``parts`` name a saved state that fits."""
+
+    provider: str
+    accelerator: Accelerator
+    images: Mapping[str, BuiltImage]
+    parts: Mapping[str, str]
+
+
+async def plan(request: Request, bus: EventBus, deadline: Deadline) -> Plan:
+    """Find or build the images, probe the host.
+
+    Raises:
+        ImageError, HostError: what is missing.
+    """
+    topology = request.topology
+    provider = choose_provider(request.provider, topology)
+    accelerator = await probe(cache_root() / "accelerator.json")
+    emit_accelerator(accelerator, bus)
+    images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
+    handovers = {
+        name: handover_script(machine, topology.machines, topology.networks, "") + journal_script()
+        for name, machine in topology.machines.items()
+    }
+    parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
+    return Plan(provider.value, accelerator, images, parts)

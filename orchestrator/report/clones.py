@@ -1,0 +1,175 @@
+"""The reports of a run that was divided among clones: one summary, one JUnit file, one page that leads to theirs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
+
+from orchestrator.report.write import atomic_write
+
+FOLDER = "clones"  # in the run folder: CLONE/RUN, one folder of runs for each clone
+ABOUT = ("run_id", "environment", "command", "seconds")
+TOTALS = ("passed", "failed", "flaky", "skipped")
+# Of several outcomes the worst is told. A clone without a test is no fault as long as another had one.
+WORST_FIRST = ("error", "interrupted", "failed", "passed", "nothing-ran")
+
+
+@dataclass(frozen=True, slots=True)
+class ClonePart:
+    """One clone's run.
+
+    Attributes:
+        folder: its run folder; None when it did not get that far.
+        summary: its ``summary.json``; empty without one.
+    """
+
+    name: str
+    folder: Path | None
+    summary: dict[str, Any]
+
+    @property
+    def outcome(self) -> str:
+        found = str(self.summary.get("outcome", "error"))
+        return found if found in WORST_FIRST else "error"
+
+
+def read_parts(run_folder: Path) -> list[ClonePart]:
+    """The parts below a run folder, by the clones' names; of each clone the latest run."""
+    root = run_folder / FOLDER
+    return [_read_part(path) for path in sorted(root.iterdir(), key=_natural)] if root.is_dir() else []
+
+
+def _natural(path: Path) -> tuple[int, str]:
+    number = path.name.rpartition("-")[2]
+    return (int(number) if number.isdigit() else 0, path.name)
+
+
+def _read_part(path: Path) -> ClonePart:
+    runs = sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink()) if path.is_dir() else []
+    if not runs:
+        return ClonePart(path.name, None, {})
+    return ClonePart(path.name, runs[-1], _json_of(runs[-1] / "summary.json"))
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    """An object in a file; nothing where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def worst(parts: list[ClonePart]) -> tuple[str, int]:
+    """Outcome and exit code of all parts together. Pure."""
+    if not parts:
+        return "error", 3
+    part = min(parts, key=lambda one: WORST_FIRST.index(one.outcome))
+    code = part.summary.get("exit_code")
+    if not isinstance(code, int) or part.outcome != part.summary.get("outcome"):
+        code = 3
+    return part.outcome, code
+
+
+def summary_of(parts: list[ClonePart], about: dict[str, Any], run_folder: Path) -> dict[str, Any]:
+    """``summary.json`` of the whole. Pure."""
+    outcome, code = worst(parts)
+    counted = [part.summary.get("tests") for part in parts]
+    tests = {word: sum(int(one.get(word, 0)) for one in counted if isinstance(one, dict)) for word in TOTALS}
+    return {
+        "schema": 1,
+        "outcome": outcome,
+        "exit_code": code,
+        **about,
+        "tests": tests,
+        "clones": [
+            {
+                "name": part.name,
+                "outcome": part.outcome,
+                "exit_code": part.summary.get("exit_code"),
+                "cause": part.summary.get("cause"),
+                "tests": part.summary.get("tests"),
+                "seconds": part.summary.get("seconds"),
+                "run_folder": str(part.folder.relative_to(run_folder)) if part.folder else None,
+            }
+            for part in parts
+        ],
+    }
+
+
+def junit_of(parts: list[ClonePart]) -> str:
+    """One JUnit text: every clone's suites, named after it."""
+    root = Element("testsuites", name="clones")
+    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for part in parts:
+        for suite in _suites(part):
+            suite.set("name", f"{part.name} {suite.get('name', '')}".strip())
+            root.append(suite)
+            for word in totals:
+                number = suite.get(word, "0")
+                totals[word] += int(number) if number.isdigit() else 0
+    for word, total in totals.items():
+        root.set(word, str(total))
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def _suites(part: ClonePart) -> list[Element]:
+    if part.folder is None:
+        return []
+    try:
+        return list(fromstring((part.folder / "junit.xml").read_text(encoding="utf-8")))  # noqa: S314 - our own file
+    except (OSError, ParseError):
+        return []
+
+
+def page_of(parts: list[ClonePart], summary: dict[str, Any], run_folder: Path) -> str:
+    """A small page, readable on a phone: each clone, and the way to its report."""
+    rows = "".join(_row(part, run_folder) for part in parts)
+    tests = ", ".join(f"{summary['tests'][word]} {word}" for word in TOTALS)
+    title = f"{summary['outcome']}: {len(parts)} clones"
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>"
+        "<style>body{font:16px/1.5 system-ui,sans-serif;margin:1rem;max-width:60rem}"
+        "td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top}</style>"
+        f"<h1>{escape(title)}</h1><p>{escape(tests)}</p>"
+        f"<table><tr><th>clone</th><th>outcome</th><th>tests</th><th>seconds</th></tr>{rows}</table></html>\n"
+    )
+
+
+def _row(part: ClonePart, run_folder: Path) -> str:
+    tests = part.summary.get("tests")
+    known = tests if isinstance(tests, dict) else {}
+    counted = ", ".join(f"{known[word]} {word}" for word in TOTALS if known.get(word))
+    seconds = part.summary.get("seconds")
+    total = seconds.get("total", "") if isinstance(seconds, dict) else ""
+    name = escape(part.name)
+    if part.folder is not None:
+        link = "../" + "/".join(escape(word, quote=True) for word in part.folder.relative_to(run_folder).parts)
+        name = f'<a href="{link}/report/index.html">{name}</a>'
+    cause = str(part.summary.get("cause") or "")
+    outcome = escape(part.outcome) + (f"<br>{escape(cause)}" if cause else "")
+    return f"<tr><td>{name}</td><td>{outcome}</td><td>{escape(counted)}</td><td>{escape(str(total))}</td></tr>"
+
+
+def write_clones(run_folder: Path, about: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write ``summary.json``, ``junit.xml`` and ``report/index.html`` from what the clones left; the summary.
+
+    Args:
+        about: run, environment, command and seconds of the whole; None: as the summary of before has them.
+    """
+    parts = read_parts(run_folder)
+    if about is None:
+        before = _json_of(run_folder / "summary.json")
+        about = {key: before[key] for key in ABOUT if key in before}
+    summary = summary_of(parts, about, run_folder)
+    atomic_write(run_folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    atomic_write(run_folder / "junit.xml", junit_of(parts))
+    (run_folder / "report").mkdir(exist_ok=True)
+    atomic_write(run_folder / "report" / "index.html", page_of(parts, summary, run_folder))
+    return summary

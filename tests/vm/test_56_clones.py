@@ -1,0 +1,48 @@
+"""`run --clones`: the suite divided among environments that share the memory of one saved state."""
+
+from __future__ import annotations
+
+import json
+import signal
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from host import HERE, Host, collected
+
+SUITES = HERE / "suites"
+TWO = ("run", "--clones", "2", "--suite", str(SUITES / "worlds"))
+
+
+def environments(vm: Host) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in vm.run("status", "--all", "--json").json}
+
+
+def test_the_suite_is_divided_and_its_parts_are_one_report(vm: Host, one_phase: Path) -> None:
+    """Each clone gets one of the two files; either fails if it finds what the other leaves."""
+    done = vm.run("--file", str(one_phase), *TWO, "--json", limit=400)
+    done.expect(0, "2 clones of one saved state", r"\[vm-tests-2\] .*start from the saved healthy state", "!cold start")
+    assert done.json["tests"] == {"passed": 2, "failed": 0, "flaky": 0, "skipped": 0}
+    assert [(clone["name"], clone["tests"]["passed"]) for clone in done.json["clones"]] == [
+        ("vm-tests-1", 1), ("vm-tests-2", 1),
+    ]  # fmt: skip
+    folder = vm.latest
+    suites = ElementTree.parse(folder / "junit.xml").getroot()
+    assert {suite.get("name") for suite in suites} == {
+        f"vm-tests-{number} {part}" for number in (1, 2) for part in ("services", "stack")
+    }
+    for clone in done.json["clones"]:
+        events = [json.loads(line) for line in (folder / clone["run_folder"] / "events.jsonl").read_text().splitlines()]
+        assert events[-1]["kind"] == "run.finished"
+        assert f"../{clone['run_folder']}/report/index.html" in (folder / "report/index.html").read_text()
+    assert environments(vm) == {"vm-tests": "ready", "vm-tests-1": "down", "vm-tests-2": "down"}
+
+
+def test_clones_end_with_their_command(vm: Host, one_phase: Path) -> None:
+    running = vm.start("--file", str(one_phase), *TWO)
+    with collected(running):
+        running.until_says(r"\[vm-tests-1\] .*READY", 90)
+        running.send(signal.SIGKILL)
+        running.wait(60)
+    limit = 60.0
+    running.until(lambda: set(environments(vm).values()) == {"ready", "down"}, limit, "the clones are gone")
+    assert environments(vm)["vm-tests"] == "ready"
