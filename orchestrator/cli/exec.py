@@ -16,9 +16,10 @@ import paramiko
 
 from orchestrator.cli.runtime import known_machine, living_state, say
 from orchestrator.environment.attach import ssh_to
-from orchestrator.errors import UsageError
+from orchestrator.errors import MachineError, UsageError
 from orchestrator.guest.ssh import Ssh, command_line
 
+END_GRACE = 5.0  # seconds a command that was killed has to close its streams
 Read = Callable[[int], bytes]
 
 
@@ -30,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     known_machine(state, arguments.machine)
 
     async def work() -> int:
-        async with ssh_to(places, state, arguments.machine) as ssh:
-            ssh.keep_alive(15)
+        async with ssh_to(places, state, arguments.machine, limit=arguments.timeout) as ssh:
             return _stream(ssh, command_line(command, user=arguments.user), arguments.timeout)
 
     return asyncio.run(work())
@@ -39,10 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _stream(ssh: Ssh, line: str, timeout: float | None) -> int:
     """Run it with our own stdin, stdout and stderr. It blocks: nothing else is to be done."""
-    channel = ssh.open_session()
-    channel.exec_command(line)
-    pid = _first_line(channel.recv)
-    late = threading.Event()
+    late, over = threading.Event(), threading.Event()
+    pid = b""
 
     def end() -> None:
         with suppress(Exception), ssh.open_session(timeout=5) as other:
@@ -51,12 +49,23 @@ def _stream(ssh: Ssh, line: str, timeout: float | None) -> int:
 
     def expire() -> None:
         late.set()
-        end()
+        if pid:
+            end()
+        if not over.wait(END_GRACE):
+            ssh.cut()  # the machine stands still: its part of the connection never ends
 
     timer = threading.Timer(timeout, expire) if timeout else None
     if timer:
         timer.daemon = True
         timer.start()
+    try:
+        channel = ssh.open_session()
+        channel.exec_command(line)
+        pid = _first_line(channel.recv)
+    except (MachineError, paramiko.SSHException, EOFError, OSError) as error:
+        if late.is_set():
+            return _too_late(timeout)
+        raise ssh.lost(error) from error
     errors = threading.Thread(target=_copy, args=(channel.recv_stderr, sys.stderr.fileno()), daemon=True)
     errors.start()
     threading.Thread(target=_feed, args=(channel,), daemon=True).start()
@@ -79,14 +88,19 @@ def _stream(ssh: Ssh, line: str, timeout: float | None) -> int:
             return 128 + signals[0]
         raise
     finally:
+        over.set()
         if timer:
             timer.cancel()
     if late.is_set():
-        say(f"ended after {timeout:g} s, in the machine too")
-        return 124
+        return _too_late(timeout)
     if channel.exit_status < 0:
         raise ssh.lost(RuntimeError("the channel closed without an exit status"))
     return channel.exit_status
+
+
+def _too_late(timeout: float | None) -> int:
+    say(f"ended after {timeout:g} s, in the machine too")
+    return 124
 
 
 def _first_line(read: Read) -> bytes:

@@ -16,8 +16,13 @@ CONNECT_LIMIT = 15.0  # seconds, before scaling
 
 
 @asynccontextmanager
-async def ssh_to(places: Places, state: EnvironmentState, machine: str) -> AsyncIterator[Ssh]:
-    """An SSH connection to a running machine, for the block.
+async def ssh_to(
+    places: Places, state: EnvironmentState, machine: str, *, limit: float | None = None
+) -> AsyncIterator[Ssh]:
+    """An SSH connection to a running machine, for the block; cut when the machine stops answering.
+
+    Args:
+        limit: seconds to connect, where they are fewer than ours.
 
     Raises:
         HostError: the machine was never handed over.
@@ -31,7 +36,9 @@ async def ssh_to(places: Places, state: EnvironmentState, machine: str) -> Async
             hint=f"orchestrator -n {places.name} console {machine}",
         )
     target = SshTarget(machine, known.ports[22], host_key_blob(machine, known.host_key), places.user_key)
-    ssh = await connect(target, Deadline.after(CONNECT_LIMIT * max(1.0, state.factor / 2)))
+    patience = CONNECT_LIMIT * max(1.0, state.factor / 2)
+    ssh = await connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
+    ssh.keep_alive()
     try:
         yield ssh
     except MachineError as error:

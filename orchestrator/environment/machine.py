@@ -157,6 +157,16 @@ class LiveMachine:
     async def rejoin(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to a machine that an earlier command started and handed over."""
         await self.rejoin_monitor(process, key_file, deadline)
+        word = await self.monitor.run_state()
+        if word != "running":
+            raise MachineError(
+                f"machine {self.name} stands still: QEMU says {word}",
+                subject=self.name,
+                why="\n".join(_panic_lines(tail(self.paths.serial_log, 60))),
+                evidence=tail(self.paths.serial_log, 15),
+                where=[str(self.paths.serial_log)],
+                hint=f"orchestrator restart machine:{self.name}, or orchestrator reset",
+            )
         await self.agent.connect(deadline.earlier(HANDOVER_LIMIT * self._factor))
         if self._stood:
             await set_clock(self.agent, deadline.earlier(HANDOVER_LIMIT * self._factor))

@@ -33,6 +33,8 @@ Sink = Callable[[bytes], None]
 KEX = ("curve25519-sha256@libssh.org",)
 CIPHERS = ("aes128-ctr", "aes256-ctr")
 HOST_KEYS = ("ssh-ed25519",)
+KEEP_ALIVE = 10.0  # seconds between questions to an idle guest
+PATIENCE = 45.0  # seconds until one that does not answer is left; an emulated guest on a busy host takes a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Ssh:
         self.target = target
         self.machine = target.machine
         self._transport = transport
+        self._silence = ""  # why we left
 
     @property
     def alive(self) -> bool:
@@ -123,13 +126,35 @@ class Ssh:
     def lost(self, error: BaseException) -> MachineError:
         return MachineError(
             f"the SSH connection to machine {self.machine} is lost",
-            why=str(error),
+            why=self._silence or str(error),
             hint=f"orchestrator console {self.machine}",
         )
 
-    def keep_alive(self, seconds: int) -> None:
-        """Send a packet when idle, so that a vanished peer is noticed."""
-        self._transport.set_keepalive(seconds)
+    def keep_alive(self, seconds: float = KEEP_ALIVE, patience: float = PATIENCE) -> None:
+        """Ask the guest every so many seconds; one that does not answer is left, and what waits for it ends.
+
+        A machine that stands still keeps its connections: QEMU takes what is sent, and nothing ever comes back.
+        """
+
+        def cut() -> None:
+            self._silence = f"the machine did not answer for {patience:.0f} s"
+            self._transport.close()
+
+        def ask() -> None:
+            while self._transport.is_active():
+                cutting = threading.Timer(patience, cut)
+                cutting.daemon = True
+                cutting.start()
+                with suppress(paramiko.SSHException, EOFError, OSError):
+                    self._transport.global_request("keepalive@openssh.com", wait=True)
+                cutting.cancel()
+                threading.Event().wait(seconds)
+
+        threading.Thread(target=ask, daemon=True, name="keep-alive").start()
+
+    def cut(self) -> None:
+        """Leave at once (blocking); what waits for an answer ends."""
+        self._transport.close()
 
     async def close(self) -> None:
         await asyncio.to_thread(self._transport.close)

@@ -229,6 +229,21 @@ async def watch_ends(stage: Stage, limit: float) -> MachineError:
     return caught.value
 
 
+def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.live.paths.serial_log.write_text("[9.0] Kernel panic - not syncing: sysrq triggered crash\n")
+            stage.qmp.handlers["query-status"] = lambda _: {"status": "guest-panicked"}
+            begun = Deadline.after(10)
+            with pytest.raises(MachineError, match="machine server stands still: QEMU says guest-panicked") as caught:
+                await stage.live.rejoin(stage.process, tmp_path / "key", begun)
+            assert begun.elapsed < 1.5
+            assert "sysrq triggered crash" in caught.value.why
+            assert "restart machine:server" in caught.value.hint
+
+    run_async(scenario())
+
+
 def test_a_qemu_that_ends_is_noticed_with_its_words(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path, "echo qemu: no such file; sleep 0.3; exit 7") as stage:

@@ -197,6 +197,32 @@ def test_a_server_that_stops_answering_cannot_hold_us(server: Server, tmp_path: 
     with_ssh(server, work)
 
 
+def test_a_machine_that_stands_still_is_left_and_named(server: Server) -> None:
+    """Its connections stay open: nothing but the missing answer tells."""
+
+    async def work(ssh: Ssh) -> None:
+        ssh.keep_alive(seconds=0.05, patience=0.6)
+        await asyncio.sleep(1.0)
+        assert ssh.alive, "it answers"
+        channel = await asyncio.to_thread(ssh.open_session)
+        channel.exec_command("sleep 60")
+        stopped = descendants(server.process.pid)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            begun = Deadline.after(10)
+            assert await asyncio.to_thread(channel.recv, 1) == b""
+            assert begun.elapsed < 3
+            assert not ssh.alive
+            assert ssh.lost(EOFError()).why == "the machine did not answer for 1 s"
+        finally:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    with_ssh(server, work)
+
+
 def descendants(pid: int) -> list[int]:
     children = [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return children + [n for child in children for n in descendants(child)]
