@@ -17,6 +17,7 @@ from orchestrator.net.networks import guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Network
 from orchestrator.vm.arguments import JOURNAL_PORT
 
+HANDED_OVER = "/run/orchestrator-handed-over"  # of this boot: a guest that rebooted by itself has none
 JOURNAL_UNIT = "orchestrator-journal.service"
 JOURNAL_FIELDS = (
     "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,EXIT_STATUS"
@@ -32,6 +33,7 @@ def handover_script(
             "set -e",
             guest_network_script(machine, machines, networks),
             _authorize(user_key),
+            f": > {HANDED_OVER}",
             "",
         ]
     )

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic
-from orchestrator.environment.handover import file_script, handover_script, journal_script, read_file
+from orchestrator.environment.handover import HANDED_OVER, file_script, handover_script, journal_script, read_file
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
@@ -32,6 +32,7 @@ from orchestrator.vm.signs import CPU_STALL, Sign, find_sign
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
 HANDOVER_LIMIT = 20.0
 RESET_LIMIT = 10.0
+ANSWER_LIMIT = 3.0  # seconds for a ping, before scaling
 HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
 SSH_LIMIT = 30.0
 HEARTBEAT = 30.0
@@ -170,6 +171,10 @@ class LiveMachine:
         await self.agent.connect(deadline.earlier(HANDOVER_LIMIT * self._factor))
         if self._stood:
             await set_clock(self.agent, deadline.earlier(HANDOVER_LIMIT * self._factor))
+        if await self.agent.read_file(HANDED_OVER, deadline=deadline.earlier(HANDOVER_LIMIT * self._factor)) is None:
+            message = "it was rebooted, and not by this program; it is set up again"
+            self._bus.emit("note", self.name, level="warning", message=message)
+            await self.hand_over(key_file.with_suffix(".pub").read_text().strip(), key_file, deadline)
         self._ready.set()
 
     async def rejoin_monitor(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
@@ -295,6 +300,17 @@ class LiveMachine:
                 self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * self._factor))
                 self._emit("ssh")
             return self._ssh
+
+    async def answers(self) -> bool:
+        """Whether the machine runs and its agent says so at once."""
+        limit = Deadline.after(ANSWER_LIMIT * max(1.0, self._factor / 4))
+        try:
+            if await self.monitor.run_state() != "running":
+                return False
+            await self.agent.call("guest-ping", deadline=limit)
+        except OrchestratorError:
+            return False
+        return True
 
     async def settle(self) -> None:
         """Open SSH and say that the machine is ready."""

@@ -17,10 +17,11 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.teardown import end_machines
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import OrchestratorError, SnapshotError, UsageError
+from orchestrator.errors import HostError, OrchestratorError, SnapshotError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.networks import check_lengths, nics_of, start_switch
+from orchestrator.process import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.gate import Gatekeeper
 from orchestrator.services.graph import ServiceGraph
@@ -36,6 +37,7 @@ from orchestrator.vm.arguments import Memory, script_arguments, script_environme
 T = TypeVar("T")
 EVIDENCE_LIMIT = 30.0  # seconds for logs and pictures, before scaling
 SWITCH_LIMIT = 10.0
+SWITCH_LOOK = 0.5  # seconds between looks at the switches
 MACHINE = "machine:"
 
 
@@ -92,11 +94,25 @@ class Session:
             on_up=self._picture,
         )
         self._first_unit_up = asyncio.Event()
+        self._switches: dict[str, ProcessId] = {}  # those that machines we drive are connected to
 
     async def watched(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work while every machine is watched."""
+        """Do the work while every machine and every switch is watched."""
         guards: list[Callable[[], Coroutine[Any, Any, None]]] = [m.watch for m in self.machines.values()]
-        return await guarded(work, guards)
+        return await guarded(work, [*guards, self._watch_switches])
+
+    async def _watch_switches(self) -> None:
+        """Raise a `HostError` when a network's switch ends: machines do not find their way back to another one."""
+        while True:
+            for name, process in self._switches.items():
+                if not process.alive:
+                    raise HostError(
+                        f"the switch of network {name} is gone",
+                        why="its process ended, and the machines cannot reach each other any more",
+                        where=[str(self.run_folder / "networks")],
+                        hint=f"orchestrator -n {self.places.name} down, then up",
+                    )
+            await asyncio.sleep(SWITCH_LOOK)
 
     # ------------------------------------------------------------------ coming up
 
@@ -161,11 +177,12 @@ class Session:
 
     async def abandon(self) -> None:
         """End all machines and begin as if none had been started; networks stay."""
+        self.record.change(services={})  # nothing that was proven before counts any more
         await self.let_go()
         await end_machines(self.places, self.record.state, self.bus)
         for live in self.machines.values():
             live.paths.disk.unlink(missing_ok=True)  # it rests on what was given up
-        self.record.change(machines={}, services={})
+        self.record.change(machines={})
 
     async def save(
         self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
@@ -206,6 +223,7 @@ class Session:
 
     async def join(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
         """Attach to every running machine; of those about to be rebooted, only to QEMU."""
+        self._switches = dict(self.record.state.networks)
         for name, machine in self.machines.items():
             known = self.record.state.machines[name]
             machine.ports, machine.host_key = known.ports, known.host_key
@@ -218,11 +236,13 @@ class Session:
         for network in self.topology.networks.values():
             running = self.record.state.networks.get(network.name)
             if running is not None and running.alive:
+                self._switches[network.name] = running
                 continue
             check_lengths(paths, network, list(self.topology.machines))
             if network.kind is NetworkKind.VDE:
                 process = await start_switch(network, paths, deadline.earlier(SWITCH_LIMIT))
                 wards.add(process)
+                self._switches[network.name] = process
                 self.record.change(networks={**self.record.state.networks, network.name: process})
             self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
 
@@ -318,7 +338,12 @@ class Session:
             with suppress(OrchestratorError):
                 await machine.screenshot(step, self.run_folder)
         for machine in self.machines.values():
-            if machine.handed_over:
+            if not machine.handed_over:
+                continue
+            if not await machine.answers():
+                message = "logs of services not collected: the machine does not answer; its journal so far is here"
+                self.bus.emit("note", machine.name, level="warning", message=message)
+            else:
                 await collect_logs(machine, self.topology, self.bus, limit)
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fake_qemu import FakeGuest, FakeServer, machine, run_async, topology
+from fake_qemu import SILENT, FakeGuest, FakeServer, machine, run_async, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module
@@ -227,6 +227,52 @@ async def watch_ends(stage: Stage, limit: float) -> MachineError:
         async with deadline.enforce():
             await stage.live.watch()
     return caught.value
+
+
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_a_guest_that_rebooted_by_itself_is_set_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rebooted: bool
+) -> None:
+    monkeypatch.setattr(module, "handover_script", lambda *given: f"echo {given[-1]}\n")
+    monkeypatch.setattr(module, "journal_script", lambda: "true\n")
+    (tmp_path / "key.pub").write_text("ssh-ed25519 MINE\n")
+    mark = tmp_path / "guest" / module.HANDED_OVER.lstrip("/")
+    mark.parent.mkdir(parents=True)
+    if not rebooted:
+        mark.touch()
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.guest.root = tmp_path / "guest"
+            stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
+            await stage.live.rejoin(stage.process, tmp_path / "key", Deadline.after(10))
+            assert stage.live.handed_over
+            assert ([["sh", "-s"]] * 2 if rebooted else []) == stage.guest.commands
+            notes = [str(event.data["message"]) for event in stage.events if event.kind == "note"]
+            assert any("set up again" in note for note in notes) is rebooted
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize(("status", "agent", "expected"), [("running", True, True), ("guest-panicked", True, False),
+                                                         ("running", False, False)])  # fmt: skip
+def test_a_machine_answers_or_is_not_asked_for_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, agent: bool, expected: bool
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_LIMIT", 0.3)
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.qmp.handlers["query-status"] = lambda _: {"status": status}
+            await stage.live._open_monitor(Deadline.after(5))
+            await stage.live.agent.connect(Deadline.after(5))
+            if not agent:
+                stage.guest.handlers["guest-ping"] = lambda _: SILENT
+            begun = Deadline.after(5)
+            assert await stage.live.answers() is expected
+            assert begun.elapsed < 1.5
+
+    run_async(scenario())
 
 
 def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -33,13 +34,13 @@ from orchestrator.errors import (
     TimeLimit,
 )
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process import ProcessId, launch
 from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB, RamPlace
 from orchestrator.snapshots.store import KEPT_HEALTHY, Saving, Stored
-from orchestrator.topology.model import Topology
+from orchestrator.topology.model import Service, ServiceKind, Topology
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1", "image server": "i1"}
 SERVER = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
@@ -311,9 +312,13 @@ def test_a_bug_in_this_program_is_not_taken_for_a_bad_snapshot() -> None:
 # ------------------------------------------------------------------ what a failed restore leaves
 
 
+WEB = Service("web", "server", ServiceKind.DAEMON, "web.service")
+
+
 def a_state(tmp_path: Path, **changes: object) -> EnvironmentState:
     state = EnvironmentState(
-        name="shop", topology=topology(tmp_path, machine("server")), run_folder=tmp_path / "runs/r1", phase="starting",
+        name="shop", topology=topology(tmp_path, machine("server"), services={"web": WEB}),
+        run_folder=tmp_path / "runs/r1", phase="starting",
         owner=ProcessId(4, 5, "another boot"), command="orchestrator up", started=1.0, provider="debian",
         accelerator="tcg", factor=1.0, parts=PARTS, services={"web": "healthy"},
         machines={"server": MachineState(ProcessId(8, 9, "another boot"), "/images/server", {22: 40001}, "ssh A", "")},
@@ -350,6 +355,27 @@ def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:
     assert after.live is not before[0]
     assert after.session.record.state.machines == {}
     assert after.session.record.state.services == {}
+    assert after.session.gate.graph.startable() == ("web",), "what a restore had proven is started again"
+
+
+def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
+    session = abandoned(tmp_path, lambda _: None).session
+
+    async def scenario() -> None:
+        switch = launch(("sleep", "60"), log=tmp_path / "log")
+        session._switches["lan"] = switch
+
+        async def kill() -> None:
+            await asyncio.sleep(0.2)
+            await switch.end(0.1)
+            await asyncio.sleep(30)
+
+        begun = Deadline.after(10)
+        with pytest.raises(HostError, match="the switch of network lan is gone"):
+            await session.watched(kill())
+        assert begun.elapsed < 2
+
+    run_async(scenario())
 
 
 def test_a_cold_start_does_not_boot_the_disk_of_the_snapshot(tmp_path: Path) -> None:

@@ -23,4 +23,5 @@ echo '# no egress: names outside have no address here' > /etc/resolv.conf
 umask 077
 [ -d /root/.ssh ] || mkdir -p /root/.ssh
 printf '%s\n' 'ssh-ed25519 AAAA it'"'"'s $mine' > /root/.ssh/authorized_keys
+: > /run/orchestrator-handed-over
 [ -d /sys/fs/cgroup/system.slice/orchestrator-journal.service ] || systemd-run --quiet --no-block --expand-environment=no --unit=orchestrator-journal.service --collect --property=DefaultDependencies=no --property=Restart=on-failure --property=RestartSec=1 --property=Nice=5 /bin/sh -c 'PATH=$PATH:/run/current-system/sw/bin; for port in /sys/class/virtio-ports/*; do read -r name < "$port/name" || continue; [ "$name" = org.orchestrator.journal ] || continue; exec journalctl --boot --follow --lines=all --output=json --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,EXIT_STATUS > "/dev/${port##*/}"; done; exit 71'
