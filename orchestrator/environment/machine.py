@@ -31,6 +31,7 @@ from orchestrator.vm.signs import CPU_STALL, Sign, find_sign
 
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
 HANDOVER_LIMIT = 20.0
+REJOIN_LIMIT = 15.0  # seconds for the agent of a machine that was up before, before scaling
 RESET_LIMIT = 10.0
 ANSWER_LIMIT = 3.0  # seconds for a ping, before scaling
 HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
@@ -168,10 +169,12 @@ class LiveMachine:
                 where=[str(self.paths.serial_log)],
                 hint=f"orchestrator restart machine:{self.name}, or orchestrator reset",
             )
-        await self.agent.connect(deadline.earlier(HANDOVER_LIMIT * self._factor))
+        # It answered before: one that does not now is in trouble, and nobody should wait long to hear that.
+        limit = deadline.earlier(REJOIN_LIMIT * max(1.0, self._factor / 4))
+        await self.agent.connect(limit)
         if self._stood:
-            await set_clock(self.agent, deadline.earlier(HANDOVER_LIMIT * self._factor))
-        if await self.agent.read_file(HANDED_OVER, deadline=deadline.earlier(HANDOVER_LIMIT * self._factor)) is None:
+            await set_clock(self.agent, limit)
+        if await self.agent.read_file(HANDED_OVER, deadline=limit) is None:
             message = "it was rebooted, and not by this program; it is set up again"
             self._bus.emit("note", self.name, level="warning", message=message)
             await self.hand_over(key_file.with_suffix(".pub").read_text().strip(), key_file, deadline)
@@ -297,7 +300,7 @@ class LiveMachine:
                     await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
                 ports = self.ports or await self.monitor.forwarded_ports()
                 target = SshTarget(self.name, ports[22], host_key_blob(self.name, self.host_key), self._key_file)
-                self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * self._factor))
+                self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * max(1.0, self._factor / 4)))
                 self._emit("ssh")
             return self._ssh
 

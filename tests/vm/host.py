@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
-# One for all tests of this process: what one environment saved, another can start from. Removed at the end.
-RAM = Path(tempfile.mkdtemp(prefix="ovm-", dir="/dev/shm"))
+# One for all tests of this process: what one environment saved, another can start from. Removed at the end, unless it
+# is another process's.
+OTHERS_RAM = os.environ.get("OVM_RAM")
+RAM = Path(OTHERS_RAM or tempfile.mkdtemp(prefix="ovm-", dir="/dev/shm"))
 SHOWN = 6000  # characters of an output in a failure message
 
 
