@@ -220,7 +220,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("two up at once", _second("up"), UP, codes=frozenset({0, 5}), cause="held|another command"),
     Fault("down during up", _second("down"), UP, codes=frozenset({0, 5}), cause="held|another command"),
     Fault("reset during up", _second("reset"), UP, up=True, codes=frozenset({0, 5}), cause="held|another command"),
-    Fault("eight commands at once", _eight, up=True),
+    Fault("eight commands at once", _eight, up=True, codes=frozenset({0, 5}), cause="held"),
     Fault("guest panics", _inside("server", "echo c > /proc/sysrq-trigger"), up=True, cause=r"panic|" + SILENT),
     Fault("guest panics during restart", _inside("server", "echo c > /proc/sysrq-trigger"), ("restart", "backend"),
           up=True, codes=frozenset({0, 3, 5}), cause=r"panic|" + SILENT, moments=2),
