@@ -106,7 +106,8 @@ async def _run(
 async def _make_state(arguments: argparse.Namespace, name: str, folder: Path, deadline: Deadline) -> None:
     """Boot the machines once: their healthy state is what the clones start from."""
     say("no saved state fits: the machines are booted once to make one")
-    up = ["up", "--name", name, "--runs", str(folder / "first"), *options(arguments, ("variant", "app", "images"))]
+    same = options(arguments, ("variant", "app", "images", "kernel_parameters"))  # what a state is keyed by
+    up = ["up", "--name", name, "--runs", str(folder / "first"), *same]
     down = ["down", "--name", name]
     try:
         code = await _orchestrator([*up, "--free-ports", "--down-on-failure"], name, deadline)
