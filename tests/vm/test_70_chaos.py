@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from conftest import ROOT, Shared
+from conftest import ROOT
 from host import RAM
 
 KINDS = (
@@ -15,13 +15,12 @@ KINDS = (
 )
 
 
-def test_some_faults_are_survived_explained_or_reclaimed(shared: Shared) -> None:
-    """Started from the state that the shared environment saved, beside it."""
-    words = ("--seed", "11", "--count", "10", "--kinds", KINDS, "--minutes", "4")
+def test_some_faults_are_survived_explained_or_reclaimed() -> None:
+    """Started from the state that the tests before have saved, if they did."""
+    words = ("--seed", "11", "--count", "6", "--kinds", KINDS, "--minutes", "4")
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts/lib/chaos.py"), *words],
         env={**os.environ, "OVM_RAM": str(RAM)}, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "10 faults of" in done.stdout
-    shared.host.run("status").expect(0)
+    assert "6 faults of" in done.stdout
