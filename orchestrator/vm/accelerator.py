@@ -2,7 +2,7 @@
 
 /dev/kvm may open, answer, and still run nothing. So a guest is run: a boot
 sector of 20 bytes that tells QEMU's exit device to end with a code we know. The
-answer is kept per boot of the host, QEMU version and user.
+answer is kept per boot of the host, QEMU program and user.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ async def probe(cache: Path, *, fresh: bool = False) -> Accelerator:
         raise HostError(f"ORCH_ACCELERATOR is {forced!r}", hint="kvm or tcg")
     if forced:
         return _with_factor(forced, "ORCH_ACCELERATOR says so", version)
-    key = {"boot_id": boot_id(), "qemu": version, "uid": os.getuid(), "kvm": _kvm_stamp()}
+    key = {"boot_id": boot_id(), "qemu": version, "program": _program_stamp(), "uid": os.getuid(), "kvm": _kvm_stamp()}
     if not fresh:
         known = _read_cache(cache, key)
         if known is not None:
@@ -149,6 +150,16 @@ def _with_factor(name: str, reason: str, version: str) -> Accelerator:
     if not 0.1 <= factor <= 1000:
         raise HostError(f"ORCH_TIME_FACTOR is {text!r}", hint="a number from 0.1 to 1000")
     return Accelerator(name, reason, factor, version)
+
+
+def _program_stamp() -> list[object]:
+    """Which QEMU was asked: another one of the same version, or a wrapper, may come to another answer."""
+    found = shutil.which(QEMU)
+    if found is None:
+        return []
+    path = Path(found).resolve()
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns]
 
 
 def _kvm_stamp() -> list[int]:

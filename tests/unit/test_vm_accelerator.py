@@ -64,6 +64,15 @@ def test_a_guest_that_runs_is_kvm_and_is_run_once(host: Host) -> None:
     assert host.probe().name == "tcg", "and is not believed when the device changed"
 
 
+def test_the_answer_of_another_program_of_the_same_version_is_not_believed(host: Host) -> None:
+    """A wrapper that fails must not decide for a host's QEMU until the next boot."""
+    host.kvm.touch()
+    host.qemu("echo cannot set up guest memory >&2; exit 1")
+    assert host.probe().name == "tcg"
+    host.qemu("exit 85")
+    assert host.probe().name == "kvm"
+
+
 def test_a_device_that_opens_and_runs_nothing(host: Host) -> None:
     host.kvm.touch()
     host.qemu("echo qemu: failed to initialize kvm: Operation not permitted >&2; exit 1")
