@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError, TimeLimit
@@ -70,6 +70,15 @@ class Deadline:
             if on_expiry is None:
                 raise TimeLimit(f"time limit of {self.limit:.0f} s reached") from error
             raise on_expiry() from error
+
+
+async def came(wait: Callable[[], Awaitable[object]], deadline: Deadline) -> bool:
+    """Wait for something until the deadline; whether it came. To be too late is no error here."""
+    with suppress(TimeLimit):
+        async with deadline.enforce():
+            await wait()
+            return True
+    return False
 
 
 async def pause(seconds: float, deadline: Deadline) -> None:

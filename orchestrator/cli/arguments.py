@@ -16,6 +16,7 @@ from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES
 from orchestrator.cli.parser import CommandParser, one_of
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+LONGEST_NAME = 31  # of an environment: it is part of socket names
 PROVIDERS = ("auto", "nixos", "debian")
 
 
@@ -56,7 +57,7 @@ def shard(text: str) -> str:
 
 
 def environment_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text) or len(text) > LONGEST_NAME:
         raise argparse.ArgumentTypeError(f"{text!r} is no environment name; write small letters, digits, hyphens")
     return text
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cli.arguments import LONGEST_NAME
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
@@ -23,13 +24,13 @@ from orchestrator.environment.state import read_state
 from orchestrator.environment.warm import the_store
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.events import EventBus
+from orchestrator.images.provider import choose_provider
 from orchestrator.process import stream_lines
 from orchestrator.report.clones import FOLDER, write_clones
 from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import together
 
 ENDING = 60.0  # seconds a clone has to take its machines down
-LONGEST_NAME = 31
 
 
 def run_clones(request: Request, arguments: argparse.Namespace) -> int:
@@ -71,7 +72,7 @@ def refused(arguments: argparse.Namespace, names: list[str]) -> list[str]:
 def running(name: str) -> bool:
     """Whether any machine of the environment lives."""
     state = read_state(Places.of(name).state)
-    return state is not None and any(machine.process.alive for machine in state.machines.values())
+    return state is not None and state.alive
 
 
 async def _run(
@@ -79,7 +80,7 @@ async def _run(
 ) -> int:
     about: dict[str, Any] = {"run_id": folder.name, "environment": request.name, "command": request.command}
     try:
-        planned = await plan(request, bus, deadline)
+        planned = await plan(request, choose_provider(request.provider, request.topology), bus, deadline)
         # Isolated worlds are saved, so their machines have memory of their own.
         shared = arguments.isolate == "none"
         admit(request.topology.machines.values(), [folder], times=len(names), shared=shared)

@@ -137,7 +137,7 @@ def living_state(arguments: argparse.Namespace) -> tuple[Places, EnvironmentStat
     name = chosen_name(arguments)
     places = Places.of(name)
     state = read_state(places.state)
-    if state is None or not any(machine.process.alive for machine in state.machines.values()):
+    if state is None or not state.alive:
         raise HostError(f"environment {name} does not run", hint=f"orchestrator -n {name} up" if arguments.name else
                         "orchestrator up")  # fmt: skip
     return places, state

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import replace
 
 from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
@@ -19,7 +18,6 @@ from orchestrator.environment.up import Opened, bring_up, close_down, finish, op
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
 from orchestrator.topology.load import load_topology, missing_files
-from orchestrator.topology.model import Topology
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,7 +41,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
             hint="make it, or give it `required = false`; docs/topology.md, files",
         )
     return Request(
-        topology=with_free_ports(topology) if arguments.free_ports else topology,
+        topology=topology.with_free_ports() if arguments.free_ports else topology,
         name=arguments.name or topology.name,
         provider=arguments.images,
         runs=arguments.runs,
@@ -52,15 +50,6 @@ def request_of(arguments: argparse.Namespace) -> Request:
         savable=getattr(arguments, "isolate", "none") != "none",
         start="cold" if arguments.fresh else "warm" if arguments.warm else "auto",
     )
-
-
-def with_free_ports(topology: Topology) -> Topology:
-    """The same with the host's side of every forwarded port left to the system. Pure."""
-    machines = {
-        name: replace(machine, ports=tuple(replace(port, host=0) for port in machine.ports))
-        for name, machine in topology.machines.items()
-    }
-    return replace(topology, machines=machines)
 
 
 async def start_fresh(request: Request, bus: EventBus) -> None:

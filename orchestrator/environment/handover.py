@@ -1,4 +1,4 @@
-"""The hand-over: what the orchestrator does in a guest when its agent first answers. Pure text.
+"""The hand-over, what the orchestrator does in a guest when its agent first answers: texts, and how they get there.
 
 Scripts run through the guest agent, safe to run again and without output: one
 with all that services rest on (host name, addresses and names of the network,
@@ -10,8 +10,11 @@ read apart, because the guest may still be making it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.deadline import Deadline
+from orchestrator.errors import MachineError
+from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import AUTHORIZED_KEYS
 from orchestrator.net.networks import guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Network
@@ -85,6 +88,40 @@ def read_file(file: GuestFile) -> bytes | None:
     if not file.source.exists() and not file.required:
         return None
     return file.source.read_bytes()
+
+
+async def run_script(agent: Agent, script: str, limit: Deadline, where: Sequence[str]) -> None:
+    """Run one of these scripts in the guest.
+
+    Args:
+        where: places with evidence, for the error.
+
+    Raises:
+        MachineError: it failed.
+    """
+    result = await agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
+    if result.code != 0:
+        raise MachineError(
+            f"machine {agent.machine} could not be set up",
+            subject=agent.machine,
+            why=result.complaint,
+            hint=f"orchestrator console {agent.machine}",
+            where=where,
+        )
+
+
+async def push_files(agent: Agent, files: Iterable[GuestFile], limit: Deadline) -> None:
+    """Write the topology's files into the guest.
+
+    Raises:
+        MachineError: one cannot be written.
+    """
+    for file in files:
+        content = read_file(file)
+        if content is not None:
+            pushed = await agent.exec(["sh", "-c", file_script(file.target, file.mode)], stdin=content, deadline=limit)
+            if pushed.code != 0:
+                raise MachineError(f"{file.target} could not be written in {agent.machine}", why=pushed.complaint)
 
 
 def known_hosts_line(port: int, host_key: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, monotonic
-from orchestrator.environment.handover import HANDED_OVER, file_script, handover_script, journal_script, read_file
+from orchestrator.deadline import Deadline, came, monotonic
+from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
+from orchestrator.environment.losses import did_not_boot, ended, panicked, stands_still
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
@@ -62,6 +62,7 @@ class LiveMachine:
         self._topology = topology
         self._bus = bus
         self._factor = factor
+        self._patience = max(1.0, factor / 4)  # for what an emulated guest does often, and so has translated
         self._monitor: Monitor | None = None
         self._process: ProcessId | None = None
         self._ssh: Ssh | None = None
@@ -161,16 +162,9 @@ class LiveMachine:
         await self.rejoin_monitor(process, key_file, deadline)
         word = await self.monitor.run_state()
         if word != "running":
-            raise MachineError(
-                f"machine {self.name} stands still: QEMU says {word}",
-                subject=self.name,
-                why="\n".join(_panic_lines(tail(self.paths.serial_log, 60))),
-                evidence=tail(self.paths.serial_log, 15),
-                where=[str(self.paths.serial_log)],
-                hint=f"orchestrator restart machine:{self.name}, or orchestrator reset",
-            )
+            raise stands_still(self.name, self.paths, word)
         # It answered before: one that does not now is in trouble, and nobody should wait long to hear that.
-        limit = deadline.earlier(REJOIN_LIMIT * max(1.0, self._factor / 4))
+        limit = deadline.earlier(REJOIN_LIMIT * self._patience)
         await self.agent.connect(limit)
         if self._stood:
             await set_clock(self.agent, limit)
@@ -225,7 +219,7 @@ class LiveMachine:
     async def _ask_to_reboot(self, limit: Deadline) -> bool:
         if await self.monitor.run_state() != "running":
             return False
-        patience = limit.earlier(HANDOVER_LIMIT * max(1.0, self._factor / 4))
+        patience = limit.earlier(HANDOVER_LIMIT * self._patience)
         try:
             if not self.agent.connected:
                 await self.agent.connect(patience)
@@ -238,31 +232,14 @@ class LiveMachine:
     async def hand_over(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Run the hand-over script and push the topology's files; idempotent."""
         limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
-        await self._set_up(
-            handover_script(self.machine, self._topology.machines, self._topology.networks, user_key), limit
-        )
+        where = [str(self.paths.serial_log)]
+        script = handover_script(self.machine, self._topology.machines, self._topology.networks, user_key)
+        await run_script(self.agent, script, limit, where)
         self._key_file = key_file
-        for file in self.machine.files:
-            content = read_file(file)
-            if content is not None:
-                pushed = await self.agent.exec(
-                    ["sh", "-c", file_script(file.target, file.mode)], stdin=content, deadline=limit
-                )
-                if pushed.code != 0:
-                    raise MachineError(f"{file.target} could not be written in {self.name}", why=pushed.complaint)
+        await push_files(self.agent, self.machine.files, limit)
         self._ready.set()
-        await self._set_up(journal_script(), limit)  # no service waits for it: it tells all from the boot on
-
-    async def _set_up(self, script: str, limit: Deadline) -> None:
-        result = await self.agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
-        if result.code != 0:
-            raise MachineError(
-                f"machine {self.name} could not be set up",
-                subject=self.name,
-                why=result.complaint,
-                hint=f"orchestrator console {self.name}",
-                where=[str(self.paths.serial_log)],
-            )
+        # No service waits for it: it tells all from the boot on.
+        await run_script(self.agent, journal_script(), limit, where)
 
     async def learn_host_key(self, deadline: Deadline) -> None:
         """Wait until the guest's sshd listens, and remember its host key.
@@ -274,7 +251,7 @@ class LiveMachine:
             self.agent,
             self._sshd_listens,
             SSH_GUEST_PORT,
-            look=LOOK_INTERVAL * max(1.0, self._factor / 4),
+            look=LOOK_INTERVAL * self._patience,
             limit=deadline.earlier(HOST_KEY_LIMIT * self._factor),
             deadline=deadline,
             where=[str(self.paths.journal), str(self.paths.serial_log)],
@@ -293,20 +270,18 @@ class LiveMachine:
                 assert self._key_file is not None
                 if self._rekeyed:  # sshd starts anew with the key it was just given
                     self._rekeyed = False
-                    with suppress(OrchestratorError):
-                        async with Deadline.after(REKEY_LIMIT * max(1.0, self._factor / 4)).enforce():
-                            await self._sshd_listens.wait()
+                    await came(self._sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience))
                 if not self.host_key:  # it boots
                     await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
                 ports = self.ports or await self.monitor.forwarded_ports()
                 target = SshTarget(self.name, ports[22], host_key_blob(self.name, self.host_key), self._key_file)
-                self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * max(1.0, self._factor / 4)))
+                self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * self._patience))
                 self._emit("ssh")
             return self._ssh
 
     async def answers(self) -> bool:
         """Whether the machine runs and its agent says so at once."""
-        limit = Deadline.after(ANSWER_LIMIT * max(1.0, self._factor / 4))
+        limit = Deadline.after(ANSWER_LIMIT * self._patience)
         try:
             if await self.monitor.run_state() != "running":
                 return False
@@ -335,14 +310,7 @@ class LiveMachine:
         await watch_end(self._process)
         code = exit_code(self._process)
         self._emit("died", describe_exit(code) if code is not None else "")
-        raise MachineError(
-            f"QEMU of machine {self.name} {describe_exit(code) if code is not None else 'is gone'}",
-            subject=self.name,
-            why="\n".join(tail(self.paths.qemu_log, 5)) or "it said nothing",
-            where=[str(self.paths.qemu_log), str(self.paths.serial_log)],
-            evidence=tail(self.paths.serial_log, 5),
-            hint="orchestrator doctor",
-        )
+        raise ended(self.name, self.paths, code)
 
     async def _watch_journal(self) -> None:
         await self._launched.wait()
@@ -370,9 +338,7 @@ class LiveMachine:
                     self._bus.emit("note", self.name, level="warning", message=f"QMP event {name} {dict(data)}")
 
     async def _on_sign(self, sign: Sign, line: str) -> None:
-        if sign.name not in self._seen:
-            self._seen.add(sign.name)
-            self._bus.emit("machine.sign", self.name, sign=sign.name, line=line[:500], explanation=sign.explanation)
+        self._tell(sign, line)
         if sign.fatal:
             await asyncio.sleep(0.5)
             raise self._panicked(sign.explanation)
@@ -388,24 +354,20 @@ class LiveMachine:
 
     def _panicked(self, why: str) -> MachineError:
         self._emit("panicked", why)
-        return MachineError(
-            f"machine {self.name} is lost: {why}",
-            subject=self.name,
-            why="\n".join(_panic_lines(tail(self.paths.serial_log, 60))),
-            evidence=tail(self.paths.serial_log, 15),
-            where=[str(self.paths.serial_log)],
-            hint=f"orchestrator down, then orchestrator up; the console's whole text is {self.paths.serial_log}",
-        )
+        return panicked(self.name, self.paths, why)
 
     def _on_entry(self, entry: Entry) -> None:
         if entry.identifier == "sshd" and entry.message.startswith("Server listening on"):
             self._sshd_listens.set()
         sign = find_sign(entry.message) if entry.identifier == "kernel" else None
-        if sign is not None and sign.name not in self._seen:
+        if sign is not None:
+            self._tell(sign, entry.message)
+
+    def _tell(self, sign: Sign, line: str) -> None:
+        """The first line of each kind."""
+        if sign.name not in self._seen:
             self._seen.add(sign.name)
-            self._bus.emit(
-                "machine.sign", self.name, sign=sign.name, line=entry.message[:500], explanation=sign.explanation
-            )
+            self._bus.emit("machine.sign", self.name, sign=sign.name, line=line[:500], explanation=sign.explanation)
 
     # ------------------------------------------------------------------ small parts
 
@@ -435,23 +397,8 @@ class LiveMachine:
         self._monitor = await connect(self.name, self.paths.qmp, deadline.earlier(QMP_LIMIT))
 
     async def _wait_agent_open(self, limit: Deadline) -> None:
-        def late() -> MachineError:
-            return MachineError(
-                f"machine {self.name} did not boot within {limit.limit:.0f} s",
-                subject=self.name,
-                why="its guest agent never opened its port; the console's last lines tell how far it came",
-                evidence=tail(self.paths.serial_log, 15),
-                where=[str(self.paths.serial_log)],
-                hint=f"orchestrator console {self.name}",
-            )
-
-        async with limit.enforce(late):
-            while not self._agent_open.is_set():
-                beat = Deadline.after(HEARTBEAT)
-                with suppress(OrchestratorError):
-                    async with beat.enforce():
-                        await self._agent_open.wait()
-                        return
+        async with limit.enforce(lambda: did_not_boot(self.name, self.paths, limit)):
+            while not await came(self._agent_open.wait, Deadline.after(HEARTBEAT)):
                 self._bus.emit(
                     "wait.heartbeat",
                     self.name,
@@ -468,8 +415,3 @@ class LiveMachine:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _panic_lines(lines: list[str]) -> list[str]:
-    """The lines that say why a kernel panicked."""
-    return [line.strip() for line in lines if "panic" in line.lower() or "BUG:" in line][:3]

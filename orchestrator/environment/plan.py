@@ -12,7 +12,7 @@ from orchestrator.environment.handover import handover_script, journal_script
 from orchestrator.environment.places import cache_root
 from orchestrator.events import EventBus
 from orchestrator.images.contract import BuiltImage
-from orchestrator.images.provider import choose_provider, ensure_images
+from orchestrator.images.provider import Provider, ensure_images
 from orchestrator.snapshots.key import parts_of
 from orchestrator.topology.model import Topology
 from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
@@ -46,20 +46,21 @@ class Request:
 class Plan:
     """What a start rests on; ``parts`` name a saved state that fits."""
 
-    provider: str
     accelerator: Accelerator
     images: Mapping[str, BuiltImage]
     parts: Mapping[str, str]
 
 
-async def plan(request: Request, bus: EventBus, deadline: Deadline) -> Plan:
+async def plan(request: Request, provider: Provider, bus: EventBus, deadline: Deadline) -> Plan:
     """Find or build the images, probe the host.
+
+    Args:
+        provider: as `choose_provider` has it for this request.
 
     Raises:
         ImageError, HostError: what is missing.
     """
     topology = request.topology
-    provider = choose_provider(request.provider, topology)
     accelerator = await probe(cache_root() / "accelerator.json")
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
@@ -68,4 +69,4 @@ async def plan(request: Request, bus: EventBus, deadline: Deadline) -> Plan:
         for name, machine in topology.machines.items()
     }
     parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
-    return Plan(provider.value, accelerator, images, parts)
+    return Plan(accelerator, images, parts)

@@ -80,6 +80,11 @@ class EnvironmentState:
         return [process for process in self.processes if process.alive]
 
     @property
+    def alive(self) -> bool:
+        """Whether any of its machines runs."""
+        return any(machine.process.alive for machine in self.machines.values())
+
+    @property
     def inhabited(self) -> bool:
         """Whether there is a machine left to look at.
 

@@ -106,8 +106,9 @@ async def _prepare(
     request: Request, places: Places, run_folder: Path, bus: EventBus, deadline: Deadline
 ) -> tuple[Session, Launch]:
     topology = request.topology
-    _announce(request, run_folder, choose_provider(request.provider, topology).value, bus)
-    planned = await plan(request, bus, deadline)
+    provider = choose_provider(request.provider, topology)
+    _announce(request, run_folder, provider.value, bus)
+    planned = await plan(request, provider, bus, deadline)
     images, accelerator = planned.images, planned.accelerator
     snapshot = choose(request.name, planned.parts, request.start, bus)
     clone = snapshot is not None and is_clone(snapshot, places) and not request.savable
@@ -129,7 +130,7 @@ async def _prepare(
             owner=me,
             command=request.command,
             started=wall_clock(),
-            provider=planned.provider,
+            provider=provider.value,
             accelerator=accelerator.name,
             factor=accelerator.factor,
             parts=planned.parts,

@@ -20,7 +20,7 @@ from typing import Any
 from qemu.qmp import QMPClient, Runstate
 from qemu.qmp.qmp_client import ExecuteError
 
-from orchestrator.deadline import Deadline, pause
+from orchestrator.deadline import Deadline, came, pause
 from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
 from orchestrator.vm.qmp import LOST, NOT_CONNECTED
 
@@ -167,8 +167,13 @@ class Agent:
                     evidence=[" ".join(command)],
                     hint=f"orchestrator shell {self.machine}",
                 )
-            told = await _pause(min(delay, max(deadline.left, 0.005)), news)
-            delay = POLL_FIRST if told else min(delay * 1.5, POLL_MOST)
+            interval = min(delay, max(deadline.left, 0.005))
+            if news is None:
+                await asyncio.sleep(interval)
+            elif await came(news, Deadline.after(interval)):
+                delay = POLL_FIRST
+                continue
+            delay = min(delay * 1.5, POLL_MOST)
 
     async def read_file(self, path: str, *, deadline: Deadline) -> bytes | None:
         """A small file of the guest (at most 64 KiB of it), None when it is not there; it starts no program."""
@@ -219,18 +224,6 @@ def _client(machine: str) -> QMPClient:
     client.await_greeting = False
     client.negotiate = False
     return client
-
-
-async def _pause(seconds: float, news: Callable[[], Awaitable[None]] | None) -> bool:
-    """Wait; less when there is news, and whether there was."""
-    if news is None:
-        await asyncio.sleep(seconds)
-        return False
-    with suppress(TimeLimit):
-        async with Deadline.after(seconds).enforce():
-            await news()
-            return True
-    return False
 
 
 def _decode(status: dict[str, Any], key: str) -> bytes:

@@ -138,7 +138,7 @@ class Ssh:
 
         def cut() -> None:
             self._silence = f"the machine did not answer for {patience:.0f} s"
-            self._transport.close()
+            self.cut()
 
         def ask() -> None:
             while self._transport.is_active():
@@ -157,7 +157,7 @@ class Ssh:
         self._transport.close()
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._transport.close)
+        await asyncio.to_thread(self.cut)
 
 
 class _Running:

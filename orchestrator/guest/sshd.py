@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
-from orchestrator.deadline import Deadline
-from orchestrator.errors import MachineError, OrchestratorError
+from orchestrator.deadline import Deadline, came
+from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import PUBLIC_HOST_KEY
 
@@ -32,9 +31,7 @@ async def listening_host_key(
         MachineError: sshd did not listen in time.
     """
     while True:
-        with suppress(OrchestratorError):  # the pause being over is no error
-            async with limit.earlier(look).enforce():
-                await heard.wait()
+        await came(heard.wait, limit.earlier(look))
         line = await agent.read_file(PUBLIC_HOST_KEY, deadline=deadline) or b""
         if line.endswith(b"\n") and (heard.is_set() or await _listens(agent, port, deadline)):
             return line.decode("utf-8", "replace").strip()

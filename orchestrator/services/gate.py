@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from orchestrator.deadline import Deadline, pause
+from orchestrator.deadline import Deadline, came, pause
 from orchestrator.errors import MachineError, OrchestratorError, ServiceError
 from orchestrator.events import EventBus
 from orchestrator.guest.agent import Agent
@@ -296,10 +296,8 @@ class Gatekeeper:
         if service.unit is None or journal is None:
             await pause(interval, limit)
             return
-        with suppress(OrchestratorError):  # the pause being over is no error
-            async with Deadline.after(min(interval, limit.left)).enforce():
-                await journal.news(service.unit)
-                await asyncio.sleep(0.02)  # the line often comes just before what it announces
+        if await came(partial(journal.news, service.unit), limit.earlier(interval)):
+            await pause(0.02, limit)  # the line often comes just before what it announces
 
     async def _watch_unit(self, service: Service, unit: str, ended: asyncio.Event) -> None:
         """Raise as soon as the unit is in trouble; it never returns.
@@ -311,9 +309,7 @@ class Gatekeeper:
         while True:
             heard = journal is not None and journal.heard
             interval = (LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL) * max(1.0, self._factor / 4)
-            with suppress(OrchestratorError):  # the pause being over is no error
-                async with Deadline.after(interval).enforce():
-                    await ended.wait()
+            await came(ended.wait, Deadline.after(interval))
             ended.clear()
             why = await self._unit_trouble(service, unit)
             if why:

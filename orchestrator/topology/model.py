@@ -7,7 +7,7 @@ of an environment is a pure function of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -240,3 +240,11 @@ class Topology:
     def root(self) -> Path:
         """The folder relative paths are meant from."""
         return self.path.parent
+
+    def with_free_ports(self) -> Topology:
+        """The same with the host's side of every forwarded port left to the system."""
+        machines = {
+            name: replace(machine, ports=tuple(replace(port, host=0) for port in machine.ports))
+            for name, machine in self.machines.items()
+        }
+        return replace(self, machines=machines)

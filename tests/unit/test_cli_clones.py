@@ -9,7 +9,6 @@ from fake_qemu import machine
 
 from orchestrator.cli.arguments import build_parser
 from orchestrator.cli.clones import clone_names, options, refused
-from orchestrator.cli.up import with_free_ports
 from orchestrator.environment.admission import memory_shortage
 from orchestrator.topology.load import load_topology
 
@@ -46,7 +45,7 @@ def test_a_clone_is_told_what_we_were_told() -> None:
 
 def test_ports_of_clones_are_free_ones() -> None:
     topology = load_topology(ROOT / "tests/vm/orchestrator.toml")
-    ports = [port for machine in with_free_ports(topology).machines.values() for port in machine.ports]
+    ports = [port for machine in topology.with_free_ports().machines.values() for port in machine.ports]
     assert ports and all(port.host == 0 for port in ports)
 
 
