@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "ORCH_RAM_DIR": "a folder whose files are memory, for machines and saved states [/dev/shm]",
     "ORCH_ACCELERATOR": "kvm or tcg, instead of probing",
     "ORCH_TIME_FACTOR": "what every time limit of a topology is multiplied with, instead of 1 (kvm) or 10 (tcg)",
+    "ORCH_QEMU_USER": "who QEMU becomes where root starts it: a user, or root [an id nobody has, for each machine]",
     "NO_COLOR": "no colours, when it is not empty",
     "XDG_RUNTIME_DIR": "where the short folders of UNIX sockets are made [the folder for temporary files]",
 }

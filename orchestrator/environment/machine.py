@@ -377,11 +377,12 @@ class LiveMachine:
         path = self.paths.logs / "screenshots" / f"{number:03d}-{step}.png"
         if self._monitor is None:
             return  # it never ran
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             await self.monitor.screenshot(path)
-        except MachineError as error:
-            self._bus.emit("note", self.name, level="warning", message=f"no screenshot at {step}: {error.why}")
+        except (MachineError, OSError) as error:
+            why = error.why if isinstance(error, MachineError) else error
+            self._bus.emit("note", self.name, level="warning", message=f"no screenshot at {step}: {why}")
             return
         self._bus.emit("screenshot", self.name, path=str(path.relative_to(run_folder)), step=step)
 

@@ -32,7 +32,8 @@ from orchestrator.snapshots.save import Source, go_on, save_machines
 from orchestrator.snapshots.store import Saving, Stored
 from orchestrator.tasks import guarded, together
 from orchestrator.topology.model import NetworkKind, Service, Topology
-from orchestrator.vm.arguments import Memory, script_arguments, script_environment
+from orchestrator.vm.arguments import Memory, script_arguments, script_environment, writable_drives
+from orchestrator.vm.user import qemu_user
 
 T = TypeVar("T")
 EVIDENCE_LIMIT = 30.0  # seconds for logs and pictures, before scaling
@@ -253,6 +254,7 @@ class Session:
         nics = nics_of(
             live.machine, self.topology.machines, self.topology.networks, self.places.networks(self.run_folder)
         )
+        text = script.read_text(errors="replace")
         arguments = script_arguments(
             live.machine,
             live.paths,
@@ -260,6 +262,8 @@ class Session:
             accelerator=self.record.state.accelerator,
             fixed_memory=own_memory(built),
             memory=memory,
+            user=qemu_user(f"{self.places.identity}/{name}", text),
+            drives=writable_drives(text),
         )
         environment = script_environment(
             live.machine, live.paths, launch.inherited, launch.kernel_parameters, launch.ports.get(name, {})

@@ -7,6 +7,7 @@ answers nothing until it runs.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic, pause
@@ -86,9 +87,18 @@ async def load(monitor: Monitor, state: Path, deadline: Deadline) -> None:
 
     Raises:
         MachineError: QEMU refused it; it ends then, and its log tells why.
+        SnapshotError: the file cannot be read.
     """
     await monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=deadline)
-    await monitor.execute("migrate-incoming", {"uri": f"file:{state}"}, deadline=deadline)
+    try:
+        async with monitor.lent(state, os.O_RDONLY) as name:
+            await _load(monitor, name, deadline)
+    except OSError as error:
+        raise SnapshotError(f"the saved state of machine {monitor.machine} cannot be read", why=str(error)) from error
+
+
+async def _load(monitor: Monitor, name: str, deadline: Deadline) -> None:
+    await monitor.execute("migrate-incoming", {"uri": f"file:{name}"}, deadline=deadline)
     while await monitor.run_state() == "inmigrate":
         if deadline.expired:
             raise MachineError(f"QEMU did not load the state of machine {monitor.machine}", subject=monitor.machine)

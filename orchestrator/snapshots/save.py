@@ -7,6 +7,7 @@ second; fingerprints and logs are made when they run again.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -98,8 +99,19 @@ async def _give_up_and_go_on(monitor: Monitor) -> None:
 
 
 async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
+    async with source.monitor.lent(files.state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as name:
+        await _write_state(source, name, limit)
+    # Now QEMU has let go of the disk: what it cached is in the file.
+    await together(
+        asyncio.to_thread(copy_sparse, source.ram, files.ram, again=True),
+        asyncio.to_thread(copy_sparse, source.disk, files.disk),
+    )
+
+
+async def _write_state(source: Source, name: str, limit: Deadline) -> None:
+    """Have QEMU write the state of CPU and devices into a file it knows by this name."""
     try:
-        await source.monitor.execute("migrate", {"uri": f"file:{files.state}"}, deadline=limit)
+        await source.monitor.execute("migrate", {"uri": f"file:{name}"}, deadline=limit)
     except MachineError as error:
         if "refused" not in error.what:
             raise
@@ -107,17 +119,12 @@ async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
     while True:
         told = await source.monitor.execute("query-migrate")
         if told.get("status") == "completed":
-            break
+            return
         if told.get("status") in ("failed", "cancelled"):
             raise _cannot_be_saved(source, str(told.get("error-desc", told)))
         if limit.expired:
             raise SnapshotError(f"QEMU did not save machine {source.name} within {limit.limit:.0f} s")
         await pause(POLL, limit)
-    # Now QEMU has let go of the disk: what it cached is in the file.
-    await together(
-        asyncio.to_thread(copy_sparse, source.ram, files.ram, again=True),
-        asyncio.to_thread(copy_sparse, source.disk, files.disk),
-    )
 
 
 def _cannot_be_saved(source: Source, why: str) -> SnapshotError:
@@ -150,7 +157,6 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
         if text.exists():
             shutil.copyfile(text, copy)
             copy.chmod(0o600)
-    files.state.chmod(0o600)
     ram, state, disk = await together(*(asyncio.to_thread(digest, one) for one in (files.ram, files.state, files.disk)))
     return SavedMachine(
         image=source.image,

@@ -8,6 +8,7 @@ variables; a later QEMU option overrides or merges with the script's own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ SSH_GUEST_PORT = 22
 
 # Denied: obsolete system calls, gaining privileges, starting programs, changing limits.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+# Changing its user, once, is a gain for the filter. Afterwards no_new_privs and no capability are as strong.
+SANDBOX_OF_ROOT = SANDBOX.replace("elevateprivileges=deny", "elevateprivileges=allow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ def script_arguments(
     accelerator: str,
     fixed_memory: bool = False,
     memory: Memory | None = None,
+    user: str = "",
+    drives: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The arguments appended to the run script.
 
@@ -118,6 +123,9 @@ def script_arguments(
         fixed_memory: the script has a memory backend of its own, whose size ``-m``
             must not contradict.
         memory: the RAM file; without it the memory is anonymous and cannot be saved.
+        user: who QEMU shall be once it has opened its files, as `-run-with` takes it (``60600:60600``);
+            empty: who it is.
+        drives: the ids of the script's writable drives, see `writable_drives`.
     """
     cpu = "host" if accelerator == "kvm" else "max"
     size = () if fixed_memory else ("-m", f"{machine.memory}M")
@@ -143,8 +151,13 @@ def script_arguments(
         "-device", "pvpanic-pci",
         "-device", "vmgenid,guid=auto",  # tells a restored kernel that it is not the only one: it reseeds its RNG
         "-action", "panic=pause",  # a panicked guest stays, to be looked at
-        "-sandbox", SANDBOX,
+        "-sandbox", SANDBOX_OF_ROOT if user else SANDBOX,
     ]  # fmt: skip
+    if user:
+        arguments += ["-run-with", f"user={user}"]
+        # Else QEMU opens a disk anew, read-only and back again, when its state is saved; this user may not.
+        for drive in drives:
+            arguments += ["-set", f"drive.{drive}.auto-read-only=off"]
     if memory is not None:
         access = "share=on" if memory.shared else "share=off,readonly=on,rom=off"
         backend = f"memory-backend-file,id=orch-ram,size={machine.memory}M,mem-path={memory.file},{access}"
@@ -159,6 +172,16 @@ def script_arguments(
             arguments += ["-netdev", netdev]
         arguments += ["-device", f"virtio-net-pci,netdev={nic.netdev_id},mac={nic.mac}"]
     return tuple(arguments)
+
+
+def writable_drives(script: str) -> list[str]:
+    """The ids of a run script's ``-drive`` options that may be written to. Pure.
+
+    >>> writable_drives('-drive file="$NIX_DISK_IMAGE",id=drive1,if=none -drive id=store,file=/s.img,readonly=on')
+    ['drive1']
+    """
+    options = [f",{found}," for found in re.findall(r"-drive\s+(\S+)", script)]
+    return [found[1] for one in options if (found := re.search(r",id=([\w.-]+),", one)) and ",readonly=on," not in one]
 
 
 def net_options(machine: Machine, kept: Mapping[int, int] = MappingProxyType({})) -> str:

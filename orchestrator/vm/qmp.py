@@ -7,7 +7,9 @@ nonsense ends in a `MachineError` that says which machine and which command.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -38,6 +40,7 @@ class Monitor:
     def __init__(self, machine: str, client: QMPClient) -> None:
         self.machine = machine
         self._client = client
+        self._handing = asyncio.Lock()  # a file descriptor belongs to the add-fd that follows it
 
     async def execute(
         self, command: str, arguments: Mapping[str, object] | None = None, *, deadline: Deadline | None = None
@@ -76,7 +79,44 @@ class Monitor:
 
     async def screenshot(self, path: Path) -> None:
         """Write the machine's display as PNG."""
-        await self.execute("screendump", {"filename": str(path), "format": "png"})
+        try:
+            async with self.lent(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as name:
+                await self.execute("screendump", {"filename": name, "format": "png"})
+        except MachineError:
+            path.unlink(missing_ok=True)
+            raise
+
+    @asynccontextmanager
+    async def lent(self, path: Path, flags: int) -> AsyncIterator[str]:
+        """A file under a name QEMU can open, also where it runs as a user who may open nothing of ours.
+
+        We open it and hand over the descriptor; a new file is its owner's only.
+
+        Args:
+            flags: of open(2); QEMU must ask for the same kind of access.
+
+        Raises:
+            OSError: it cannot be opened.
+            MachineError: QEMU does not take it.
+        """
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        try:
+            async with self._handing:
+                try:
+                    self._client.send_fd_scm(descriptor)
+                except LOST as error:
+                    raise MachineError(
+                        f"the QMP connection to machine {self.machine} is lost", why=str(error)
+                    ) from error
+                given = await self.execute("add-fd")
+        finally:
+            os.close(descriptor)
+        number = given["fdset-id"]
+        try:
+            yield f"/dev/fdset/{number}"
+        finally:
+            with suppress(OrchestratorError):
+                await self.execute("remove-fd", {"fdset-id": number}, deadline=Deadline.after(1))
 
     async def forwarded_ports(self) -> dict[int, int]:
         """Guest port → port of 127.0.0.1 on the host, as QEMU really bound them."""

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network
@@ -50,18 +51,57 @@ def golden(path: str, actual: str) -> None:
     assert file.read_text(encoding="utf-8") == actual
 
 
-async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
-    """JSON objects one after the other; clients of QMP send no newline between them."""
-    text = ""
-    while data := await reader.read(1 << 20):
-        text += data.decode()
-        while text := text.lstrip():
+class Peer:
+    """A connection to a fake server, which also takes file descriptors."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.descriptors: list[int] = []  # received, not yet taken
+
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """JSON objects one after the other; clients of QMP send no newline between them."""
+        text = ""
+        while data := await self._receive():
+            text += data.decode()
+            while text := text.lstrip():
+                try:
+                    message, end = json.JSONDecoder().raw_decode(text)
+                except ValueError:
+                    break  # the rest is still to come
+                text = text[end:]
+                yield message
+
+    async def _receive(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        while self._sock.fileno() >= 0:
             try:
-                message, end = json.JSONDecoder().raw_decode(text)
-            except ValueError:
-                break  # the rest is still to come
-            text = text[end:]
-            yield message
+                data, descriptors, _, _ = socket.recv_fds(self._sock, 1 << 20, 4)
+            except BlockingIOError:
+                readable = asyncio.Event()
+                loop.add_reader(self._sock, readable.set)
+                try:
+                    await readable.wait()
+                finally:
+                    loop.remove_reader(self._sock)
+                continue
+            self.descriptors += descriptors
+            return data
+        return b""
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
+    def send_now(self, data: bytes) -> None:
+        with suppress(OSError):
+            self._sock.send(data)
+
+    def close(self) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors.clear()
+        if self._sock.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
 
 
 class FakeServer:
@@ -79,43 +119,85 @@ class FakeServer:
         self.greeting = greeting
         self.log: list[str] = []
         self.connections = 0
-        self._writers: list[asyncio.StreamWriter] = []
+        self.lent: dict[int, int] = {}  # number of an fd set → descriptor
+        self._peers: list[Peer] = []
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Self]:
-        server = await asyncio.start_unix_server(self._serve, str(self.path), limit=1 << 26)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.path))
+            listener.listen()
+            listener.setblocking(False)
+            accepting = asyncio.create_task(self._accept(listener))
+            try:
+                yield self
+            finally:
+                accepting.cancel()
+                with suppress(asyncio.CancelledError):
+                    await accepting
+                for descriptor in self.lent.values():
+                    os.close(descriptor)
+                self.lent.clear()
+
+    def content_to(self, uri: str, content: bytes) -> None:
+        """Write a file as QEMU would for a ``file:`` URI, also one that was lent."""
+        name = uri.removeprefix("file:")
+        if name.startswith("/dev/fdset/"):
+            os.write(self.lent[int(name.rpartition("/")[2])], content)
+        else:
+            Path(name).write_bytes(content)
+
+    def content_of(self, uri: str) -> bytes:
+        """What a ``file:`` URI, also of a file that was lent, has for QEMU."""
+        name = uri.removeprefix("file:")
+        if name.startswith("/dev/fdset/"):
+            return os.pread(self.lent[int(name.rpartition("/")[2])], 1 << 20, 0)
+        return Path(name).read_bytes()
+
+    async def _accept(self, listener: socket.socket) -> None:
         try:
-            yield self
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    sock, _ = await asyncio.get_running_loop().sock_accept(listener)
+                    sock.setblocking(False)
+                    group.create_task(self._serve(Peer(sock)))
         finally:
-            server.close()
-            for writer in self._writers:
-                writer.close()
-            await asyncio.sleep(0)
+            for peer in self._peers:
+                peer.close()
 
     def event(self, name: str, **data: object) -> None:
         """Send an event to every client."""
         message = {"event": name, "data": data, "timestamp": {"seconds": 0, "microseconds": 0}}
-        for writer in self._writers:
-            writer.write(json.dumps(message).encode() + b"\r\n")
+        for peer in self._peers:
+            peer.send_now(json.dumps(message).encode() + b"\r\n")
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, peer: Peer) -> None:
         self.connections += 1
-        self._writers.append(writer)
-        with suppress(ConnectionError, asyncio.CancelledError):
+        self._peers.append(peer)
+        try:
             if self.greeting is GARBAGE:
-                writer.write(b"220 mail ready\r\n")
+                await peer.send(b"220 mail ready\r\n")
             elif self.greeting is True:
-                writer.write(json.dumps(GREETING).encode() + b"\r\n")
-            async for message in _messages(reader):
-                await self._answer(message, writer)
-        writer.close()
+                await peer.send(json.dumps(GREETING).encode() + b"\r\n")
+            async for message in peer.messages():
+                await self._answer(message, peer)
+        except OSError:
+            pass
+        finally:
+            peer.close()
 
-    async def _answer(self, message: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, message: dict[str, Any], peer: Peer) -> None:
         command = message["execute"]
         self.log.append(command)
         reply: dict[str, object] = {"id": message["id"]} if "id" in message else {}
         if command == "qmp_capabilities":
             answer: object = {}
+        elif command == "add-fd":
+            number = len(self.lent)
+            self.lent[number] = peer.descriptors.pop(0)
+            answer = {"fdset-id": number, "fd": self.lent[number]}
+        elif command == "remove-fd":
+            answer = {}
         else:
             try:
                 answer = self.handlers[command](message.get("arguments", {}))
@@ -127,15 +209,14 @@ class FakeServer:
         if answer is SILENT:
             return
         if answer is CLOSE:
-            writer.close()
+            peer.close()
             return
         if answer is GARBAGE:
-            writer.write(b"\x00\xff{{{\r\n")
+            await peer.send(b"\x00\xff{{{\r\n")
             return
         if "error" not in reply:
             reply["return"] = answer
-        writer.write(json.dumps(reply).encode() + b"\r\n")
-        await writer.drain()
+        await peer.send(json.dumps(reply).encode() + b"\r\n")
 
 
 class FakeGuest(FakeServer):

@@ -342,7 +342,7 @@ def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
             await stage.live._open_monitor(Deadline.after(5))
             await stage.live.screenshot("refused", tmp_path)
             assert "no screenshot at refused" in str(stage.events[-1].data["message"])
-            stage.qmp.handlers["screendump"] = lambda a: Path(str(a["filename"])).write_bytes(b"")
+            stage.qmp.handlers["screendump"] = lambda a: stage.qmp.content_to(str(a["filename"]), b"")
             await stage.live.screenshot("ready", tmp_path)
             assert stage.events[-1].data == {"path": "logs/screenshots/001-ready.png", "step": "ready"}
 
@@ -416,6 +416,7 @@ def test_a_loaded_machine_knows_its_ports(tmp_path: Path) -> None:
                 "migrate-incoming": lambda _: {},
                 "query-status": lambda _: {"status": next(run_states, "paused")},
             }
+            (tmp_path / "state").write_bytes(b"QEVM")
             await stage.live.load(tmp_path / "state", Deadline.after(5))
             assert stage.live.ports == {22: 34529}
             assert stage.states() == ["starting", "restoring"]
@@ -434,6 +435,7 @@ def test_a_state_that_is_not_loaded_in_time(tmp_path: Path, monkeypatch: pytest.
                 "migrate-incoming": lambda _: {},
                 "query-status": lambda _: {"status": "inmigrate"},
             }
+            (tmp_path / "state").write_bytes(b"QEVM")
             with pytest.raises(MachineError, match="did not load the state of machine server"):
                 await stage.live.load(tmp_path / "state", Deadline.after(10))
 

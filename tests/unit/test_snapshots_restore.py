@@ -200,7 +200,7 @@ class Waiting(FakeServer):
             path,
             {
                 "migrate-set-capabilities": lambda given: self.given.update(capabilities=given) or {},
-                "migrate-incoming": lambda given: self.given.update(incoming=given) or {},
+                "migrate-incoming": lambda given: self.given.update(read=self.content_of(given["uri"])) or {},
                 "query-status": self._tell,
             },
         )
@@ -211,6 +211,7 @@ class Waiting(FakeServer):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Monitor]:
+        (self.path.parent / "state").write_bytes(b"QEVM")
         async with self.serving():
             monitor = await connect("server", self.path, Deadline.after(5))
             yield monitor
@@ -223,9 +224,10 @@ def test_a_state_is_loaded_and_waited_for(tmp_path: Path) -> None:
         async with qmp.opened() as monitor:
             await load(monitor, tmp_path / "state", Deadline.after(5))
         assert qmp.log == [
-            "qmp_capabilities", "migrate-set-capabilities", "migrate-incoming", *["query-status"] * 4,
+            "qmp_capabilities", "migrate-set-capabilities", "add-fd", "migrate-incoming", *["query-status"] * 4,
+            "remove-fd",
         ]  # fmt: skip
-        assert qmp.given == {"capabilities": CAPABILITIES, "incoming": {"uri": f"file:{tmp_path}/state"}}
+        assert qmp.given == {"capabilities": CAPABILITIES, "read": b"QEVM"}
 
     run_async(scenario())
 
@@ -247,6 +249,16 @@ def test_a_qemu_that_ends_over_a_state(tmp_path: Path) -> None:
         async with Waiting(tmp_path / "qmp", "inmigrate", "gone").opened() as monitor:
             with pytest.raises(MachineError, match="QMP connection to machine server is lost"):
                 await load(monitor, tmp_path / "state", Deadline.after(5))
+
+    run_async(scenario())
+
+
+def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Waiting(tmp_path / "qmp", "inmigrate").opened() as monitor:
+            with pytest.raises(SnapshotError, match="the saved state of machine server cannot be read") as caught:
+                await load(monitor, tmp_path / "none", Deadline.after(5))
+            assert "No such file" in caught.value.why
 
     run_async(scenario())
 

@@ -84,7 +84,7 @@ class Vm:
         return {}
 
     def _migrate(self, arguments: dict[str, Any]) -> object:
-        Path(arguments["uri"].removeprefix("file:")).write_bytes(b"QEVM" + self.name.encode())
+        self.qmp.content_to(arguments["uri"], b"QEVM" + self.name.encode())
         self.migration = "active"
         return {}
 
@@ -173,7 +173,8 @@ def test_all_machines_are_stopped_before_any_is_saved_and_go_on_when_all_are(tmp
             given = scene.server.given
             assert given["migrate-set-capabilities"] == CAPABILITIES
             assert given["migrate-set-parameters"]["max-bandwidth"] >= 1 << 36, "QEMU's own limit is 128 MiB/s"
-            assert given["migrate"] == {"uri": f"file:{scene.folder}/server/state"}
+            assert files_of(scene.folder, "server").state.read_bytes() == b"QEVMserver"
+            assert files_of(scene.folder, "server").state.stat().st_mode & 0o077 == 0
 
     run_async(scenario())
 

@@ -38,7 +38,7 @@ def test_commands_and_their_answers(tmp_path: Path) -> None:
             tmp_path,
             query_status=lambda _: {"status": "running", "running": True},
             human_monitor_command=lambda a: USERNET if a == {"command-line": "info usernet"} else "",
-            screendump=lambda a: Path(str(a["filename"])).write_bytes(str(a["format"]).encode()) and {},
+            screendump=lambda a: server.content_to(str(a["filename"]), str(a["format"]).encode()),
         )
         async with server.serving():
             monitor = await connect("server", server.path, Deadline.after(5))
@@ -48,7 +48,9 @@ def test_commands_and_their_answers(tmp_path: Path) -> None:
             assert (tmp_path / "shot.png").read_bytes() == b"png"
             await monitor.close()
             await monitor.close()
-        assert server.log == ["qmp_capabilities", "query-status", "human-monitor-command", "screendump"]
+        assert server.log == [
+            "qmp_capabilities", "query-status", "human-monitor-command", "add-fd", "screendump", "remove-fd",
+        ]  # fmt: skip
 
     run_async(scenario())
 

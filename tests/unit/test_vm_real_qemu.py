@@ -4,18 +4,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
 from fake_qemu import link, machine, network, run_async
 
-from orchestrator.deadline import Deadline
+from orchestrator.deadline import Deadline, came
+from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.process import ProcessId, exit_code, launch, watch_end
+from orchestrator.tasks import together
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import EXIT_SEEN, QEMU, boot_sector
 from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments
 from orchestrator.vm.qmp import connect
+from orchestrator.vm.user import qemu_user
 
 
 async def code_of(process: ProcessId) -> int | None:
@@ -41,11 +48,16 @@ def test_the_boot_sector_ends_qemu_with_our_code(tmp_path: Path) -> None:
     assert done.returncode == EXIT_SEEN == 85, done.stderr
 
 
-def test_qemu_accepts_our_arguments_and_is_driven_over_qmp(tmp_path: Path) -> None:
-    """The guest's processors never run (``-S``): this is about the command line and the sockets."""
+# As root, QEMU runs as somebody else; as anybody else, as who it is.
+USERS = ["", qemu_user("test/server", "")] if os.geteuid() == 0 else [""]
+
+
+@contextmanager
+def qemu(tmp_path: Path, user: str) -> Iterator[tuple[ProcessId, MachinePaths]]:
+    """A machine of 32 MiB with our arguments, its processors never running (``-S``)."""
     paths = MachinePaths(tmp_path / "work", tmp_path / "s", tmp_path / "logs")
     for folder in (paths.work, paths.sockets, paths.logs):
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
     both = machine("server", links=(link("lan", 2),), ports=((0, 80),), memory=32, cpus=1)
     others = {"server": both, **{n: machine(n, links=(link("lan", k),)) for n, k in (("client", 1), ("third", 3))}}
     nics = nics_of(both, others, {"lan": network("lan", NetworkKind.SOCKET)}, NetworkPaths(paths.sockets, paths.logs))
@@ -53,10 +65,21 @@ def test_qemu_accepts_our_arguments_and_is_driven_over_qmp(tmp_path: Path) -> No
         QEMU, "-S", "-no-user-config",
         # as the run scripts have it
         "-net", "nic,netdev=user.0,model=virtio", "-netdev", f"user,id=user.0,{net_options(both)}",
-        *script_arguments(both, paths, nics, accelerator="tcg"),
+        *script_arguments(both, paths, nics, accelerator="tcg", user=user),
     ]  # fmt: skip
+    tmp_path.chmod(0o700)
+    process = launch(argv, log=paths.qemu_log)
+    try:
+        yield process, paths
+    finally:
+        run_async(process.end())
 
-    async def scenario(process: ProcessId) -> None:
+
+@pytest.mark.parametrize("user", USERS)
+def test_qemu_accepts_our_arguments_and_is_driven_over_qmp(tmp_path: Path, user: str) -> None:
+    """This is about the command line and the sockets."""
+
+    async def scenario(process: ProcessId, paths: MachinePaths) -> None:
         monitor = await connect("server", paths.qmp, Deadline.after(20))
         side = await connect("server", paths.qmp_side, Deadline.after(5))
         assert await monitor.run_state() == "prelaunch"
@@ -65,22 +88,67 @@ def test_qemu_accepts_our_arguments_and_is_driven_over_qmp(tmp_path: Path) -> No
         for port in ports.values():
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
-        await side.screenshot(tmp_path / "shot.png")
-        assert (tmp_path / "shot.png").read_bytes().startswith(b"\x89PNG")
+        await together(*(one.screenshot(tmp_path / f"shot-{n}.png") for n in range(2) for one in (side, monitor)))
+        for number in range(2):
+            assert (tmp_path / f"shot-{number}.png").read_bytes().startswith(b"\x89PNG")
         for wire in ("lan.client", "lan.third"):
             assert (paths.sockets / wire).is_socket()
-        for private in (paths.qmp, paths.agent, paths.console):
+        for private in (paths.qmp, paths.agent, paths.console, tmp_path / "shot-0.png"):
             assert private.stat().st_mode & 0o077 == 0
         await side.close()
         await monitor.execute("quit")
         await watch_end(process)
         await monitor.close()
 
-    process = launch(argv, log=paths.qemu_log)
-    try:
-        run_async(scenario(process))
+    with qemu(tmp_path, user) as (process, paths):
+        run_async(scenario(process, paths))
         # Threads of QEMU may end some milliseconds after its first one.
         assert run_async(code_of(process)) == 0, paths.qemu_log.read_text()
         assert paths.serial_log.exists()
-    finally:
-        run_async(process.end())
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_qemu_has_no_privileges_and_cannot_start_programs(tmp_path: Path, user: str) -> None:
+    async def scenario(process: ProcessId, paths: MachinePaths) -> None:
+        monitor = await connect("server", paths.qmp, Deadline.after(20))
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        status = dict(line.split(":\t", 1) for line in lines if "\t" in line)
+        wanted = user.partition(":")[0] or str(os.geteuid())
+        assert set(status["Uid"].split()) == {wanted}
+        assert status["Seccomp"] == "2", "filtered"
+        assert status["NoNewPrivs"] == "1"
+        if user:
+            assert (set(status["Gid"].split()), status["Groups"].split()) == ({wanted}, [wanted])
+            assert {status[kind].strip("0") for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {""}
+        witness = tmp_path / "started"
+        with suppress(OrchestratorError):  # refused, or QEMU is ended by the filter
+            await monitor.execute("migrate", {"uri": f"exec:touch {witness}"})
+        await came(process_ended(process), Deadline.after(2))
+        assert not witness.exists()
+        await monitor.close()
+
+    def process_ended(process: ProcessId) -> Callable[[], Awaitable[None]]:
+        return lambda: watch_end(process)
+
+    with qemu(tmp_path, user) as (process, paths):
+        run_async(scenario(process, paths))
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_state_is_written_where_qemu_may_open_nothing(tmp_path: Path, user: str) -> None:
+    async def scenario(paths: MachinePaths) -> None:
+        monitor = await connect("server", paths.qmp, Deadline.after(20))
+        async with monitor.lent(tmp_path / "state", os.O_WRONLY | os.O_CREAT) as name:
+            await monitor.execute("migrate", {"uri": f"file:{name}"})
+            while (await monitor.execute("query-migrate"))["status"] not in ("completed", "failed"):
+                await asyncio.sleep(0.01)
+        assert (tmp_path / "state").stat().st_size > 10_000
+        assert (tmp_path / "state").stat().st_mode & 0o077 == 0
+        assert await monitor.execute("query-fdsets") == []
+        if user:
+            with pytest.raises(MachineError, match="refused"):
+                await monitor.execute("screendump", {"filename": str(tmp_path / "own"), "format": "png"})
+        await monitor.close()
+
+    with qemu(tmp_path, user) as (_, paths):
+        run_async(scenario(paths))
