@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from orchestrator.deadline import Deadline
-from orchestrator.errors import MachineError
+from orchestrator.errors import HostError, MachineError
+from orchestrator.net.egress import EGRESS
 from orchestrator.process import describe_exit, tail
 from orchestrator.vm.arguments import MachinePaths
 
@@ -51,6 +54,18 @@ def _from_console(what: str, name: str, paths: MachinePaths, hint: str) -> Machi
         evidence=said[-SHOWN:],
         where=[str(paths.serial_log)],
         hint=hint,
+    )
+
+
+def helper_gone(name: str, environment: str, logs: Path) -> HostError:
+    """The switch of a network, or the gate of a machine's egress, ended by itself."""
+    gate = name.startswith(EGRESS)
+    without = "nothing leaves the machine" if gate else "the machines cannot reach each other"
+    return HostError(
+        f"the {name} is gone" if gate else f"the switch of network {name} is gone",
+        why=f"its process ended, and {without} any more",
+        where=[str(logs)],
+        hint=f"orchestrator -n {environment} down, then up",
     )
 
 

@@ -17,6 +17,7 @@ from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.guest.sshd import listening_host_key
+from orchestrator.net.egress import Addresses, names_script
 from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
 from orchestrator.snapshots.manifest import MachineFiles
@@ -62,6 +63,7 @@ class LiveMachine:
         self._topology = topology
         self._bus = bus
         self._factor = factor
+        self.addresses: Addresses = {}  # of the names outside that it may reach
         self._patience = max(1.0, factor / 4)  # for what an emulated guest does often, and so has translated
         self._monitor: Monitor | None = None
         self._process: ProcessId | None = None
@@ -95,7 +97,8 @@ class LiveMachine:
         """Start the run script; the caller records the identity before anything else."""
         for folder in (self.paths.work, self.paths.scratch, self.paths.sockets, self.paths.logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for stale in (self.paths.qmp, self.paths.qmp_side, self.paths.agent, self.paths.console):
+        p = self.paths
+        for stale in (p.qmp, p.qmp_side, p.agent, p.console, p.egress_in, p.egress_out):
             stale.unlink(missing_ok=True)
         self._born = monotonic()
         self._emit("starting")
@@ -154,6 +157,7 @@ class LiveMachine:
         self._rekeyed = not host_key
         self.host_key = host_key or await exchange_host_key(self.agent, limit)
         self._key_file = key_file
+        await self._name_destinations(limit)
         self._ready.set()  # SSH and checks may begin; they do not ask for the time
         await set_clock(self.agent, limit)
 
@@ -237,9 +241,14 @@ class LiveMachine:
         await run_script(self.agent, script, limit, where)
         self._key_file = key_file
         await push_files(self.agent, self.machine.files, limit)
+        await self._name_destinations(limit)
         self._ready.set()
         # No service waits for it: it tells all from the boot on.
         await run_script(self.agent, journal_script(), limit, where)
+
+    async def _name_destinations(self, limit: Deadline) -> None:
+        if self.machine.destinations:
+            await run_script(self.agent, names_script(self.addresses), limit, [str(self.paths.serial_log)])
 
     async def learn_host_key(self, deadline: Deadline) -> None:
         """Wait until the guest's sshd listens, and remember its host key.

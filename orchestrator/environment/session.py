@@ -11,15 +11,17 @@ from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import collect_logs
+from orchestrator.environment.losses import helper_gone
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import new_memory, own_memory, ram_file
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.teardown import end_machines
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import HostError, OrchestratorError, SnapshotError, UsageError
+from orchestrator.errors import OrchestratorError, SnapshotError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
+from orchestrator.net.egress import EGRESS, addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, nics_of, start_switch
 from orchestrator.process import ProcessId
 from orchestrator.services.checks import Channels
@@ -106,13 +108,9 @@ class Session:
         """Raise a `HostError` when a network's switch ends: machines do not find their way back to another one."""
         while True:
             for name, process in self._switches.items():
-                if not process.alive:
-                    raise HostError(
-                        f"the switch of network {name} is gone",
-                        why="its process ended, and the machines cannot reach each other any more",
-                        where=[str(self.run_folder / "networks")],
-                        hint=f"orchestrator -n {self.places.name} down, then up",
-                    )
+                machine = self.record.state.machines.get(name.removeprefix(EGRESS))  # a gate ends with its machine
+                if not process.alive and (machine is None or machine.process.alive):
+                    raise helper_gone(name, self.places.name, self.run_folder / "networks")
             await asyncio.sleep(SWITCH_LOOK)
 
     # ------------------------------------------------------------------ coming up
@@ -120,6 +118,7 @@ class Session:
     async def start(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         """Networks, then all machines at once; services start as their machines come up."""
         await self._start_networks(wards, deadline)
+        await self._resolve(deadline)
         for name, live in self.machines.items():
             image = launch.images[live.machine.image]
             self._launch(name, launch, wards, new_memory(self.places, live.machine, image, launch.ram))
@@ -144,6 +143,7 @@ class Session:
         # One after the other: what fails must leave nothing that goes on starting.
         memories = await together(*(self._lay_out(folder, live, launch) for live in self.machines.values()))
         await self._start_networks(wards, deadline)
+        await self._resolve(deadline)
         for live, memory in zip(self.machines.values(), memories, strict=True):
             live.continue_from(files_of(folder, live.name))
             self._launch(live.name, launch, wards, memory)
@@ -227,7 +227,7 @@ class Session:
         self._switches = dict(self.record.state.networks)
         for name, machine in self.machines.items():
             known = self.record.state.machines[name]
-            machine.ports, machine.host_key = known.ports, known.host_key
+            machine.ports, machine.host_key, machine.addresses = known.ports, known.host_key, known.addresses
             join = machine.rejoin_monitor if name in rebooting else machine.rejoin
             await join(known.process, self.places.user_key, deadline)
 
@@ -247,6 +247,11 @@ class Session:
                 self.record.change(networks={**self.record.state.networks, network.name: process})
             self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
 
+    async def _resolve(self, deadline: Deadline) -> None:
+        """Find the addresses of all names outside that machines may reach."""
+        for live in self.machines.values():
+            live.addresses = await addresses_of(live.machine, deadline)
+
     def _launch(self, name: str, launch: Launch, wards: Wards, memory: Memory | None) -> None:
         live = self.machines[name]
         built = launch.images[live.machine.image]
@@ -255,6 +260,7 @@ class Session:
             live.machine, self.topology.machines, self.topology.networks, self.places.networks(self.run_folder)
         )
         text = script.read_text(errors="replace")
+        user = qemu_user(f"{self.places.identity}/{name}", text)
         arguments = script_arguments(
             live.machine,
             live.paths,
@@ -262,7 +268,7 @@ class Session:
             accelerator=self.record.state.accelerator,
             fixed_memory=own_memory(built),
             memory=memory,
-            user=qemu_user(f"{self.places.identity}/{name}", text),
+            user=user,
             drives=writable_drives(text),
         )
         environment = script_environment(
@@ -271,7 +277,18 @@ class Session:
         process = live.launch((str(script), *arguments), environment)
         wards.add(process)
         ram = str(memory.file) if memory is not None and memory.shared else ""
-        self.record.machine(name, process=process, image=str(built.path), ram=ram)
+        self.record.machine(name, process=process, image=str(built.path), ram=ram, addresses=live.addresses)
+        if live.machine.destinations:
+            self._open_gate(live, wards, user)
+
+    def _open_gate(self, live: LiveMachine, wards: Wards, user: str) -> None:
+        """Start what lets the machine reach its destinations, and nobody else."""
+        title = f"{EGRESS}{live.name}"
+        log = self.places.networks(self.run_folder).logs / f"egress-{live.name}.log"
+        process = start_filter(live.machine, live.paths, live.addresses, log, user)
+        wards.add(process)
+        self._switches[title] = process
+        self.record.change(networks={**self.record.state.networks, title: process})
 
     async def _boot(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         await live.boot(launch.user_key, self.places.user_key, deadline)

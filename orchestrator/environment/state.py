@@ -18,7 +18,7 @@ from orchestrator.process import ProcessId
 from orchestrator.topology.effective import from_dict, to_dict
 from orchestrator.topology.model import Topology
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class MachineState:
         ports: guest port → port of 127.0.0.1.
         host_key: the pinned SSH host key, one public line; empty before the hand-over.
         ram: the file that is its memory, where it can be saved; else empty.
+        addresses: those of the names outside that it may reach.
     """
 
     process: ProcessId
@@ -38,6 +39,7 @@ class MachineState:
     ports: Mapping[int, int] = field(default_factory=dict)
     host_key: str = ""
     ram: str = ""
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
                 "ports": {str(guest): host for guest, host in machine.ports.items()},
                 "host_key": machine.host_key,
                 "ram": machine.ram,
+                "addresses": {host: list(found) for host, found in machine.addresses.items()},
             }
             for name, machine in state.machines.items()
         },
@@ -189,6 +192,7 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
                 ports={int(guest): int(host) for guest, host in m["ports"].items()},
                 host_key=str(m["host_key"]),
                 ram=str(m["ram"]),
+                addresses={str(h): tuple(str(a) for a in found) for h, found in m["addresses"].items()},
             )
             for name, m in data["machines"].items()
         },

@@ -20,6 +20,7 @@ from orchestrator.errors import TopologyError
 from orchestrator.topology.model import (
     Check,
     CheckKind,
+    Destination,
     GuestFile,
     Image,
     Machine,
@@ -79,7 +80,7 @@ def _machine(machine: Machine, root: Path) -> Iterator[str]:
         image=machine.image,
         cpus=machine.cpus,
         memory=f"{machine.memory}MiB",
-        egress=machine.egress,
+        egress=[_destination(one) for one in machine.destinations] or machine.egress,
         ports=[_forward(forward) for forward in machine.ports],
         files=[_file(file, root) for file in machine.files],
     )
@@ -90,6 +91,10 @@ def _machine(machine: Machine, root: Path) -> Iterator[str]:
 
 def _forward(forward: PortForward) -> str:
     return f"{forward.host}:{forward.guest}" if forward.host else str(forward.guest)
+
+
+def _destination(one: Destination) -> str:
+    return f"{one.host}:{one.port}" + ("" if one.protocol == "tcp" else f"/{one.protocol}")
 
 
 def _file(file: GuestFile, root: Path) -> dict[str, object]:

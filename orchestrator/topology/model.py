@@ -99,12 +99,27 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """Somebody outside whom a machine may reach.
+
+    Attributes:
+        host: a name, or an IPv4 address.
+        protocol: ``tcp`` or ``udp``.
+    """
+
+    host: str
+    port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """One virtual machine.
 
     Attributes:
         memory: MiB.
         egress: whether the guest reaches the world outside through NAT.
+        destinations: the only ones it reaches, where ``egress`` is not true.
     """
 
     name: str
@@ -115,6 +130,7 @@ class Machine:
     egress: bool = False
     ports: tuple[PortForward, ...] = ()
     files: tuple[GuestFile, ...] = ()
+    destinations: tuple[Destination, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from orchestrator.topology import values
 from orchestrator.topology.document import quote
-from orchestrator.topology.model import GuestFile, Image, Link, Machine, Network, NetworkKind, PortForward
+from orchestrator.topology.model import (
+    Destination,
+    GuestFile,
+    Image,
+    Link,
+    Machine,
+    Network,
+    NetworkKind,
+    PortForward,
+)
 from orchestrator.topology.positions import Position
 from orchestrator.topology.tables import Table, absolute
 from orchestrator.topology.variants import Merged
@@ -70,17 +79,32 @@ def machines(
     for name, table in tables.items():
         image = table.required("image", values.text, "")
         table.refer(table.get("image"), "image", pictures, gone)
+        egress, destinations = _egress(table)
         found[name] = Machine(
             name=name,
             image=image,
             cpus=table.optional("cpus", values.cpus, 1),
             memory=table.optional("memory", values.memory, 1024),
             links=links[name],
-            egress=table.optional("egress", values.flag, False),
+            egress=egress,
+            destinations=destinations,
             ports=_ports(table, opened),
             files=_files(table, root),
         )
     return found
+
+
+def _egress(table: Table) -> tuple[bool, tuple[Destination, ...]]:
+    """Everything, nothing, or only these."""
+    node = table.get("egress")
+    if node is None:
+        return False, ()
+    if isinstance(node.value, bool):
+        return node.value, ()
+    if node.items is None:
+        table.complain("egress", f"expected true, false or a list of hosts and ports, found {node.describe()}")
+        return False, ()
+    return False, tuple(dict.fromkeys(one for _, one in table.placed("egress", values.destination)))
 
 
 def _ports(table: Table, opened: dict[int, str]) -> tuple[PortForward, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from orchestrator.topology.document import Node, quote
-from orchestrator.topology.model import PortForward
+from orchestrator.topology.model import Destination, PortForward
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 LONGEST_TIME: Final = 86_400.0  # a day: longer is a slip of a unit
@@ -25,6 +25,9 @@ _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:service|socket|target|mount|path|timer|device|swap|slice|scope)")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_DIGITS = re.compile(r"[0-9.]+")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _RESERVED_MAC = "12:34:56"  # the end of QEMU's own default: what forgets its address gets it
 
 
@@ -125,6 +128,29 @@ def _port(word: str, node: Node) -> int:
     if word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= 65535:
         return int(word)
     raise Bad(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}')
+
+
+def destination(node: Node) -> Destination:
+    """``"api.example.org:443"``, ``"192.0.2.7:53/udp"``."""
+    example = 'expected a host and port outside, like "api.example.org:443" or "192.0.2.7:53/udp"'
+    if not isinstance(node.value, str):
+        raise Bad(f"{example}, found {node.describe()}")
+    place, slash, protocol = node.value.partition("/")
+    host, colon, port = place.rpartition(":")
+    if not colon or (slash and protocol not in ("tcp", "udp")):
+        raise Bad(f"{example}, found {quote(node.value)}")
+    if host == "localhost" or host.startswith("127."):
+        raise Bad(f"{quote(host)} is the guest itself; this host's loopback is 10.0.2.2 there")
+    if _DIGITS.fullmatch(host):
+        try:
+            host = str(IPv4Address(host))
+        except ValueError as error:
+            raise Bad(f"{quote(host)} is no IPv4 address: {error}") from error
+    elif not _HOST.fullmatch(host):
+        raise Bad(f"{example}; {quote(host)} is no name of a host and no IPv4 address")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise Bad(f"{example}; the port is from 1 to 65535")
+    return Destination(host, int(port), protocol or "tcp")
 
 
 def subnet(node: Node) -> IPv4Network:

@@ -76,6 +76,15 @@ class MachinePaths:
         return self.sockets / "agent"
 
     @property
+    def egress_out(self) -> Path:
+        """Frames of the guest to the world outside, for the gate; ``egress_in`` those that may go on."""
+        return self.sockets / "egress-out"
+
+    @property
+    def egress_in(self) -> Path:
+        return self.sockets / "egress-in"
+
+    @property
     def console(self) -> Path:
         return self.sockets / "console"
 
@@ -158,6 +167,8 @@ def script_arguments(
         # Else QEMU opens a disk anew, read-only and back again, when its state is saved; this user may not.
         for drive in drives:
             arguments += ["-set", f"drive.{drive}.auto-read-only=off"]
+    if machine.destinations:
+        arguments += _gate(paths)
     if memory is not None:
         access = "share=on" if memory.shared else "share=off,readonly=on,rom=off"
         backend = f"memory-backend-file,id=orch-ram,size={machine.memory}M,mem-path={memory.file},{access}"
@@ -172,6 +183,19 @@ def script_arguments(
             arguments += ["-netdev", netdev]
         arguments += ["-device", f"virtio-net-pci,netdev={nic.netdev_id},mac={nic.mac}"]
     return tuple(arguments)
+
+
+def _gate(paths: MachinePaths) -> list[str]:
+    """What the guest sends to its user network takes the way over a process of ours, or none.
+
+    The order matters: what comes back must be behind what goes out.
+    """
+    return [
+        "-chardev", f"socket,id=orch-egress-in-chr,path={paths.egress_in},server=on,wait=off",
+        "-chardev", f"socket,id=orch-egress-out-chr,path={paths.egress_out},server=on,wait=off",
+        "-object", "filter-redirector,id=orch-egress-in,netdev=user.0,queue=rx,indev=orch-egress-in-chr",
+        "-object", "filter-redirector,id=orch-egress-out,netdev=user.0,queue=rx,outdev=orch-egress-out-chr",
+    ]  # fmt: skip
 
 
 def writable_drives(script: str) -> list[str]:
@@ -192,7 +216,7 @@ def net_options(machine: Machine, kept: Mapping[int, int] = MappingProxyType({})
     Args:
         kept: guest port → host port that a machine had before and shall have again.
     """
-    parts = [] if machine.egress else ["restrict=on"]
+    parts = [] if machine.egress or machine.destinations else ["restrict=on"]
     for host, guest in ((0, SSH_GUEST_PORT), *((port.host, port.guest) for port in machine.ports)):
         parts.append(f"hostfwd=tcp:127.0.0.1:{kept.get(guest, host)}-:{guest}")
     return ",".join(parts)

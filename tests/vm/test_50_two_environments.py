@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from conftest import Shared
+from conftest import ROOT, Shared
 from host import HERE, Done, Host
 
 NAME = "second"
+LOOPBACK = "0x7f000001"  # a name every resolver knows
 
 
 @pytest.fixture(scope="module")
-def second(shared: Shared) -> Iterator[Done]:
+def listeners() -> Iterator[list[int]]:
+    """Two ports of this host: the first is open for `left`."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        yield [one.getsockname()[1], other.getsockname()[1]]
+
+
+@pytest.fixture(scope="module")
+def pair(listeners: list[int], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The topology of both, `left` with a list of what it may reach."""
+    text = (HERE / "pair.toml").read_text().replace("../..", str(ROOT))
+    left = f'[machines.left]\negress = ["10.0.2.2:{listeners[0]}", "{LOOPBACK}:{listeners[0]}"]'
+    file = tmp_path_factory.mktemp("pair") / "pair.toml"
+    file.write_text(text.replace("[machines.left]", left))
+    return file
+
+
+@pytest.fixture(scope="module")
+def second(shared: Shared, pair: Path) -> Iterator[Done]:
     """Two machines on a network of kind socket, up while the shared environment is."""
     host = shared.host
-    done = host.run("--file", str(HERE / "pair.toml"), "-n", NAME, "up", limit=400)
+    done = host.run("--file", str(pair), "-n", NAME, "up", limit=400)
     yield done
     host.run("-n", NAME, "down")
 
@@ -50,6 +71,24 @@ def test_egress_is_each_machines_own(vm: Host, second: Done) -> None:
         script = f"timeout 10 bash -c 'exec 3<>/dev/tcp/10.0.2.2/{port}' 2>/dev/null && echo out || echo shut"
         assert vm.guest("right", script, name=NAME) == "out\n"
         assert vm.guest("left", script, name=NAME) == "shut\n"
+        assert vm.guest("client", script) == "shut\n"
+
+
+def test_only_listed_destinations_are_reached(vm: Host, second: Done, listeners: list[int]) -> None:
+    """By root in the guest, whatever it does to its own network."""
+    script = f"""
+try() {{ timeout 10 bash -c "exec 3<>/dev/tcp/$1/$2" 2>/dev/null && echo "$2 out" || echo "$2 shut"; }}
+try 10.0.2.2 {listeners[0]}; try 10.0.2.2 {listeners[1]}
+ip route replace default via 10.0.2.2; try 1.1.1.1 53
+echo 'nameserver 10.0.2.3' > /etc/resolv.conf; timeout 10 getent ahostsv4 example.org || echo no name
+: > /etc/resolv.conf
+grep '# egress$' /etc/hosts"""
+    out, shut = listeners
+    said = f"{out} out\n{shut} shut\n53 shut\nno name\n10.0.2.2 {LOOPBACK} # egress\n"
+    assert vm.guest("left", script, name=NAME) == said
+    told = (vm.runs / "latest" / "networks" / "egress-left.log").read_text()
+    for refused in (f"tcp 10.0.2.2:{shut}", "tcp 1.1.1.1:53", "udp 10.0.2.3:53"):
+        assert f"refused {refused}\n" in told
 
 
 def test_small_means_small(vm: Host, second: Done) -> None:
@@ -62,6 +101,15 @@ def test_no_unit_of_the_stack_runs_before_it_is_started(vm: Host, second: Done) 
     units = ("postgresql", "postgresql-setup", "alicia-migrate", "mock-llm", "mock-livekit", "alicia", "nginx")
     script = "for unit in " + " ".join(units) + "; do systemctl show -p ActiveState --value $unit; done"
     assert vm.guest("left", script, name=NAME).split() == ["inactive"] * len(units)
+
+
+def test_a_machine_whose_gate_is_gone_is_told(vm: Host, second: Done, pair: Path) -> None:
+    gates = [pid for pid, line in vm.processes().items() if "egress_filter" in line]
+    assert len(gates) == 1
+    os.kill(gates[0], signal.SIGKILL)
+    done = vm.run("--file", str(pair), "-n", NAME, "up", limit=60).expect(3)
+    assert "the egress of left is gone" in done.stderr
+    vm.run("--file", str(pair), "-n", NAME, "status").expect(3, "left           running")
 
 
 def test_down_of_one_leaves_the_other(vm: Host, second: Done) -> None:

@@ -1,0 +1,97 @@
+"""The destinations outside that a machine may reach: their addresses, their names in the guest, their gate on the host.
+
+See `orchestrator.net.egress_filter` for the gate itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import HostError
+from orchestrator.net import egress_filter
+from orchestrator.process import ProcessId, launch
+from orchestrator.topology.model import Destination, Machine
+from orchestrator.vm.arguments import MachinePaths
+
+RESOLVE_LIMIT = 20.0  # seconds
+EGRESS = "egress of "  # + machine: what its gate is called among the environment's processes
+MARK = "# egress"
+HOST = "10.0.2.2"  # this host's loopback, as the guest sees it
+
+Addresses = Mapping[str, tuple[str, ...]]  # name → IPv4 addresses
+
+
+async def addresses_of(machine: Machine, deadline: Deadline) -> dict[str, tuple[str, ...]]:
+    """The IPv4 addresses of all names of a machine's destinations, by the host's resolver.
+
+    Raises:
+        HostError: a name has none.
+    """
+    limit = deadline.earlier(RESOLVE_LIMIT)
+    found: dict[str, tuple[str, ...]] = {}
+    for name in dict.fromkeys(one.host for one in machine.destinations):
+        found[name] = await _lookup(machine.name, name, limit)
+    return found
+
+
+async def _lookup(machine: str, name: str, limit: Deadline) -> tuple[str, ...]:
+    def failed(why: str) -> HostError:
+        return HostError(
+            f"{name} has no address, and machine {machine} shall reach it",
+            subject=machine,
+            why=why,
+            hint=f"getent ahostsv4 {name}; or remove it from egress of machine {machine}",
+        )
+
+    loop = asyncio.get_running_loop()
+    try:
+        async with limit.enforce(lambda: failed(f"the host's resolver did not answer within {limit.limit:.0f} s")):
+            answers = await loop.getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise failed(str(error)) from error
+    found = {str(answer[4][0]) for answer in answers}
+    return tuple(sorted(HOST if ip_address(one).is_loopback else one for one in found))
+
+
+def rules_of(destinations: Sequence[Destination], addresses: Addresses) -> list[str]:
+    """What the filter lets pass, as it takes it. Pure."""
+    words = {
+        f"{one.protocol}:{address}:{one.port}" for one in destinations for address in addresses.get(one.host, ())
+    }
+    return sorted(words)
+
+
+def names_script(addresses: Addresses) -> str:
+    """Shell for the guest: the names into /etc/hosts, instead of those of an earlier start. Pure, idempotent."""
+    lines = [
+        f"{address} {name} {MARK}" for name, found in addresses.items() for address in found if address != name
+    ]
+    return "\n".join(
+        [
+            "set -e; umask 022",
+            f"kept=$(grep -v '{MARK}$' /etc/hosts)",
+            " ".join(["{ printf '%s\\n' \"$kept\"", *(f"'{line}'" for line in lines), "; } > /etc/hosts"]),
+        ]
+    )
+
+
+def start_filter(
+    machine: Machine, paths: MachinePaths, addresses: Addresses, log: Path, user: str = ""
+) -> ProcessId:
+    """Start the gate of a machine; it ends with QEMU.
+
+    Args:
+        user: ``uid:gid`` it becomes once it is connected; empty: it stays who started it.
+
+    Raises:
+        HostError: it could not be started.
+    """
+    program = [sys.executable, "-I", "-S", str(egress_filter.__file__)]
+    sockets = [str(paths.egress_out), str(paths.egress_in)]
+    return launch([*program, *sockets, user, *rules_of(machine.destinations, addresses)], log=log)
