@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
@@ -18,10 +19,26 @@ def ended(name: str, paths: MachinePaths, code: int | None) -> MachineError:
     return MachineError(
         f"QEMU of machine {name} {describe_exit(code) if code is not None else 'is gone'}",
         subject=name,
-        why="\n".join(tail(paths.qemu_log, 5)) or "it said nothing",
+        why=_no_room(code) or "\n".join(tail(paths.qemu_log, 5)) or "it said nothing",
         where=[str(paths.qemu_log), str(paths.serial_log)],
         evidence=tail(paths.serial_log, 5),
         hint="orchestrator doctor",
+    )
+
+
+def _no_room(code: int | None) -> str:
+    # A page that the file system cannot give is a bus error.
+    return "there was no room for its memory: the folder of memory files is full" if code == -signal.SIGBUS else ""
+
+
+def disk_full(name: str, paths: MachinePaths) -> MachineError:
+    """The file system of its overlay is full: what the guest wrote is lost, and it is told an error."""
+    return MachineError(
+        f"no space left for the disk of machine {name}",
+        subject=name,
+        why="the host's file system is full; what the guest wrote is lost",
+        where=[str(paths.disk)],
+        hint=f"df -h {paths.work}; then orchestrator down and up, or another ORCH_STATE_DIR",
     )
 
 

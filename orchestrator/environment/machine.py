@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, came, monotonic
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
-from orchestrator.environment.losses import did_not_boot, ended, panicked, stands_still
+from orchestrator.environment.losses import did_not_boot, disk_full, ended, panicked, stands_still
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
@@ -343,6 +343,8 @@ class LiveMachine:
                 elif name == "GUEST_PANICKED":
                     await asyncio.sleep(0.3)  # the console's last words are still coming
                     raise self._panicked("QEMU reports that the guest panicked")
+                elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
+                    raise disk_full(self.name, self.paths)
                 elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
                     self._bus.emit("note", self.name, level="warning", message=f"QMP event {name} {dict(data)}")
 

@@ -6,6 +6,7 @@ only below the target, and not without end.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shlex
@@ -19,6 +20,7 @@ from orchestrator.guest.ssh import Ssh
 
 TOTAL_LIMIT = 2 << 30  # bytes unpacked from a guest in one go
 COUNT_LIMIT = 100_000
+NO_SUCH_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
 def pack(source: Path, name: str, *, skip: frozenset[str] = frozenset()) -> bytes:
@@ -90,8 +92,22 @@ def unpack(archive: object, name: str, target: Path) -> list[Path]:
         name: the top name in the archive; it becomes ``target``.
 
     Raises:
-        GuestCommandError: a name leads out of the target, or there is too much.
+        GuestCommandError: it is no whole archive, a name leads out of the target, or there is too much.
     """
+    try:
+        return _unpack(archive, name, target)
+    # A guest may send anything: pieces of an archive, one path twice as a file and a folder, numbers out of any range.
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, *NO_SUCH_PLACE) as error:
+        raise GuestCommandError(
+            f"what the guest sent for {name} is no archive that can be unpacked", why=f"{type(error).__name__}: {error}"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL):
+            raise
+        raise GuestCommandError(f"what the guest sent for {name} cannot be unpacked", why=str(error)) from error
+
+
+def _unpack(archive: object, name: str, target: Path) -> list[Path]:
     written: list[Path] = []
     total = 0
     with tarfile.open(fileobj=archive, mode="r:") as tar:  # type: ignore[call-overload]

@@ -77,7 +77,7 @@ class Trial:
 
     def _during(self) -> None:
         scene, fault, record = self.scene, self.fault, self.record
-        scene.running = self.host.start(*fault.command)
+        scene.running = self.host.start(*fault.command, before=fault.before(scene))
         with collected(scene.running):
             time.sleep(record.moment)
             fault.inject(scene)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host import RAM, Host, Running  # tests/vm: the command line as users call it
+from host import RAM, Host, Running, free_space_mount  # tests/vm: the command line as users call it
 
 NAME = "vm-tests"
 APPEARS = 20.0  # seconds a process may take to be there
@@ -89,6 +89,7 @@ class Fault:
         cause: what it must say where it does not end with 0; a regular expression.
         within: seconds the command may take.
         moments: the fault comes at a random moment of so many seconds.
+        before: the words before the command that make its host a poor one.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Fault:
     cause: str = ""
     within: float = 120.0
     moments: float = 4.0
+    before: Callable[[Scene], tuple[str, ...]] = lambda _: ()
 
 
 def _own(number: signal.Signals, resume: float = 0.0) -> Callable[[Scene], None]:
@@ -167,14 +169,47 @@ def _remove_snapshots(_: Scene) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _nothing(_: Scene) -> None:
+    """The host itself is the fault."""
+
+
+def _fill(folder: str) -> Callable[[Scene], None]:
+    """The file system that `_little_room` made is filled to its last block."""
+
+    def inject(scene: Scene) -> None:
+        assert scene.running is not None
+        place = RAM if folder == "memory" else scene.host.root / folder
+        # The mount is in a namespace of the command; this is the way in.
+        seen = Path(f"/proc/{scene.running.process.pid}/root{place}/fill")
+        with suppress(OSError), seen.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+
+    return inject
+
+
 def _remove_ram(_: Scene) -> None:
     for path in RAM.glob("orch-*/ram-*/*"):
         path.unlink()
 
 
+def _little_room(folder: str, least: int, most: int) -> Callable[[Scene], tuple[str, ...]]:
+    """For the command and its machines this folder lies on a file system of so many KiB."""
+
+    def words(scene: Scene) -> tuple[str, ...]:
+        place = RAM if folder == "memory" else scene.host.root / folder
+        place.mkdir(exist_ok=True)
+        return free_space_mount(place, f"{scene.dice.randint(least, most)}k")
+
+    return words
+
+
 LINK = "$(ip -br -4 address | awk '/ 192[.]168[.]1[.]/ { print $1 }')"
+RUN = ("run", "--grep", "security header")
 UP, UP_COLD, RESET = ("up",), ("up", "--fresh"), ("reset",)
 INTERRUPTED, KILLED = frozenset({0, 130, 143}), frozenset({0, -9})
+FULL = r"space|full|room|MiB are needed"
+PLENTY, MORE = (2_200_000, 2_300_000), (4_000_000, 4_100_000)  # KiB: enough to begin with
 LOST = r"is gone|exited|was ended|SIGKILL|is lost|killed|does not (run|answer)|stopped answering"
 SILENT = r"does not answer|did not (answer|come|boot|end)|is not up|time limit|accept SSH|not answer|is lost|" + LOST
 TERM, INT, KILL, STOP = signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSTOP
@@ -191,7 +226,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("orchestrator SIGKILL during restart", _own(KILL), ("restart", "backend"), up=True, codes=KILLED),
     Fault("orchestrator SIGKILL during snapshot save", _own(KILL), ("snapshot", "save", "point"), up=True,
           codes=KILLED, moments=2.5),
-    Fault("orchestrator SIGKILL during run", _own(KILL), ("run", "--grep", "security header"), codes=KILLED,
+    Fault("orchestrator SIGKILL during run", _own(KILL), RUN, codes=KILLED,
           moments=12),
     Fault("QEMU SIGKILL during up", _kill(KILL, *QEMU), UP, cause=LOST),
     Fault("QEMU SIGKILL during cold up", _kill(KILL, *QEMU), UP_COLD, cause=LOST, moments=25),
@@ -201,7 +236,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("QEMU SIGTERM", _kill(TERM, *QEMU), up=True, cause=LOST),
     Fault("QEMU SIGSTOP", _kill(STOP, *QEMU), up=True, cause=SILENT, within=200),
     Fault("QEMU SIGKILL during reset", _kill(KILL, *QEMU), RESET, up=True, cause=LOST),
-    Fault("QEMU SIGKILL during run", _kill(KILL, "qemu-system", "-name client"), ("run", "--grep", "security header"),
+    Fault("QEMU SIGKILL during run", _kill(KILL, "qemu-system", "-name client"), RUN,
           cause=LOST, moments=12),
     Fault("switch SIGKILL during up", _kill(KILL, "vde_switch"), UP, cause=r"switch|network|" + SILENT),
     Fault("switch SIGKILL", _kill(KILL, "vde_switch"), up=True, cause=r"switch|network|" + SILENT, within=200),
@@ -217,6 +252,17 @@ FAULTS: tuple[Fault, ...] = (
     Fault("saved states removed during up", _remove_snapshots, UP, cause=r"snapshot|saved state"),
     Fault("saved memory with a flipped bit", _hurt_snapshot, UP, moments=0.0),
     Fault("run folder removed", lambda scene: shutil.rmtree(scene.host.latest), up=True, cause=r"run folder|No such"),
+    Fault("host refuses memory", _nothing, RUN, cause=r"memory|allocate",
+          before=lambda _: ("prlimit", "--as=1500000000")),
+    Fault("host's disk small", _nothing, RUN, cause=FULL, before=_little_room("state", 500, 120_000)),
+    Fault("disk of the run folder small", _nothing, RUN, cause=FULL, before=_little_room("runs", 40, 1500)),
+    Fault("little memory for files", _nothing, RUN, before=_little_room("memory", 1000, 100_000), within=400),
+    Fault("host's disk fills up", _fill("state"), RUN, cause=FULL, before=_little_room("state", *PLENTY), within=400,
+          moments=20),
+    Fault("disk of the run folder fills up", _fill("runs"), RUN, cause=FULL, before=_little_room("runs", *PLENTY),
+          within=400, moments=20),
+    Fault("memory for files fills up", _fill("memory"), RUN, cause=FULL, before=_little_room("memory", *MORE),
+          within=400, moments=40),
     Fault("two up at once", _second("up"), UP, codes=frozenset({0, 5}), cause="held|another command"),
     Fault("down during up", _second("down"), UP, codes=frozenset({0, 5}), cause="held|another command"),
     Fault("reset during up", _second("reset"), UP, up=True, codes=frozenset({0, 5}), cause="held|another command"),

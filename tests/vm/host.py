@@ -180,9 +180,9 @@ class Host:
         seconds = time.monotonic() - began
         return Done(argv, done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"), seconds)
 
-    def start(self, *words: str, group: bool = False, **extra: str) -> Running:
-        """Call the orchestrator and go on. ``group``: in a session of its own."""
-        return Running(self.argv(*words), self.environment(**extra), self.root, group=group)
+    def start(self, *words: str, group: bool = False, before: tuple[str, ...] = (), **extra: str) -> Running:
+        """Call the orchestrator and go on. ``group``: in a session of its own; ``before`` as in `run`."""
+        return Running((*before, *self.argv(*words)), self.environment(**extra), self.root, group=group)
 
     def guest(self, machine: str, script: str, *, code: int = 0, limit: float = 120, name: str = "") -> str:
         """The stdout of a shell script in a machine; its exit code must be ``code``."""
