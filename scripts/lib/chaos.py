@@ -24,7 +24,7 @@ from host import OTHERS_RAM, RAM, Done, Host, collected  # noqa: E402
 TOPOLOGY = ROOT / "tests" / "vm" / "orchestrator.toml"
 CODES = {0, 1, 2, 3, 4, 5, 124, 130, 143, -9}  # -9: we killed it
 BUILD = "build SIGKILL"
-UP_LIMIT, LOOK_LIMIT, DOWN_LIMIT = 150.0, 60.0, 60.0
+UP_LIMIT, LOOK_LIMIT, DOWN_LIMIT = 150.0, 60.0, 60.0  # seconds, as `Fault.within` on a quiet host
 
 
 @dataclass
@@ -48,13 +48,14 @@ class Record:
 class Trial:
     """One fault from the environment before it to nothing left after it."""
 
-    def __init__(self, host: Host, fault: Fault, record: Record, dice: random.Random) -> None:
+    def __init__(self, host: Host, fault: Fault, record: Record, dice: random.Random, patience: float) -> None:
         self.scene = Scene(host, dice)
+        self.patience = patience
         self.host, self.fault, self.record = host, fault, record
 
     def play(self) -> None:
         fault, host = self.fault, self.host
-        if fault.up and not self._must("up", host.run("up", limit=UP_LIMIT), {0}):
+        if fault.up and not self._must("up", host.run("up", limit=UP_LIMIT * self.patience), {0}):
             return
         with collected():
             if fault.command:
@@ -64,13 +65,14 @@ class Trial:
         for other in self.scene.others:
             with collected(other):
                 own = "exec" in other.argv  # its exit code is the guest's
-                self._judge("the other command", other.wait(200), set(range(-9, 256)) if own else CODES, "")
+                codes = set(range(-9, 256)) if own else CODES
+                self._judge("the other command", other.wait(200 * self.patience), codes, "")
         for undo in self.scene.undo:
             undo()
         folder = host.latest
-        looked = host.run("status", limit=LOOK_LIMIT)
+        looked = host.run("status", limit=LOOK_LIMIT * self.patience)
         self._judge("status", looked, {0, 2, 3}, "")
-        self._must("down", host.run("down", limit=DOWN_LIMIT), {0})
+        self._must("down", host.run("down", limit=DOWN_LIMIT * self.patience), {0})
         self._must_be(not host.leftovers(), "left behind: " + ", ".join(host.leftovers()[:3]))
         if folder.is_dir() and fault.name != "run folder removed":
             self._must_be((folder / "summary.json").exists(), f"{folder.name} has no summary.json")
@@ -82,7 +84,7 @@ class Trial:
             time.sleep(record.moment)
             fault.inject(scene)
             try:
-                done = scene.running.wait(fault.within)
+                done = scene.running.wait(fault.within * self.patience)
             finally:
                 for undo in scene.undo:
                     undo()
@@ -91,9 +93,9 @@ class Trial:
     def _between(self) -> None:
         time.sleep(min(self.record.moment, 1.0))
         self.fault.inject(self.scene)
-        looked = self.host.run("status", limit=LOOK_LIMIT)
+        looked = self.host.run("status", limit=LOOK_LIMIT * self.patience)
         self._judge("status at once", looked, {0, 2, 3}, "")
-        self._ended(self.host.run("up", limit=self.fault.within))
+        self._ended(self.host.run("up", limit=self.fault.within * self.patience))
 
     def _ended(self, done: Done) -> None:
         record, fault = self.record, self.fault
@@ -158,6 +160,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=len(FAULTS) + 1, metavar="N", help="faults [one of each kind]")
     parser.add_argument("--kinds", default="", metavar="REGEX", help="only these kinds")
     parser.add_argument("--minutes", type=float, default=0, metavar="M", help="no fault is begun after so many minutes")
+    parser.add_argument("--patience", type=float, default=1.0, metavar="F", help="limits times F, on a busy host")
     parser.add_argument("--record", type=Path, metavar="FILE", help="a JSON line for each fault, appended")
     arguments = parser.parse_args()
     dice = random.Random(arguments.seed)
@@ -170,12 +173,12 @@ def main() -> int:
     began = time.monotonic()
     try:
         host.run("images", "build", limit=3600).expect(0)
-        host.run("up", limit=UP_LIMIT).expect(0)  # the saved state that most trials start from
+        host.run("up", limit=UP_LIMIT * arguments.patience).expect(0)  # the saved state that most trials start from
         host.run("down", limit=DOWN_LIMIT).expect(0)
         for number, kind in enumerate(kinds, 1):
             if arguments.minutes and time.monotonic() - began > arguments.minutes * 60:
                 break
-            records.append(one(number, kind, faults, host, dice))
+            records.append(one(number, kind, faults, host, dice, arguments.patience))
             sys.stderr.write(records[-1].line() + "\n")
             if arguments.record:
                 with arguments.record.open("a") as file:
@@ -190,7 +193,9 @@ def main() -> int:
     return 1 if any(record.defects for record in records) else 0
 
 
-def one(number: int, kind: str, faults: dict[str, Fault], host: Host, dice: random.Random) -> Record:
+def one(
+    number: int, kind: str, faults: dict[str, Fault], host: Host, dice: random.Random, patience: float
+) -> Record:
     """Play one fault; whatever it leaves is cleaned up before the next."""
     moments = 4.0 if kind == BUILD else faults[kind].moments
     record = Record(number, kind, round(dice.uniform(0, moments), 3))
@@ -198,7 +203,7 @@ def one(number: int, kind: str, faults: dict[str, Fault], host: Host, dice: rand
         if kind == BUILD:
             build_trial(host, record, dice)
         else:
-            Trial(host, faults[kind], record, dice).play()
+            Trial(host, faults[kind], record, dice, patience).play()
     except (AssertionError, subprocess.TimeoutExpired) as error:
         record.defects.append(str(error)[:1500])
     if record.defects:
