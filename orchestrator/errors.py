@@ -13,6 +13,7 @@
     ├── ServiceError        (3)  a service failed, or its checks never passed
     ├── GuestCommandError   (3)  a command in a guest could not be run at all
     ├── SuiteFailed         (1)  tests failed
+    ├── SignsFound          (1)  tests passed, a machine shows trouble
     ├── NothingRan          (4)  the suite ran no test
     ├── LockedError         (5)  another command holds the environment
     └── TimeLimit         (124)  the limit of the whole command was reached
@@ -119,6 +120,12 @@ class GuestCommandError(OrchestratorError):
 
 
 class SuiteFailed(OrchestratorError):
+    exit_code = 1
+
+
+class SignsFound(OrchestratorError):
+    """The tests passed, and a machine shows that something went wrong."""
+
     exit_code = 1
 
 

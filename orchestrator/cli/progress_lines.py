@@ -41,6 +41,9 @@ class LineWriter:
             case "machine.sign":
                 meaning = text(data, "explanation", _LINE)
                 line = f"machine {subject}: {text(data, 'sign')}: {text(data, 'line', _LINE)}"
+                known = text(data, "accepted", _LINE)
+                if known:
+                    return f"{line} (accepted: {known})"
                 return f"{line} ({meaning})" if meaning else line
             case "check.answer" if self._verbose:
                 verdict = "ok" if data.get("ok") is True else "not yet"

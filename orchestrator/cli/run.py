@@ -21,7 +21,8 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.plan import Request
 from orchestrator.environment.suite import Chosen, run_suite
 from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, over_limit, tell_failure
-from orchestrator.errors import NothingRan, OrchestratorError, SuiteFailed, UsageError
+from orchestrator.environment.verdict import Verdict
+from orchestrator.errors import NothingRan, OrchestratorError, SignsFound, SuiteFailed, UsageError
 from orchestrator.events import EventBus
 
 
@@ -66,6 +67,7 @@ async def _stages(
     suite, chosen = request.topology.suite, Chosen(arguments.grep, arguments.shard)
     assert suite is not None
     code, outcome = 0, "passed"
+    verdict = Verdict(bus)
     try:
         await bring_up(environment, deadline)
         async with deadline.enforce():
@@ -74,10 +76,12 @@ async def _stages(
             else:
                 grade = arguments.isolate
                 await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
+        verdict.demand()
+        outcome = verdict.outcome
     except OrchestratorError as cause:
         error = over_limit(cause, deadline)
         code = error.exit_code
-        outcome = {SuiteFailed: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
+        outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
         tell_failure(error, bus)
     except asyncio.CancelledError:
         if not environment.resumed:

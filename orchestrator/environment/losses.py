@@ -79,7 +79,7 @@ def helper_gone(name: str, environment: str, logs: Path) -> HostError:
     gate = name.startswith(EGRESS)
     without = "nothing leaves the machine" if gate else "the machines cannot reach each other"
     return HostError(
-        f"the {name} is gone" if gate else f"the switch of network {name} is gone",
+        f"the egress of {name.removeprefix(EGRESS)} is gone" if gate else f"the switch of network {name} is gone",
         why=f"its process ended, and {without} any more",
         where=[str(logs)],
         hint=f"orchestrator -n {environment} down, then up",

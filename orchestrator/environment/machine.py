@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, came, monotonic
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
 from orchestrator.environment.losses import did_not_boot, disk_full, ended, panicked, stands_still
 from orchestrator.errors import MachineError, OrchestratorError
-from orchestrator.events import EventBus
+from orchestrator.events import EventBus, wall_clock
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import host_key_blob
@@ -20,6 +21,7 @@ from orchestrator.guest.sshd import listening_host_key
 from orchestrator.net.egress import Addresses, names_script
 from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
+from orchestrator.signs import CPU_STALL, Acceptance, Sign, accepted, find_journal_sign, find_sign
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
 from orchestrator.snapshots.save import go_on
@@ -28,7 +30,6 @@ from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
 from orchestrator.vm.follow import follow_lines
 from orchestrator.vm.qmp import Monitor, connect, event_summary
-from orchestrator.vm.signs import CPU_STALL, Sign, find_sign
 
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
 HANDOVER_LIMIT = 20.0
@@ -75,7 +76,7 @@ class LiveMachine:
         self._ready = asyncio.Event()
         self._sshd_listens = asyncio.Event()
         self._born = monotonic()
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, bool]] = set()
         self._console_start = 0
         self._rekeyed = False
         self._stood = False
@@ -370,15 +371,28 @@ class LiveMachine:
     def _on_entry(self, entry: Entry) -> None:
         if entry.identifier == "sshd" and entry.message.startswith("Server listening on"):
             self._sshd_listens.set()
-        sign = find_sign(entry.message) if entry.identifier == "kernel" else None
-        if sign is not None:
+        sign = find_journal_sign(entry.identifier, entry.message)
+        if sign is not None and not sign.fatal:  # the console says so too, and first
             self._tell(sign, entry.message)
 
     def _tell(self, sign: Sign, line: str) -> None:
-        """The first line of each kind."""
-        if sign.name not in self._seen:
-            self._seen.add(sign.name)
-            self._bus.emit("machine.sign", self.name, sign=sign.name, line=line[:500], explanation=sign.explanation)
+        """The first line of each kind, and the first that is accepted."""
+        known = accepted(sign, self.name, line, self._topology.accept, date.fromtimestamp(wall_clock()))
+        key = (sign.name, known is not None)
+        if key not in self._seen:
+            self._seen.add(key)
+            self._emit_sign(sign, line, known)
+
+    def _emit_sign(self, sign: Sign, line: str, known: Acceptance | None) -> None:
+        self._bus.emit(
+            "machine.sign",
+            self.name,
+            sign=sign.name,
+            line=line[:500],
+            explanation=sign.explanation,
+            weight=sign.weight.value,
+            accepted=known.reason if known else "",
+        )
 
     # ------------------------------------------------------------------ small parts
 

@@ -19,6 +19,7 @@ from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import strays, take_down
+from orchestrator.environment.verdict import warn_of_expired
 from orchestrator.environment.wards import Wards, wards
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, TimeLimit
@@ -108,6 +109,7 @@ async def _prepare(
     topology = request.topology
     provider = choose_provider(request.provider, topology)
     _announce(request, run_folder, provider.value, bus)
+    warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
     images, accelerator = planned.images, planned.accelerator
     snapshot = choose(request.name, planned.parts, request.start, bus)
@@ -255,8 +257,8 @@ def write_ssh_files(places: Places, state: EnvironmentState) -> None:
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:
-    # The suite may be another, and so may the file that tells it.
-    was, wanted = (replace(one, suite=None, path=Path()) for one in (previous.topology, request.topology))
+    # The suite and what is accepted may be others, and so may the file that tells them.
+    was, wanted = (replace(one, suite=None, accept=(), path=Path()) for one in (previous.topology, request.topology))
     if was != wanted:
         raise HostError(
             f"environment {request.name} runs with another topology",

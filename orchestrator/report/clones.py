@@ -15,7 +15,7 @@ FOLDER = "clones"  # in the run folder: CLONE/RUN, one folder of runs for each c
 ABOUT = ("run_id", "environment", "command", "seconds")
 TOTALS = ("passed", "failed", "flaky", "skipped")
 # Of several outcomes the worst is told. A clone without a test is no fault as long as another had one.
-WORST_FIRST = ("error", "interrupted", "failed", "passed", "nothing-ran")
+WORST_FIRST = ("error", "interrupted", "failed", "suspicious", "passed", "nothing-ran")
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,8 @@ class Fold:
                 self._keep(self._track(self._machines, subject).enter(event))
             case "machine.sign":
                 line = text(data, "line", SENTENCE)
-                sign = m.Sign(subject, text(data, "sign"), line, text(data, "explanation", SENTENCE), event.at)
+                meaning, reason = text(data, "explanation", SENTENCE), text(data, "accepted", SENTENCE)
+                sign = m.Sign(subject, text(data, "sign"), line, meaning, event.at, text(data, "weight"), reason)
                 self._keep(_append(self._signs, sign))
             case "service.state":
                 track = self._track(self._services, subject)

@@ -89,7 +89,7 @@ def _is_about(failure: Failure, part: MachineView | ServiceView) -> bool:
 def _run_case(suite: Element, view: RunView, told: set[int]) -> None:
     left = [f for i, f in enumerate(view.failures) if i not in told and f.type != "SuiteFailed"]
     shown = bool(told) or view.count("failed") > 0
-    if not left and (view.outcome == "passed" or shown):
+    if not left and (view.outcome in ("passed", "suspicious") or shown):
         return
     case = SubElement(suite, "testcase", classname="run", name="run", time=_seconds(view.elapsed))
     what = left[0].what if left else view.cause or view.outcome

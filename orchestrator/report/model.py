@@ -201,13 +201,20 @@ class Screenshot:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A line of a console or journal that matched a known pattern."""
+    """A line of a console or journal that matched a known pattern.
+
+    Attributes:
+        weight: ``fatal``, ``failing``, ``suspicious`` or ``noted``.
+        accepted: the reason why it does not count; empty: it does.
+    """
 
     machine: str
     sign: str
     line: str
     explanation: str
     at: float
+    weight: str = ""
+    accepted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,4 +327,7 @@ class RunView:
             return "ended before it was finished"
         if self.outcome == "nothing-ran":
             return "no test ran"
+        if self.outcome == "suspicious":
+            marked = next((s for s in self.signs if s.weight == "suspicious" and not s.accepted), None)
+            return f"{marked.explanation} ({marked.sign}, machine {marked.machine})" if marked else ""
         return "" if self.outcome == "passed" else "the cause was not reported"

@@ -14,6 +14,7 @@ from orchestrator.report.model import (
     PhaseView,
     RunView,
     ServiceView,
+    Sign,
     TestView,
 )
 from orchestrator.report.timeline import test_id
@@ -24,6 +25,7 @@ Images = Mapping[str, bytes]
 _RUN_FILES: tuple[str, ...] = ("playwright/report/index.html", "events.jsonl", "summary.json", "junit.xml")
 _HEADLINES = {
     "passed": "Passed",
+    "suspicious": "Passed, with signs of trouble",
     "failed": "Tests failed",
     "error": "Environment failed",
     "interrupted": "Interrupted",
@@ -248,12 +250,23 @@ def signs(view: RunView) -> str:
     """Lines of consoles and journals that mean trouble."""
     rows = [
         f"<tr><td class='number'>{h.seconds(s.at - view.started)}</td>"
-        f"<th scope='row'>{h.text(s.machine)}</th><td>{h.badge('failed', s.sign)}</td>"
-        f"<td><code>{h.text(s.line)}</code><p>{h.text(s.explanation)}</p></td></tr>\n"
+        f"<th scope='row'>{h.text(s.machine)}</th><td>{h.badge(_weight(s), s.sign)}</td>"
+        f"<td><code>{h.text(s.line)}</code><p>{h.text(s.explanation)}{_accepted(s)}</p></td></tr>\n"
         for s in view.signs
     ]
     heads = ("At", "Machine", "Sign", "Line and meaning")
     return h.section("signs", "Signs in consoles and journals", h.table("signs", heads, rows) if rows else "")
+
+
+def _weight(sign: Sign) -> str:
+    """The colour of its badge."""
+    if sign.accepted or sign.weight == "noted":
+        return "skipped"
+    return "flaky" if sign.weight == "suspicious" else "failed"
+
+
+def _accepted(sign: Sign) -> str:
+    return f"; accepted: {h.text(sign.accepted)}" if sign.accepted else ""
 
 
 def notes(view: RunView) -> str:

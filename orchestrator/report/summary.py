@@ -19,8 +19,8 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         artifacts: the files of the run folder, as relative paths.
 
     Returns:
-        ``schema`` 1; ``outcome`` (``passed``, ``failed``, ``error``, ``interrupted``,
-        ``nothing-ran``), ``exit_code`` (null when the run was killed), ``cause`` (one
+        ``schema`` 1; ``outcome`` (``passed``, ``suspicious``, ``failed``, ``error``,
+        ``interrupted``, ``nothing-ran``), ``exit_code`` (null when the run was killed), ``cause`` (one
         sentence, empty if passed); ``run_id``, ``environment``, ``command``, ``variant``,
         ``provider``, ``version``; ``host`` (``accelerator``, ``factor``, ``qemu``);
         ``started`` and ``ended`` (UTC text); ``seconds`` (``total``, ``ready`` or null);

@@ -78,7 +78,7 @@ def _without_suite(topology: Topology) -> object:
     Not the suite, not where files lie (their content is a part too), not the host's side of forwarded ports.
     """
     machines = {name: replace(machine, files=()) for name, machine in topology.with_free_ports().machines.items()}
-    return to_dict(replace(topology, suite=None, path=Path(), images={}, app=None, machines=machines))
+    return to_dict(replace(topology, suite=None, accept=(), path=Path(), images={}, app=None, machines=machines))
 
 
 def _arguments(machine: Machine, accelerator: str) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import date
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -62,6 +63,15 @@ def _document(topology: Topology) -> Iterator[str]:
         yield from _service(service)
     if topology.suite:
         yield from _suite(topology.suite, root)
+    for one in topology.accept:
+        yield from ("", "[[accept]]")
+        yield from _pairs(
+            sign=one.sign,
+            machine=one.machine or None,
+            matching=one.matching or None,
+            reason=one.reason,
+            until=one.until,
+        )
     if topology.variant:
         yield from _table("variants", topology.variant)
 
@@ -181,6 +191,8 @@ def _value(value: object) -> str:
         return str(value)
     if isinstance(value, str):
         return _string(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Mapping):
         inner = ", ".join(f"{_key(key)} = {_value(entry)}" for key, entry in value.items())
         return f"{{ {inner} }}" if inner else "{}"
@@ -232,7 +244,7 @@ def _encode(value: object) -> object:
         return [_encode(entry) for entry in value]
     if isinstance(value, StrEnum):
         return value.value
-    if isinstance(value, (Path, IPv4Address, IPv4Network)):
+    if isinstance(value, (Path, IPv4Address, IPv4Network, date)):
         return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -261,7 +273,8 @@ def _decode(data: object, wanted: Any, where: str) -> object:
         return _expect(data, wanted, where)
     word = _expect(data, str, where)
     try:
-        return wanted(word)  # a path, an address or a word of an enumeration
+        # a day, a path, an address or a word of an enumeration
+        return date.fromisoformat(word) if wanted is date else wanted(word)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 
+from orchestrator.signs import ACCEPTABLE, Acceptance
 from orchestrator.topology import read_machines, values
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
 from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
@@ -121,6 +123,7 @@ def _build(root: Node, path: Path, variant: str, app: Path | None, suite: Path |
         machines=machines,
         services=known,
         suite=_suite(file, folder, suite, machines, known, merged),
+        accept=_accept(file, machines, merged),
     )
 
 
@@ -201,6 +204,26 @@ def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
         else:
             table.complain("path", text)
     return folder
+
+
+def _accept(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tuple[Acceptance, ...]:
+    found = []
+    for index, node in enumerate(file.items("accept")):
+        table = Table(node, file.problems, "accept", f"acceptance {index + 1}")
+        sign = table.required("sign", values.text, "")
+        table.refer(table.get("sign"), "sign", ACCEPTABLE)
+        machine = table.optional("machine", values.text, "")
+        table.refer(table.get("machine"), "machine", machines, merged.removed_names("machines"))
+        found.append(
+            Acceptance(
+                sign=sign,
+                reason=table.required("reason", values.line, ""),
+                until=table.required("until", values.day, date.max),
+                machine=machine,
+                matching=table.optional("matching", values.pattern, ""),
+            )
+        )
+    return tuple(found)
 
 
 def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple[SuitePhase, ...]:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from orchestrator.signs import Acceptance
+
 
 class NetworkKind(StrEnum):
     """How the machines of a network reach each other on the host."""
@@ -239,6 +241,7 @@ class Topology:
     Attributes:
         path: the topology file.
         app: the application package (``bin/``, ``share/``) that image recipes install, or None.
+        accept: signs of trouble that are known.
     """
 
     name: str
@@ -251,6 +254,7 @@ class Topology:
     machines: Mapping[str, Machine]
     services: Mapping[str, Service]
     suite: Suite | None
+    accept: tuple[Acceptance, ...] = ()
 
     @property
     def root(self) -> Path:

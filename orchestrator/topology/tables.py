@@ -23,7 +23,7 @@ Reader = Callable[[Node], T]
 
 KEYS: Final = MappingProxyType(
     {
-        "": ("name", "variant", "app", "networks", "images", "machines", "services", "suite", "variants"),
+        "": ("name", "variant", "app", "networks", "images", "machines", "services", "suite", "accept", "variants"),
         "networks.NAME": ("kind", "subnet"),
         "images.NAME": ("debian", "nixos_flake", "nixos_config"),
         "machines.NAME": ("image", "cpus", "memory", "networks", "egress", "ports", "files"),
@@ -40,6 +40,7 @@ KEYS: Final = MappingProxyType(
         ),
         "suite": ("machine", "path", "command", "user", "environment", "artifacts", "timeout", "phases"),
         "suite.phases": ("name", "args", "stop"),
+        "accept": ("sign", "machine", "matching", "reason", "until"),
     }
 )  # fmt: skip
 """Every key the loader accepts, by table; ``NAME`` is chosen by the author."""

@@ -7,6 +7,7 @@ with a text for people. None of them reads anything but its node.
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Final
@@ -128,6 +129,19 @@ def _port(word: str, node: Node) -> int:
     if word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= 65535:
         return int(word)
     raise Bad(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}')
+
+
+def day(node: Node) -> date:
+    """A date like ``2027-03-01``, as TOML writes it or as a string."""
+    found = node.value
+    if isinstance(found, str):
+        try:
+            return date.fromisoformat(found)
+        except ValueError:
+            pass
+    if not isinstance(found, date) or isinstance(found, datetime):
+        raise Bad(f"expected a day like 2027-03-01, found {node.describe()}")
+    return found
 
 
 def destination(node: Node) -> Destination:

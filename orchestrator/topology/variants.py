@@ -22,6 +22,7 @@ REMOVABLE = (
     ("services", "*", "depends_on", "*"),
     ("services", "*", "checks", "*"),
     ("suite",),
+    ("accept",),
 )
 
 # These say which file and which variant this is; a variant cannot change them.

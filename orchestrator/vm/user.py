@@ -57,13 +57,13 @@ def _forced(word: str) -> str:
         found = pwd.getpwuid(int(word)) if word.isdigit() else pwd.getpwnam(word)
     except (KeyError, OverflowError):
         raise HostError(
-            f"{VARIABLE} is {word!r}", why="this host has no such user", hint="a user's name or id, or root"
+            f"ORCH_QEMU_USER is {word!r}", why="this host has no such user", hint="a user's name or id, or root"
         ) from None
     if found.pw_uid == os.geteuid():
         return ""
     if os.geteuid() != 0:
         raise HostError(
-            f"{VARIABLE} is {word!r}", why="only root can give QEMU another user", hint=f"unset {VARIABLE}"
+            f"ORCH_QEMU_USER is {word!r}", why="only root can give QEMU another user", hint=f"unset {VARIABLE}"
         )
     return f"{found.pw_uid}:{found.pw_gid}"
 

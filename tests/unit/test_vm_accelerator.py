@@ -11,7 +11,6 @@ from fake_qemu import run_async
 from orchestrator.errors import HostError
 from orchestrator.vm import accelerator
 from orchestrator.vm.accelerator import Accelerator, parse_version, probe
-from orchestrator.vm.signs import CONSOLE_SIGNS, find_sign
 
 
 class Host:
@@ -128,33 +127,3 @@ def test_qemu_too_old_or_strange(host: Host) -> None:
 )
 def test_parse_version(text: str, version: tuple[int, ...]) -> None:
     assert parse_version(text) == version
-
-
-@pytest.mark.parametrize(
-    ("line", "name", "fatal"),
-    [
-        ("[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs", "kernel-panic", True),
-        ("You are in emergency mode. After logging in, type", "emergency-mode", True),
-        ("Gave up waiting for root file system device.", "no-root", True),
-        ("BUG: kernel NULL pointer dereference, address: 0000", "oops", False),
-        ("Out of memory: Killed process 812 (postgres) total-vm:1", "oom-kill", False),
-        ("[   23.6] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", "cpu-stall", False),
-        ("rcu: INFO: rcu_sched self-detected stall on CPU", "cpu-stall", False),
-        ("watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [node:77]", "cpu-stall", False),
-        ("INFO: task jbd2/vda1-8:120 blocked for more than 120 seconds.", "hung-task", False),
-        ("blk_update_request: I/O error, dev vda, sector 1", "disk-error", False),
-        ("cp: write error: No space left on device", "disk-full", False),
-        ("node[77]: segfault at 0 ip 00007f", "segfault", False),
-    ],
-)
-def test_signs(line: str, name: str, fatal: bool) -> None:
-    sign = find_sign(line)
-    assert sign is not None
-    assert (sign.name, sign.fatal) == (name, fatal)
-    assert sign.explanation
-
-
-@pytest.mark.parametrize("line", ["", "Started nginx.service", "DEBUG: fine", "loops: 3", "panic=1 is set"])
-def test_no_sign(line: str) -> None:
-    assert find_sign(line) is None
-    assert len({sign.name for sign in CONSOLE_SIGNS}) == len(CONSOLE_SIGNS)

@@ -1,0 +1,56 @@
+"""What signs of trouble make of a run whose tests passed: failed, or suspicious."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from orchestrator.errors import SignsFound
+from orchestrator.events import Event, EventBus, wall_clock
+from orchestrator.signs import Weight
+from orchestrator.topology.model import Topology
+
+
+class Verdict:
+    """Remembers the signs of a run that nobody has accepted."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._signs: list[Event] = []
+        bus.subscribe(self._take)
+
+    def _take(self, event: Event) -> None:
+        if event.kind == "machine.sign" and not event.data.get("accepted"):
+            self._signs.append(event)
+
+    def _of(self, weight: Weight) -> list[Event]:
+        return [event for event in self._signs if event.data.get("weight") == weight]
+
+    def demand(self) -> None:
+        """Raise when the run cannot have passed.
+
+        Raises:
+            SignsFound: a kernel's bug, a killed process, a failing disk.
+        """
+        failing = self._of(Weight.FAILING)
+        if failing:
+            told = [f"{event.subject}: {event.data['sign']}: {event.data['line']}" for event in failing]
+            raise SignsFound(
+                f"the tests passed, but machine {failing[0].subject} did not: {failing[0].data['explanation']}",
+                subject=failing[0].subject,
+                why=told[0],
+                evidence=told[1:],
+                hint="one that is known can be accepted in the topology, with a reason and a day: [[accept]]",
+            )
+
+    @property
+    def outcome(self) -> str:
+        """``passed`` or ``suspicious``."""
+        return "suspicious" if self._of(Weight.SUSPICIOUS) else "passed"
+
+
+def warn_of_expired(topology: Topology, bus: EventBus) -> None:
+    """Tell which acceptances do not hold any more."""
+    today = date.fromtimestamp(wall_clock())
+    for one in topology.accept:
+        if not one.holds(today):
+            message = f"sign {one.sign} was accepted until {one.until} ({one.reason}); it counts again"
+            bus.emit("note", level="warning", message=message)

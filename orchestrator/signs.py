@@ -1,0 +1,148 @@
+"""Lines of a console or a journal that mean something. Pure.
+
+A fatal sign ends every wait for the machine at once. A failing one makes a run
+fail whose tests passed, a suspicious one marks it; the topology may accept
+those that are known. One that is only noted explains a failure that follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+
+class Weight(StrEnum):
+    FATAL = "fatal"
+    FAILING = "failing"
+    SUSPICIOUS = "suspicious"
+    NOTED = "noted"
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A pattern with a name, what it means, and what it does to a run.
+
+    Attributes:
+        identifiers: the programs of a journal whose messages may show it; none: any.
+        console: whether lines of the console may show it.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    explanation: str
+    weight: Weight
+    identifiers: frozenset[str] = frozenset({"kernel"})
+    console: bool = True
+
+    @property
+    def fatal(self) -> bool:
+        return self.weight is Weight.FATAL
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A sign that is known and does not count, until a day.
+
+    Attributes:
+        machine: only there; empty: everywhere.
+        matching: only lines in which this regular expression is found; empty: all.
+        until: the last day it holds.
+    """
+
+    sign: str
+    reason: str
+    until: date
+    machine: str = ""
+    matching: str = ""
+
+    def holds(self, today: date) -> bool:
+        return today <= self.until
+
+    def covers(self, sign: str, machine: str, line: str) -> bool:
+        """Whether it is about this line."""
+        return (
+            self.sign == sign
+            and self.machine in ("", machine)
+            and (not self.matching or re.search(self.matching, line) is not None)
+        )
+
+
+def _sign(
+    name: str, pattern: str, explanation: str, weight: Weight, *identifiers: str, console: bool = True
+) -> Sign:
+    return Sign(name, re.compile(pattern), explanation, weight, frozenset(identifiers or ("kernel",)), console)
+
+
+CPU_STALL = "cpu-stall"
+ANYBODY: frozenset[str] = frozenset()
+SIGNS: tuple[Sign, ...] = (
+    _sign("kernel-panic", r"Kernel panic - not syncing", "the guest's kernel panicked", Weight.FATAL),
+    _sign(
+        "emergency-mode",
+        r"You are in emergency mode|Entering emergency mode|Cannot open access to console, the root account",
+        "systemd could not finish the boot and stopped in emergency mode",
+        Weight.FATAL,
+    ),
+    _sign(
+        "no-root",
+        r"Gave up waiting for root|ALERT! .* does not exist|VFS: Unable to mount root fs",
+        "the kernel did not find its root disk",
+        Weight.FATAL,
+    ),
+    _sign(
+        "halted",
+        r"reboot: System halted|reboot: Power down|No init found",
+        "the guest stopped itself",
+        Weight.FATAL,
+    ),
+    _sign(
+        CPU_STALL,
+        r"\brcu: INFO: rcu_\w+ (self-)?detected (expedited )?stall|watchdog: BUG: soft lockup",
+        "a CPU of the guest stands still, or the host gave it no time for half a minute",
+        Weight.NOTED,  # a busy host makes it, above all an emulating one
+    ),
+    _sign("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug",
+          Weight.FAILING),
+    _sign("oom-kill", r"Out of memory: Killed process|oom-kill:",
+          "the guest ran out of memory and killed a process", Weight.FAILING),
+    _sign("hung-task", r"INFO: task .* blocked for more than", "a task of the guest hung", Weight.SUSPICIOUS),
+    _sign("disk-error", r"I/O error, dev|EXT4-fs error", "the guest's disk fails", Weight.FAILING),
+    _sign("segfault", r"\bsegfault at\b", "a program of the guest crashed", Weight.SUSPICIOUS),
+    _sign("core-dump", r"code=dumped", "a unit of the guest crashed", Weight.SUSPICIOUS, "systemd", console=False),
+    _sign("unit-loop", r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
+          "a unit of the guest fails and is started again and again", Weight.SUSPICIOUS, "systemd", console=False),
+    _sign("database-panic", r"\bPANIC: ", "PostgreSQL gave up and started anew", Weight.FAILING, "postgres",
+          "postgresql", console=False),
+    Sign("disk-full", re.compile(r"No space left on device"), "a file system of the guest is full", Weight.SUSPICIOUS,
+         ANYBODY),
+)  # fmt: skip
+ACCEPTABLE: tuple[str, ...] = tuple(sign.name for sign in SIGNS if sign.weight in (Weight.FAILING, Weight.SUSPICIOUS))
+
+
+def find_sign(line: str) -> Sign | None:
+    """The first sign a line of a console shows, if any."""
+    return next((sign for sign in SIGNS if sign.console and sign.pattern.search(line)), None)
+
+
+def find_journal_sign(identifier: str, message: str) -> Sign | None:
+    """The first sign a journal's message shows, if any."""
+    return next(
+        (
+            sign
+            for sign in SIGNS
+            if (not sign.identifiers or identifier in sign.identifiers) and sign.pattern.search(message)
+        ),
+        None,
+    )
+
+
+def accepted(
+    sign: Sign, machine: str, line: str, known: Iterable[Acceptance], today: date
+) -> Acceptance | None:
+    """The acceptance that holds today for this line, if any; a fatal sign has none."""
+    if sign.fatal:
+        return None
+    return next((one for one in known if one.holds(today) and one.covers(sign.name, machine, line)), None)
