@@ -39,7 +39,10 @@ MODULES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
-    arguments = build_parser().parse_args(argv)
+    try:
+        arguments = build_parser().parse_args(argv)
+    except KeyboardInterrupt:
+        return 130
     try:
         module = importlib.import_module(MODULES[arguments.command])
         code = module.run(arguments)

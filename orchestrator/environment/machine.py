@@ -28,7 +28,7 @@ from orchestrator.snapshots.save import go_on
 from orchestrator.tasks import guarded
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
-from orchestrator.vm.follow import follow_lines
+from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
 from orchestrator.vm.qmp import Monitor, connect, event_summary
 
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
@@ -39,6 +39,7 @@ ANSWER_LIMIT = 3.0  # seconds for a ping, before scaling
 HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
 SSH_LIMIT = 30.0
 HEARTBEAT = 30.0
+BOUND_INTERVAL = 1.0  # seconds between two looks at how long the logs are
 LOOK_INTERVAL = 1.0  # between looks for a listening sshd, where the journal is silent; before scaling
 LOAD_LIMIT = 60.0  # seconds to load a saved state: the disk may be slow
 REKEY_LIMIT = 2.0  # seconds, before scaling
@@ -311,7 +312,7 @@ class LiveMachine:
         """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
         await guarded(
             self._watch_end(),
-            [self._watch_console, self._watch_journal, self._watch_events],
+            [self._watch_console, self._watch_journal, self._watch_events, self._bound_logs],
         )
 
     async def _watch_end(self) -> None:
@@ -321,6 +322,17 @@ class LiveMachine:
         code = exit_code(self._process)
         self._emit("died", describe_exit(code) if code is not None else "")
         raise ended(self.name, self.paths, code)
+
+    async def _bound_logs(self) -> None:
+        """No guest fills the host's disk with what it prints, while somebody watches."""
+        told = set[Path]()
+        while True:
+            await asyncio.sleep(BOUND_INTERVAL)
+            for log in (self.paths.serial_log, self.paths.journal):
+                if await asyncio.to_thread(shorten, log, FILE_LIMIT) and log not in told:
+                    told.add(log)
+                    message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
+                    self._bus.emit("note", self.name, level="warning", message=message)
 
     async def _watch_journal(self) -> None:
         await self._launched.wait()

@@ -22,6 +22,7 @@ COPY_LIMIT = 120.0  # seconds, before scaling
 SKIPPED_FOLDERS = frozenset({"node_modules", "test-results", "playwright-report", ".git"})
 NO_TEST_RAN = 4  # run-e2e-tests: no test was executed
 LINE_LIMIT = 64 * 1024
+OUTPUT_LIMIT = 16 << 20  # characters of a phase's output that are kept
 
 
 @dataclass(slots=True)
@@ -245,6 +246,8 @@ class _Reader:
         self._bus = bus
         self._phase = phase
         self._rest: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+        self._room = OUTPUT_LIMIT
+        self._tests_room = 4 * OUTPUT_LIMIT
 
     def feed(self, data: bytes, stream: str) -> None:
         *lines, rest = (self._rest[stream] + data).split(b"\n")
@@ -255,7 +258,17 @@ class _Reader:
                 self._test(line[len(MARK) :])
             elif line:
                 self.last = line[:300]
-                self._bus.emit("suite.output", self._phase, line=line, stream=stream)
+                self._output(line, stream)
+
+    def _output(self, line: str, stream: str) -> None:
+        """A line that is no test's; the first `OUTPUT_LIMIT` characters of all."""
+        if self._room <= 0:
+            return
+        self._room -= len(line) + 1
+        self._bus.emit("suite.output", self._phase, line=line, stream=stream)
+        if self._room <= 0:
+            message = f"phase {self._phase} prints more than {OUTPUT_LIMIT >> 20} MiB; the rest is left out"
+            self._bus.emit("note", level="warning", message=message)
 
     def counts_text(self) -> str:
         return f"{self.counts.passed} passed, {self.counts.failed} failed so far"
@@ -265,9 +278,9 @@ class _Reader:
             data = json.loads(text)
             event, title = str(data["event"]), str(data.get("title", ""))
         except (ValueError, KeyError, TypeError):
-            self._bus.emit("suite.output", self._phase, line=MARK + text, stream="stdout")
+            self._output(MARK + text, "stdout")
             return
-        if event == "test-begin":
+        if event == "test-begin" and self._tests_room > 0:
             self._bus.emit("test.begin", title, phase=self._phase, **_pick(data, "file", "line", "index", "total"))
         elif event == "test-end":
             attachments = [
@@ -276,7 +289,9 @@ class _Reader:
                 if isinstance(a, dict) and isinstance(a.get("path"), str)
             ]
             fields = _pick(data, "file", "line", "status", "duration", "retry", "error")
-            self._bus.emit("test.end", title, phase=self._phase, **fields, attachments=attachments)
+            self._tests_room -= len(text)
+            if self._tests_room > 0:  # else it is only counted
+                self._bus.emit("test.end", title, phase=self._phase, **fields, attachments=attachments)
             status = data.get("status")
             self.counts.passed += status == "passed"
             self.counts.failed += bool(data.get("final", True)) and status in ("failed", "timedOut", "interrupted")

@@ -1,26 +1,32 @@
-"""Following a file that QEMU writes: the serial log, the journal."""
+"""Following a file that QEMU writes, the serial log or the journal, and keeping it from filling the disk."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 INTERVAL = 0.05  # seconds; a read of a local file that gives nothing costs microseconds
 LINE_LIMIT = 64 * 1024
 CHUNK = 256 * 1024
+FILE_LIMIT = 64 << 20  # bytes of a log; a guest may write without end
 
 
 async def follow_lines(path: Path, *, start: int = 0) -> AsyncIterator[str]:
     """Every complete line from byte ``start`` on, for ever; overlong lines are cut.
 
-    The file may not exist yet. It never ends by itself: cancel it.
+    The file may not exist yet, and may become shorter: then it is read from its beginning. It never ends by
+    itself: cancel it.
     """
     position = start
     rest = b""
     while True:
         try:
             with path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < position:
+                    position, rest = 0, b""
                 file.seek(position)
                 data = file.read(CHUNK)
         except FileNotFoundError:
@@ -35,3 +41,19 @@ async def follow_lines(path: Path, *, start: int = 0) -> AsyncIterator[str]:
         for line in lines:
             yield line[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
         await asyncio.sleep(0)  # a flood must not starve the rest
+
+
+def shorten(path: Path, limit: int) -> bool:
+    """Move what a log holds beside it once it is longer than ``limit``; whether it was.
+
+    Its writer appends and goes on. What it writes in between is lost, and so is
+    what was moved the time before: a log and its older part are at most twice the limit.
+    """
+    try:
+        if path.stat().st_size <= limit:
+            return False
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+    except FileNotFoundError:
+        return False
+    return True

@@ -206,8 +206,9 @@ def _little_room(folder: str, least: int, most: int) -> Callable[[Scene], tuple[
 
 LINK = "$(ip -br -4 address | awk '/ 192[.]168[.]1[.]/ { print $1 }')"
 RUN = ("run", "--grep", "security header")
+UNBEGUN = (-2, -15)  # a signal before Python has read our modules; a shell shows 130 and 143
 UP, UP_COLD, RESET = ("up",), ("up", "--fresh"), ("reset",)
-INTERRUPTED, KILLED = frozenset({0, 130, 143}), frozenset({0, -9})
+INTERRUPTED, KILLED = frozenset({0, 130, 143, *UNBEGUN}), frozenset({0, -9})
 FULL = r"space|full|room|MiB are needed"
 PLENTY, MORE = (2_200_000, 2_300_000), (4_000_000, 4_100_000)  # KiB: enough to begin with
 LOST = r"is gone|exited|was ended|SIGKILL|is lost|killed|does not (run|answer)|stopped answering"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orchestrator.deadline import Deadline
 from orchestrator.services.journal import MESSAGE_LIMIT, Entry, Journal, parse_entry
-from orchestrator.vm.follow import LINE_LIMIT, follow_lines
+from orchestrator.vm.follow import LINE_LIMIT, follow_lines, shorten
 
 
 def line(message: str, unit: str = "web.service", **fields: object) -> str:
@@ -221,3 +221,23 @@ def test_following_may_begin_in_the_middle(tmp_path: Path) -> None:
         return await anext(follow_lines(path, start=4))
 
     assert run_async(scenario()) == "new"
+
+
+def test_a_log_that_grows_without_end_is_shortened_and_followed_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "serial.log"
+        lines = follow_lines(path)
+        with path.open("ab") as writer:  # as QEMU does: it appends, and never opens it again
+            writer.write(b"x" * 5000 + b"\nfirst\n")
+            writer.flush()
+            assert [await anext(lines), await anext(lines)] == ["x" * 5000, "first"]
+            assert not shorten(path, 10_000)
+            assert shorten(path, 5000)
+            assert path.stat().st_size == 0
+            assert (tmp_path / "serial.log.1").read_bytes().endswith(b"\nfirst\n")
+            writer.write(b"second\n")
+            writer.flush()
+            assert await anext(lines) == "second"
+        assert not shorten(tmp_path / "none", 1)
+
+    run_async(scenario())

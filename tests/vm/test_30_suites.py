@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-from host import HERE, Done, Host
+from host import HERE, Done, Host, collected
 
 SUITES = HERE / "suites"
 
@@ -55,6 +55,31 @@ def test_a_suite_with_a_failing_test_and_one_that_was_not_asked_for(vm: Host, on
     page = (folder / "report/index.html").read_text()
     assert "two and two are five" in page and "the sum" in page
     assert [path for path in (folder / "playwright").rglob("seen*.txt") if '"ok"' in path.read_text()]
+
+
+def test_a_crash_in_a_machine_makes_a_passed_run_suspicious(vm: Host, one_phase: Path) -> None:
+    """Unless it is known."""
+    crash = "import ctypes; ctypes.string_at(0)"
+    running = vm.start("--file", str(one_phase), "run", "--suite", str(SUITES / "mixed"), "--grep", "healthy")
+    with collected(running):
+        running.until_says("READY", 90)
+        vm.run("exec", "server", "--", "python3", "-c", crash).expect(139)
+        running.wait(300).expect(0, r"server: segfault: python3\[", r"suspicious in .* s \(exit code 0\)")
+    data = summary(vm.latest)
+    assert (data["outcome"], data["exit_code"]) == ("suspicious", 0)
+    assert data["cause"] == "a program of the guest crashed (segfault, machine server)"
+
+    known = one_phase.with_name(f"{one_phase.stem}-known.toml")
+    acceptance = 'sign = "segfault"\nmatching = "python3"\nreason = "we did it"\nuntil = 2999-01-01\n'
+    known.write_text(f"{one_phase.read_text()}\n[[accept]]\n{acceptance}")
+    try:
+        running = vm.start("--file", str(known), "run", "--suite", str(SUITES / "mixed"), "--grep", "healthy")
+        with collected(running):
+            running.until_says("READY", 90)
+            vm.run("exec", "server", "--", "python3", "-c", crash).expect(139)
+            running.wait(300).expect(0, r"\(accepted: we did it\)", r"passed in .* s \(exit code 0\)")
+    finally:
+        known.unlink()
 
 
 def test_a_suite_without_tests(vm: Host, one_phase: Path) -> None:
