@@ -10,6 +10,8 @@ from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import PUBLIC_HOST_KEY
 
+QUESTION_LEAST = 5.0  # seconds an agent has for an answer, also where the wait is nearly over
+
 
 async def listening_host_key(
     agent: Agent, heard: asyncio.Event, port: int, *, look: float, limit: Deadline, deadline: Deadline,
@@ -24,7 +26,7 @@ async def listening_host_key(
     Args:
         heard: set when the journal said that sshd listens.
         look: seconds between looks, where the journal is silent.
-        limit: of the wait; ``deadline`` bounds each question.
+        limit: of the wait; ``deadline`` bounds everything.
         where: places with evidence, for the error.
 
     Raises:
@@ -32,8 +34,9 @@ async def listening_host_key(
     """
     while True:
         await came(heard.wait, limit.earlier(look))
-        line = await agent.read_file(PUBLIC_HOST_KEY, deadline=deadline) or b""
-        if line.endswith(b"\n") and (heard.is_set() or await _listens(agent, port, deadline)):
+        question = deadline.earlier(max(limit.left, QUESTION_LEAST))
+        line = await agent.read_file(PUBLIC_HOST_KEY, deadline=question) or b""
+        if line.endswith(b"\n") and (heard.is_set() or await _listens(agent, port, question)):
             return line.decode("utf-8", "replace").strip()
         if limit.expired:
             raise MachineError(
