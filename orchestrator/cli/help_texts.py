@@ -5,7 +5,7 @@ from __future__ import annotations
 # Exit code → meaning; the classes of orchestrator.errors carry the same numbers.
 EXIT_MEANINGS = {
     "0": "passed",
-    "1": "tests failed",
+    "1": "tests failed, or a machine shows that something went wrong",
     "2": "usage or configuration",
     "3": "infrastructure (image, boot, service, host)",
     "4": "no test ran",
