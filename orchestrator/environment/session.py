@@ -279,13 +279,13 @@ class Session:
         ram = str(memory.file) if memory is not None and memory.shared else ""
         self.record.machine(name, process=process, image=str(built.path), ram=ram, addresses=live.addresses)
         if live.machine.destinations:
-            self._open_gate(live, wards, user)
+            self._open_gate(live, launch, wards, user)
 
-    def _open_gate(self, live: LiveMachine, wards: Wards, user: str) -> None:
+    def _open_gate(self, live: LiveMachine, launch: Launch, wards: Wards, user: str) -> None:
         """Start what lets the machine reach its destinations, and nobody else."""
         title = f"{EGRESS}{live.name}"
         log = self.places.networks(self.run_folder).logs / f"egress-{live.name}.log"
-        process = start_filter(live.machine, live.paths, live.addresses, log, user)
+        process = start_filter(live.machine, live.paths, live.addresses, log, launch.inherited, user)
         wards.add(process)
         self._switches[title] = process
         self.record.change(networks={**self.record.state.networks, title: process})

@@ -17,7 +17,7 @@ from orchestrator.errors import HostError
 from orchestrator.net import egress_filter
 from orchestrator.process import ProcessId, launch
 from orchestrator.topology.model import Destination, Machine
-from orchestrator.vm.arguments import MachinePaths
+from orchestrator.vm.arguments import KEPT_VARIABLES, MachinePaths
 
 RESOLVE_LIMIT = 20.0  # seconds
 EGRESS = "egress of "  # + machine: what its gate is called among the environment's processes
@@ -82,11 +82,17 @@ def names_script(addresses: Addresses) -> str:
 
 
 def start_filter(
-    machine: Machine, paths: MachinePaths, addresses: Addresses, log: Path, user: str = ""
+    machine: Machine,
+    paths: MachinePaths,
+    addresses: Addresses,
+    log: Path,
+    inherited: Mapping[str, str],
+    user: str = "",
 ) -> ProcessId:
     """Start the gate of a machine; it ends with QEMU.
 
     Args:
+        inherited: the caller's environment, of which it gets what QEMU gets.
         user: ``uid:gid`` it becomes once it is connected; empty: it stays who started it.
 
     Raises:
@@ -94,4 +100,5 @@ def start_filter(
     """
     program = [sys.executable, "-I", "-S", str(egress_filter.__file__)]
     sockets = [str(paths.egress_out), str(paths.egress_in)]
-    return launch([*program, *sockets, user, *rules_of(machine.destinations, addresses)], log=log)
+    kept = {name: inherited[name] for name in KEPT_VARIABLES if name in inherited}
+    return launch([*program, *sockets, user, *rules_of(machine.destinations, addresses)], log=log, env=kept)

@@ -20,6 +20,7 @@ AGENT_PORT = "org.qemu.guest_agent.0"
 AGENT_DEVICE = "orch-agent"
 JOURNAL_PORT = "org.orchestrator.journal"
 SSH_GUEST_PORT = 22
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR")  # all that a process of ours gets of the caller's
 
 # Denied: obsolete system calls, gaining privileges, starting programs, changing limits.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -230,7 +231,7 @@ def script_environment(
     kept_ports: Mapping[int, int] = MappingProxyType({}),
 ) -> dict[str, str]:
     """The environment of the run script: ours, and only what it needs of the caller's."""
-    kept = {name: inherited[name] for name in ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR") if name in inherited}
+    kept = {name: inherited[name] for name in KEPT_VARIABLES if name in inherited}
     return {
         **kept,
         "NIX_DISK_IMAGE": str(paths.disk),

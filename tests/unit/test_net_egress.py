@@ -151,11 +151,12 @@ def test_the_process_lets_pass_what_may_and_tells_the_rest_once(tmp_path: Path) 
     log = tmp_path / "egress.log"
     with socket.socket(socket.AF_UNIX) as outgoing, socket.socket(socket.AF_UNIX) as returned:
         user = "60599:60599" if os.geteuid() == 0 else ""
-        process = start_filter(OPEN, paths, ADDRESSES, log, user)  # before QEMU has made its sockets
+        process = start_filter(OPEN, paths, ADDRESSES, log, {"LANG": "C", "TOKEN": "secret"}, user)  # before QEMU has made its sockets
         for listener, path in ((outgoing, paths.egress_out), (returned, paths.egress_in)):
             listener.bind(str(path))
             listener.listen()
             listener.settimeout(10)
+        assert Path(f"/proc/{process.pid}/environ").read_bytes() == b"LANG=C\0"
         out, back = outgoing.accept()[0], returned.accept()[0]
         passing = [packet("192.0.2.7", 443), packet("192.0.2.9", 80)]
         for frame in (passing[0], packet("192.0.2.1", 25), packet("192.0.2.1", 25), bytes(60), passing[1]):
