@@ -151,7 +151,8 @@ def test_the_process_lets_pass_what_may_and_tells_the_rest_once(tmp_path: Path) 
     log = tmp_path / "egress.log"
     with socket.socket(socket.AF_UNIX) as outgoing, socket.socket(socket.AF_UNIX) as returned:
         user = "60599:60599" if os.geteuid() == 0 else ""
-        process = start_filter(OPEN, paths, ADDRESSES, log, {"LANG": "C", "TOKEN": "secret"}, user)  # before QEMU has made its sockets
+        # Before QEMU has made its sockets.
+        process = start_filter(OPEN, paths, ADDRESSES, log, {"LANG": "C", "TOKEN": "secret"}, user)
         for listener, path in ((outgoing, paths.egress_out), (returned, paths.egress_in)):
             listener.bind(str(path))
             listener.listen()
