@@ -25,6 +25,7 @@ traceback means a bug in this program.
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -147,3 +148,19 @@ class Interrupted(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = 128 + number
+
+
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def as_error(cause: OrchestratorError | OSError) -> OrchestratorError:
+    """An error of the tree: the same, or that the host refused to write. Any other `OSError` is a fault of ours.
+
+    Raises:
+        OSError: such a one.
+    """
+    if isinstance(cause, OrchestratorError):
+        return cause
+    if cause.errno not in REFUSALS:
+        raise cause
+    return HostError("the host refused to write", why=str(cause), hint="orchestrator doctor shows free space")

@@ -104,6 +104,8 @@ SIGNS: tuple[Sign, ...] = (
         "a CPU of the guest stands still, or the host gave it no time for half a minute",
         Weight.NOTED,  # a busy host makes it, above all an emulating one
     ),
+    _sign("workqueue-lockup", r"BUG: workqueue lockup", "the guest's kernel got no time for its own work",
+          Weight.NOTED),
     _sign("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug",
           Weight.FAILING),
     _sign("oom-kill", r"Out of memory: Killed process|oom-kill:",

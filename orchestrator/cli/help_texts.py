@@ -5,7 +5,7 @@ from __future__ import annotations
 # Exit code → meaning; the classes of orchestrator.errors carry the same numbers.
 EXIT_MEANINGS = {
     "0": "passed",
-    "1": "tests failed, or a machine shows that something went wrong",
+    "1": "tests failed, or a machine shows trouble",
     "2": "usage or configuration",
     "3": "infrastructure (image, boot, service, host)",
     "4": "no test ran",
@@ -15,8 +15,9 @@ EXIT_MEANINGS = {
 }
 
 EXIT_CODES = """exit codes:
-  0 passed    1 tests failed    2 usage or configuration    3 infrastructure (image, boot, service, host)
-  4 no test ran    5 environment held by another command    124 time limit    130/143 interrupted
+  0 passed    1 tests failed, or a machine shows trouble    2 usage or configuration
+  3 infrastructure (image, boot, service, host)    4 no test ran    5 environment held by another command
+  124 time limit    130/143 interrupted
   exec, shell: the guest command's own code"""
 
 # Variable → what it is for. An option on the command line wins over its variable.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from orchestrator.cli.arguments import build_parser
-from orchestrator.errors import HostError, Interrupted, OrchestratorError
+from orchestrator.errors import Interrupted, OrchestratorError, as_error
 
 # Command → module with ``run(arguments) -> int``; imported only when it is called.
 MODULES = {
@@ -48,10 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = module.run(arguments)
         sys.stdout.flush()
         return int(code)
-    except OrchestratorError as error:
-        if not error.shown:
-            show_error(error, arguments)
-        return error.exit_code
     except Interrupted as stop:
         return stop.exit_code
     except KeyboardInterrupt:
@@ -60,12 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output is gone (head, less): nothing to say, and nothing may be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        refused = HostError("the host refused to write", why=str(error), hint="orchestrator doctor shows free space")
-        show_error(refused, arguments)
-        return refused.exit_code
+    except (OrchestratorError, OSError) as cause:
+        error = as_error(cause)
+        if not error.shown:
+            show_error(error, arguments)
+        return error.exit_code
 
 
 def show_error(error: OrchestratorError, arguments: argparse.Namespace) -> None:

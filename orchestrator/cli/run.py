@@ -22,7 +22,7 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.suite import Chosen, run_suite
 from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, over_limit, tell_failure
 from orchestrator.environment.verdict import Verdict
-from orchestrator.errors import NothingRan, OrchestratorError, SignsFound, SuiteFailed, UsageError
+from orchestrator.errors import NothingRan, OrchestratorError, SignsFound, SuiteFailed, UsageError, as_error
 from orchestrator.events import EventBus
 
 
@@ -78,8 +78,8 @@ async def _stages(
                 await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
         verdict.demand()
         outcome = verdict.outcome
-    except OrchestratorError as cause:
-        error = over_limit(cause, deadline)
+    except (OrchestratorError, OSError) as cause:
+        error = over_limit(as_error(cause), deadline)
         code = error.exit_code
         outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
         tell_failure(error, bus)

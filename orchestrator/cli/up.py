@@ -15,7 +15,7 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
 from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, tell_failure
-from orchestrator.errors import OrchestratorError, TopologyError
+from orchestrator.errors import OrchestratorError, TopologyError, as_error
 from orchestrator.events import EventBus
 from orchestrator.topology.load import load_topology, missing_files
 
@@ -73,7 +73,8 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
                 await bring_up(environment, deadline)
                 announce(environment, bus)
                 finish(bus, request.name, "passed", 0, deadline)
-            except OrchestratorError as error:
+            except (OrchestratorError, OSError) as cause:
+                error = as_error(cause)
                 await _failed(environment, error, arguments, bus, deadline)
                 outcome = error.exit_code
             except asyncio.CancelledError:

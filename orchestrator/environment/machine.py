@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -136,7 +137,7 @@ class LiveMachine:
     def skip_logs(self) -> None:
         """What the logs say up to now is of earlier machines of this name."""
         self._console_start = _size(self.paths.serial_log)
-        self.journal.start = _size(self.paths.journal)
+        self.journal.skip()
 
     async def load(self, state: Path, deadline: Deadline) -> None:
         """Load a saved state into the QEMU that was launched for it; the machine then stands still."""
@@ -185,8 +186,8 @@ class LiveMachine:
         self._process = process
         self._launched.set()
         self._key_file = key_file
-        # What the console said earlier was judged earlier.
-        self._console_start = _size(self.paths.serial_log)
+        # What was said earlier was judged earlier.
+        self.skip_logs()
         await self._open_monitor(deadline)
         if await self.monitor.run_state() in STANDING:
             self._bus.emit("note", self.name, level="warning", message="it stood still; a killed command left it so")
@@ -328,8 +329,11 @@ class LiveMachine:
         told = set[Path]()
         while True:
             await asyncio.sleep(BOUND_INTERVAL)
-            for log in (self.paths.serial_log, self.paths.journal):
-                if await asyncio.to_thread(shorten, log, FILE_LIMIT) and log not in told:
+            for log in (self.paths.serial_log, self.paths.journal, self.paths.qemu_log):
+                cut = False
+                with suppress(OSError):  # its folder was removed
+                    cut = await asyncio.to_thread(shorten, log, FILE_LIMIT)
+                if cut and log not in told:
                     told.add(log)
                     message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
                     self._bus.emit("note", self.name, level="warning", message=message)

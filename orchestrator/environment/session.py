@@ -18,7 +18,7 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.teardown import end_machines
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import OrchestratorError, SnapshotError, UsageError
+from orchestrator.errors import HostError, OrchestratorError, SnapshotError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.egress import EGRESS, addresses_of, start_filter
@@ -108,10 +108,14 @@ class Session:
         """Raise a `HostError` when a network's switch ends: machines do not find their way back to another one."""
         while True:
             for name, process in self._switches.items():
-                machine = self.record.state.machines.get(name.removeprefix(EGRESS))  # a gate ends with its machine
-                if not process.alive and (machine is None or machine.process.alive):
+                if not process.alive and self._is_missed(name):
                     raise helper_gone(name, self.places.name, self.run_folder / "networks")
             await asyncio.sleep(SWITCH_LOOK)
+
+    def _is_missed(self, name: str) -> bool:
+        """Whether a switch or gate that ended should still be there: a gate ends with its machine."""
+        machine = self.record.state.machines.get(name.removeprefix(EGRESS))
+        return not name.startswith(EGRESS) or (machine is not None and machine.process.alive)
 
     # ------------------------------------------------------------------ coming up
 
@@ -138,12 +142,12 @@ class Session:
         """
         assert launch.snapshot is not None
         folder = launch.snapshot.folder
+        await self._resolve(deadline)  # before anything that runs is ended
         await end_machines(self.places, self.record.state, self.bus)
         self.record.change(machines={}, services={})
         # One after the other: what fails must leave nothing that goes on starting.
         memories = await together(*(self._lay_out(folder, live, launch) for live in self.machines.values()))
         await self._start_networks(wards, deadline)
-        await self._resolve(deadline)
         for live, memory in zip(self.machines.values(), memories, strict=True):
             live.continue_from(files_of(folder, live.name))
             self._launch(live.name, launch, wards, memory)
@@ -248,9 +252,16 @@ class Session:
             self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
 
     async def _resolve(self, deadline: Deadline) -> None:
-        """Find the addresses of all names outside that machines may reach."""
-        for live in self.machines.values():
-            live.addresses = await addresses_of(live.machine, deadline)
+        """Find the addresses of all names outside that machines may reach; those they had, where nobody answers."""
+        for name, live in self.machines.items():
+            known = self.record.state.machines.get(name)
+            try:
+                live.addresses = await addresses_of(live.machine, deadline)
+            except HostError as error:
+                if known is None or not known.addresses:
+                    raise
+                live.addresses = known.addresses
+                self.bus.emit("note", name, level="warning", message=f"{error.what}; the addresses it had are kept")
 
     def _launch(self, name: str, launch: Launch, wards: Wards, memory: Memory | None) -> None:
         live = self.machines[name]

@@ -22,6 +22,7 @@ COPY_LIMIT = 120.0  # seconds, before scaling
 SKIPPED_FOLDERS = frozenset({"node_modules", "test-results", "playwright-report", ".git"})
 NO_TEST_RAN = 4  # run-e2e-tests: no test was executed
 LINE_LIMIT = 64 * 1024
+EVENT_SIZE = 200  # bytes of an event besides its text, about
 OUTPUT_LIMIT = 16 << 20  # characters of a phase's output that are kept
 
 
@@ -264,10 +265,16 @@ class _Reader:
         """A line that is no test's; the first `OUTPUT_LIMIT` characters of all."""
         if self._room <= 0:
             return
-        self._room -= len(line) + 1
+        self._room -= len(line) + EVENT_SIZE
         self._bus.emit("suite.output", self._phase, line=line, stream=stream)
         if self._room <= 0:
             message = f"phase {self._phase} prints more than {OUTPUT_LIMIT >> 20} MiB; the rest is left out"
+            self._bus.emit("note", level="warning", message=message)
+
+    def _take_room(self, length: int) -> None:
+        before, self._tests_room = self._tests_room, self._tests_room - length - EVENT_SIZE
+        if before > 0 >= self._tests_room:
+            message = f"phase {self._phase} tells more of its tests than can be kept; the rest is only counted"
             self._bus.emit("note", level="warning", message=message)
 
     def counts_text(self) -> str:
@@ -280,6 +287,7 @@ class _Reader:
         except (ValueError, KeyError, TypeError):
             self._output(MARK + text, "stdout")
             return
+        self._take_room(len(text))
         if event == "test-begin" and self._tests_room > 0:
             self._bus.emit("test.begin", title, phase=self._phase, **_pick(data, "file", "line", "index", "total"))
         elif event == "test-end":
@@ -289,7 +297,6 @@ class _Reader:
                 if isinstance(a, dict) and isinstance(a.get("path"), str)
             ]
             fields = _pick(data, "file", "line", "status", "duration", "retry", "error")
-            self._tests_room -= len(text)
             if self._tests_room > 0:  # else it is only counted
                 self._bus.emit("test.end", title, phase=self._phase, **fields, attachments=attachments)
             status = data.get("status")

@@ -13,6 +13,7 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.net.egress import EGRESS
 from orchestrator.process import ProcessId, exit_code
 from orchestrator.tasks import together
 from orchestrator.vm.qmp import connect
@@ -38,6 +39,8 @@ async def take_down(places: Places, state: EnvironmentState | None, bus: EventBu
 async def end_machines(places: Places, state: EnvironmentState, bus: EventBus) -> None:
     """End every QEMU of the environment."""
     await together(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
+    # A gate ends with its QEMU, but for one that is not connected to it yet.
+    await together(*(process.end() for name, process in state.networks.items() if name.startswith(EGRESS)))
     for machine in state.machines.values():
         if machine.ram:
             Path(machine.ram).unlink(missing_ok=True)  # as recorded: ORCH_RAM_DIR may be another now

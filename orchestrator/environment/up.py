@@ -69,6 +69,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
                 stop = bus.subscribe(log)
                 try:
                     _announce(request, previous.run_folder, previous.provider, bus)
+                    warn_of_expired(request.topology, bus)
                     message = f"{request.name} is up already; every service is proven again"
                     bus.emit("note", level="info", message=message)
                     record = StateFile(places.state, previous)

@@ -13,10 +13,12 @@ library and is run with ``python -I -S``.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 GATEWAY = bytes([10, 0, 2, 2])  # the host, as QEMU's user network shows it: its loopback
 BROADCAST = b"\xff\xff\xff\xff"
@@ -28,6 +30,7 @@ DHCP_SERVER = 67
 CONNECT_LIMIT = 60.0  # seconds until QEMU has made its sockets, on the slowest host
 REMEMBERED = 500  # destinations that were refused and told; a guest may try any number
 LONGEST_FRAME = 1 << 20
+QUEUE_LIMIT = 4 << 20  # bytes that wait for QEMU
 
 Rule = tuple[int, bytes, int]  # protocol, address, port
 
@@ -43,8 +46,8 @@ def permitted(frame: bytes, rules: frozenset[Rule]) -> bool:
     protocol, address, port, flags = found
     if protocol == UDP and port == DHCP_SERVER and address in (BROADCAST, GATEWAY):
         return True
-    # An answer on a connection that the host made to a forwarded port; a SYN alone would open one to the host.
-    if protocol == TCP and address == GATEWAY and flags & (SYN | ACK) not in (0, SYN):
+    # Of connections that the host made to a forwarded port; a SYN alone would open one to the host.
+    if protocol == TCP and address == GATEWAY and flags & (SYN | ACK) != SYN:
         return True
     return (protocol, address, port) in rules
 
@@ -70,23 +73,28 @@ def parse_rule(word: str) -> Rule:
     return PROTOCOLS[protocol], socket.inet_aton(address), int(port)
 
 
-def frames(received: Iterator[bytes]) -> Iterator[bytes]:
-    """The frames in what QEMU sends: each after its length, four bytes. Pure.
+class Frames:
+    """Takes apart what QEMU sends: each frame comes after its length, four bytes."""
 
-    Raises:
-        ValueError: no frame is so long; this is no stream of frames.
-    """
-    rest = b""
-    for piece in received:
-        rest += piece
-        while len(rest) >= 4:
-            length = int.from_bytes(rest[:4], "big")
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The frames that are whole now.
+
+        Raises:
+            ValueError: no frame is so long; this is no stream of frames.
+        """
+        data, at = self._rest + piece, 0
+        while len(data) - at >= 4:
+            length = int.from_bytes(data[at : at + 4], "big")
             if length > LONGEST_FRAME:
                 raise ValueError(f"a frame of {length} bytes")
-            if len(rest) < 4 + length:
+            if len(data) - at < 4 + length:
                 break
-            yield rest[4 : 4 + length]
-            rest = rest[4 + length :]
+            yield data[at + 4 : at + 4 + length]
+            at += 4 + length
+        self._rest = data[at:]
 
 
 class Log:
@@ -107,6 +115,11 @@ class Log:
             self.say(f"refused {word}")
 
     def say(self, text: str) -> None:
+        """A line with its time; a disk that is full does not shut the gate."""
+        with suppress(OSError):
+            self._write(text)
+
+    def _write(self, text: str) -> None:
         sys.stdout.write(f"{time.strftime('%FT%TZ', time.gmtime())} {text}\n")
         sys.stdout.flush()
 
@@ -129,15 +142,35 @@ def main(argv: list[str]) -> int:
         os.setuid(int(user))
     rules = frozenset(parse_rule(word) for word in argv[3:])
     log.say(f"{len(rules)} destinations are open")
-    try:
-        for frame in frames(iter(lambda: outgoing.recv(1 << 16), b"")):
-            if permitted(frame, rules):
-                returned.sendall(len(frame).to_bytes(4, "big") + frame)
-            else:
-                log.refused(frame)
-    except OSError:
-        pass  # QEMU ended
+    with suppress(ConnectionError):  # QEMU ended
+        relay(outgoing, returned, rules, log)
     return 0
+
+
+def relay(outgoing: socket.socket, returned: socket.socket, rules: frozenset[Rule], log: Log) -> None:
+    """Take frames from one socket and put those that may go on into the other, until the first one's end.
+
+    QEMU waits with everything until it got rid of a frame, and does not read meanwhile: so this always reads, and
+    drops what QEMU does not take, as a full network does.
+    """
+    frames = Frames()
+    queue = bytearray()
+    for one in (outgoing, returned):
+        one.setblocking(False)
+    while True:
+        readable, writable, _ = select.select([outgoing], [returned] if queue else [], [])
+        if readable:
+            piece = outgoing.recv(1 << 18)
+            if not piece:
+                return
+            for frame in frames.feed(piece):
+                if not permitted(frame, rules):
+                    log.refused(frame)
+                elif len(queue) < QUEUE_LIMIT:
+                    queue += len(frame).to_bytes(4, "big") + frame
+        if writable:
+            with suppress(BlockingIOError):
+                del queue[: returned.send(queue)]
 
 
 def _connect(path: str) -> socket.socket | None:

@@ -72,7 +72,7 @@ def check_lengths(paths: NetworkPaths, network: Network, members: list[str]) -> 
     names = [
         paths.switch(network.name) / "ctl",
         *(paths.wire(network.name, m) for m in members),
-        *(paths.sockets / m / "qmp-side" for m in members),
+        *(paths.sockets / m / "egress-out" for m in members),  # the longest in a machine's folder
     ]
     longest = max(names, key=lambda path: len(str(path).encode()))
     if len(str(longest).encode()) > SOCKET_NAME_LIMIT:

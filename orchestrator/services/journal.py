@@ -70,6 +70,11 @@ class Journal:
         self._ended: dict[str, asyncio.Event] = {}
         self._on_entry = on_entry
 
+    def skip(self) -> None:
+        """Begin with what comes from now on: what was told before was told to others."""
+        self.start = self.path.stat().st_size if self.path.exists() else 0
+        self.heard = self.start > 0
+
     async def follow(self) -> None:
         """Read for ever; run it as a guard."""
         async for line in follow_lines(self.path, start=self.start):

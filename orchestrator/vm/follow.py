@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 INTERVAL = 0.05  # seconds; a read of a local file that gives nothing costs microseconds
@@ -49,11 +49,19 @@ def shorten(path: Path, limit: int) -> bool:
     Its writer appends and goes on. What it writes in between is lost, and so is
     what was moved the time before: a log and its older part are at most twice the limit.
     """
-    try:
-        if path.stat().st_size <= limit:
-            return False
-        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-        os.truncate(path, 0)
-    except FileNotFoundError:
+    size = path.stat().st_size if path.exists() else 0
+    if size <= limit:
         return False
+    older = path.with_name(f"{path.name}.1")
+    try:
+        with path.open("rb") as source, older.open("wb") as target:
+            source.seek(size - limit)
+            left = limit  # its writer may be faster than we are
+            while left > 0 and (block := source.read(min(left, CHUNK))):
+                target.write(block)
+                left -= len(block)
+    except OSError:  # the disk is full, perhaps of this very log
+        with suppress(OSError):
+            older.unlink()
+    os.truncate(path, 0)
     return True

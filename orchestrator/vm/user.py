@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.errors import HostError
 
-# Used by nothing: between systemd's ranges of home and of dynamic users (its table of user and group ids).
-FIRST, LAST = 60578, 61183
+# Used by nothing: between systemd's ranges for home, for greeters and for dynamic users.
+FIRST, LAST = 60706, 61183
+CAP_SETGID, CAP_SETUID = 6, 7
+_given: set[int] = set()
 VARIABLE = "ORCH_QEMU_USER"
 
 
@@ -38,9 +41,10 @@ def qemu_user(machine: str, script: str) -> str:
     forced = os.environ.get(VARIABLE, "")
     if forced:
         return _forced(forced)
-    if os.geteuid() != 0 or "-virtfs" in script or not _mapped(FIRST, LAST):
+    if os.geteuid() != 0 or re.search(r"-(virtfs|fsdev)\b", script) or not _can_change():
         return ""
-    number = pick(machine, _in_use)
+    number = pick(machine, lambda one: one in _given or _in_use(one))
+    _given.add(number)  # QEMU will have it only in a while
     return f"{number}:{number}"
 
 
@@ -89,11 +93,22 @@ def _owners() -> set[int]:
     return owners
 
 
-def _mapped(first: int, last: int) -> bool:
-    """Whether these ids exist here: root of a user namespace may have few."""
+def _can_change() -> bool:
+    """Whether this root may change its user and groups: one of a container or a user namespace may not."""
+    proc = Path("/proc/self")
     try:
-        lines = Path("/proc/self/uid_map").read_text().splitlines()
+        status = (proc / "status").read_text()
+        refused = (proc / "setgroups").read_text().strip() == "deny"
+        maps = [(proc / name).read_text() for name in ("uid_map", "gid_map")]
     except OSError:
         return False
+    capabilities = int(status.partition("\nCapEff:")[2].split()[0], 16)
+    able = all(capabilities >> one & 1 for one in (CAP_SETGID, CAP_SETUID))
+    return able and not refused and all(_mapped(text, FIRST, LAST) for text in maps)
+
+
+def _mapped(text: str, first: int, last: int) -> bool:
+    """Whether these ids exist here, by a map of /proc. Pure."""
+    lines = text.splitlines()
     ranges = [tuple(int(number) for number in line.split()) for line in lines]
     return any(start <= first and last < start + length for start, _, length in ranges)

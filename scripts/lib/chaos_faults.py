@@ -173,6 +173,13 @@ def _nothing(_: Scene) -> None:
     """The host itself is the fault."""
 
 
+def _is_other(seen: Path, place: Path) -> bool:
+    """Whether a folder is on a file system of its own as the command sees it."""
+    with suppress(OSError):
+        return seen.stat().st_dev != place.stat().st_dev
+    return False
+
+
 def _fill(folder: str) -> Callable[[Scene], None]:
     """The file system that `_little_room` made is filled to its last block."""
 
@@ -180,8 +187,13 @@ def _fill(folder: str) -> Callable[[Scene], None]:
         assert scene.running is not None
         place = RAM if folder == "memory" else scene.host.root / folder
         # The mount is in a namespace of the command; this is the way in.
-        seen = Path(f"/proc/{scene.running.process.pid}/root{place}/fill")
-        with suppress(OSError), seen.open("wb", buffering=0) as file:
+        seen = Path(f"/proc/{scene.running.process.pid}/root{place}")
+        end = time.monotonic() + APPEARS
+        while time.monotonic() < end and not _is_other(seen, place):
+            time.sleep(0.02)
+        if not _is_other(seen, place):
+            return  # never this host's own
+        with suppress(OSError), (seen / "fill").open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(1 << 20))
 

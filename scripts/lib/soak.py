@@ -47,7 +47,11 @@ class Soak:
             self.defects.append(f"round {number} left {len(left)}: {'; '.join(left[:3])}")
 
     def _call(self, number: int, kind: str, *words: str) -> Done:
-        done = self.host.run(*words, limit=LIMIT)
+        try:
+            done = self.host.run(*words, limit=LIMIT)
+        except AssertionError as late:
+            self.defects.append(f"round {number}: {kind}: {str(late)[:500]}")
+            return Done(words, -9, b"", "", LIMIT)
         self.seconds.setdefault(kind, []).append(done.seconds)
         if self.record:
             with self.record.open("a") as file:

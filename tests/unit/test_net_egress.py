@@ -6,7 +6,9 @@ import os
 import socket
 import struct
 import subprocess
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,12 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.net import egress, egress_filter
 from orchestrator.net.egress import addresses_of, names_script, rules_of, start_filter
-from orchestrator.net.egress_filter import ACK, SYN, frames, parse_rule, permitted
+from orchestrator.net.egress_filter import ACK, SYN, Frames, parse_rule, permitted
 from orchestrator.process import ProcessId, exit_code, watch_end
 from orchestrator.topology.model import Destination, Machine
 from orchestrator.vm.arguments import MachinePaths
 
+RST = 0x04
 RULES = frozenset({parse_rule("tcp:192.0.2.7:443"), parse_rule("udp:192.0.2.7:3478")})
 
 
@@ -55,7 +58,8 @@ def packet(
         (packet("10.0.2.2", 50000, flags=SYN | ACK), True),
         (packet("10.0.2.2", 50000, flags=ACK), True),
         (packet("10.0.2.2", 22, flags=SYN), False),
-        (packet("10.0.2.2", 22, flags=0), False),
+        (packet("10.0.2.2", 50000, flags=RST), True),  # a service that is gone
+        (packet("10.0.2.2", 22, flags=SYN | RST), False),
         (packet("10.0.2.2", 22, protocol=17), False),
         # name servers, DHCP
         (packet("10.0.2.3", 53, protocol=17), False),
@@ -87,9 +91,11 @@ def test_frames_come_in_any_pieces() -> None:
     sent = [b"a" * 60, b"", b"b" * 1514]
     stream = b"".join(len(one).to_bytes(4, "big") + one for one in sent)
     for size in (1, 3, 64, 10_000):
-        assert list(frames(iter(stream[n : n + size] for n in range(0, len(stream), size)))) == sent
+        found = Frames()
+        pieces = [stream[n : n + size] for n in range(0, len(stream), size)]
+        assert [frame for piece in pieces for frame in found.feed(piece)] == sent
     with pytest.raises(ValueError, match="a frame of"):
-        list(frames(iter([b"\xff\xff\xff\xff"])))
+        list(Frames().feed(b"\xff\xff\xff\xff"))
 
 
 OPEN = Machine("server", "image", 1, 512, destinations=(
@@ -166,7 +172,7 @@ def test_the_process_lets_pass_what_may_and_tells_the_rest_once(tmp_path: Path) 
         received = b""
         while len(received) < sum(4 + len(frame) for frame in passing):
             received += back.recv(1 << 16)
-        assert list(frames(iter([received]))) == passing
+        assert list(Frames().feed(received)) == passing
         if user:
             status = Path(f"/proc/{process.pid}/status").read_text()
             assert status.partition("Uid:")[2].partition("\n")[0].split() == ["60599"] * 4
@@ -182,6 +188,39 @@ def test_the_process_lets_pass_what_may_and_tells_the_rest_once(tmp_path: Path) 
 async def ended(process: ProcessId) -> None:
     async with Deadline.after(10).enforce():
         await watch_end(process)
+
+
+def test_a_qemu_that_does_not_read_is_never_waited_for() -> None:
+    """It writes all it has before it reads again; two that wait for each other would stand still for ever."""
+    qemu_out, outgoing = socket.socketpair()
+    qemu_in, returned = socket.socketpair()
+    with qemu_out, outgoing, qemu_in, returned:
+        gate = threading.Thread(target=egress_filter.relay, args=(outgoing, returned, RULES, egress_filter.Log()))
+        gate.start()
+        frame = packet("192.0.2.7", 3478, protocol=17) + bytes(1400)
+        qemu_out.settimeout(20)
+        for _ in range(20_000):  # 29 MB, more than it keeps
+            qemu_out.sendall(len(frame).to_bytes(4, "big") + frame)
+        qemu_in.settimeout(1)
+        found, passed = Frames(), 0
+        with suppress(TimeoutError):
+            while piece := qemu_in.recv(1 << 20):
+                for one in found.feed(piece):
+                    assert one == frame, "whole frames are dropped, never a part"
+                    passed += 1
+        qemu_out.shutdown(socket.SHUT_WR)
+        gate.join(10)
+        assert not gate.is_alive()
+        assert 1000 < passed < 20_000
+
+
+def test_a_full_disk_does_not_shut_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    log = egress_filter.Log()
+    monkeypatch.setattr(log, "_write", full)
+    log.refused(packet("192.0.2.1", 25))
 
 
 def test_what_is_told_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:

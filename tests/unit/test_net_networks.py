@@ -64,10 +64,10 @@ def test_both_ends_of_every_wire_meet() -> None:
 
 def test_socket_names_are_measured_in_bytes() -> None:
     lan = network("lan")
-    # /…/lan.vde/ctl is 12 bytes longer than the folder
-    check_lengths(NetworkPaths(Path("/" + "x" * 94), Path("/")), lan, ["a"])
+    # /…/a/egress-out is 13 bytes longer than the folder
+    check_lengths(NetworkPaths(Path("/" + "x" * 93), Path("/")), lan, ["a"])
     with pytest.raises(HostError, match="longer than 107 bytes") as caught:
-        check_lengths(NetworkPaths(Path("/" + "x" * 95), Path("/")), lan, ["a"])
+        check_lengths(NetworkPaths(Path("/" + "x" * 94), Path("/")), lan, ["a"])
     assert "XDG_RUNTIME_DIR" in caught.value.hint
     with pytest.raises(HostError):
         check_lengths(NetworkPaths(Path("/" + "é" * 60), Path("/")), lan, ["a"])

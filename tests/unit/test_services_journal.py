@@ -239,5 +239,11 @@ def test_a_log_that_grows_without_end_is_shortened_and_followed_on(tmp_path: Pat
             writer.flush()
             assert await anext(lines) == "second"
         assert not shorten(tmp_path / "none", 1)
+        path.write_bytes(b"x" * 100)
+        (tmp_path / "serial.log.1").unlink()
+        (tmp_path / "serial.log.1").mkdir()  # what it held cannot be kept: as on a full disk
+        (tmp_path / "serial.log.1" / "x").touch()
+        assert shorten(path, 10)
+        assert path.stat().st_size == 0
 
     run_async(scenario())

@@ -29,6 +29,7 @@ EXAMPLES = [
     ("[   23.6] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", "cpu-stall", NOTED),
     ("rcu: INFO: rcu_sched self-detected stall on CPU", "cpu-stall", NOTED),
     ("watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [node:77]", "cpu-stall", NOTED),
+    ("BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 34s!", "workqueue-lockup", NOTED),
     ("INFO: task jbd2/vda1-8:120 blocked for more than 120 seconds.", "hung-task", SUSPICIOUS),
     ("blk_update_request: I/O error, dev vda, sector 1", "disk-error", FAILING),
     ("cp: write error: No space left on device", "disk-full", SUSPICIOUS),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 
@@ -33,7 +34,8 @@ def test_a_user_in_use_is_passed_over() -> None:
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(user, "_mapped", lambda *_: True)
+    monkeypatch.setattr(user, "_can_change", lambda: True)
+    monkeypatch.setattr(user, "_given", set())
     return monkeypatch
 
 
@@ -43,13 +45,13 @@ def test_root_gives_qemu_another_user(root: pytest.MonkeyPatch) -> None:
     assert number not in user._owners()
 
 
-@pytest.mark.parametrize("script", ["exec qemu -virtfs local,path=/nix/store"])
+@pytest.mark.parametrize("script", ["exec qemu -virtfs local,path=/nix/store", "exec qemu \\\n    -fsdev local,id=x"])
 def test_a_machine_with_shared_folders_stays(root: pytest.MonkeyPatch, script: str) -> None:
     assert qemu_user("env/server", script) == ""
 
 
 def test_others_stay_who_they_are(root: pytest.MonkeyPatch) -> None:
-    root.setattr(user, "_mapped", lambda *_: False)
+    root.setattr(user, "_can_change", lambda: False)
     assert qemu_user("env/server", "") == "", "root of a user namespace without other ids"
     root.setattr(os, "geteuid", lambda: 1000)
     assert qemu_user("env/server", "") == ""
@@ -80,7 +82,26 @@ def test_who_is_not_root_cannot_choose_another(root: pytest.MonkeyPatch) -> None
     assert caught.value.why.startswith("only root")
 
 
-def test_the_ids_of_this_namespace(tmp_path: Path) -> None:
-    assert user._mapped(os.geteuid(), os.geteuid())
-    assert not user._mapped(2**32 - 2, 2**32 - 1)
+def test_machines_started_at_once_get_different_users(root: pytest.MonkeyPatch) -> None:
+    """Also where their names ask for the same one."""
+    root.setattr(user.zlib, "crc32", lambda _: 7)
+    assert len({qemu_user(f"env/{number}", "") for number in range(20)}) == 20
+
+
+def test_the_ids_of_a_namespace() -> None:
+    assert user._mapped("         0          0 4294967295\n", FIRST, LAST)
+    assert user._mapped("0 100000 65536\n", FIRST, LAST)
+    assert not user._mapped("0 1000 1\n", FIRST, LAST)
+    assert not user._mapped("0 1000 1\n1 100000 1000\n", FIRST, LAST)
     assert MINE.pw_uid in user._owners()
+
+
+def test_a_root_without_capabilities_stays() -> None:
+    """As in a container that has none."""
+    if os.geteuid() != 0:
+        assert not user._can_change()
+        return
+    assert user._can_change()
+    code = "from orchestrator.vm.user import _can_change; print(_can_change())"
+    dropped = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", sys.executable, "-c", code]
+    assert subprocess.run(dropped, capture_output=True, text=True, check=True).stdout == "False\n"
