@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -511,6 +512,8 @@ def test_sshd_takes_its_keys_by_its_signal_and_by_systemd_only_where_that_fails(
     sshd = subprocess.Popen(
         ["sh", "-c", f"trap 'echo HUP >> {told}; exit' HUP; echo ready; while :; do sleep 0.02; done"],
         stdout=subprocess.PIPE,
+        # Under nohup it would be ignored, and a shell cannot trap what was ignored before it began.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
         assert sshd.stdout is not None
