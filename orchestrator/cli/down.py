@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
 
 from orchestrator.cli.runtime import chosen_name, kill_environment, run_command, say
 from orchestrator.environment.lock import command_text, hold
@@ -42,7 +43,10 @@ async def _down(places: Places, bus: EventBus) -> None:
             bus.emit("note", level="warning", message=f"{error.what} ({error.why}); what its processes tell is used")
             state = None
         if state is None:
+            unfinished = places.unfinished_run
             await take_down(places, None, bus)
+            if unfinished is not None:
+                _report(unfinished)
         else:
             await _take_down_recorded(places, state, bus)
         places.lock.unlink(missing_ok=True)
@@ -59,9 +63,14 @@ async def _take_down_recorded(places: Places, state: EnvironmentState, bus: Even
             await take_down(places, state, bus)
             stop()
         if not (state.run_folder / "summary.json").exists():
-            from orchestrator.report.write import write_report  # of a command that was killed
-
-            write_report(state.run_folder)
+            _report(state.run_folder)
     else:
         unpin_images(places, state)
         await take_down(places, state, bus)
+
+
+def _report(run_folder: Path) -> None:
+    """The reports of a command that was killed before it wrote them."""
+    from orchestrator.report.write import write_report
+
+    write_report(run_folder)

@@ -55,6 +55,19 @@ class Places:
     def state(self) -> Path:
         return self.folder / "state.json"
 
+    def remember_run(self, run_folder: Path) -> None:
+        """Note which run folder a start writes into, before there is a state that tells."""
+        (self.folder / "run").write_text(f"{run_folder}\n")
+
+    @property
+    def unfinished_run(self) -> Path | None:
+        """The run folder of a start that was killed before its reports were written."""
+        try:
+            folder = Path((self.folder / "run").read_text().strip())
+        except (OSError, ValueError):
+            return None
+        return folder if folder.is_absolute() and folder.is_dir() and not (folder / "summary.json").exists() else None
+
     @property
     def lock(self) -> Path:
         return self.folder / "lock"

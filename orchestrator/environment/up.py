@@ -84,6 +84,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
             return
         places.make()  # anew, after what was reclaimed
         run_folder = new_run_folder(request.runs)
+        places.remember_run(run_folder)
         with JsonLinesLog(run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
             try:
@@ -214,9 +215,11 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
         previous = read_state(places.state)
     except HostError as error:
         bus.emit("note", level="warning", message=f"{error.brief}; everything of it is removed")
+        _tell_unfinished(places, bus)
         await take_down(places, None, bus)
         return None
     if previous is None:
+        _tell_unfinished(places, bus)
         if strays(places):
             await take_down(places, None, bus)
         return None
@@ -235,6 +238,13 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
     unpin_images(places, previous)
     await take_down(places, previous, bus)
     return None
+
+
+def _tell_unfinished(places: Places, bus: EventBus) -> None:
+    folder = places.unfinished_run
+    if folder is not None:
+        message = f"a start that was killed left the run folder {folder.name} without reports; they are written"
+        bus.emit("note", level="warning", message=message, left_folder=str(folder))
 
 
 def unpin_images(places: Places, state: EnvironmentState) -> None:

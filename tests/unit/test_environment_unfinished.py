@@ -1,0 +1,57 @@
+"""A start that was killed before it had a state: its run folder is found, and its reports are written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_qemu import run_async
+
+from orchestrator.cli.main import main
+from orchestrator.environment.places import Places, new_run_folder
+from orchestrator.environment.up import reclaimed
+from orchestrator.events import Event, EventBus
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    found = Places.of("shop")
+    found.make()
+    return found
+
+
+def killed(places: Places, tmp_path: Path) -> Path:
+    folder = new_run_folder(tmp_path / "runs")
+    places.remember_run(folder)
+    return folder
+
+
+@pytest.mark.parametrize("state", [None, "", '{"format": 1}'])
+def test_down_writes_the_reports(places: Places, tmp_path: Path, state: str | None) -> None:
+    folder = killed(places, tmp_path)
+    if state is not None:
+        places.state.write_text(state)
+    assert main(["-n", "shop", "--progress", "quiet", "down"]) == 0
+    assert json.loads((folder / "summary.json").read_text())["outcome"] == "interrupted"
+    assert not places.folder.exists()
+
+
+def test_the_next_start_tells_of_it(places: Places, tmp_path: Path) -> None:
+    folder = killed(places, tmp_path)
+    bus, events = EventBus(), list[Event]()
+    bus.subscribe(events.append)
+    assert run_async(reclaimed(places, bus)) is None
+    assert [event.data.get("left_folder") for event in events] == [str(folder)]
+    (folder / "summary.json").write_text("{}")
+    events.clear()
+    assert run_async(reclaimed(places, bus)) is None
+    assert not events, "its reports are there"
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "/nowhere/at/all", "\udcff"])
+def test_a_mark_that_tells_nothing(places: Places, text: str) -> None:
+    (places.folder / "run").write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert places.unfinished_run is None
