@@ -16,6 +16,7 @@ from orchestrator.cli.runtime import (
 )
 from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
+from orchestrator.environment.evidence import witness
 from orchestrator.environment.isolate import run_isolated
 from orchestrator.environment.places import Places
 from orchestrator.environment.plan import Request
@@ -82,6 +83,7 @@ async def _stages(
         error = over_limit(as_error(cause), deadline)
         code = error.exit_code
         outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
+        await witness(session.machines.values(), error)
         tell_failure(error, bus)
     except asyncio.CancelledError:
         if not environment.resumed:

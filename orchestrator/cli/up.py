@@ -9,6 +9,7 @@ import sys
 
 from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
+from orchestrator.environment.evidence import witness
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
 from orchestrator.environment.plan import Request
@@ -94,6 +95,7 @@ async def _failed(
     environment: Opened, error: OrchestratorError, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
 ) -> None:
     session = environment.session
+    await witness(session.machines.values(), error)
     tell_failure(error, bus)
     await session.collect("failure")
     if arguments.down_on_failure or not session.record.state.inhabited:

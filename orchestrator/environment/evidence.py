@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus
 from orchestrator.topology.model import Topology
 
 LOG_LIMIT = 8 << 20  # bytes of one collected log; the end is kept
+
+
+async def witness(machines: Iterable[LiveMachine], error: OrchestratorError) -> None:
+    """Add to an error about time or a service what each machine is seen to do: it may be the reason."""
+    if isinstance(error, (ServiceError, TimeLimit)):
+        said = [f"machine {live.name}: {await live.seen()}" for live in machines]
+        error.evidence = (*error.evidence, *said)
 
 
 async def collect_logs(machine: LiveMachine, topology: Topology, bus: EventBus, deadline: Deadline) -> None:

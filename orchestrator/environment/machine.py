@@ -41,6 +41,8 @@ HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
 SSH_LIMIT = 30.0
 HEARTBEAT = 30.0
 BOUND_INTERVAL = 1.0  # seconds between two looks at how long the logs are
+SEEN_LIMIT = 1.0  # seconds QEMU has to say how a machine is, in an error
+BROKEN_STATES = ("internal-error", "io-error", "guest-panicked")
 LOOK_INTERVAL = 1.0  # between looks for a listening sshd, where the journal is silent; before scaling
 LOAD_LIMIT = 60.0  # seconds to load a saved state: the disk may be slow
 REKEY_LIMIT = 2.0  # seconds, before scaling
@@ -360,10 +362,18 @@ class LiveMachine:
                 elif name == "GUEST_PANICKED":
                     await asyncio.sleep(0.3)  # the console's last words are still coming
                     raise self._panicked("QEMU reports that the guest panicked")
+                elif name == "STOP":
+                    await self._on_stop()
                 elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
                     raise disk_full(self.name, self.paths)
                 elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
                     self._bus.emit("note", self.name, level="warning", message=f"QMP event {name} {dict(data)}")
+
+    async def _on_stop(self) -> None:
+        """Its CPUs stand still: when QEMU itself stopped them, nothing will let them go on."""
+        word = await self.monitor.run_state()
+        if word in BROKEN_STATES:
+            raise stands_still(self.name, self.paths, word)
 
     async def _on_sign(self, sign: Sign, line: str) -> None:
         self._tell(sign, line)
@@ -426,6 +436,18 @@ class LiveMachine:
             self._bus.emit("note", self.name, level="warning", message=f"no screenshot at {step}: {why}")
             return
         self._bus.emit("screenshot", self.name, path=str(path.relative_to(run_folder)), step=step)
+
+    async def seen(self) -> str:
+        """What QEMU says of it within a second, and the last line of its console."""
+        said = "not started"
+        if self._monitor is not None:
+            try:
+                answer = await self._monitor.execute("query-status", deadline=Deadline.after(SEEN_LIMIT))
+                said = f"QEMU says {answer['status']}"
+            except MachineError as error:
+                said = error.what
+        last = tail(self.paths.serial_log, 1)
+        return f"{said}; console: {last[0].strip()}" if last else said
 
     async def close(self) -> None:
         """Let go of the machine; it goes on running."""

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from fake_qemu import SILENT, FakeGuest, FakeServer, machine, run_async, topology
 
-from orchestrator.deadline import Deadline
+from orchestrator.deadline import Deadline, came
 from orchestrator.environment import machine as module
+from orchestrator.environment.evidence import witness
 from orchestrator.environment.machine import LiveMachine
-from orchestrator.errors import GuestCommandError, MachineError
+from orchestrator.errors import GuestCommandError, MachineError, ServiceError
 from orchestrator.events import Event, EventBus, wall_clock
 from orchestrator.guest.sshd import listens
 from orchestrator.process import ProcessId
@@ -521,5 +522,52 @@ def test_no_other_machine_is_told_to_go_on(tmp_path: Path, state: str) -> None:
             stage.qmp.handlers["query-status"] = lambda _: {"status": state}
             await stage.live.rejoin_monitor(stage.process, tmp_path / "key", Deadline.after(5))
             assert "cont" not in stage.qmp.log
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize(("state", "ends"), [("internal-error", True), ("io-error", True), ("paused", False)])
+def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: bool) -> None:
+    """But not those that somebody stopped, as a save does."""
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.qmp.handlers["query-status"] = lambda _: {"status": state}
+            stage.live.paths.serial_log.write_text("login:\n")
+            await stage.live._open_monitor(Deadline.after(5))
+
+            async def stop() -> None:
+                await asyncio.sleep(0.1)
+                stage.qmp.event("STOP")
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stop())
+                if ends:
+                    error = await watch_ends(stage, 3)
+                    assert error.what == f"machine server stands still: QEMU says {state}"
+                else:
+                    assert not await came(stage.live.watch, Deadline.after(0.5))
+
+    run_async(scenario())
+
+
+def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            assert await stage.live.seen() == "not started"
+            stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
+            await stage.live._open_monitor(Deadline.after(5))
+            assert await stage.live.seen() == "QEMU says running"
+            stage.live.paths.serial_log.write_text("one\n[ 7.1] last words\r\n")
+            error = ServiceError("service web is not up", evidence=["its journal"])
+            await witness([stage.live], error)
+            assert error.evidence == ("its journal", "machine server: QEMU says running; console: [ 7.1] last words")
+            stage.qmp.handlers["query-status"] = lambda _: SILENT
+            limit = Deadline.after(10)
+            assert "did not answer query-status" in await stage.live.seen()
+            assert limit.elapsed < 2
+            other = MachineError("machine server is lost")
+            await witness([stage.live], other)
+            assert other.evidence == (), "it has its own"
 
     run_async(scenario())
