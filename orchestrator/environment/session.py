@@ -22,7 +22,7 @@ from orchestrator.errors import HostError, OrchestratorError, SnapshotError, Usa
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.egress import EGRESS, addresses_of, start_filter
-from orchestrator.net.networks import check_lengths, nics_of, start_switch
+from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.process import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.gate import Gatekeeper
@@ -271,7 +271,7 @@ class Session:
             live.machine, self.topology.machines, self.topology.networks, self.places.networks(self.run_folder)
         )
         text = script.read_text(errors="replace")
-        user = qemu_user(f"{self.places.identity}/{name}", text)
+        user = "" if connects_again(nics) else qemu_user(f"{self.places.identity}/{name}", text)
         arguments = script_arguments(
             live.machine,
             live.paths,

@@ -8,7 +8,7 @@ between environments: no port, no path, no multicast group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,11 @@ def _nic(
         netdevs.append(f"hubport,id={wire}_port,hubid={hub},netdev={wire}")
     netdevs.append(f"hubport,id={name},hubid={hub}")
     return Nic(tuple(netdevs), name, link.mac)
+
+
+def connects_again(nics: Iterable[Nic]) -> bool:
+    """Whether QEMU opens a socket of ours also later, which it may do only as who started it. Pure."""
+    return any(",reconnect-ms=" in netdev for nic in nics for netdev in nic.netdevs)
 
 
 def check_lengths(paths: NetworkPaths, network: Network, members: list[str]) -> None:

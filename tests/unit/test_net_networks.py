@@ -12,7 +12,14 @@ from fake_qemu import golden, link, machine, network, run_async
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
-from orchestrator.net.networks import NetworkPaths, check_lengths, guest_network_script, nics_of, start_switch
+from orchestrator.net.networks import (
+    NetworkPaths,
+    check_lengths,
+    connects_again,
+    guest_network_script,
+    nics_of,
+    start_switch,
+)
 from orchestrator.topology.model import Machine, Network, NetworkKind
 
 PATHS = NetworkPaths(Path("/run/o"), Path("/runs/r1/networks"))
@@ -60,6 +67,15 @@ def test_both_ends_of_every_wire_meet() -> None:
         for side in ("on", "off")
     }
     assert ends["on"] == ends["off"] == ["/run/o/lan.client", "/run/o/lan.second"]
+
+
+def test_who_connects_to_another_machine_may_have_to_do_it_again() -> None:
+    """Then it cannot give up its user: the sockets are that user's own."""
+    three = {n: machine(n, links=(link("lan", k),)) for k, n in enumerate(("first", "second", "third"), 2)}
+    paths = NetworkPaths(Path("/s"), Path("/l"))
+    for kind, wanted in ((NetworkKind.SOCKET, [False, True, True]), (NetworkKind.VDE, [False] * 3)):
+        lan = {"lan": network("lan", kind)}
+        assert [connects_again(nics_of(one, three, lan, paths)) for one in three.values()] == wanted
 
 
 def test_socket_names_are_measured_in_bytes() -> None:
