@@ -7,7 +7,6 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, MachineError
-from orchestrator.net.egress import EGRESS
 from orchestrator.process import describe_exit, tail
 from orchestrator.vm.arguments import MachinePaths
 
@@ -74,16 +73,20 @@ def _from_console(what: str, name: str, paths: MachinePaths, hint: str) -> Machi
     )
 
 
-def helper_gone(name: str, environment: str, logs: Path) -> HostError:
-    """The switch of a network, or the gate of a machine's egress, ended by itself."""
-    gate = name.startswith(EGRESS)
-    without = "nothing leaves the machine" if gate else "the machines cannot reach each other"
-    return HostError(
-        f"the egress of {name.removeprefix(EGRESS)} is gone" if gate else f"the switch of network {name} is gone",
-        why=f"its process ended, and {without} any more",
-        where=[str(logs)],
-        hint=f"orchestrator -n {environment} down, then up",
-    )
+def switch_gone(network: str, environment: str, logs: Path) -> HostError:
+    """The switch of a network ended by itself."""
+    why = "its process ended, and the machines cannot reach each other any more"
+    return _helper_gone(f"the switch of network {network} is gone", why, environment, logs)
+
+
+def gate_gone(machine: str, environment: str, logs: Path) -> HostError:
+    """The gate of a machine's egress ended by itself."""
+    why = "its process ended, and nothing leaves the machine any more"
+    return _helper_gone(f"the egress of {machine} is gone", why, environment, logs)
+
+
+def _helper_gone(what: str, why: str, environment: str, logs: Path) -> HostError:
+    return HostError(what, why=why, where=[str(logs)], hint=f"orchestrator -n {environment} down, then up")
 
 
 def did_not_boot(name: str, paths: MachinePaths, limit: Deadline) -> MachineError:

@@ -22,7 +22,7 @@ from orchestrator.guest.sshd import listening_host_key
 from orchestrator.net.egress import Addresses, names_script
 from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
-from orchestrator.signs import CPU_STALL, Acceptance, Sign, accepted, find_journal_sign, find_sign
+from orchestrator.signs import CPU_STALL, Sign, accepted, find_journal_sign, find_sign
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
 from orchestrator.snapshots.save import go_on
@@ -405,11 +405,9 @@ class LiveMachine:
         """The first line of each kind, and the first that is accepted."""
         known = accepted(sign, self.name, line, self._topology.accept, date.fromtimestamp(wall_clock()))
         key = (sign.name, known is not None)
-        if key not in self._seen:
-            self._seen.add(key)
-            self._emit_sign(sign, line, known)
-
-    def _emit_sign(self, sign: Sign, line: str, known: Acceptance | None) -> None:
+        if key in self._seen:
+            return
+        self._seen.add(key)
         self._bus.emit(
             "machine.sign",
             self.name,

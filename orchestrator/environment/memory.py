@@ -45,4 +45,4 @@ def new_memory(places: Places, machine: Machine, image: BuiltImage, place: RamPl
 
 def own_memory(image: BuiltImage) -> bool:
     """Whether the run script gives its machine a memory backend, whose size and kind are its own."""
-    return "memory-backend" in image.run_script.read_text(errors="replace")
+    return "memory-backend" in image.script_text

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import collect_logs
-from orchestrator.environment.losses import helper_gone
+from orchestrator.environment.losses import gate_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import new_memory, own_memory, ram_file
 from orchestrator.environment.places import Places
@@ -21,7 +21,7 @@ from orchestrator.environment.wards import Wards
 from orchestrator.errors import HostError, OrchestratorError, SnapshotError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
-from orchestrator.net.egress import EGRESS, addresses_of, start_filter
+from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.process import ProcessId
 from orchestrator.services.checks import Channels
@@ -40,7 +40,7 @@ from orchestrator.vm.user import qemu_user
 T = TypeVar("T")
 EVIDENCE_LIMIT = 30.0  # seconds for logs and pictures, before scaling
 SWITCH_LIMIT = 10.0
-SWITCH_LOOK = 0.5  # seconds between looks at the switches
+SWITCH_LOOK = 0.5  # seconds between looks at switches and gates
 MACHINE = "machine:"
 
 
@@ -100,22 +100,21 @@ class Session:
         self._switches: dict[str, ProcessId] = {}  # those that machines we drive are connected to
 
     async def watched(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work while every machine and every switch is watched."""
+        """Do the work while every machine, switch and gate is watched."""
         guards: list[Callable[[], Coroutine[Any, Any, None]]] = [m.watch for m in self.machines.values()]
-        return await guarded(work, [*guards, self._watch_switches])
+        return await guarded(work, [*guards, self._watch_helpers])
 
-    async def _watch_switches(self) -> None:
-        """Raise a `HostError` when a network's switch ends: machines do not find their way back to another one."""
+    async def _watch_helpers(self) -> None:
+        """Raise a `HostError` when a switch or a gate ends: machines do not find their way back to another one."""
+        name, logs = self.places.name, self.run_folder / "networks"
         while True:
-            for name, process in self._switches.items():
-                if not process.alive and self._is_missed(name):
-                    raise helper_gone(name, self.places.name, self.run_folder / "networks")
+            for network, process in self._switches.items():
+                if not process.alive:
+                    raise switch_gone(network, name, logs)
+            for machine, known in self.record.state.machines.items():
+                if known.gate is not None and not known.gate.alive and known.process.alive:  # it ends with its machine
+                    raise gate_gone(machine, name, logs)
             await asyncio.sleep(SWITCH_LOOK)
-
-    def _is_missed(self, name: str) -> bool:
-        """Whether a switch or gate that ended should still be there: a gate ends with its machine."""
-        machine = self.record.state.machines.get(name.removeprefix(EGRESS))
-        return not name.startswith(EGRESS) or (machine is not None and machine.process.alive)
 
     # ------------------------------------------------------------------ coming up
 
@@ -270,7 +269,7 @@ class Session:
         nics = nics_of(
             live.machine, self.topology.machines, self.topology.networks, self.places.networks(self.run_folder)
         )
-        text = script.read_text(errors="replace")
+        text = built.script_text
         user = "" if connects_again(nics) else qemu_user(f"{self.places.identity}/{name}", text)
         arguments = script_arguments(
             live.machine,
@@ -294,12 +293,10 @@ class Session:
 
     def _open_gate(self, live: LiveMachine, launch: Launch, wards: Wards, user: str) -> None:
         """Start what lets the machine reach its destinations, and nobody else."""
-        title = f"{EGRESS}{live.name}"
         log = self.places.networks(self.run_folder).logs / f"egress-{live.name}.log"
         process = start_filter(live.machine, live.paths, live.addresses, log, launch.inherited, user)
         wards.add(process)
-        self._switches[title] = process
-        self.record.change(networks={**self.record.state.networks, title: process})
+        self.record.machine(live.name, gate=process)
 
     async def _boot(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         await live.boot(launch.user_key, self.places.user_key, deadline)

@@ -32,6 +32,7 @@ class MachineState:
         host_key: the pinned SSH host key, one public line; empty before the hand-over.
         ram: the file that is its memory, where it can be saved; else empty.
         addresses: those of the names outside that it may reach.
+        gate: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
     """
 
     process: ProcessId
@@ -40,6 +41,7 @@ class MachineState:
     host_key: str = ""
     ram: str = ""
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gate: ProcessId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class EnvironmentState:
 
     @property
     def processes(self) -> list[ProcessId]:
-        return [*(m.process for m in self.machines.values()), *self.networks.values()]
+        gates = (m.gate for m in self.machines.values() if m.gate is not None)
+        return [*(m.process for m in self.machines.values()), *gates, *self.networks.values()]
 
     @property
     def living(self) -> list[ProcessId]:
@@ -155,6 +158,7 @@ def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
                 "host_key": machine.host_key,
                 "ram": machine.ram,
                 "addresses": {host: list(found) for host, found in machine.addresses.items()},
+                "gate": None if machine.gate is None else machine.gate.as_dict(),
             }
             for name, machine in state.machines.items()
         },
@@ -193,6 +197,7 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
                 host_key=str(m["host_key"]),
                 ram=str(m["ram"]),
                 addresses={str(h): tuple(str(a) for a in found) for h, found in m["addresses"].items()},
+                gate=None if m["gate"] is None else ProcessId.from_dict(m["gate"]),
             )
             for name, m in data["machines"].items()
         },

@@ -13,7 +13,6 @@ from orchestrator.environment.places import Places
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.net.egress import EGRESS
 from orchestrator.process import ProcessId, exit_code
 from orchestrator.tasks import together
 from orchestrator.vm.qmp import connect
@@ -40,7 +39,7 @@ async def end_machines(places: Places, state: EnvironmentState, bus: EventBus) -
     """End every QEMU of the environment."""
     await together(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
     # A gate ends with its QEMU, but for one that is not connected to it yet.
-    await together(*(process.end() for name, process in state.networks.items() if name.startswith(EGRESS)))
+    await together(*(m.gate.end() for m in state.machines.values() if m.gate is not None))
     for machine in state.machines.values():
         if machine.ram:
             Path(machine.ram).unlink(missing_ok=True)  # as recorded: ORCH_RAM_DIR may be another now

@@ -55,6 +55,11 @@ class BuiltImage:
         """
         return find_run_script(self.path)
 
+    @property
+    def script_text(self) -> str:
+        """The text of that script."""
+        return self.run_script.read_text(errors="replace")
+
 
 def find_run_script(path: Path) -> Path:
     """The one ``bin/run-*-vm`` of an image folder.

@@ -17,10 +17,9 @@ from orchestrator.errors import HostError
 from orchestrator.net import egress_filter
 from orchestrator.process import ProcessId, launch
 from orchestrator.topology.model import Destination, Machine
-from orchestrator.vm.arguments import KEPT_VARIABLES, MachinePaths
+from orchestrator.vm.arguments import MachinePaths, kept_variables
 
 RESOLVE_LIMIT = 20.0  # seconds
-EGRESS = "egress of "  # + machine: what its gate is called among the environment's processes
 MARK = "# egress"
 HOST = "10.0.2.2"  # this host's loopback, as the guest sees it
 
@@ -100,5 +99,5 @@ def start_filter(
     """
     program = [sys.executable, "-I", "-S", str(egress_filter.__file__)]
     sockets = [str(paths.egress_out), str(paths.egress_in)]
-    kept = {name: inherited[name] for name in KEPT_VARIABLES if name in inherited}
-    return launch([*program, *sockets, user, *rules_of(machine.destinations, addresses)], log=log, env=kept)
+    words = [*program, *sockets, user, *rules_of(machine.destinations, addresses)]
+    return launch(words, log=log, env=kept_variables(inherited))

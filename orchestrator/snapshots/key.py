@@ -49,7 +49,7 @@ def parts_of(
     }
     for name, image in images.items():
         parts[f"image {name}"] = image.key
-        parts[f"run script of {name}"] = _digest(image.run_script.read_text(errors="replace"))
+        parts[f"run script of {name}"] = _digest(image.script_text)
     for machine in topology.machines.values():
         parts[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
         parts[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))

@@ -20,7 +20,7 @@ AGENT_PORT = "org.qemu.guest_agent.0"
 AGENT_DEVICE = "orch-agent"
 JOURNAL_PORT = "org.orchestrator.journal"
 SSH_GUEST_PORT = 22
-KEPT_VARIABLES = ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR")  # all that a process of ours gets of the caller's
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR")
 
 # Denied: obsolete system calls, gaining privileges, starting programs, changing limits.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -133,7 +133,7 @@ def script_arguments(
         fixed_memory: the script has a memory backend of its own, whose size ``-m``
             must not contradict.
         memory: the RAM file; without it the memory is anonymous and cannot be saved.
-        user: who QEMU shall be once it has opened its files, as `-run-with` takes it (``60600:60600``);
+        user: who QEMU shall be once it has opened its files, as `-run-with` takes it (``60800:60800``);
             empty: who it is.
         drives: the ids of the script's writable drives, see `writable_drives`.
     """
@@ -223,6 +223,11 @@ def net_options(machine: Machine, kept: Mapping[int, int] = MappingProxyType({})
     return ",".join(parts)
 
 
+def kept_variables(inherited: Mapping[str, str]) -> dict[str, str]:
+    """All that a process which lives with a machine gets of the caller's environment."""
+    return {name: inherited[name] for name in KEPT_VARIABLES if name in inherited}
+
+
 def script_environment(
     machine: Machine,
     paths: MachinePaths,
@@ -231,9 +236,8 @@ def script_environment(
     kept_ports: Mapping[int, int] = MappingProxyType({}),
 ) -> dict[str, str]:
     """The environment of the run script: ours, and only what it needs of the caller's."""
-    kept = {name: inherited[name] for name in KEPT_VARIABLES if name in inherited}
     return {
-        **kept,
+        **kept_variables(inherited),
         "NIX_DISK_IMAGE": str(paths.disk),
         "USE_TMPDIR": "1",
         "TMPDIR": str(paths.scratch),

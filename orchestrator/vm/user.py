@@ -43,7 +43,8 @@ def qemu_user(machine: str, script: str) -> str:
         return _forced(forced)
     if os.geteuid() != 0 or re.search(r"-(virtfs|fsdev)\b", script) or not _can_change():
         return ""
-    number = pick(machine, lambda one: one in _given or _in_use(one))
+    taken = _given | _owners()
+    number = pick(machine, lambda one: one in taken or _has_name(one))
     _given.add(number)  # QEMU will have it only in a while
     return f"{number}:{number}"
 
@@ -72,16 +73,16 @@ def _forced(word: str) -> str:
     return f"{found.pw_uid}:{found.pw_gid}"
 
 
-def _in_use(number: int) -> bool:
-    """Whether the id has a name, or a process."""
+def _has_name(number: int) -> bool:
     try:
         pwd.getpwuid(number)
     except KeyError:
-        return any(owner == number for owner in _owners())
+        return False
     return True
 
 
 def _owners() -> set[int]:
+    """The users of all processes."""
     owners: set[int] = set()
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():

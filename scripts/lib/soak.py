@@ -16,9 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "vm"))
 
-from host import OTHERS_RAM, RAM, Done, Host  # noqa: E402
+from host import OTHERS_RAM, RAM, Done, Host, edited_topology, second_phase  # noqa: E402
 
-TOPOLOGY = ROOT / "tests" / "vm" / "orchestrator.toml"
 LIMIT = 600.0  # seconds for any command; what is slower is a defect
 
 
@@ -81,15 +80,6 @@ def measured(host: Host) -> dict[str, int]:
     }
 
 
-def one_phase(root: Path) -> Path:
-    """The topology of the tests with the first phase of its suite only: one start of Playwright for each run."""
-    text = TOPOLOGY.read_text().replace("../..", str(ROOT)).replace('"canary.env"', f'"{TOPOLOGY.parent}/canary.env"')
-    first, second, rest = text.split("[[suite.phases]]")
-    file = root / "orchestrator.toml"
-    file.write_text(f"{first}[[suite.phases]]{second}# ---{rest.partition('# ---')[2]}")
-    return file
-
-
 def _is_zombie(stat: Path) -> bool:
     try:
         return stat.read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
@@ -118,7 +108,7 @@ def main() -> int:
     if min(arguments.count, arguments.cold, arguments.run) < 1:
         parser.error("--count, --cold and --run are at least 1")
     root = Path(tempfile.mkdtemp(prefix="soak-"))
-    host = Host(root, one_phase(root))
+    host = Host(root, edited_topology(root, (second_phase(), "")))
     soak = Soak(host, arguments.record)
     try:
         host.run("images", "build", limit=3600).expect(0)

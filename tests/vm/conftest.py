@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from host import HERE, RAM, Done, Host
+from host import HERE, RAM, ROOT, Done, Host, second_phase
 
-ROOT = HERE.parents[1]
 KEPT = ROOT / "build" / "vm-failures"  # evidence of failed tests
 HOSTS: list[Host] = []
 MEASURES: list[str] = []  # lines of measured values, shown at the end
@@ -72,25 +71,12 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 def one_phase() -> Iterator[Path]:
     """Our topology with the first phase only: each costs an emulated client half a minute before its first test."""
     text = (HERE / "orchestrator.toml").read_text()
-    second = text[text.rindex("[[suite.phases]]") : text.index("[variants.")]
     path = HERE / f".one-phase-{os.getpid()}.toml"  # beside it, so that all relative paths are the same
-    path.write_text(text.replace(second, ""))
+    path.write_text(text.replace(second_phase(), ""))
     try:
         yield path
     finally:
         path.unlink()
-
-
-def edited_topology(folder: Path, *changes: tuple[str, str], source: str = "orchestrator.toml") -> Path:
-    """A copy of one of our topologies with texts replaced; each must occur in it."""
-    text = (HERE / source).read_text()
-    for old, new in (*changes, ('"../../', f'"{ROOT}/')):
-        assert old in text, f"{old!r} is not in {source}"
-        text = text.replace(old, new)
-    text = text.replace('"canary.env"', f'"{HERE / "canary.env"}"')
-    path = folder / "edited.toml"
-    path.write_text(text)
-    return path
 
 
 def keep(host: Host, name: str) -> Path | None:

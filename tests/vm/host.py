@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 # One for all tests of this process: what one environment saved, another can start from. Removed at the end, unless it
 # is another process's.
 OTHERS_RAM = os.environ.get("OVM_RAM")
@@ -232,8 +233,7 @@ class Host:
                 except BlockingIOError:
                     left.append(f"{lock} is held: {lock.read_text()}")
         left += [f"memory {path}" for path in RAM.glob("orch-*/ram-*/*") if not self._others(path)]
-        states = (self.root / "state").glob("environments/*/*")
-        left += [f"state {path}" for path in states if path.name != "lock"]
+        left += [f"state {path}" for path in (self.root / "state").glob("environments/**/*")]
         return left
 
     def _others(self, path: Path) -> bool:
@@ -260,6 +260,24 @@ class Host:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.runtime, ignore_errors=True)
+
+
+def edited_topology(folder: Path, *changes: tuple[str, str], source: str = "orchestrator.toml") -> Path:
+    """A copy of one of our topologies with texts replaced; each must occur in it."""
+    text = (HERE / source).read_text()
+    for old, new in (*changes, ('"../../', f'"{ROOT}/')):
+        assert old in text, f"{old!r} is not in {source}"
+        text = text.replace(old, new)
+    text = text.replace('"canary.env"', f'"{HERE / "canary.env"}"')
+    path = folder / "edited.toml"
+    path.write_text(text)
+    return path
+
+
+def second_phase() -> str:
+    """What `edited_topology` takes out to leave one phase; each costs an emulated client half a minute."""
+    text = (HERE / "orchestrator.toml").read_text()
+    return text[text.rindex("[[suite.phases]]") : text.index("[variants.")]
 
 
 def free_space_mount(folder: Path, size: str) -> tuple[str, ...]:

@@ -8,8 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import edited_topology
-from host import HERE, Host, free_space_mount
+from host import HERE, Host, edited_topology, free_space_mount
 
 from orchestrator.environment.lock import hold
 from orchestrator.environment.places import Places

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Shared
-from host import HERE, Done, Host
+from conftest import Shared
+from host import Done, Host, edited_topology
 
 NAME = "second"
 LOOPBACK = "0x7f000001"  # a name every resolver knows
@@ -27,11 +27,8 @@ def listeners() -> Iterator[list[int]]:
 @pytest.fixture(scope="module")
 def pair(listeners: list[int], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The topology of both, `left` with a list of what it may reach."""
-    text = (HERE / "pair.toml").read_text().replace("../..", str(ROOT))
     left = f'[machines.left]\negress = ["10.0.2.2:{listeners[0]}", "{LOOPBACK}:{listeners[0]}"]'
-    file = tmp_path_factory.mktemp("pair") / "pair.toml"
-    file.write_text(text.replace("[machines.left]", left))
-    return file
+    return edited_topology(tmp_path_factory.mktemp("pair"), ("[machines.left]", left), source="pair.toml")
 
 
 @pytest.fixture(scope="module")
