@@ -49,9 +49,6 @@ async def _down(places: Places, bus: EventBus) -> None:
                 _report(unfinished)
         else:
             await _take_down_recorded(places, state, bus)
-        places.lock.unlink(missing_ok=True)
-    if places.folder.is_dir() and not any(places.folder.iterdir()):
-        places.folder.rmdir()
     say(f"environment {places.name} is down")
 
 

@@ -56,7 +56,6 @@ def request_of(arguments: argparse.Namespace) -> Request:
 async def start_fresh(request: Request, bus: EventBus) -> None:
     """Take down what runs under this name, for ``--fresh``."""
     places = Places.of(request.name)
-    places.make()
     with hold(places.lock, request.name, request.command):
         state = read_state(places.state)
         if state is not None:

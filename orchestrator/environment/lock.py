@@ -11,12 +11,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from orchestrator.errors import LockedError
+from orchestrator.errors import HostError, LockedError
 from orchestrator.events import utc_text, wall_clock
+
+ATTEMPTS = 100  # to make a folder that others remove
 
 
 @contextmanager
@@ -25,8 +27,8 @@ def hold(path: Path, environment: str, command: str) -> Iterator[None]:
 
     Raises:
         LockedError: another command holds it; says who and since when.
+        HostError: its folder cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(path, environment) as file:
         file.seek(0)
         file.truncate()
@@ -38,12 +40,21 @@ def hold(path: Path, environment: str, command: str) -> Iterator[None]:
             file.seek(0)
             file.truncate()
             file.flush()
+            _remove_if_last(path)
+
+
+def _remove_if_last(path: Path) -> None:
+    """Where nothing is left of an environment but its lock, its name is free again and no longer listed."""
+    with suppress(OSError):
+        if list(path.parent.iterdir()) == [path]:
+            path.unlink()
+            path.parent.rmdir()
 
 
 def _locked(path: Path, environment: str) -> TextIO:
     """The lock's file, locked; not one that its last holder has just removed."""
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = _opened(path, environment)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
@@ -58,6 +69,23 @@ def _locked(path: Path, environment: str) -> TextIO:
         except FileNotFoundError:
             pass
         file.close()
+
+
+def _opened(path: Path, environment: str) -> TextIO:
+    """The lock's file, also when its last holder removes the folder at this moment."""
+    why: OSError | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return path.open("a+", encoding="utf-8")
+        except (FileNotFoundError, FileExistsError) as error:
+            why = error
+        except OSError as error:
+            why = error
+            break
+    raise HostError(
+        f"the state folder of environment {environment} cannot be made", why=str(why), where=[str(path.parent)]
+    ) from why
 
 
 def held(path: Path) -> bool:

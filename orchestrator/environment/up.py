@@ -56,7 +56,6 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
         LockedError, HostError, ImageError: it cannot even begin.
     """
     places = Places.of(request.name)
-    places.make()
     with hold(places.lock, request.name, request.command):
         previous = await reclaimed(places, bus)
         if previous is not None:
@@ -82,7 +81,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
                 finally:
                     stop()
             return
-        places.make()  # anew, after what was reclaimed
+        places.make()
         run_folder = new_run_folder(request.runs)
         places.remember_run(run_folder)
         with JsonLinesLog(run_folder / "events.jsonl") as log:

@@ -72,6 +72,33 @@ def test_the_lock_is_freed_by_an_error_and_is_not_inherited(tmp_path: Path) -> N
         child.wait()
 
 
+RIVAL = """
+import os, sys
+from pathlib import Path
+from orchestrator.environment.lock import hold
+from orchestrator.errors import LockedError
+mine = 0
+while mine < 100:
+    try:
+        with hold(Path(sys.argv[1]), "shop", "orchestrator up"):
+            os.close(os.open(sys.argv[2], os.O_CREAT | os.O_EXCL))  # fails where somebody else holds it too
+            os.unlink(sys.argv[2])
+            mine += 1
+    except LockedError:
+        pass
+"""
+
+
+def test_an_environment_of_which_only_the_lock_is_left_is_gone_and_still_only_one_holds_it(tmp_path: Path) -> None:
+    path, inside = tmp_path / "shop" / "lock", tmp_path / "inside"
+    rivals = [subprocess.Popen([sys.executable, "-c", RIVAL, str(path), str(inside)]) for _ in range(3)]
+    assert [rival.wait(60) for rival in rivals] == [0, 0, 0]
+    assert not path.parent.exists()
+    with lock.hold(path, "shop", "orchestrator up"):
+        (path.parent / "state.json").touch()
+    assert path.exists(), "what is left of an environment keeps its lock"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x", "command": "", "since": ""}', '{"pid": 1}'])
 def test_a_damaged_lock_text_is_no_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "lock"
