@@ -8,6 +8,7 @@ and capabilities, under the system call filter.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import re
@@ -20,7 +21,7 @@ from orchestrator.errors import HostError
 # Used by nothing: between systemd's ranges for home, for greeters and for dynamic users.
 FIRST, LAST = 60706, 61183
 CAP_SETGID, CAP_SETUID = 6, 7
-_given: set[int] = set()
+CLAIMS = Path("/run/orchestrator.users")  # one byte of it is locked for each user id that is about to be used
 VARIABLE = "ORCH_QEMU_USER"
 
 
@@ -43,9 +44,8 @@ def qemu_user(machine: str, script: str) -> str:
         return _forced(forced)
     if os.geteuid() != 0 or re.search(r"-(virtfs|fsdev)\b", script) or not _can_change():
         return ""
-    taken = _given | _owners()
-    number = pick(machine, lambda one: one in taken or _has_name(one))
-    _given.add(number)  # QEMU will have it only in a while
+    taken = _owners()
+    number = pick(machine, lambda one: one in taken or _has_name(one) or not _claims.add(one))
     return f"{number}:{number}"
 
 
@@ -71,6 +71,37 @@ def _forced(word: str) -> str:
             f"ORCH_QEMU_USER is {word!r}", why="only root can give QEMU another user", hint=f"unset {VARIABLE}"
         )
     return f"{found.pw_uid}:{found.pw_gid}"
+
+
+class Claims:
+    """The ids this process has given away, and those of others that do the same at this moment.
+
+    QEMU has its user only in a while. The kernel's record locks end with us, and then QEMU has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+        self._mine: set[int] = set()
+
+    def add(self, number: int) -> bool:
+        """Take the id; False where it is taken."""
+        if number in self._mine:
+            return False
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except (BlockingIOError, PermissionError):
+            if self._file is not None:
+                return False
+        except OSError:
+            pass  # no such place on this host: only our own are known
+        self._mine.add(number)
+        return True
+
+
+_claims = Claims(CLAIMS)
 
 
 def _has_name(number: int) -> bool:

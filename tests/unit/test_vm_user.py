@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import HostError
 from orchestrator.vm import user
-from orchestrator.vm.user import FIRST, LAST, VARIABLE, pick, qemu_user
+from orchestrator.vm.user import FIRST, LAST, VARIABLE, Claims, pick, qemu_user
 
 MINE = pwd.getpwuid(os.geteuid())
 
@@ -31,11 +33,42 @@ def test_a_user_in_use_is_passed_over() -> None:
     assert pick("a", lambda _: True) == first, "a shared one is better than root"
 
 
+CLAIM = """
+import sys, time
+from pathlib import Path
+from orchestrator.vm.user import Claims
+mine = Claims(Path(sys.argv[1]))
+print([number for number in range(60706, 60726) if mine.add(number)], flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_commands_at_once_never_take_the_same_user(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    mine = Claims(file)
+    assert mine.add(FIRST)
+    assert not mine.add(FIRST)
+    with subprocess.Popen([sys.executable, "-c", CLAIM, str(file)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert json.loads(other.stdout.readline()) == list(range(FIRST + 1, FIRST + 20))
+        assert not mine.add(FIRST + 1)
+        other.kill()
+    assert mine.add(FIRST + 1), "it is free with its holder, whose QEMU has it by then"
+
+
+def test_a_host_without_that_place_gives_users_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("elsewhere")
+    for place in (tmp_path / "nowhere" / "users", tmp_path / "link"):
+        mine = Claims(place)
+        assert mine.add(FIRST)
+        assert not mine.add(FIRST)
+
+
 @pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(user, "_can_change", lambda: True)
-    monkeypatch.setattr(user, "_given", set())
+    monkeypatch.setattr(user, "_claims", Claims(tmp_path / "users"))
     return monkeypatch
 
 
