@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +86,8 @@ class EventBus:
                 subscriber(event)
             except Exception as error:  # noqa: BLE001 - whatever a view does wrong, the run goes on
                 self._subscribers.remove(subscriber)
-                sys.stderr.write(f"warning: event subscriber {subscriber!r} failed and was dropped: {error!r}\n")
+                with suppress(OSError):  # it may have failed because nobody reads stderr any more
+                    sys.stderr.write(f"warning: event subscriber {subscriber!r} failed and was dropped: {error!r}\n")
         return event
 
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.deadline import Deadline
+from orchestrator.deadline import Deadline, monotonic
+from orchestrator.environment.lock import is_ours, remove_if_last
 from orchestrator.environment.places import Places, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import remove_traces, strays
@@ -23,7 +24,9 @@ from orchestrator.process import kill_children
 T = TypeVar("T")
 
 
+SAME_SIGNAL = 0.25  # seconds
 _received: list[int] = []  # signals of this process, in their order
+_counted: list[float] = []  # when
 
 
 def interrupt_code() -> int:
@@ -58,6 +61,8 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
+        if _is_same(monotonic()):
+            return
         _received.append(number)
         if len(_received) > 1:
             if force is not None:
@@ -80,6 +85,18 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
             loop.remove_signal_handler(number)
 
 
+def _is_same(now: float) -> bool:
+    """Whether a signal that comes now is the last one once more: nobody presses Ctrl-C that fast.
+
+    A wrapper hands the terminal's signal on to us, who had it already; and the kernel tells of a dying parent for each
+    of its threads.
+    """
+    if _counted and now - _counted[-1] < SAME_SIGNAL:
+        return True
+    _counted.append(now)
+    return False
+
+
 def kill_environment(places: Places, *, only_ours: bool = False) -> Callable[[], None]:
     """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else.
 
@@ -95,6 +112,8 @@ def kill_environment(places: Places, *, only_ours: bool = False) -> Callable[[],
             for process in [*(state.processes if state else []), *strays(places)]:
                 process.signal_group(signal.SIGKILL)
             remove_traces(places)
+            if is_ours(places.lock):
+                remove_if_last(places.lock)
 
     return kill
 

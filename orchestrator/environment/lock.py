@@ -40,11 +40,14 @@ def hold(path: Path, environment: str, command: str) -> Iterator[None]:
             file.seek(0)
             file.truncate()
             file.flush()
-            _remove_if_last(path)
+            remove_if_last(path)
 
 
-def _remove_if_last(path: Path) -> None:
-    """Where nothing is left of an environment but its lock, its name is free again and no longer listed."""
+def remove_if_last(path: Path) -> None:
+    """Where nothing is left of an environment but its lock, its name is free again and no longer listed.
+
+    For who holds it, and has nothing more to do.
+    """
     with suppress(OSError):
         if list(path.parent.iterdir()) == [path]:
             path.unlink()
@@ -107,6 +110,14 @@ def describe(path: Path) -> str:
         return f"pid {int(data['pid'])}, `{data['command']}`, since {data['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def is_ours(path: Path) -> bool:
+    """Whether this process holds the lock."""
+    try:
+        return int(json.loads(path.read_text())["pid"]) == os.getpid()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def command_text() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,21 @@ def test_every_subscriber_gets_every_event_in_order() -> None:
     stop()
     bus.emit("machine.state", "client")
     assert seen == [("first", "server"), ("second", "server"), ("first", "client")]
+
+
+def test_a_view_that_nobody_reads_any_more_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(text)
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    bus = EventBus()
+    seen: list[Event] = []
+    bus.subscribe(lambda event: print(event.subject, file=sys.stderr))
+    bus.subscribe(seen.append)
+    bus.emit("note", "one")
+    bus.emit("note", "two")
+    assert [event.subject for event in seen] == ["one", "two"]
 
 
 def test_a_broken_view_is_dropped_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:

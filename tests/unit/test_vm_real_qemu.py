@@ -49,7 +49,8 @@ def test_the_boot_sector_ends_qemu_with_our_code(tmp_path: Path) -> None:
 
 
 # As root, QEMU runs as somebody else; as anybody else, as who it is.
-USERS = ["", qemu_user("test/server", "")] if os.geteuid() == 0 else [""]
+OWN = pytest.param(qemu_user("test/server", ""), id="own")
+USERS = ["", OWN] if os.geteuid() == 0 else [""]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_the_suite_is_divided_and_its_parts_are_one_report(vm: Host, one_phase: 
         events = [json.loads(line) for line in (folder / clone["run_folder"] / "events.jsonl").read_text().splitlines()]
         assert events[-1]["kind"] == "run.finished"
         assert f"../{clone['run_folder']}/report/index.html" in (folder / "report/index.html").read_text()
-    assert environments(vm) == {"vm-tests": "ready", "vm-tests-1": "down", "vm-tests-2": "down"}
+    assert environments(vm) == {"vm-tests": "ready"}
 
 
 def test_clones_end_with_their_command(vm: Host, one_phase: Path) -> None:
@@ -43,6 +44,9 @@ def test_clones_end_with_their_command(vm: Host, one_phase: Path) -> None:
         running.until_says(r"\[vm-tests-1\] .*READY", 90)
         running.send(signal.SIGKILL)
         running.wait(60)
-    limit = 60.0
-    running.until(lambda: set(environments(vm).values()) == {"ready", "down"}, limit, "the clones are gone")
-    assert environments(vm)["vm-tests"] == "ready"
+    end = time.monotonic() + 60
+    while environments(vm) != {"vm-tests": "ready"}:
+        assert time.monotonic() < end, "the clones are still there"
+    # In order, with their reports: the kernel tells a child of its parent's death once for each of its threads.
+    summaries = [json.loads(path.read_text()) for path in vm.latest.glob("clones/*/2*/summary.json")]
+    assert [summary["outcome"] for summary in summaries] == ["interrupted"] * 2
