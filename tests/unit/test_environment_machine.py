@@ -414,6 +414,7 @@ def test_a_loaded_machine_knows_its_ports(tmp_path: Path) -> None:
             run_states = iter(["inmigrate", "inmigrate"])
             stage.qmp.handlers |= {
                 "migrate-set-capabilities": lambda _: {},
+                "migrate-set-parameters": lambda _: {},
                 "migrate-incoming": lambda _: {},
                 "query-status": lambda _: {"status": next(run_states, "paused")},
             }
@@ -433,6 +434,7 @@ def test_a_state_that_is_not_loaded_in_time(tmp_path: Path, monkeypatch: pytest.
         async with staged(tmp_path) as stage:
             stage.qmp.handlers |= {
                 "migrate-set-capabilities": lambda _: {},
+                "migrate-set-parameters": lambda _: {},
                 "migrate-incoming": lambda _: {},
                 "query-status": lambda _: {"status": "inmigrate"},
             }

@@ -26,6 +26,7 @@ from orchestrator.snapshots import restore as module
 from orchestrator.snapshots.manifest import MachineFiles, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
 from orchestrator.snapshots.restore import (
+    ANNOUNCEMENTS,
     CLOCK_TRIES,
     RESTART_SSHD,
     authorize,
@@ -201,6 +202,7 @@ class Waiting(FakeServer):
             path,
             {
                 "migrate-set-capabilities": lambda given: self.given.update(capabilities=given) or {},
+                "migrate-set-parameters": lambda given: self.given.update(parameters=given) or {},
                 "migrate-incoming": lambda given: self.given.update(read=self.content_of(given["uri"])) or {},
                 "query-status": self._tell,
             },
@@ -225,10 +227,10 @@ def test_a_state_is_loaded_and_waited_for(tmp_path: Path) -> None:
         async with qmp.opened() as monitor:
             await load(monitor, tmp_path / "state", Deadline.after(5))
         assert qmp.log == [
-            "qmp_capabilities", "migrate-set-capabilities", "add-fd", "migrate-incoming", *["query-status"] * 4,
-            "remove-fd",
+            "qmp_capabilities", "migrate-set-capabilities", "migrate-set-parameters", "add-fd", "migrate-incoming",
+            *["query-status"] * 4, "remove-fd",
         ]  # fmt: skip
-        assert qmp.given == {"capabilities": CAPABILITIES, "read": b"QEVM"}
+        assert qmp.given == {"capabilities": CAPABILITIES, "parameters": ANNOUNCEMENTS, "read": b"QEVM"}
 
     run_async(scenario())
 
