@@ -10,6 +10,7 @@ from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.places import Places
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
+from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.up import over_limit, tell_failure
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
@@ -29,10 +30,10 @@ async def _restart(
         stop = bus.subscribe(log)
         state = read_state(places.state) or state  # it may have changed before the lock was ours
         session = Session(places, StateFile(places.state, state), bus)
-        session.services_of(names)  # a wrong name is told before anything is touched
+        services_of(session.topology, names)  # a wrong name is told before anything is touched
         try:
             async with deadline.enforce():
-                await session.join(deadline, session.machines_of(names))
+                await session.join(deadline, machines_of(session.topology, names))
                 session.record.change(phase="starting")
                 await session.watched(session.restart(names, deadline))
             session.record.change(phase="ready")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
@@ -12,6 +13,7 @@ from orchestrator.errors import OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus
 from orchestrator.topology.model import Topology
 
+EVIDENCE_LIMIT = 30.0  # seconds for the logs of all machines, before scaling
 LOG_LIMIT = 8 << 20  # bytes of one collected log; the end is kept
 
 
@@ -20,6 +22,28 @@ async def witness(machines: Iterable[LiveMachine], error: OrchestratorError) -> 
     if isinstance(error, (ServiceError, TimeLimit)):
         said = [f"machine {live.name}: {await live.seen()}" for live in machines]
         error.evidence = (*error.evidence, *said)
+
+
+async def collect_all(
+    machines: Collection[LiveMachine], topology: Topology, run_folder: Path, step: str, bus: EventBus, patience: float
+) -> None:
+    """Pictures of all machines, then logs of those that still answer.
+
+    Args:
+        patience: what the limit is multiplied with.
+    """
+    limit = Deadline.after(EVIDENCE_LIMIT * patience)
+    for machine in machines:
+        with suppress(OrchestratorError):
+            await machine.screenshot(step, run_folder)
+    for machine in machines:
+        if not machine.handed_over:
+            continue
+        if not await machine.answers():
+            message = "logs of services not collected: the machine does not answer; its journal so far is here"
+            bus.emit("note", machine.name, level="warning", message=message)
+        else:
+            await collect_logs(machine, topology, bus, limit)
 
 
 async def collect_logs(machine: LiveMachine, topology: Topology, bus: EventBus, deadline: Deadline) -> None:

@@ -5,44 +5,36 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import date
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, came, monotonic
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
-from orchestrator.environment.losses import did_not_boot, disk_full, ended, panicked, stands_still
+from orchestrator.environment.losses import stands_still
+from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
-from orchestrator.events import EventBus, wall_clock
+from orchestrator.events import EventBus
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.guest.sshd import listening_host_key
 from orchestrator.net.egress import Addresses, names_script
-from orchestrator.process import ProcessId, describe_exit, exit_code, launch, tail, watch_end
-from orchestrator.services.journal import Entry, Journal
-from orchestrator.signs import CPU_STALL, Sign, accepted, find_journal_sign, find_sign
+from orchestrator.process import ProcessId, launch, tail
+from orchestrator.services.journal import Journal
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
 from orchestrator.snapshots.save import go_on
-from orchestrator.tasks import guarded
 from orchestrator.topology.model import Machine, Topology
-from orchestrator.vm.arguments import AGENT_DEVICE, SSH_GUEST_PORT, MachinePaths
-from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
-from orchestrator.vm.qmp import Monitor, connect, event_summary
+from orchestrator.vm.arguments import SSH_GUEST_PORT, MachinePaths
+from orchestrator.vm.qmp import Monitor, connect
 
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
 HANDOVER_LIMIT = 20.0
 REJOIN_LIMIT = 15.0  # seconds for the agent of a machine that was up before, before scaling
-RESET_LIMIT = 10.0
 ANSWER_LIMIT = 3.0  # seconds for a ping, before scaling
 HOST_KEY_LIMIT = 60.0  # the agent may answer long before the boot is over
 SSH_LIMIT = 30.0
-HEARTBEAT = 30.0
-BOUND_INTERVAL = 1.0  # seconds between two looks at how long the logs are
 SEEN_LIMIT = 1.0  # seconds QEMU has to say how a machine is, in an error
-BROKEN_STATES = ("internal-error", "io-error", "guest-panicked")
 LOOK_INTERVAL = 1.0  # between looks for a listening sshd, where the journal is silent; before scaling
 LOAD_LIMIT = 60.0  # seconds to load a saved state: the disk may be slow
 REKEY_LIMIT = 2.0  # seconds, before scaling
@@ -62,7 +54,6 @@ class LiveMachine:
         self.name = machine.name
         self.paths = paths
         self.agent = Agent(machine.name, paths.agent)
-        self.journal = Journal(paths.journal, self._on_entry)
         self.ports: Mapping[int, int] = {}
         self.host_key = ""
         self._topology = topology
@@ -70,26 +61,23 @@ class LiveMachine:
         self._factor = factor
         self.addresses: Addresses = {}  # of the names outside that it may reach
         self._patience = max(1.0, factor / 4)  # for what an emulated guest does often, and so has translated
-        self._monitor: Monitor | None = None
-        self._process: ProcessId | None = None
         self._ssh: Ssh | None = None
         self._ssh_lock = asyncio.Lock()
         self._key_file: Path | None = None
-        self._launched = asyncio.Event()
-        self._agent_open = asyncio.Event()
         self._ready = asyncio.Event()
-        self._sshd_listens = asyncio.Event()
         self._born = monotonic()
-        self._seen: set[tuple[str, bool]] = set()
-        self._console_start = 0
+        self._watcher = Watcher(machine.name, paths, topology.accept, bus, self._emit)
         self._rekeyed = False
         self._stood = False
-        self._booting = False  # and may be reset
 
     @property
     def monitor(self) -> Monitor:
-        assert self._monitor is not None, "boot or rejoin first"
-        return self._monitor
+        assert self._watcher.monitor is not None, "boot or rejoin first"
+        return self._watcher.monitor
+
+    @property
+    def journal(self) -> Journal:
+        return self._watcher.journal
 
     @property
     def handed_over(self) -> bool:
@@ -107,9 +95,9 @@ class LiveMachine:
             stale.unlink(missing_ok=True)
         self._born = monotonic()
         self._emit("starting")
-        self._process = launch(argv, log=self.paths.qemu_log, env=environment)
-        self._launched.set()
-        return self._process
+        process = launch(argv, log=self.paths.qemu_log, env=environment)
+        self._watcher.started(process)
+        return process
 
     async def boot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Wait for the guest and hand over.
@@ -121,9 +109,9 @@ class LiveMachine:
         self.ports = await self.monitor.forwarded_ports()
         self._emit("booting")
         limit = deadline.earlier(BOOT_LIMIT * self._factor)
-        self._booting = True
-        await self._wait_agent_open(limit)
-        self._booting = False
+        self._watcher.booting = True
+        await self._watcher.wait_for_agent(limit)
+        self._watcher.booting = False
         await self.agent.connect(limit)
         self._emit("agent")
         await self.hand_over(user_key, key_file, deadline)
@@ -138,8 +126,7 @@ class LiveMachine:
 
     def skip_logs(self) -> None:
         """What the logs say up to now is of earlier machines of this name."""
-        self._console_start = _size(self.paths.serial_log)
-        self.journal.skip()
+        self._watcher.skip_logs()
 
     async def load(self, state: Path, deadline: Deadline) -> None:
         """Load a saved state into the QEMU that was launched for it; the machine then stands still."""
@@ -155,7 +142,7 @@ class LiveMachine:
             host_key: the public host key it was saved with, to be kept; empty: it gets a new one.
         """
         limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
-        self._sshd_listens.clear()
+        self._watcher.sshd_listens.clear()
         await self.agent.connect(limit)
         self._emit("agent")
         await authorize(self.agent, user_key, limit)
@@ -185,8 +172,7 @@ class LiveMachine:
 
     async def rejoin_monitor(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to QEMU only: the guest may be dead."""
-        self._process = process
-        self._launched.set()
+        self._watcher.started(process)
         self._key_file = key_file
         # What was said earlier was judged earlier.
         self.skip_logs()
@@ -206,8 +192,8 @@ class LiveMachine:
         """
         limit = deadline.earlier(2 * BOOT_LIMIT * self._factor)
         self._ready.clear()
-        self._agent_open.clear()
-        self._sshd_listens.clear()
+        self._watcher.agent_open.clear()
+        self._watcher.sshd_listens.clear()
         self.host_key = ""
         self._born = monotonic()
         self._emit("stopping", "reboot")
@@ -218,7 +204,7 @@ class LiveMachine:
         if self._ssh is not None:
             await self._ssh.close()
             self._ssh = None
-        await self._wait_agent_open(limit)
+        await self._watcher.wait_for_agent(limit)
         await self.agent.close()
         self.agent = Agent(self.name, self.paths.agent)
         await self.agent.connect(limit)
@@ -263,7 +249,7 @@ class LiveMachine:
         """
         self.host_key = await listening_host_key(
             self.agent,
-            self._sshd_listens,
+            self._watcher.sshd_listens,
             SSH_GUEST_PORT,
             look=LOOK_INTERVAL * self._patience,
             limit=deadline.earlier(HOST_KEY_LIMIT * self._factor),
@@ -284,7 +270,7 @@ class LiveMachine:
                 assert self._key_file is not None
                 if self._rekeyed:  # sshd starts anew with the key it was just given
                     self._rekeyed = False
-                    await came(self._sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience))
+                    await came(self._watcher.sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience))
                 if not self.host_key:  # it boots
                     await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
                 ports = self.ports or await self.monitor.forwarded_ports()
@@ -313,110 +299,7 @@ class LiveMachine:
 
     async def watch(self) -> None:
         """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
-        await guarded(
-            self._watch_end(),
-            [self._watch_console, self._watch_journal, self._watch_events, self._bound_logs],
-        )
-
-    async def _watch_end(self) -> None:
-        await self._launched.wait()
-        assert self._process is not None
-        await watch_end(self._process)
-        code = exit_code(self._process)
-        self._emit("died", describe_exit(code) if code is not None else "")
-        raise ended(self.name, self.paths, code)
-
-    async def _bound_logs(self) -> None:
-        """No guest fills the host's disk with what it prints, while somebody watches."""
-        told = set[Path]()
-        while True:
-            await asyncio.sleep(BOUND_INTERVAL)
-            for log in (self.paths.serial_log, self.paths.journal, self.paths.qemu_log):
-                cut = False
-                with suppress(OSError):  # its folder was removed
-                    cut = await asyncio.to_thread(shorten, log, FILE_LIMIT)
-                if cut and log not in told:
-                    told.add(log)
-                    message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
-                    self._bus.emit("note", self.name, level="warning", message=message)
-
-    async def _watch_journal(self) -> None:
-        await self._launched.wait()
-        await self.journal.follow()
-
-    async def _watch_console(self) -> None:
-        await self._launched.wait()
-        async for line in follow_lines(self.paths.serial_log, start=self._console_start):
-            sign = find_sign(line)
-            if sign is not None:
-                await self._on_sign(sign, line)
-
-    async def _watch_events(self) -> None:
-        while self._monitor is None:  # noqa: ASYNC110 - until QMP answers
-            await asyncio.sleep(0.02)
-        async with self._monitor.events() as events:
-            async for message in events:
-                name, data = event_summary(message)
-                if name == "VSERPORT_CHANGE" and data.get("id") == AGENT_DEVICE:
-                    (self._agent_open.set if data.get("open") else self._agent_open.clear)()
-                elif name == "GUEST_PANICKED":
-                    await asyncio.sleep(0.3)  # the console's last words are still coming
-                    raise self._panicked("QEMU reports that the guest panicked")
-                elif name == "STOP":
-                    await self._on_stop()
-                elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
-                    raise disk_full(self.name, self.paths)
-                elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
-                    self._bus.emit("note", self.name, level="warning", message=f"QMP event {name} {dict(data)}")
-
-    async def _on_stop(self) -> None:
-        """Its CPUs stand still: when QEMU itself stopped them, nothing will let them go on."""
-        word = await self.monitor.run_state()
-        if word in BROKEN_STATES:
-            raise stands_still(self.name, self.paths, word)
-
-    async def _on_sign(self, sign: Sign, line: str) -> None:
-        self._tell(sign, line)
-        if sign.fatal:
-            await asyncio.sleep(0.5)
-            raise self._panicked(sign.explanation)
-        if sign.name == CPU_STALL and self._booting:
-            await self._begin_again()
-
-    async def _begin_again(self) -> None:
-        """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
-        self._booting = False
-        message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
-        self._bus.emit("note", self.name, level="warning", message=message)
-        await self.monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
-
-    def _panicked(self, why: str) -> MachineError:
-        self._emit("panicked", why)
-        return panicked(self.name, self.paths, why)
-
-    def _on_entry(self, entry: Entry) -> None:
-        if entry.identifier == "sshd" and entry.message.startswith("Server listening on"):
-            self._sshd_listens.set()
-        sign = find_journal_sign(entry.identifier, entry.message)
-        if sign is not None and not sign.fatal:  # the console says so too, and first
-            self._tell(sign, entry.message)
-
-    def _tell(self, sign: Sign, line: str) -> None:
-        """The first line of each kind, and the first that is accepted."""
-        known = accepted(sign, self.name, line, self._topology.accept, date.fromtimestamp(wall_clock()))
-        key = (sign.name, known is not None)
-        if key in self._seen:
-            return
-        self._seen.add(key)
-        self._bus.emit(
-            "machine.sign",
-            self.name,
-            sign=sign.name,
-            line=line[:500],
-            explanation=sign.explanation,
-            weight=sign.weight.value,
-            accepted=known.reason if known else "",
-        )
+        await self._watcher.watch()
 
     # ------------------------------------------------------------------ small parts
 
@@ -424,7 +307,7 @@ class LiveMachine:
         """A picture of the display into the run folder; a failure to take one is only noted."""
         number = len(list((self.paths.logs / "screenshots").glob("*.png"))) + 1
         path = self.paths.logs / "screenshots" / f"{number:03d}-{step}.png"
-        if self._monitor is None:
+        if self._watcher.monitor is None:
             return  # it never ran
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -438,9 +321,9 @@ class LiveMachine:
     async def seen(self) -> str:
         """What QEMU says of it within a second, and the last line of its console."""
         said = "not started"
-        if self._monitor is not None:
+        if self._watcher.monitor is not None:
             try:
-                answer = await self._monitor.execute("query-status", deadline=Deadline.after(SEEN_LIMIT))
+                answer = await self._watcher.monitor.execute("query-status", deadline=Deadline.after(SEEN_LIMIT))
                 said = f"QEMU says {answer['status']}"
             except MachineError as error:
                 said = error.what
@@ -452,28 +335,12 @@ class LiveMachine:
         if self._ssh is not None:
             await self._ssh.close()
         await self.agent.close()
-        if self._monitor is not None:
-            await self._monitor.close()
+        if self._watcher.monitor is not None:
+            await self._watcher.monitor.close()
 
     async def _open_monitor(self, deadline: Deadline) -> None:
-        self._monitor = await connect(self.name, self.paths.qmp, deadline.earlier(QMP_LIMIT))
-
-    async def _wait_agent_open(self, limit: Deadline) -> None:
-        async with limit.enforce(lambda: did_not_boot(self.name, self.paths, limit)):
-            while not await came(self._agent_open.wait, Deadline.after(HEARTBEAT)):
-                self._bus.emit(
-                    "wait.heartbeat",
-                    self.name,
-                    what="boot",
-                    elapsed=round(limit.elapsed, 1),
-                    limit=limit.limit,
-                    last=(tail(self.paths.serial_log, 1) or ["console silent"])[0][:200],
-                )
+        self._watcher.monitor = await connect(self.name, self.paths.qmp, deadline.earlier(QMP_LIMIT))
 
     def _emit(self, state: str, detail: str = "") -> None:
         elapsed = round(monotonic() - self._born, 3)
         self._bus.emit("machine.state", self.name, state=state, elapsed=elapsed, detail=detail)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.evidence import collect_logs
+from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.losses import gate_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import new_memory, own_memory, ram_file
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
+from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.teardown import end_machines
 from orchestrator.environment.wards import Wards
-from orchestrator.errors import HostError, OrchestratorError, SnapshotError, UsageError
+from orchestrator.errors import HostError, SnapshotError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.egress import addresses_of, start_filter
@@ -38,10 +38,8 @@ from orchestrator.vm.arguments import Memory, script_arguments, script_environme
 from orchestrator.vm.user import qemu_user
 
 T = TypeVar("T")
-EVIDENCE_LIMIT = 30.0  # seconds for logs and pictures, before scaling
 SWITCH_LIMIT = 10.0
 SWITCH_LOOK = 0.5  # seconds between looks at switches and gates
-MACHINE = "machine:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,37 +311,10 @@ class Session:
 
     # ------------------------------------------------------------------ changing what runs
 
-    def services_of(self, names: list[str]) -> tuple[str, ...]:
-        """The services meant by names of services, or by ``machine:NAME``, or by names of machines.
-
-        A name that is both means the service; ``machine:`` tells the machine.
-
-        Raises:
-            UsageError: with every name that is neither.
-        """
-        machines = self.machines_of(names)
-        unknown = [n for n in names if n not in self.topology.services and n.removeprefix(MACHINE) not in machines]
-        if unknown:
-            known = ", ".join([*self.topology.services, *(f"{MACHINE}{name}" for name in self.topology.machines)])
-            raise UsageError(f"no service or machine is named {', '.join(unknown)}", why=f"known are {known}")
-        return tuple(
-            service.name
-            for service in self.topology.services.values()
-            if service.name in names or service.machine in machines
-        )
-
-    def machines_of(self, names: list[str]) -> list[str]:
-        """The machines among the names."""
-        return [
-            name
-            for name in self.machines
-            if f"{MACHINE}{name}" in names or (name in names and name not in self.topology.services)
-        ]
-
     async def restart(self, names: list[str], deadline: Deadline) -> None:
         """Restart services, or reboot machines; what rests on them is proven anew."""
-        chosen = self.gate.graph.with_dependants(self.services_of(names))
-        rebooted = self.machines_of(names)
+        chosen = self.gate.graph.with_dependants(services_of(self.topology, names))
+        rebooted = machines_of(self.topology, names)
         stopping = tuple(n for n in chosen if self.topology.services[n].machine not in rebooted)
         await self.gate.stop_units(stopping, deadline)
         for name in rebooted:
@@ -362,18 +333,8 @@ class Session:
 
     async def collect(self, step: str) -> None:
         """Logs and pictures of every machine that still answers."""
-        limit = Deadline.after(EVIDENCE_LIMIT * max(1.0, self.factor / 4))
-        for machine in self.machines.values():
-            with suppress(OrchestratorError):
-                await machine.screenshot(step, self.run_folder)
-        for machine in self.machines.values():
-            if not machine.handed_over:
-                continue
-            if not await machine.answers():
-                message = "logs of services not collected: the machine does not answer; its journal so far is here"
-                self.bus.emit("note", machine.name, level="warning", message=message)
-            else:
-                await collect_logs(machine, self.topology, self.bus, limit)
+        patience = max(1.0, self.factor / 4)
+        await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, patience)
 
     async def close(self) -> None:
         """Let go; the machines go on."""

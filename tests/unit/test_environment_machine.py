@@ -384,7 +384,7 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
                 "[9.0] Kernel panic - not syncing: today"
             ]
             assert "is lost" in error.what
-            assert not stage.live._sshd_listens.is_set(), "it listened when it was saved; that tells nothing now"
+            assert not stage.live._watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
 
     run_async(scenario())
 

@@ -1,0 +1,198 @@
+"""A machine seen from outside, all the while: its process, its console, its journal, the events of its QEMU."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, came
+from orchestrator.environment.losses import did_not_boot, disk_full, ended, panicked, stands_still
+from orchestrator.errors import MachineError
+from orchestrator.events import EventBus, wall_clock
+from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
+from orchestrator.services.journal import Entry, Journal
+from orchestrator.signs import CPU_STALL, Acceptance, Sign, accepted, find_journal_sign, find_sign
+from orchestrator.tasks import guarded
+from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
+from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
+from orchestrator.vm.qmp import Monitor, event_summary
+
+RESET_LIMIT = 10.0
+HEARTBEAT = 30.0
+BOUND_INTERVAL = 1.0  # seconds between two looks at how long the logs are
+BROKEN_STATES = ("internal-error", "io-error", "guest-panicked")
+
+
+class Watcher:
+    """Ends the wait for anything else when the machine is lost, and tells what its lines say.
+
+    Attributes:
+        process, monitor: set by who starts or joins the machine, as soon as they are there.
+        launched: there is a process.
+        agent_open: the guest agent has opened its port, as QEMU tells.
+        sshd_listens: the guest's sshd has said so in its journal.
+        booting: a boot that stands still may be reset, once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        paths: MachinePaths,
+        accept: Sequence[Acceptance],
+        bus: EventBus,
+        emit_state: Callable[[str, str], None],
+    ) -> None:
+        self.process: ProcessId | None = None
+        self.monitor: Monitor | None = None
+        self.journal = Journal(paths.journal, self._on_entry)
+        self.launched = asyncio.Event()
+        self.agent_open = asyncio.Event()
+        self.sshd_listens = asyncio.Event()
+        self.booting = False
+        self._name = name
+        self._paths = paths
+        self._accept = accept
+        self._bus = bus
+        self._emit = emit_state
+        self._seen: set[tuple[str, bool]] = set()
+        self._console_start = 0
+
+    def started(self, process: ProcessId) -> None:
+        """There is a process to watch."""
+        self.process = process
+        self.launched.set()
+
+    def skip_logs(self) -> None:
+        """What the logs say up to now is of earlier machines of this name, and was judged then."""
+        log = self._paths.serial_log
+        self._console_start = log.stat().st_size if log.exists() else 0
+        self.journal.skip()
+
+    async def wait_for_agent(self, limit: Deadline) -> None:
+        """Wait until the guest agent opens its port.
+
+        Raises:
+            MachineError: it did not boot in time.
+        """
+        async with limit.enforce(lambda: did_not_boot(self._name, self._paths, limit)):
+            while not await came(self.agent_open.wait, Deadline.after(HEARTBEAT)):
+                self._bus.emit(
+                    "wait.heartbeat",
+                    self._name,
+                    what="boot",
+                    elapsed=round(limit.elapsed, 1),
+                    limit=limit.limit,
+                    last=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
+                )
+
+    async def watch(self) -> None:
+        """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
+        await guarded(
+            self._watch_end(),
+            [self._watch_console, self._watch_journal, self._watch_events, self._bound_logs],
+        )
+
+    async def _watch_end(self) -> None:
+        await self.launched.wait()
+        assert self.process is not None
+        await watch_end(self.process)
+        code = exit_code(self.process)
+        self._emit("died", describe_exit(code) if code is not None else "")
+        raise ended(self._name, self._paths, code)
+
+    async def _bound_logs(self) -> None:
+        """No guest fills the host's disk with what it prints, while somebody watches."""
+        told = set[Path]()
+        while True:
+            await asyncio.sleep(BOUND_INTERVAL)
+            for log in (self._paths.serial_log, self._paths.journal, self._paths.qemu_log):
+                cut = False
+                with suppress(OSError):  # its folder was removed
+                    cut = await asyncio.to_thread(shorten, log, FILE_LIMIT)
+                if cut and log not in told:
+                    told.add(log)
+                    message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
+                    self._bus.emit("note", self._name, level="warning", message=message)
+
+    async def _watch_journal(self) -> None:
+        await self.launched.wait()
+        await self.journal.follow()
+
+    async def _watch_console(self) -> None:
+        await self.launched.wait()
+        async for line in follow_lines(self._paths.serial_log, start=self._console_start):
+            sign = find_sign(line)
+            if sign is not None:
+                await self._on_sign(sign, line)
+
+    async def _watch_events(self) -> None:
+        while self.monitor is None:  # noqa: ASYNC110 - until QMP answers
+            await asyncio.sleep(0.02)
+        async with self.monitor.events() as events:
+            async for message in events:
+                name, data = event_summary(message)
+                if name == "VSERPORT_CHANGE" and data.get("id") == AGENT_DEVICE:
+                    (self.agent_open.set if data.get("open") else self.agent_open.clear)()
+                elif name == "GUEST_PANICKED":
+                    await asyncio.sleep(0.3)  # the console's last words are still coming
+                    raise self._panicked("QEMU reports that the guest panicked")
+                elif name == "STOP":
+                    await self._on_stop()
+                elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
+                    raise disk_full(self._name, self._paths)
+                elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
+                    self._bus.emit("note", self._name, level="warning", message=f"QMP event {name} {dict(data)}")
+
+    async def _on_stop(self) -> None:
+        """Its CPUs stand still: when QEMU itself stopped them, nothing will let them go on."""
+        assert self.monitor is not None
+        word = await self.monitor.run_state()
+        if word in BROKEN_STATES:
+            raise stands_still(self._name, self._paths, word)
+
+    async def _on_sign(self, sign: Sign, line: str) -> None:
+        self._tell(sign, line)
+        if sign.fatal:
+            await asyncio.sleep(0.5)
+            raise self._panicked(sign.explanation)
+        if sign.name == CPU_STALL and self.booting:
+            await self._begin_again()
+
+    async def _begin_again(self) -> None:
+        """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
+        self.booting = False
+        message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
+        self._bus.emit("note", self._name, level="warning", message=message)
+        assert self.monitor is not None
+        await self.monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
+
+    def _panicked(self, why: str) -> MachineError:
+        self._emit("panicked", why)
+        return panicked(self._name, self._paths, why)
+
+    def _on_entry(self, entry: Entry) -> None:
+        if entry.identifier == "sshd" and entry.message.startswith("Server listening on"):
+            self.sshd_listens.set()
+        sign = find_journal_sign(entry.identifier, entry.message)
+        if sign is not None and not sign.fatal:  # the console says so too, and first
+            self._tell(sign, entry.message)
+
+    def _tell(self, sign: Sign, line: str) -> None:
+        """The first line of each kind, and the first that is accepted."""
+        known = accepted(sign, self._name, line, self._accept, date.fromtimestamp(wall_clock()))
+        key = (sign.name, known is not None)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self._bus.emit(
+            "machine.sign",
+            self._name,
+            sign=sign.name,
+            line=line[:500],
+            explanation=sign.explanation,
+            weight=sign.weight.value,
+            accepted=known.reason if known else "",
+        )
