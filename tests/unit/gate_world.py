@@ -1,0 +1,101 @@
+"""Services and machines for the tests of the gate: nothing real, everything scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fake_channels import FakeMachine, Unit, ok
+from fake_qemu import run_async
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import OrchestratorError, ServiceError
+from orchestrator.events import Event, EventBus
+from orchestrator.services.gate import Gatekeeper
+from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.journal import Journal
+from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
+
+
+def service(
+    name: str,
+    *needs: str | Dependency,
+    machine: str = "server",
+    kind: ServiceKind = ServiceKind.DAEMON,
+    timeout: float = 5.0,
+    check: bool = True,
+) -> Service:
+    checks = (Check("answers", CheckKind.EXEC, machine, command=(name,), stdout="^ok$"),) if check else ()
+    unit = None if kind is ServiceKind.GATE else f"{name}.service"
+    dependencies = tuple(d if isinstance(d, Dependency) else Dependency(d) for d in needs)
+    return Service(name, machine, kind, unit, dependencies, checks, timeout)
+
+
+@dataclass
+class World:
+    gate: Gatekeeper
+    machines: dict[str, FakeMachine]
+    events: list[Event]
+
+    @property
+    def server(self) -> FakeMachine:
+        return self.machines["server"]
+
+    def unit(self, name: str) -> Unit:
+        return next(m.units[f"{name}.service"] for m in self.machines.values() if f"{name}.service" in m.units)
+
+    def states(self, name: str) -> list[str]:
+        return [str(e.data["state"]) for e in self.events if e.kind == "service.state" and e.subject == name]
+
+    def moment(self, name: str, state: str) -> int:
+        """The place of this change among all events."""
+        return next(
+            n for n, e in enumerate(self.events)
+            if e.kind == "service.state" and e.subject == name and e.data["state"] == state
+        )  # fmt: skip
+
+
+def play(
+    tmp_path: Path, services: list[Service], scene: Callable[[World], Awaitable[None]], factor: float = 1.0
+) -> World:
+    """Run a scene; by default every unit starts at once and every check answers ``ok``."""
+
+    async def scenario() -> World:
+        bus, events = EventBus(), list[Event]()
+        bus.subscribe(events.append)
+        machines = {name: FakeMachine(name, tmp_path / f"{name}.jsonl") for name in {s.machine for s in services}}
+        for one in services:
+            if one.unit is not None:
+                machines[one.machine].units[one.unit] = Unit(oneshot=one.kind is ServiceKind.ONESHOT)
+            machines[one.machine].answers[one.name] = lambda: ok("ok")
+        journals = {name: Journal(m.journal) for name, m in machines.items()}
+        gate = Gatekeeper(
+            ServiceGraph.fresh({s.name: s for s in services}),
+            {name: m.channels() for name, m in machines.items()},
+            journals, bus, factor=factor, command="orchestrator -n t",
+        )  # fmt: skip
+        world = World(gate, machines, events)
+        followers = [asyncio.create_task(journal.follow()) for journal in journals.values()]
+        try:
+            await scene(world)
+        finally:
+            for follower in followers:
+                follower.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
+        assert len(asyncio.all_tasks()) == 1, "the gatekeeper left tasks behind"
+        return world
+
+    return run_async(scenario())
+
+
+async def up(world: World) -> None:
+    await world.gate.bring_up(Deadline.after(10))
+
+
+async def fails(world: World, kind: type[OrchestratorError] = ServiceError) -> OrchestratorError:
+    with pytest.raises(kind) as caught:
+        await world.gate.bring_up(Deadline.after(10))
+    return caught.value

@@ -1,0 +1,63 @@
+"""A machine over a fake QMP, a fake agent and a real process, for the tests of what drives and watches it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fake_qemu import FakeGuest, FakeServer, machine, topology
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.machine import LiveMachine
+from orchestrator.errors import MachineError
+from orchestrator.events import Event, EventBus
+from orchestrator.process import ProcessId
+from orchestrator.topology.model import GuestFile
+from orchestrator.vm.arguments import MachinePaths
+
+USERNET = "  TCP[HOST_FORWARD]  13       127.0.0.1 34529       10.0.2.15    22     0     0\n"
+
+
+@dataclass
+class Stage:
+    live: LiveMachine
+    qmp: FakeServer
+    guest: FakeGuest
+    process: ProcessId
+    events: list[Event]
+
+    def states(self) -> list[object]:
+        return [event.data["state"] for event in self.events if event.kind == "machine.state"]
+
+
+@asynccontextmanager
+async def staged(
+    tmp_path: Path, script: str = "sleep 60", *, files: tuple[GuestFile, ...] = ()
+) -> AsyncIterator[Stage]:
+    one = machine("server")
+    if files:
+        one = type(one)(one.name, one.image, one.cpus, one.memory, files=files)
+    bus, events = EventBus(), list[Event]()
+    bus.subscribe(events.append)
+    paths = MachinePaths(tmp_path / "work", tmp_path / "s", tmp_path / "logs")
+    live = LiveMachine(one, topology(tmp_path, one), paths, bus, 1.0)
+    process = live.launch(("sh", "-c", script), {"PATH": "/usr/bin:/bin"})
+    qmp = FakeServer(paths.qmp, {"human-monitor-command": lambda _: USERNET})
+    guest = FakeGuest(paths.agent)
+    try:
+        async with qmp.serving(), guest.serving():
+            yield Stage(live, qmp, guest, process, events)
+            await live.close()
+    finally:
+        await process.end(0.2)
+
+
+async def watch_ends(stage: Stage, limit: float) -> MachineError:
+    deadline = Deadline.after(limit)
+    with pytest.raises(MachineError) as caught:
+        async with deadline.enforce():
+            await stage.live.watch()
+    return caught.value

@@ -1,0 +1,203 @@
+"""When a state that was proven is saved for the next start, and when not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from fake_qemu import run_async
+from warm_states import PARTS, SERVER, Notes, a_state, damage, put
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment import warm as module
+from orchestrator.environment.places import Places
+from orchestrator.environment.session import Session
+from orchestrator.environment.state import MachineState, StateFile
+from orchestrator.environment.warm import choose, in_use, is_clone, save_healthy, the_store
+from orchestrator.errors import (
+    GuestCommandError,
+    HostError,
+    MachineError,
+    OrchestratorError,
+    SnapshotError,
+    TimeLimit,
+)
+from orchestrator.events import EventBus
+from orchestrator.process import ProcessId
+from orchestrator.snapshots import memory
+from orchestrator.snapshots.key import key_of
+from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
+from orchestrator.snapshots.memory import MIB
+from orchestrator.snapshots.store import KEPT_HEALTHY, Saving, Stored
+
+pytestmark = pytest.mark.usefixtures("own_places")
+
+
+class Saver:
+    """Stands in for a `Session` whose environment was just proven."""
+
+    def __init__(
+        self, tmp_path: Path, failure: Exception | None = None, *, ram: bool = True, runs: str = "running"
+    ) -> None:
+        notes = self.notes = Notes()
+        self.bus = notes.bus
+        file, disk = tmp_path / "server.ram", tmp_path / "disk.qcow2"
+        for path in (file, disk):
+            path.write_bytes(b"x" * 5000)
+        one = MachineState(ProcessId(8, 9, "boot"), "/images/server", {22: 40001}, "ssh A", str(file) if ram else "")
+        self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
+        self.places = Places.of("shop")
+        monitor = SimpleNamespace(run_state=self.run_state)
+        self.machines = {"server": SimpleNamespace(paths=SimpleNamespace(disk=disk), monitor=monitor)}
+        self.failure = failure
+        self.runs = runs
+        self.saves = 0
+
+    async def save(
+        self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
+    ) -> Stored:
+        self.saves += 1
+        (saving.folder / "server").mkdir()
+        (saving.folder / "server/ram").write_bytes(b"x" * 5000)
+        if self.failure is not None:
+            raise self.failure
+        return saving.publish(manifest({"server": SERVER}, 0.1234))
+
+    async def run_state(self) -> str:
+        if self.runs == "gone":
+            raise MachineError("QMP connection to machine server is lost")
+        return self.runs
+
+    def saved(self) -> str:
+        """What the record then names as the healthy snapshot."""
+        run_async(save_healthy(cast("Session", self), Deadline.after(10)))
+        return self.record.state.snapshot
+
+
+def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    recorded = saver.saved()
+    found = choose("shop", PARTS, "auto", EventBus())
+    assert found is not None
+    assert str(found.folder) == recorded
+    manifest = found.manifest
+    assert manifest is not None
+    assert (manifest.name, manifest.environment, manifest.paused) == (HEALTHY, "shop", 0.123)
+    assert (manifest.parts, manifest.owner) == (PARTS, saver.places.identity)
+    assert not is_clone(found, saver.places), "the next start of this environment is its own"
+    assert manifest.command == "orchestrator up"
+    (text,) = saver.notes.texts("info")
+    assert text.startswith("saved the state healthy: ")
+    assert "stood still for 0.12 s" in text
+
+
+def test_a_state_that_is_known_is_not_saved_again(tmp_path: Path) -> None:
+    known = put(PARTS, environment="alicia")
+    saver = Saver(tmp_path)
+    assert saver.saved() == str(known.folder)
+    assert saver.saves == 0
+    assert [one.folder for one in the_store().all()] == [known.folder]
+
+
+def test_machines_whose_memory_is_no_file_are_not_saved(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, ram=False)
+    assert saver.saved() == ""
+    assert saver.saves == 0
+    assert saver.notes.found == [], "that was said at the start"
+    assert the_store().all() == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SnapshotError("the snapshot could not be written", why="No space left on device"),
+        HostError("/dev/shm/orch-0 is not this user's own folder"),
+        MachineError("QMP: machine server refused migrate-set-parameters", why="no such parameter"),
+        GuestCommandError("machine server refused guest-get-time"),
+        TimeLimit("the command took longer than 10 s"),
+    ],
+)
+def test_a_state_that_cannot_be_saved_is_only_a_warning(tmp_path: Path, error: OrchestratorError) -> None:
+    saver = Saver(tmp_path, error)
+    assert saver.saved() == ""
+    (text,) = saver.notes.texts("warning")
+    assert text == f"the healthy state was not saved: {f'{error.what}: {error.why}' if error.why else error.what}"
+    assert the_store().all() == []
+    assert list(the_store().memory.glob(".*")) + list(the_store().disk.glob(".*")) == [], "nothing half made is left"
+
+
+@pytest.mark.parametrize("runs", ["gone", "paused", "postmigrate", "internal-error"])
+def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, runs: str) -> None:
+    saver = Saver(tmp_path, MachineError("machine server does not go on after its state was saved"), runs=runs)
+    with pytest.raises(MachineError, match="does not go on"):
+        saver.saved()
+    assert the_store().all() == []
+    assert saver.notes.texts("warning") == []
+
+
+def test_a_host_without_room_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saver = Saver(tmp_path)
+    monkeypatch.setattr(module, "touched", lambda _: 1 << 60)
+    assert saver.saved() == ""
+    assert saver.saves == 0
+    (text,) = saver.notes.texts("warning")
+    assert text.startswith("the healthy state was not saved: there is no room for a snapshot of ")
+
+
+def test_a_damaged_state_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "file_system", lambda _: "tmpfs")  # so that it goes where the damaged one lies
+    damaged = put(PARTS)
+    damage(damaged)
+    saver = Saver(tmp_path)
+    assert saver.saved() != ""
+    found = the_store().healthy(key_of(PARTS))
+    assert found is not None
+    assert [one.folder for one in the_store().all()] == [found.folder]
+
+
+def test_the_oldest_state_gives_way_to_the_new_one(tmp_path: Path) -> None:
+    old = [put({"topology": str(n)}, created=float(n)) for n in range(KEPT_HEALTHY)]
+    saver = Saver(tmp_path)
+    new = Path(saver.saved())
+    assert {one.folder for one in the_store().all()} == {new, *(one.folder for one in old[1:])}
+
+
+def test_the_state_a_living_environment_rests_on_stays(tmp_path: Path) -> None:
+    """Reset goes back to it; one whose machines are gone does not need it any more."""
+    old = [put({"topology": str(n)}, created=float(n)) for n in range(KEPT_HEALTHY)]
+    me = ProcessId.of(os.getpid())
+    assert me is not None
+    for name, process, rests_on in (
+        ("lives", me, old[0]), ("dead", ProcessId(8, 9, "boot"), old[1]), ("apart", me, None),
+    ):  # fmt: skip
+        record(tmp_path, name, process, rests_on)
+    broken = Places.of("broken")
+    broken.make()
+    broken.state.write_text("{")
+    assert in_use() == {old[0].folder}
+    new = Path(Saver(tmp_path).saved())
+    assert {one.folder for one in the_store().all()} == {new, *(one.folder for one in old)}
+
+
+def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Stored | None) -> None:
+    places = Places.of(name)
+    places.make()
+    machines = {"server": MachineState(process, "/images/server")}
+    snapshot = str(rests_on.folder) if rests_on else ""
+    StateFile(places.state, a_state(tmp_path, name=name, machines=machines, snapshot=snapshot))
+
+
+def test_what_is_asked_of_the_disk_is_what_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A RAM file of 8 GiB of which little was touched does not ask for 8 GiB."""
+    asked: list[int] = []
+    real = module.place_for
+    monkeypatch.setattr(module, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
+    saver = Saver(tmp_path)
+    with (tmp_path / "server.ram").open("r+b") as file:
+        file.truncate(8 << 30)
+    assert saver.saved() != ""
+    assert asked[0] < 100 * MIB

@@ -1,0 +1,178 @@
+"""What is seen of a machine from outside: its end, its console, the events and states of its QEMU."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_qemu import SILENT, run_async
+from machine_stage import staged, watch_ends
+
+from orchestrator.deadline import Deadline, came
+from orchestrator.environment import machine as module
+from orchestrator.environment.evidence import witness
+from orchestrator.errors import MachineError, ServiceError
+
+STALL = "[   23.645844] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
+
+
+def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "handover_script", lambda *_: "true\n")
+    monkeypatch.setattr(module, "journal_script", lambda: "true\n")
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.qmp.handlers["system_reset"] = lambda _: {}
+            log = stage.live.paths.serial_log
+            log.write_text("")
+
+            def say(text: str) -> None:
+                with log.open("a") as file:
+                    file.write(text)
+
+            async def until(true: Callable[[], bool]) -> None:
+                limit = Deadline.after(5)
+                while not true():
+                    assert not limit.expired
+                    await asyncio.sleep(0.01)
+
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(stage.live.watch())
+                booting = group.create_task(stage.live.boot("key", tmp_path / "key", Deadline.after(10)))
+                await until(lambda: "booting" in stage.states())
+                say(STALL)
+                await until(lambda: "system_reset" in stage.qmp.log)
+                say(STALL)
+                await asyncio.sleep(0.2)
+                stage.qmp.event("VSERPORT_CHANGE", id="orch-agent", open=True)
+                await booting
+                say(STALL)
+                await asyncio.sleep(0.2)
+                watching.cancel()
+            assert stage.qmp.log.count("system_reset") == 1, "not a second time, and never a machine that runs"
+            notes = [event.data["message"] for event in stage.events if event.kind == "note"]
+            assert len([text for text in notes if "a CPU makes no progress" in text]) == 1
+            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["cpu-stall"]
+
+    run_async(scenario())
+
+
+def test_a_qemu_that_ends_is_noticed_with_its_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path, "echo qemu: no such file; sleep 0.3; exit 7") as stage:
+            error = await watch_ends(stage, 3)
+            assert error.what == "QEMU of machine server exited with 7"
+            assert error.why == "qemu: no such file"
+            assert stage.states()[-1] == "died"
+
+    run_async(scenario())
+
+
+def test_a_panic_on_the_console_ends_the_wait(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.live.paths.serial_log.write_text(
+                "[1.0] Out of memory: Killed process 7 (x)\n[2.0] Kernel panic - not syncing: VFS\n[2.1] end\n"
+            )
+            error = await watch_ends(stage, 3)
+            assert error.what == "machine server is lost: the guest's kernel panicked"
+            assert error.why == "[2.0] Kernel panic - not syncing: VFS"
+            assert error.evidence[-1] == "[2.1] end"
+            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["oom-kill", "kernel-panic"]
+
+    run_async(scenario())
+
+
+def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            await stage.live._open_monitor(Deadline.after(5))
+
+            async def panic() -> None:
+                await asyncio.sleep(0.1)
+                stage.qmp.event("RESET", guest=True)
+                stage.qmp.event("GUEST_PANICKED", action="pause")
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(panic())
+                error = await watch_ends(stage, 3)
+            assert "QEMU reports that the guest panicked" in error.what
+            assert any(e.kind == "note" and "RESET" in str(e.data["message"]) for e in stage.events)
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("state", ["paused", "postmigrate", "finish-migrate"])
+def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, state: str) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            now = [state]
+            stage.qmp.handlers |= {
+                "query-status": lambda _: {"status": now[0]},
+                "cont": lambda _: now.__setitem__(0, "running") or {},
+            }
+            await stage.live.rejoin_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            assert now == ["running"]
+            assert "it stood still" in str(stage.events[-1].data["message"])
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize("state", ["running", "guest-panicked"])
+def test_no_other_machine_is_told_to_go_on(tmp_path: Path, state: str) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.qmp.handlers["query-status"] = lambda _: {"status": state}
+            await stage.live.rejoin_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            assert "cont" not in stage.qmp.log
+
+    run_async(scenario())
+
+
+@pytest.mark.parametrize(("state", "ends"), [("internal-error", True), ("io-error", True), ("paused", False)])
+def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: bool) -> None:
+    """But not those that somebody stopped, as a save does."""
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            stage.qmp.handlers["query-status"] = lambda _: {"status": state}
+            stage.live.paths.serial_log.write_text("login:\n")
+            await stage.live._open_monitor(Deadline.after(5))
+
+            async def stop() -> None:
+                await asyncio.sleep(0.1)
+                stage.qmp.event("STOP")
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stop())
+                if ends:
+                    error = await watch_ends(stage, 3)
+                    assert error.what == f"machine server stands still: QEMU says {state}"
+                else:
+                    assert not await came(stage.live.watch, Deadline.after(0.5))
+
+    run_async(scenario())
+
+
+def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            assert await stage.live.seen() == "not started"
+            stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
+            await stage.live._open_monitor(Deadline.after(5))
+            assert await stage.live.seen() == "QEMU says running"
+            stage.live.paths.serial_log.write_text("one\n[ 7.1] last words\r\n")
+            error = ServiceError("service web is not up", evidence=["its journal"])
+            await witness([stage.live], error)
+            assert error.evidence == ("its journal", "machine server: QEMU says running; console: [ 7.1] last words")
+            stage.qmp.handlers["query-status"] = lambda _: SILENT
+            limit = Deadline.after(10)
+            assert "did not answer query-status" in await stage.live.seen()
+            assert limit.elapsed < 2
+            other = MachineError("machine server is lost")
+            await witness([stage.live], other)
+            assert other.evidence == (), "it has its own"
+
+    run_async(scenario())
