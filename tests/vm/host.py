@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -208,6 +209,10 @@ class Host:
         assert isinstance(found, dict), done.shown()
         return found
 
+    def screen(self, machine: str) -> str:
+        """The text on the machine's display, which is what a screenshot of it shows."""
+        return self.guest(machine, "cat /dev/vcs1")
+
     # ------------------------------------------------------------------ what must not be left
 
     def processes(self) -> dict[int, str]:
@@ -260,6 +265,15 @@ class Host:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.runtime, ignore_errors=True)
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """What a file says, and what is packed in it: a browser's trace is an archive."""
+    yield path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield name.encode() + b"\0" + archive.read(name)
 
 
 def edited_topology(folder: Path, *changes: tuple[str, str], source: str = "orchestrator.toml") -> Path:

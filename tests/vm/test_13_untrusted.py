@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from host import Host
+from host import Host, contents
 
 HOSTILE = rb"\033]0;owned\007\033[2J\033[31m<script>alert(1)</script>\000\377\342\200\256"
 
@@ -33,9 +33,13 @@ def test_a_secret_is_nowhere_but_where_it_was_put(vm: Host, tmp_path: Path) -> N
     places += [path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".config", "")]
     assert len(places) > 15
     for path in places:
-        content = path.read_bytes()
-        found = [secret for secret in known if secret.encode() in content and path.name != "id_ed25519"]
-        assert not found, f"a secret is in {path}"
+        for content in contents(path):
+            found = [secret for secret in known if secret.encode() in content and path.name != "id_ed25519"]
+            assert not found, f"a secret is in {path}"
+    for machine in ("server", "client"):
+        screen = vm.screen(machine)
+        assert "login:" in screen, "there is a text that could show one"
+        assert not [secret for secret in known if secret in screen], screen
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = command.read_bytes().decode(errors="replace")

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-from host import HERE, Done, Host, collected
+from host import HERE, Done, Host, collected, contents
 
 SUITES = HERE / "suites"
 
@@ -55,6 +55,11 @@ def test_a_suite_with_a_failing_test_and_one_that_was_not_asked_for(vm: Host, on
     page = (folder / "report/index.html").read_text()
     assert "two and two are five" in page and "the sum" in page
     assert [path for path in (folder / "playwright").rglob("seen*.txt") if '"ok"' in path.read_text()]
+    # What the browser recorded holds no secret either, also inside its archives.
+    traces = list((folder / "playwright").rglob("*.zip"))
+    assert any(b"/health" in content for path in traces for content in contents(path))
+    canary = (HERE / "canary.env").read_bytes().strip().partition(b"=")[2]
+    assert not [path for path in traces for content in contents(path) if canary in content]
 
 
 def test_a_crash_in_a_machine_makes_a_passed_run_suspicious(vm: Host, one_phase: Path) -> None:

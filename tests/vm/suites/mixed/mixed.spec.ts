@@ -2,6 +2,8 @@
 import { expect, test } from '@playwright/test';
 import { writeFileSync } from 'node:fs';
 
+test.use({ trace: 'on' });
+
 test('the server is healthy', async ({ request }, info) => {
   const answer = await request.get(`${process.env.BASE_URL}/health`);
   expect(answer.status()).toBe(200);
