@@ -24,14 +24,15 @@ from orchestrator.process import kill_children
 T = TypeVar("T")
 
 
-SAME_SIGNAL = 0.25  # seconds
-_received: list[int] = []  # signals of this process, in their order
-_counted: list[float] = []  # when
+# Seconds within which a signal is the last one once more: nobody presses Ctrl-C that fast. A wrapper hands on what the
+# terminal sent to us too, and the kernel tells of a dying parent for each of its threads.
+SAME_SIGNAL = 0.25
+_received: list[tuple[int, float]] = []  # signals of this process that counted, and when
 
 
 def interrupt_code() -> int:
     """The exit code of an interrupted command: 128 and the first signal's number."""
-    return 128 + (_received[0] if _received else signal.SIGINT)
+    return 128 + (_received[0][0] if _received else signal.SIGINT)
 
 
 def run_command(
@@ -61,9 +62,10 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
-        if _is_same(monotonic()):
+        now = monotonic()
+        if _received and now - _received[-1][1] < SAME_SIGNAL:
             return
-        _received.append(number)
+        _received.append((number, now))
         if len(_received) > 1:
             if force is not None:
                 force()
@@ -78,23 +80,11 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
         return await work
     except asyncio.CancelledError:
         if _received:
-            raise Interrupted(_received[0]) from None
+            raise Interrupted(_received[0][0]) from None
         raise
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def _is_same(now: float) -> bool:
-    """Whether a signal that comes now is the last one once more: nobody presses Ctrl-C that fast.
-
-    A wrapper hands the terminal's signal on to us, who had it already; and the kernel tells of a dying parent for each
-    of its threads.
-    """
-    if _counted and now - _counted[-1] < SAME_SIGNAL:
-        return True
-    _counted.append(now)
-    return False
 
 
 def kill_environment(places: Places, *, only_ours: bool = False) -> Callable[[], None]:

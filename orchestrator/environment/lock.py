@@ -105,19 +105,23 @@ def held(path: Path) -> bool:
 
 def describe(path: Path) -> str:
     """``pid 1234, `orchestrator up`, since 2026-…``; empty when unknown."""
-    try:
-        data = json.loads(path.read_text())
-        return f"pid {int(data['pid'])}, `{data['command']}`, since {data['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    found = _holder(path)
+    return "pid {}, `{}`, since {}".format(*found) if found else ""
 
 
 def is_ours(path: Path) -> bool:
     """Whether this process holds the lock."""
+    found = _holder(path)
+    return found is not None and found[0] == os.getpid()
+
+
+def _holder(path: Path) -> tuple[int, str, str] | None:
+    """Pid, command and since when, as the file says; None when it does not."""
     try:
-        return int(json.loads(path.read_text())["pid"]) == os.getpid()
+        data = json.loads(path.read_text())
+        return int(data["pid"]), str(data["command"]), str(data["since"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def command_text() -> str:

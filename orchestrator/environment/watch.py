@@ -30,8 +30,7 @@ class Watcher:
     """Ends the wait for anything else when the machine is lost, and tells what its lines say.
 
     Attributes:
-        process, monitor: set by who starts or joins the machine, as soon as they are there.
-        launched: there is a process.
+        monitor: set by who connects to QEMU.
         agent_open: the guest agent has opened its port, as QEMU tells.
         sshd_listens: the guest's sshd has said so in its journal.
         booting: a boot that stands still may be reset, once.
@@ -45,10 +44,8 @@ class Watcher:
         bus: EventBus,
         emit_state: Callable[[str, str], None],
     ) -> None:
-        self.process: ProcessId | None = None
         self.monitor: Monitor | None = None
         self.journal = Journal(paths.journal, self._on_entry)
-        self.launched = asyncio.Event()
         self.agent_open = asyncio.Event()
         self.sshd_listens = asyncio.Event()
         self.booting = False
@@ -57,13 +54,15 @@ class Watcher:
         self._accept = accept
         self._bus = bus
         self._emit = emit_state
+        self._process: ProcessId | None = None
+        self._launched = asyncio.Event()
         self._seen: set[tuple[str, bool]] = set()
         self._console_start = 0
 
     def started(self, process: ProcessId) -> None:
         """There is a process to watch."""
-        self.process = process
-        self.launched.set()
+        self._process = process
+        self._launched.set()
 
     def skip_logs(self) -> None:
         """What the logs say up to now is of earlier machines of this name, and was judged then."""
@@ -96,10 +95,10 @@ class Watcher:
         )
 
     async def _watch_end(self) -> None:
-        await self.launched.wait()
-        assert self.process is not None
-        await watch_end(self.process)
-        code = exit_code(self.process)
+        await self._launched.wait()
+        assert self._process is not None
+        await watch_end(self._process)
+        code = exit_code(self._process)
         self._emit("died", describe_exit(code) if code is not None else "")
         raise ended(self._name, self._paths, code)
 
@@ -118,11 +117,11 @@ class Watcher:
                     self._bus.emit("note", self._name, level="warning", message=message)
 
     async def _watch_journal(self) -> None:
-        await self.launched.wait()
+        await self._launched.wait()
         await self.journal.follow()
 
     async def _watch_console(self) -> None:
-        await self.launched.wait()
+        await self._launched.wait()
         async for line in follow_lines(self._paths.serial_log, start=self._console_start):
             sign = find_sign(line)
             if sign is not None:

@@ -8,12 +8,14 @@ and capabilities, under the system call filter.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pwd
 import re
 import zlib
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from orchestrator.errors import HostError
@@ -81,24 +83,31 @@ class Claims:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: int | None = None
         self._mine: set[int] = set()
 
     def add(self, number: int) -> bool:
         """Take the id; False where it is taken."""
-        if number in self._mine:
+        if number in self._mine or self._is_another_ones(number):
             return False
-        try:
-            if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-        except (BlockingIOError, PermissionError):
-            if self._file is not None:
-                return False
-        except OSError:
-            pass  # no such place on this host: only our own are known
         self._mine.add(number)
         return True
+
+    def _is_another_ones(self, number: int) -> bool:
+        if self._file is None:
+            return False
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EACCES)  # else this host has no such locks
+        return False
+
+    @cached_property
+    def _file(self) -> int | None:
+        """Open until we end; None where this host has no such place, and only our own are known."""
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None
 
 
 _claims = Claims(CLAIMS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.services.gate import Gatekeeper
-from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
@@ -99,3 +99,18 @@ async def fails(world: World, kind: type[OrchestratorError] = ServiceError) -> O
     with pytest.raises(kind) as caught:
         await world.gate.bring_up(Deadline.after(10))
     return caught.value
+
+
+async def client_answers_late(world: World, work: Callable[[World], Coroutine[None, None, None]], later: float) -> None:
+    """Service ``a`` of the server gets good while the client, which has ``b``, does not answer for a while yet."""
+    world.machines["client"].booted.clear()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work(world))
+        limit = Deadline.after(3)
+        while world.gate.graph.states["a"] is not State.HEALTHY and not limit.expired:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(later)  # longer than b's own limit, which must not run yet
+        assert world.gate.graph.states["a"] is State.HEALTHY
+        assert world.states("b") == []
+        world.machines["client"].booted.set()
+    assert world.gate.graph.good

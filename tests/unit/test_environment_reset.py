@@ -29,12 +29,7 @@ DEAD = ProcessId(8, 9, "another boot")
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
-    (tmp_path / "shm").mkdir()
-    monkeypatch.setenv("ORCH_RAM_DIR", str(tmp_path / "shm"))
-    monkeypatch.setenv("ORCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+def places(own_places: None) -> Places:
     found = Places.of("shop")
     found.make()
     return found

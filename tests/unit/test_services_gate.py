@@ -1,6 +1,6 @@
 """The gatekeeper over machines in memory: order, failures with their reasons, limits, and promptness."""
 
-# ruff: noqa: ASYNC110 - what is waited for is the state of the object under test
+
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_channels import HANGS, bad, ok
-from gate_world import World, fails, play, service, up
+from gate_world import World, client_answers_late, fails, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
@@ -56,17 +56,7 @@ def test_independent_services_start_at_the_same_time(tmp_path: Path) -> None:
 
 def test_a_machine_that_still_boots_holds_its_own_services_only(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
-        world.machines["client"].booted.clear()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(up(world))
-            limit = Deadline.after(3)
-            while world.gate.graph.states["a"] is not State.HEALTHY and not limit.expired:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.3)  # longer than b's own limit, which must not run yet
-            assert world.gate.graph.states["a"] is State.HEALTHY
-            assert world.states("b") == []
-            world.machines["client"].booted.set()
-        assert world.gate.graph.good
+        await client_answers_late(world, up, 0.3)
 
     play(tmp_path, [service("a"), service("b", machine="client", timeout=0.25)], scene)
 

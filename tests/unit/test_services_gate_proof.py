@@ -1,20 +1,18 @@
 """Services that ran before are proven, not started: after a restore, and of what is up already."""
 
-# ruff: noqa: ASYNC110 - what is waited for is the state of the object under test
+
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_channels import bad, ok
-from gate_world import World, play, service, up
+from gate_world import World, client_answers_late, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, OrchestratorError, ServiceError
-from orchestrator.services.graph import State
 from orchestrator.topology.model import Check, CheckKind, Condition, Dependency, Service, ServiceKind
 
 
@@ -205,17 +203,7 @@ def test_a_restored_unit_in_trouble_is_never_called_healthy(tmp_path: Path) -> N
 def test_a_restored_machine_that_does_not_answer_yet_holds_its_own_services_only(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         running(world)
-        world.machines["client"].booted.clear()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(prove(world))
-            limit = Deadline.after(3)
-            while world.gate.graph.states["a"] is not State.HEALTHY and not limit.expired:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.15)  # longer than b's own limit, which must not run yet
-            assert world.gate.graph.states["a"] is State.HEALTHY
-            assert world.states("b") == []
-            world.machines["client"].booted.set()
-        assert world.gate.graph.good
+        await client_answers_late(world, prove, 0.15)
 
     play(tmp_path, [service("a"), service("b", machine="client", timeout=0.1)], scene)
 
