@@ -1,6 +1,5 @@
 """The gatekeeper over machines in memory: order, failures with their reasons, limits, and promptness."""
 
-
 from __future__ import annotations
 
 import asyncio

@@ -1,6 +1,5 @@
 """Services that ran before are proven, not started: after a restore, and of what is up already."""
 
-
 from __future__ import annotations
 
 import time
