@@ -54,7 +54,7 @@ def client_items(tools: Path) -> list[Item]:
         Item("file", "/usr/local/bin/run-e2e-tests", source=tools / "run-e2e-tests", mode="0755"),
         folder(RUNNER),
         link("/usr/local/bin/node", NODE),
-        Item("file", f"{RUNNER}/event-reporter.cjs", source=tools / "event-reporter.cjs"),
+        *(Item("file", f"{RUNNER}/{one}", source=tools / one) for one in ("event-reporter.cjs", "prepared-runner.cjs")),
         folder("/artifacts", owner="test", group="test"),
         # Chromium's crash handler and sandbox want nothing of ours; the limits of open files do.
         text_file("/etc/security/limits.d/test.conf", "test - nofile 65536\n"),

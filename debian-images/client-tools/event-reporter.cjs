@@ -11,7 +11,7 @@
 // Seconds are floats. `index` counts from 1 and stays the same over retries. `final` is false for an attempt that
 // will be retried. Attachment paths are relative to ARTIFACT_DIR; what lies outside of it, or has no file, is left
 // out. `errors` are those of no test (a file that does not load). If E2E_COUNTS_FILE is set, the number of tests
-// that were really executed is written to it at the end.
+// that were really executed is written to it at the end; to E2E_KNOWN_FILE, what prepared-runner.cjs must know.
 
 'use strict';
 
@@ -114,7 +114,19 @@ class EventReporter {
     if (process.env.E2E_COUNTS_FILE) {
       fs.writeFileSync(process.env.E2E_COUNTS_FILE, `${counts.passed + counts.failed + counts.flaky}\n`);
     }
+    if (process.env.E2E_KNOWN_FILE) this.learn(process.env.E2E_KNOWN_FILE);
     this.emit({ event: 'end', status: result.status, total: tests.length, ...counts, duration: result.duration / 1000, errors: this.errors });
+  }
+
+  /** Which modules a runner loads, and how the tests' browser is started. */
+  learn(file) {
+    const modules = Object.keys(require.cache)
+      .filter((one) => /\/node_modules\/(@playwright\/|playwright)/.test(one) && path.basename(one) !== 'cli.js');
+    const use = this.config.projects?.[0]?.use ?? {};
+    const options = { ...use.launchOptions, headless: use.headless, channel: use.channel };
+    const browser = use.connectOptions ? null : { name: use.browserName ?? use.defaultBrowserType ?? 'chromium', options };
+    fs.writeFileSync(`${file}.new`, JSON.stringify({ modules, browser }));
+    fs.renameSync(`${file}.new`, file);
   }
 
   describe(test, result) {

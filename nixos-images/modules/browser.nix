@@ -47,6 +47,7 @@ in
       "/opt/e2e".d.mode = "0755";
       "/opt/e2e/node_modules"."L+".argument = "${cfg.package.home}/node_modules";
       "/opt/e2e/event-reporter.cjs"."L+".argument = "${cfg.package.home}/event-reporter.cjs";
+      "/opt/e2e/prepared-runner.cjs"."L+".argument = "${cfg.package.home}/prepared-runner.cjs";
     };
     security.pam.loginLimits = [
       {

@@ -1,5 +1,5 @@
 # The suite's command with what it needs: Node.js, Playwright's test runner, and the browsers of the same Playwright.
-# `home` is what /opt/e2e holds on both images: node_modules/ and event-reporter.cjs.
+# `home` is what /opt/e2e holds on both images: node_modules/, event-reporter.cjs, prepared-runner.cjs.
 {
   lib,
   runCommand,
@@ -27,6 +27,7 @@ let
   home = linkFarm "e2e-home" {
     node_modules = "${playwright-test}/lib/node_modules";
     "event-reporter.cjs" = tools + "/event-reporter.cjs";
+    "prepared-runner.cjs" = tools + "/prepared-runner.cjs";
   };
   path = [
     nodejs

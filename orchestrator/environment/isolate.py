@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from orchestrator.deadline import Deadline
+from orchestrator.deadline import Deadline, monotonic
 from orchestrator.environment.reset import reset
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import (
@@ -21,10 +21,11 @@ from orchestrator.environment.suite import (
 )
 from orchestrator.environment.wards import Wards
 from orchestrator.environment.warm import save, the_store
-from orchestrator.errors import GuestCommandError
+from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.snapshots.store import ISOLATE, mine
 from orchestrator.topology.model import Suite, SuitePhase
 
+PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 LIST_FOLDER = "/tmp/e2e-list"  # noqa: S108 - in the guest
 # `[project] › path/name.spec.ts:58:1 › title`, as Playwright lists its tests.
 LISTED = re.compile(r"(?:^|› )\s*([^\s›]+\.[cm]?[jt]sx?):(\d+):\d+ › ")
@@ -42,7 +43,9 @@ async def run_isolated(
         SnapshotError: the environment cannot be saved.
         SuiteFailed, NothingRan, GuestCommandError, MachineError: as `run_suite`.
     """
-    parts = await session.watched(_prepare(session, suite, deadline, grade, chosen))
+    parts = await session.watched(_divide(session, suite, deadline, grade, chosen))
+    if suite.prepare and len(parts) > 1:
+        await session.watched(prepare(session, suite, parts[0].phase, deadline))
     store, outcome = the_store(), Outcome()
     # The name tells whose it is: should we be killed, it is pruned.
     stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
@@ -56,7 +59,7 @@ async def run_isolated(
     judge(outcome, session)
 
 
-async def _prepare(session: Session, suite: Suite, deadline: Deadline, grade: str, chosen: Chosen) -> list[Part]:
+async def _divide(session: Session, suite: Suite, deadline: Deadline, grade: str, chosen: Chosen) -> list[Part]:
     await push(session, suite, deadline)
     found: list[tuple[SuitePhase, str]] = []
     for phase in suite.phases:
@@ -69,6 +72,32 @@ async def _prepare(session: Session, suite: Suite, deadline: Deadline, grade: st
         Part(phase, phase.name if grade == "suite" else f"{phase.name}-{number:03d}", only, number == len(found))
         for number, (phase, only) in enumerate(found, 1)
     ]
+
+
+async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline) -> None:
+    """Start in the guest what the parts need, so that it is saved with it; a failure is only noted."""
+    ssh = await session.machines[suite.machine].ssh()
+    limit = deadline.earlier(PREPARE_LIMIT * session.factor)
+    begun = monotonic()
+    try:
+        done = await ssh.exec(
+            suite.prepare,
+            deadline=limit,
+            user=suite.user,
+            environment=suite_environment(session, suite, phase.name),
+            cwd=guest_folder(suite),
+        )
+        said = "" if done.code == 0 else (done.complaint or f"it ended with {done.code}")
+    except MachineError as error:
+        if not limit.expired:
+            raise
+        said = error.what
+    if said:
+        message = f"the suite is not prepared, so each part starts its own runner: {said}"
+        session.bus.emit("note", level="warning", message=message)
+    else:
+        message = f"the suite is prepared: each part begins with what runs now ({monotonic() - begun:.0f} s)"
+        session.bus.emit("note", level="info", message=message)
 
 
 async def _listing(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline, chosen: Chosen) -> str:

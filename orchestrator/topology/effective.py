@@ -154,6 +154,7 @@ def _suite(suite: Suite, root: Path) -> Iterator[str]:
         environment=dict(suite.environment),
         artifacts=suite.artifacts,
         timeout=_seconds(suite.timeout),
+        prepare=list(suite.prepare) or None,
     )
     for phase in suite.phases:
         yield from ("", "[[suite.phases]]")

@@ -190,6 +190,7 @@ def _suite(
         artifacts=table.optional("artifacts", values.guest_path, "/artifacts"),
         timeout=table.optional("timeout", values.seconds, 600.0),
         phases=_phases(table, known, merged),
+        prepare=command_line(table, "prepare"),
     )
 
 

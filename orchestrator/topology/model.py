@@ -222,6 +222,7 @@ class Suite:
         command: run in the guest, in the copied folder, once per phase.
         artifacts: guest folder whose content is brought back.
         timeout: seconds for one phase, before scaling.
+        prepare: run in the guest before a state is saved for the tests to begin from; what it starts is part of that.
     """
 
     machine: str
@@ -232,6 +233,7 @@ class Suite:
     artifacts: str
     timeout: float
     phases: tuple[SuitePhase, ...]
+    prepare: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ KEYS: Final = MappingProxyType(
             "http", "tcp", "exec", "file", "unit",
             "from", "timeout", "user", "stdout", "status", "json", "contains", "headers",
         ),
-        "suite": ("machine", "path", "command", "user", "environment", "artifacts", "timeout", "phases"),
+        "suite": ("machine", "path", "command", "user", "environment", "artifacts", "timeout", "prepare", "phases"),
         "suite.phases": ("name", "args", "stop"),
         "accept": ("sign", "machine", "matching", "reason", "until"),
     }

@@ -47,7 +47,8 @@ class Guest:
     def environment(self, does: str, **more: str) -> dict[str, str]:
         return {
             "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}", "RECORD": str(self.record), "NODE_DOES": does,
-            "E2E_HOME": str(self.home), "E2E_PID_FILE": str(self.pid_file), "ARTIFACT_DIR": str(self.artifacts), **more,
+            "E2E_HOME": str(self.home), "E2E_PID_FILE": str(self.pid_file), "ARTIFACT_DIR": str(self.artifacts),
+            "E2E_PREPARED": str(self.root / "prepared"), **more,
         }  # fmt: skip
 
     def run(

@@ -105,7 +105,10 @@ def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
 
 
 def test_each_file_in_a_world_of_its_own(vm: Host, one_phase: Path) -> None:
-    """Both files leave what the other must not find; the reset between them is in place."""
+    """Both files leave what the other must not find; the reset between them is in place.
+
+    Runner, worker and browser are part of the state both begin from, and yet draw other numbers.
+    """
     before = vm.status()["machines"]
     done = vm.run("--file", str(one_phase), "run", "--isolate=file", "--suite", str(SUITES / "worlds"), limit=500)
     done.expect(0, "the first file finds nothing", "the second file finds nothing", "suite stack: 2 passed", "stay up")
@@ -115,4 +118,9 @@ def test_each_file_in_a_world_of_its_own(vm: Host, one_phase: Path) -> None:
     assert "isolate" not in vm.run("snapshot", "list").stdout
     results = {path.name for path in (vm.latest / "playwright").glob("results-*.json")}
     assert results >= {"results-stack-001.json", "results-stack-002.json"}, "one result of each world"
+    done.expect(0, "the suite is prepared")
+    lines = [str(event["line"]) for event in vm.events("suite.output")]
+    drawn = [json.loads(line.removeprefix("drawn ")) for line in lines if line.startswith("drawn ")]
+    assert [one["in"] for one in drawn] == ["prepared-worker"] * 2
+    assert set(drawn[0]["numbers"]).isdisjoint(drawn[1]["numbers"])
     vm.run("reset", limit=200).expect(0, "READY")
