@@ -168,7 +168,7 @@ def _running(add: Adder) -> None:
     run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
     run.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of each phase's tests")
     run.add_argument("--clones", type=clones, metavar="N",
-                     help="divide the tests among N environments, started at once from one saved state")  # fmt: skip
+                     help="divide the tests among N environments, started from one saved state")  # fmt: skip
 
     down = add("down", "end the environment and everything it left")
     down.add_argument("--all", action="store_true", help="every environment of this user")

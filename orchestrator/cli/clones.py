@@ -1,4 +1,4 @@
-"""``orchestrator run --clones N``: the suite divided among environments that start at once from one saved state.
+"""``orchestrator run --clones N``: the suite divided among environments that start from one saved state.
 
 Each clone is a `run` of its own in a process of its own, with its own network,
 ports, keys and run folder; they share the memory of the saved state. They end
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -29,8 +30,11 @@ from orchestrator.process import stream_lines
 from orchestrator.report.clones import FOLDER, write_clones
 from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import together
+from orchestrator.topology.model import Topology
 
 ENDING = 60.0  # seconds a clone has to take its machines down
+EMULATED_PER_CORE = 2  # virtual processors of all clones that run, for each of the host's
+VIRTUAL_PER_CORE = 8
 
 
 def run_clones(request: Request, arguments: argparse.Namespace) -> int:
@@ -83,13 +87,17 @@ async def _run(
         planned = await plan(request, choose_provider(request.provider, request.topology), bus, deadline)
         # Isolated worlds are saved, so their machines have memory of their own.
         shared = arguments.isolate == "none"
-        admit(request.topology.machines.values(), [folder], times=len(names), shared=shared)
+        turns = min(len(names), at_once(processors(), request.topology, emulated=planned.accelerator.name == "tcg"))
+        admit(request.topology.machines.values(), [folder], times=turns, shared=shared)
         if the_store().healthy(key_of(planned.parts)) is None:
             # Not by a clone: the environment that made a state does not share its memory.
             first = names[0] if running(request.name) else request.name
             await _make_state(arguments, first, folder, deadline)
         say(f"{len(names)} clones of one saved state: {', '.join(names)}")
-        await together(*(_clone(arguments, name, number, names, folder, deadline)
+        if turns < len(names):
+            say(f"{turns} at a time: the {processors()} processors of this host carry no more")
+        semaphore = asyncio.Semaphore(turns)
+        await together(*(_clone(arguments, name, number, names, folder, semaphore, deadline)
                          for number, name in enumerate(names, 1)))  # fmt: skip
     except asyncio.CancelledError:
         about["exit_code"] = interrupt_code()
@@ -120,15 +128,37 @@ async def _make_state(arguments: argparse.Namespace, name: str, folder: Path, de
     shutil.rmtree(folder / "first", ignore_errors=True)
 
 
+def processors() -> int:
+    """Those of the host that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def at_once(processors: int, topology: Topology, *, emulated: bool) -> int:
+    """How many clones may run at the same time. Pure.
+
+    An emulated guest at work keeps a processor busy; with eight virtual ones on each, seven of eight clones did not
+    come up within their limits.
+    """
+    virtual = sum(machine.cpus for machine in topology.machines.values())
+    return max(2, processors * (EMULATED_PER_CORE if emulated else VIRTUAL_PER_CORE) // virtual)
+
+
 async def _clone(
-    arguments: argparse.Namespace, name: str, number: int, names: list[str], folder: Path, deadline: Deadline
+    arguments: argparse.Namespace,
+    name: str,
+    number: int,
+    names: list[str],
+    folder: Path,
+    turns: asyncio.Semaphore,
+    deadline: Deadline,
 ) -> None:
     runs = folder / FOLDER / name
     runs.mkdir(parents=True)
-    words = ["run", "--name", name, "--warm", "--free-ports", "--shard", f"{number}/{len(names)}", "--runs", str(runs),
-             "--timeout", f"{max(1.0, deadline.left):.0f}", "--isolate", arguments.isolate,
-             *options(arguments, ("variant", "app", "suite", "images", "grep", "kernel_parameters"))]  # fmt: skip
-    await _orchestrator(words, name, deadline)
+    async with turns:
+        words = ["run", "--name", name, "--warm", "--free-ports", "--shard", f"{number}/{len(names)}",
+                 "--runs", str(runs), "--timeout", f"{max(1.0, deadline.left):.0f}", "--isolate", arguments.isolate,
+                 *options(arguments, ("variant", "app", "suite", "images", "grep", "kernel_parameters"))]  # fmt: skip
+        await _orchestrator(words, name, deadline)
 
 
 def options(arguments: argparse.Namespace, wanted: tuple[str, ...]) -> list[str]:

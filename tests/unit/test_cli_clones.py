@@ -8,7 +8,7 @@ import pytest
 from fake_qemu import machine
 
 from orchestrator.cli.arguments import build_parser
-from orchestrator.cli.clones import clone_names, options, refused
+from orchestrator.cli.clones import at_once, clone_names, options, refused
 from orchestrator.environment.admission import memory_shortage
 from orchestrator.topology.load import load_topology
 
@@ -57,3 +57,9 @@ def test_clones_need_a_third_of_their_memory() -> None:
     assert memory_shortage(two, 4 * (1050 + 2 * 128) + 256, times=4, shared=True) == ""
     told = memory_shortage(two, 4 * (1050 + 2 * 128) + 255, times=4, shared=True)
     assert "need 5480 MiB of memory (4 times server 478 MiB, client 828 MiB, 256 MiB for the host)" in told
+
+
+def test_as_many_run_at_once_as_the_processors_carry() -> None:
+    topology = load_topology(ROOT / "tests/vm/orchestrator.toml")  # two machines of two processors
+    assert [at_once(cores, topology, emulated=True) for cores in (1, 2, 4, 8, 64)] == [2, 2, 2, 4, 32]
+    assert [at_once(cores, topology, emulated=False) for cores in (1, 2, 4, 64)] == [2, 4, 8, 128]

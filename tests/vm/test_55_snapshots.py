@@ -201,6 +201,31 @@ def test_named_points(vm: Host) -> None:
     assert "point" not in vm.run("snapshot", "list").stdout
 
 
+DHCP = """
+printf '[Match]\\nMACAddress=52:54:00:12:34:56\\n[Network]\\nDHCP=ipv4\\n' > /run/systemd/network/05-dhcp.network
+networkctl reload
+networkctl reconfigure eth0
+"""
+
+
+def test_a_dhcp_lease_holds_and_can_be_renewed(vm: Host) -> None:
+    """Our images need none, so the user network's card gets one here."""
+    leased = "networkctl --no-pager status eth0 | grep -q '10.0.2.15 (DHCPv4 via 10.0.2.2)'"
+    count = "journalctl --no-pager -u systemd-networkd | grep -c 'acquired from 10.0.2.2'"
+    vm.guest("server", f"mkdir -p /run/systemd/network; {DHCP}until {leased}; do sleep 0.5; done")
+    vm.run("snapshot", "save", "leased", limit=120).expect(0)
+    try:
+        vm.run("reset", "leased", limit=200).expect(0, "READY")
+        vm.guest("server", leased)
+        before = int(vm.guest("server", count))
+        again = "networkctl renew eth0; networkctl reconfigure eth0; sleep 1"
+        vm.guest("server", f"{again}; until {leased}; do sleep 0.5; done")
+        assert int(vm.guest("server", count)) > before, "QEMU's server gave it out anew"
+    finally:
+        vm.run("reset", limit=200).expect(0, "READY")
+        vm.run("snapshot", "rm", "leased").expect(0)
+
+
 def test_machines_that_a_killed_saver_left_standing_go_on(clone: Host) -> None:
     for path in sorted(clone.runtime.glob("orch-*/*/*/qmp-side")):
         with socket.socket(socket.AF_UNIX) as monitor:
