@@ -104,9 +104,10 @@ class PlainProgress(Progress):
         self._lines = LineWriter(verbose)
 
     def show(self, event: Event) -> None:
+        line = self._lines.line(event)
         if event.kind == "failure":
             self._write(f"{stamp(event.at)} {render_failure(event.data, self._color)}")
-        elif (line := self._lines.line(event)) is not None:
+        elif line is not None:
             self._write(f"{stamp(event.at)} {line}\n")
 
 

@@ -12,6 +12,7 @@ from orchestrator.text import clean
 HEARTBEAT = 30.0  # seconds between two lines about the same wait
 _LINE = 300
 _QUIET_STATES = frozenset({"pending"})
+_BAD_STATES = frozenset({"failed", "died", "panicked"})
 
 
 class LineWriter:
@@ -22,6 +23,7 @@ class LineWriter:
         self._places: dict[str, str] = {}
         self._states: dict[tuple[str, str], str] = {}
         self._beats: dict[str, float] = {}
+        self._restoring = False  # a fresh world for the next test: that all comes back as it was is no news
 
     def line(self, event: Event) -> str | None:
         """The line for an event, without time and newline; None when there is nothing to say."""
@@ -62,6 +64,11 @@ class LineWriter:
                 return None
             case "test.end":
                 return self.test(event)
+            case "world.state":
+                return self._world(event)
+            case "failure":
+                self._restoring = False
+                return None
             case "note":
                 level = "warning" if text(data, "level") == "warning" else "note"
                 return f"{level}: {about(subject, text(data, 'message', _LINE))}"
@@ -91,7 +98,7 @@ class LineWriter:
         if state in _QUIET_STATES or self._states.get((noun, subject)) == state:
             return None
         self._states[noun, subject] = state
-        if noun == "network" and not self._verbose:
+        if (noun == "network" or (self._restoring and state not in _BAD_STATES)) and not self._verbose:
             return None
         elapsed = number(event.data, "elapsed")
         if elapsed is None:
@@ -110,6 +117,13 @@ class LineWriter:
         elapsed, limit, last = number(data, "elapsed") or 0.0, number(data, "limit"), text(data, "last", _LINE)
         of = f" of {limit:.0f}s" if limit else ""
         return f"waiting for {what}: {elapsed:.0f}s{of}" + (f", last answer: {last}" if last else "")
+
+    def _world(self, event: Event) -> str | None:
+        data = event.data
+        self._restoring = text(data, "state") == "restoring"
+        if self._restoring:
+            return None
+        return f"world {whole(data, 'number')} of {whole(data, 'total')}: ready ({number(data, 'elapsed') or 0.0:.1f}s)"
 
     def _suite(self, event: Event, subject: str) -> str | None:
         data, state = event.data, text(event.data, "state")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.environment.reset import reset
@@ -22,7 +22,7 @@ from orchestrator.environment.suite import (
 from orchestrator.environment.wards import Wards
 from orchestrator.environment.warm import save, the_store
 from orchestrator.errors import GuestCommandError, MachineError
-from orchestrator.snapshots.store import ISOLATE, mine
+from orchestrator.snapshots.store import ISOLATE, Stored, mine
 from orchestrator.topology.model import Suite, SuitePhase
 
 PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
@@ -52,11 +52,18 @@ async def run_isolated(
     try:
         for number, part in enumerate(parts):
             if number:
-                await reset(session, stored, wards, deadline)
+                await _fresh(session, stored, wards, deadline, {"number": number + 1, "total": len(parts)})
             await session.watched(run_part(session, suite, part, deadline, outcome, chosen))
     finally:
         store.remove(stored)
     judge(outcome, session)
+
+
+async def _fresh(session: Session, stored: Stored, wards: Wards, deadline: Deadline, place: Mapping[str, int]) -> None:
+    begun, name = monotonic(), session.places.name
+    session.bus.emit("world.state", name, state="restoring", **place)
+    await reset(session, stored, wards, deadline)
+    session.bus.emit("world.state", name, state="ready", elapsed=round(monotonic() - begun, 3), **place)
 
 
 async def _divide(session: Session, suite: Suite, deadline: Deadline, grade: str, chosen: Chosen) -> list[Part]:

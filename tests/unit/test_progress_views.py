@@ -63,6 +63,23 @@ def test_plain_says_a_state_once() -> None:
     assert shown("plain", events) == "12:03:44 service postgresql: healthy (4.2s)\n"
 
 
+def test_a_fresh_world_is_one_line_and_its_failure_all_of_them() -> None:
+    def state(word: str) -> Event:
+        return Event("service.state", "nginx", {"state": word}, at=43424.0)
+
+    begin = Event("world.state", "e", {"state": "restoring", "number": 2, "total": 9}, at=43424.0)
+    ready = Event("world.state", "e", {"state": "ready", "number": 2, "total": 9, "elapsed": 3.84}, at=43424.0)
+    events = [begin, state("checking"), state("healthy"), ready, state("stopped")]
+    assert shown("plain", events).splitlines() == [
+        "12:03:44 world 2 of 9: ready (3.8s)", "12:03:44 service nginx: stopped",
+    ]  # fmt: skip
+    assert "service nginx: checking" in shown("plain", events, verbose=1)
+    failure = Event("failure", "e", {"what": "no"})
+    broken = shown("plain", [begin, state("checking"), state("failed"), failure, state("stopped")])
+    assert "nginx: checking" not in broken
+    assert "nginx: failed" in broken and "nginx: stopped" in broken
+
+
 def test_heartbeats_are_thirty_seconds_apart() -> None:
     beats = [
         Event("wait.heartbeat", "x", {"what": "x", "elapsed": i, "limit": 90, "last": "refused"}, at=1000.0 + i)

@@ -118,7 +118,7 @@ def test_each_file_in_a_world_of_its_own(vm: Host, one_phase: Path) -> None:
     assert "isolate" not in vm.run("snapshot", "list").stdout
     results = {path.name for path in (vm.latest / "playwright").glob("results-*.json")}
     assert results >= {"results-stack-001.json", "results-stack-002.json"}, "one result of each world"
-    done.expect(0, "the suite is prepared")
+    done.expect(0, "the suite is prepared", r"world 2 of 2: ready \(", "!machine server: restoring")
     lines = [str(event["line"]) for event in vm.events("suite.output")]
     drawn = [json.loads(line.removeprefix("drawn ")) for line in lines if line.startswith("drawn ")]
     assert [one["in"] for one in drawn] == ["prepared-worker"] * 2
