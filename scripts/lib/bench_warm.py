@@ -7,12 +7,14 @@ that needed the database. It makes no check, opens no SSH, sets no clock.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -35,6 +37,7 @@ from orchestrator.vm.arguments import MachinePaths, script_arguments, script_env
 from orchestrator.vm.qmp import Monitor, connect
 
 Say = Callable[[str], None]
+WORLD_TESTS = "assets may|page itself|config.json|/health answers|start page|deep link|fits the screen"
 
 
 def measure(count: int, clones: int, topology: Topology, environment: Mapping[str, str], say: Say) -> list[Row]:
@@ -67,6 +70,7 @@ def measure(count: int, clones: int, topology: Topology, environment: Mapping[st
         Row("`reset` to READY, against the bare restore", back, bare, "≤ 1.5 s, ≤ 2"),
         Row("machines stood still while their state was saved", [paused], [], "≤ 0.5 s"),
     ]
+    rows += world_rows(environment, say)
     number = 1
     while number <= clones:
         rows += clone_rows(number, environment, say)
@@ -135,6 +139,32 @@ def _first_answer(url: str) -> None:
                 pass
             time.sleep(0.02)
     sys.exit(f"the restored machines did not answer {url}")
+
+
+# ---------------------------------------------------------------------- browser tests, each in a fresh world
+
+
+def world_rows(environment: Mapping[str, str], say: Say) -> list[Row]:
+    """Some of the shipped tests with ``--isolate=test``: from the start of a reset to the end of its test."""
+    words = ("run", "-q", "--warm", "--isolate=test", "--grep", WORLD_TESTS, "--name", NAME)
+    orchestrator(*words, environment=environment)
+    file = Path(environment["ORCH_RUNS"]) / "latest/events.jsonl"
+    whole: dict[str, list[float]] = {}
+    started, begun, asked = [], 0.0, 0.0
+    for event in map(json.loads, file.read_text().splitlines()):
+        at = datetime.fromisoformat(event["time"]).timestamp()
+        match event["kind"], event.get("state"):
+            case "world.state", "restoring":
+                begun = at
+            case "suite.state", "running":
+                asked = at
+            case "test.begin", _ if begun:
+                started.append(at - asked)
+            case "test.end", _ if begun:
+                whole.setdefault(event["file"], []).append(at - begun)
+    say(f"fresh worlds: {', '.join(f'{name} {len(times)}' for name, times in whole.items())}")
+    rows = [Row("fresh world: from the suite's command to the test's begin", started, [], "-")]
+    return rows + [Row(f"fresh world with a test of {name}", times, [], "-") for name, times in whole.items()]
 
 
 # ---------------------------------------------------------------------- clones
