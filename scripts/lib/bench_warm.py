@@ -43,11 +43,11 @@ WORLD_TESTS = "assets may|page itself|config.json|/health answers|start page|dee
 def measure(count: int, clones: int, topology: Topology, environment: Mapping[str, str], say: Say) -> list[Row]:
     """All rows; the environment is down afterwards."""
     cold, ready, back = [], [], []
-    for number in range(1, 3):
-        cold.append(orchestrator("up", "-q", "--fresh", "--name", NAME, environment=environment))
-        say(f"cold {number}/2: {cold[-1]:.1f} s")
-        if number == 1:
+    for number in range(1, count + 1):
+        if number > 1:
             orchestrator("down", "-q", "--name", NAME, environment=environment)
+        cold.append(orchestrator("up", "-q", "--fresh", "--name", NAME, environment=environment))
+        say(f"cold {number}/{count}: {cold[-1]:.1f} s")
     state = read_state(Places.of(NAME).state)
     assert state is not None
     paused = paused_seconds(state)
