@@ -114,8 +114,9 @@ class EventReporter {
     if (process.env.E2E_COUNTS_FILE) {
       fs.writeFileSync(process.env.E2E_COUNTS_FILE, `${counts.passed + counts.failed + counts.flaky}\n`);
     }
-    if (process.env.E2E_KNOWN_FILE) this.learn(process.env.E2E_KNOWN_FILE);
     this.emit({ event: 'end', status: result.status, total: tests.length, ...counts, duration: result.duration / 1000, errors: this.errors });
+    // Last: whatever hinders it, the outcome is told.
+    if (process.env.E2E_KNOWN_FILE) this.learn(process.env.E2E_KNOWN_FILE);
   }
 
   /** Which modules a runner loads, and how the tests' browser is started. */

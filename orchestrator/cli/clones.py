@@ -87,7 +87,8 @@ async def _run(
         planned = await plan(request, choose_provider(request.provider, request.topology), bus, deadline)
         # Isolated worlds are saved, so their machines have memory of their own.
         shared = arguments.isolate == "none"
-        turns = min(len(names), at_once(processors(), request.topology, emulated=planned.accelerator.name == "tcg"))
+        cores = len(os.sched_getaffinity(0))
+        turns = min(len(names), at_once(cores, request.topology, emulated=planned.accelerator.name == "tcg"))
         admit(request.topology.machines.values(), [folder], times=turns, shared=shared)
         if the_store().healthy(key_of(planned.parts)) is None:
             # Not by a clone: the environment that made a state does not share its memory.
@@ -95,7 +96,7 @@ async def _run(
             await _make_state(arguments, first, folder, deadline)
         say(f"{len(names)} clones of one saved state: {', '.join(names)}")
         if turns < len(names):
-            say(f"{turns} at a time: the {processors()} processors of this host carry no more")
+            say(f"{turns} at a time: the {cores} processors of this host carry no more")
         semaphore = asyncio.Semaphore(turns)
         await together(*(_clone(arguments, name, number, names, folder, semaphore, deadline)
                          for number, name in enumerate(names, 1)))  # fmt: skip
@@ -126,11 +127,6 @@ async def _make_state(arguments: argparse.Namespace, name: str, folder: Path, de
         raise OrchestratorError("the machines did not come up", why=f"`orchestrator up` ended with {code}",
                                 where=[str(folder / "first")])  # fmt: skip
     shutil.rmtree(folder / "first", ignore_errors=True)
-
-
-def processors() -> int:
-    """Those of the host that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def at_once(processors: int, topology: Topology, *, emulated: bool) -> int:

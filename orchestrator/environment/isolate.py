@@ -85,7 +85,6 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
     """Start in the guest what the parts need, so that it is saved with it; a failure is only noted."""
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(PREPARE_LIMIT * session.factor)
-    begun = monotonic()
     try:
         done = await ssh.exec(
             suite.prepare,
@@ -103,7 +102,7 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
         message = f"the suite is not prepared, so each part starts its own runner: {said}"
         session.bus.emit("note", level="warning", message=message)
     else:
-        message = f"the suite is prepared: each part begins with what runs now ({monotonic() - begun:.0f} s)"
+        message = f"the suite is prepared: each part begins with what runs now ({limit.elapsed:.0f} s)"
         session.bus.emit("note", level="info", message=message)
 
 

@@ -7,14 +7,12 @@ that needed the database. It makes no check, opens no SSH, sets no clock.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -28,6 +26,7 @@ from orchestrator.environment.warm import the_store
 from orchestrator.images.contract import find_run_script
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import ProcessId, launch
+from orchestrator.report.read import load_events
 from orchestrator.snapshots.manifest import files_of
 from orchestrator.snapshots.restore import lay_out, load
 from orchestrator.snapshots.save import go_on
@@ -148,20 +147,18 @@ def world_rows(environment: Mapping[str, str], say: Say) -> list[Row]:
     """Some of the shipped tests with ``--isolate=test``: from the start of a reset to the end of its test."""
     words = ("run", "-q", "--warm", "--isolate=test", "--grep", WORLD_TESTS, "--name", NAME)
     orchestrator(*words, environment=environment)
-    file = Path(environment["ORCH_RUNS"]) / "latest/events.jsonl"
     whole: dict[str, list[float]] = {}
     started, begun, asked = [], 0.0, 0.0
-    for event in map(json.loads, file.read_text().splitlines()):
-        at = datetime.fromisoformat(event["time"]).timestamp()
-        match event["kind"], event.get("state"):
+    for event in load_events(Path(environment["ORCH_RUNS"]) / "latest/events.jsonl"):
+        match event.kind, event.data.get("state"):
             case "world.state", "restoring":
-                begun = at
+                begun = event.at
             case "suite.state", "running":
-                asked = at
+                asked = event.at
             case "test.begin", _ if begun:
-                started.append(at - asked)
+                started.append(event.at - asked)
             case "test.end", _ if begun:
-                whole.setdefault(event["file"], []).append(at - begun)
+                whole.setdefault(str(event.data["file"]), []).append(event.at - begun)
     say(f"fresh worlds: {', '.join(f'{name} {len(times)}' for name, times in whole.items())}")
     rows = [Row("fresh world: from the suite's command to the test's begin", started, [], "-")]
     return rows + [Row(f"fresh world with a test of {name}", times, [], "-") for name, times in whole.items()]

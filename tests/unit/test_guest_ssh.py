@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fake_qemu import run_async
+from processes import descendants
 from real_sshd import Server, free_port, sshd
 
 from orchestrator.deadline import Deadline
@@ -222,11 +223,6 @@ def test_a_machine_that_stands_still_is_left_and_named(server: Server) -> None:
                     os.kill(pid, signal.SIGKILL)
 
     with_ssh(server, work)
-
-
-def descendants(pid: int) -> list[int]:
-    children = [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [n for child in children for n in descendants(child)]
 
 
 def test_a_connection_cut_in_the_middle(server: Server) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import descendants
 
 TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
@@ -132,21 +133,6 @@ def end(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def below(pid: int) -> set[int]:
-    """All processes that descend from one."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(") ")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-    found, before = {pid}, set[int]()
-    while found != before:
-        before = found
-        found = found | {child for child, parent in parents.items() if parent in found}
-    return found - {pid}
-
-
 def gone(pid: int, seconds: float = 20.0) -> bool:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -167,7 +153,7 @@ def told(out: str) -> dict[str, Any]:
 
 def test_a_prepared_run_is_done_by_what_was_started_before(guest: Guest) -> None:
     runner = guest.prepare()
-    waiting = below(runner)
+    waiting = set(descendants(runner))
     code, out, err = guest.run("--grep", "a b|c", phase="two")
     said = told(out)
     assert code == 7
@@ -199,7 +185,7 @@ def test_its_random_numbers_are_the_kernels_and_of_the_right_form(guest: Guest) 
 
 def test_another_browser_is_started_as_if_none_were_prepared(guest: Guest) -> None:
     runner = guest.prepare()
-    waiting = below(runner)
+    waiting = set(descendants(runner))
     code, out, _ = guest.run("--other")
     said = told(out)
     assert (code, said["runner"]) == (7, runner)
