@@ -58,7 +58,11 @@ def server(variant: str, app: Path | None) -> list[Item]:
             raise ValueError("\n".join(["this is no application package:", *problems]))
         items += tree(app.resolve(), APP)
     if MOCK_SOURCES.is_dir():
-        items += tree(MOCK_SOURCES, MOCKS)
+        from render_client import downloads_folder
+        from render_python import python_packages
+
+        packages = python_packages(HERE / "server-tools/requirements.lock", downloads_folder(os.environ))
+        items += [*tree(MOCK_SOURCES, MOCKS), *tree(packages, f"{MOCKS}/python", frozenset({"__pycache__"}))]
     return items
 
 

@@ -4,9 +4,12 @@
 # The stand-in is a program of its own, outside the package that mypy is pointed at.
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import wave
@@ -16,6 +19,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,10 +27,11 @@ STANDIN = Path(__file__).resolve().parents[2] / "standin"
 sys.path[:0] = [str(STANDIN / "lib"), str(STANDIN / "mocks")]
 
 from alicia_mocks import audio, websocket  # noqa: E402
+from alicia_mocks.chat import chat_answer  # noqa: E402
 from alicia_mocks.embedding import embed  # noqa: E402
 from alicia_mocks.http import Application, BadBody, Request, Response, Server, read_body  # noqa: E402
 from alicia_mocks.livekit import MockLiveKit  # noqa: E402
-from alicia_mocks.llm import MockLlm, chat_answer  # noqa: E402
+from alicia_mocks.llm import MockLlm  # noqa: E402
 from alicia_mocks.websocket import Opcode  # noqa: E402
 from alicia_standin import tokens  # noqa: E402
 
@@ -71,21 +76,88 @@ def test_texts_that_share_words_are_near() -> None:
 # ------------------------------------------------------------------ the LLM
 
 
-def test_chat_names_the_last_message_of_the_user() -> None:
+def test_chat_answers_each_question_with_a_text_of_its_own() -> None:
     answer = MockLlm()(post("/v1/chat/completions", {"model": "m", "messages": QUESTION}))
     data = decoded(answer)
     assert data["model"] == "m"
     choices = data["choices"]
     assert isinstance(choices, list)
     assert choices[0]["message"] == {"role": "assistant", "content": chat_answer("What is “up”?")}
-    assert "What is “up”?" in chat_answer("What is “up”?")
+    assert chat_answer("What is “up”?") != chat_answer("What is up?")
     assert answer == MockLlm()(post("/v1/chat/completions", {"model": "m", "messages": QUESTION}))
 
 
 def test_content_may_come_in_parts() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     data = decoded(MockLlm()(post("/v1/chat/completions", {"messages": [{"role": "user", "content": parts}]})))
-    assert chat_answer("ab") in json.dumps(data, ensure_ascii=False).replace('\\"', '"')
+    assert chat_answer("ab") in json.dumps(data)
+
+
+@pytest.mark.parametrize("question", ["Hello, how are you?", "ping", "42", "Wie geht’s?", "conversation", "answer"])
+def test_an_answer_holds_no_word_of_its_question(question: str) -> None:
+    """A page that shows both would have two elements for one text."""
+    said = set(re.findall(r"\w+", chat_answer(question).lower()))
+    assert not said & set(re.findall(r"\w+", question.lower()))
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string"}, "days": {"type": "integer", "minimum": 2},
+                "unit": {"enum": ["celsius", "kelvin"]}, "places": {"type": "array", "items": {"type": "number"}},
+            },
+            "required": ["city", "days", "unit", "places"],
+        },
+    },
+}  # fmt: skip
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+
+
+def chosen_calls(question: str, **more: object) -> list[dict[str, Any]]:
+    body = {"messages": [{"role": "user", "content": question}], "tools": [CLOCK, WEATHER], **more}
+    answer = MockLlm()(post("/v1/chat/completions", body))
+    assert answer.status == 200, answer.body
+    choices: Any = decoded(answer)["choices"]
+    calls: list[dict[str, Any]] = choices[0]["message"].get("tool_calls", [])
+    assert choices[0]["finish_reason"] == ("tool_calls" if calls else "stop")
+    assert (choices[0]["message"]["content"] is None) == bool(calls)
+    return calls
+
+
+def test_a_tool_is_called_when_it_is_demanded_or_named() -> None:
+    assert chosen_calls("Hello") == []
+    assert chosen_calls("use get_weather", tool_choice="none") == []
+    (named,) = chosen_calls("please use get_weather for me")
+    assert named["type"] == "function"
+    assert named["function"]["name"] == "get_weather"
+    assert json.loads(named["function"]["arguments"]) == {
+        "city": "mock", "days": 2, "unit": "celsius", "places": [],
+    }  # fmt: skip
+    assert chosen_calls("Hello", tool_choice="required")[0]["function"] == {"name": "clock", "arguments": "{}"}
+    wanted = {"type": "function", "function": {"name": "get_weather"}}
+    assert chosen_calls("Hello", tool_choice=wanted)[0]["function"]["name"] == "get_weather"
+
+
+def test_the_result_of_a_tool_is_followed_by_a_text() -> None:
+    (call,) = chosen_calls("use clock")
+    messages = [
+        {"role": "user", "content": "use clock"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "content": "12:00"},
+    ]
+    data = decoded(MockLlm()(post("/v1/chat/completions", {"messages": messages, "tools": [CLOCK]})))
+    choices: Any = data["choices"]
+    assert choices[0]["message"] == {"role": "assistant", "content": chat_answer("use clock")}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "nothing"}}, {"type": "x"}])
+def test_a_tool_that_is_not_offered_cannot_be_demanded(choice: object) -> None:
+    body = {"messages": QUESTION, "tools": [], "tool_choice": choice}
+    assert MockLlm()(post("/v1/chat/completions", body)).status == 400
 
 
 @pytest.mark.parametrize("data", [{}, {"messages": []}, {"messages": [{"role": "system", "content": "x"}]}, []])
@@ -133,8 +205,33 @@ def test_transcription_names_the_size_of_the_upload() -> None:
     assert llm(Request("POST", "/v1/audio/transcriptions", headers=headers, body=b"--xyz--\r\n")).status == 400
 
 
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [("text", "Mock"), ("srt", "1\n00:00:00,000 --> 00:00:00,200\nMock"),
+     ("vtt", "WEBVTT\n\n00:00:00.000 --> 00:00:00.200\nMock"), ("verbose_json", '{"task":"transcribe"')],
+)  # fmt: skip
+def test_transcriptions_come_in_the_form_that_is_asked_for(form: str, start: str) -> None:
+    sound = audio.wav_tone(0.2)
+    parts = {"file": sound, "response_format": form.encode()}
+    body = b"".join(
+        b'--xyz\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), value)
+        for name, value in parts.items()
+    )
+    headers = {"content-type": "multipart/form-data; boundary=xyz"}
+    answer = MockLlm()(Request("POST", "/v1/audio/transcriptions", headers=headers, body=body + b"--xyz--\r\n"))
+    assert isinstance(answer.body, bytes)
+    assert answer.body.decode().startswith(start)
+
+
+def test_speech_as_raw_samples() -> None:
+    answer = MockLlm()(post("/v1/audio/speech", {"input": "hello", "response_format": "pcm"}))
+    assert isinstance(answer.body, bytes)
+    assert len(answer.body) == 2 * int(audio.RATE * audio.speech_seconds("hello"))
+
+
 def test_routes_of_the_llm() -> None:
     llm = MockLlm()
+    assert decoded(llm(Request("GET", "/v1/models/any-name")))["id"] == "any-name"
     assert decoded(llm(Request("GET", "/v1/models")))["object"] == "list"
     assert llm(Request("POST", "/v1/models")).status == 405
     assert llm(Request("GET", "/v1/embeddings")).status == 405
@@ -172,9 +269,57 @@ def test_the_room_service_wants_a_token_with_the_grant_and_json() -> None:
     guest, _ = tokens.participant("key", "secret", "a", "p", "p", NOW)
     assert room_call(livekit, "CreateRoom", {"name": "a"}, guest)[0] == 403
     assert room_call(livekit, "MuteRoom", {})[0] == 404
-    protobuf = {"content-type": "application/protobuf", "authorization": "Bearer x"}
-    answer = livekit(post("/twirp/livekit.RoomService/ListRooms", {}, **protobuf))
-    assert decoded(answer)["code"] == "bad_route"
+    plain = {"content-type": "text/plain", "authorization": "Bearer x"}
+    answer = livekit(post("/twirp/livekit.RoomService/ListRooms", {}, **plain))
+    assert (answer.status, decoded(answer)["code"]) == (404, "bad_route")
+
+
+def test_protobuf_that_is_none_is_malformed() -> None:
+    token = tokens.room_service("key", "secret", NOW)
+    headers = {"content-type": "application/protobuf", "authorization": f"Bearer {token}"}
+    request = Request("POST", "/twirp/livekit.RoomService/CreateRoom", headers=headers, body=b"\xff\xff")
+    answer = MockLiveKit("key", "secret", lambda: NOW)(request)
+    assert (answer.status, decoded(answer)["code"]) == (400, "malformed")
+
+
+def test_livekits_own_client_library_makes_rooms() -> None:
+    """It sends protobuf, as the libraries for Go, Rust and Node.js do."""
+    from livekit import api
+
+    async def work(url: str) -> None:
+        async with api.LiveKitAPI(url, "key", "a-secret-of-more-than-32-characters") as client:
+            made = await client.room.create_room(api.CreateRoomRequest(name="conv_1", empty_timeout=60, metadata="ä"))
+            assert (made.name, made.empty_timeout, made.metadata) == ("conv_1", 60, "ä")
+            assert made.sid.startswith("RM_")
+            rooms = (await client.room.list_rooms(api.ListRoomsRequest(names=["conv_1"]))).rooms
+            assert [room.sid for room in rooms] == [made.sid]
+            present = await client.room.list_participants(api.ListParticipantsRequest(room="conv_1"))
+            assert list(present.participants) == []
+            await client.room.delete_room(api.DeleteRoomRequest(room="conv_1"))
+            with pytest.raises(api.TwirpError) as refused:
+                await client.room.delete_room(api.DeleteRoomRequest(room="conv_1"))
+            assert refused.value.code == "not_found"
+            assert list((await client.room.list_rooms(api.ListRoomsRequest())).rooms) == []
+
+    with served(MockLiveKit("key", "a-secret-of-more-than-32-characters")) as (host, port):
+        asyncio.run(work(f"http://{host}:{port}"))
+
+
+@pytest.mark.parametrize("program", ["mock-llm", "mock-livekit"])
+def test_options_can_be_set_by_the_environment(program: str) -> None:
+    """A drop-in of a unit then needs no command line."""
+    prefix = program.upper().replace("-", "_")
+    environment = {f"{prefix}_PORT": "0", "LIVEKIT_API_KEY": "k", "LIVEKIT_API_SECRET": "s"}
+    command = [sys.executable, STANDIN / "mocks" / program]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.terminate()
+        process.communicate()
+    assert re.search(r"listening on 127\.0\.0\.1:(?!7880|8000)\d+$", line.strip()), line
+    assert process.returncode == 0
+    wrong = subprocess.run(command, env={**environment, f"{prefix}_DELAY": "soon"}, capture_output=True, text=True)
+    assert (wrong.returncode, "argument --delay: invalid float value: 'soon'" in wrong.stderr) == (2, True)
 
 
 def test_rtc_wants_a_token_that_allows_to_join() -> None:

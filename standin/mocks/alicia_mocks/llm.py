@@ -1,7 +1,7 @@
 """The OpenAI-like interface: models, chat, embeddings, transcription, speech.
 
 Every answer is a function of the request, so a test can name the exact text it
-waits for. Tools that are offered are never called.
+waits for. What is said in a chat is chosen in `alicia_mocks.chat`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ import json
 import struct
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
 from alicia_mocks import audio
+from alicia_mocks.chat import Answer, Invalid, answer_of
 from alicia_mocks.embedding import embed
 from alicia_mocks.http import Request, Response, as_json
 
 MODEL = "mock-llm"
 CREATED = 1_700_000_000  # a fixed time: answers do not depend on when they are made
 MAX_DIMENSIONS = 16_384
-
-
-class Invalid(Exception):
-    """The request is not understood; answered as 400."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,10 @@ class MockLlm:
             "/v1/audio/transcriptions": self.transcription,
             "/v1/audio/speech": self.speech,
         }
-        if path in ("/", "/health", "/v1/models"):
+        if path in ("/", "/health") or path == "/v1/models" or path.startswith("/v1/models/"):
             if request.method not in ("GET", "HEAD"):
                 return _error(405, "method not allowed")
-            models = {"object": "list", "data": [_model()]}
-            return as_json(models if path == "/v1/models" else {"status": "ok"})
+            return _about(path)
         if path not in routes:
             return _error(404, f"there is no {request.path}")
         if request.method != "POST":
@@ -67,21 +63,19 @@ class MockLlm:
     def chat(self, request: Request) -> Response:
         """``/v1/chat/completions``, whole or as server-sent events."""
         data = _json_object(request.body)
-        text = chat_answer(last_user_text(data.get("messages")))
+        answer = answer_of(data)
         identity = "chatcmpl-" + sha256(request.body).hexdigest()[:24]
-        model = data.get("model") if isinstance(data.get("model"), str) else MODEL
+        model = data["model"] if isinstance(data.get("model"), str) else MODEL
+        said = len((answer.text + "".join(call.arguments for call in answer.calls)).split())
+        asked = len(json.dumps(data.get("messages")).split())
+        usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
         if self.delay > 0:
             time.sleep(self.delay)
         if data.get("stream") is True:
-            return Response(200, _stream(identity, model, text), "text/event-stream")
-        words = len(text.split())
-        asked = len(json.dumps(data.get("messages")).split())
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": text},
-            "finish_reason": "stop",
-        }
-        usage = {"prompt_tokens": asked, "completion_tokens": words, "total_tokens": asked + words}
+            options = data.get("stream_options")
+            told = usage if isinstance(options, dict) and options.get("include_usage") is True else None
+            return Response(200, _stream(identity, model, answer, told), "text/event-stream")
+        choice = {"index": 0, "message": answer.message(), "logprobs": None, "finish_reason": answer.reason}
         return as_json(
             {
                 "id": identity,
@@ -126,70 +120,64 @@ class MockLlm:
             raise Invalid(str(error)) from None
         if "file" not in fields:
             raise Invalid("the field `file` is missing")
-        text = f"Mock transcription of {len(fields['file'])} bytes."
+        upload = fields["file"]
+        text = f"Mock transcription of {len(upload)} bytes."
         form = fields.get("response_format", b"json").decode("latin-1")
+        seconds = audio.seconds_of(upload)
         if form == "text":
-            return Response(200, text.encode(), "text/plain; charset=utf-8")
+            return Response(200, f"{text}\n".encode(), "text/plain; charset=utf-8")
+        if form in ("srt", "vtt"):
+            return Response(200, audio.subtitles(form, seconds, text).encode(), "text/plain; charset=utf-8")
         if form == "verbose_json":
-            seconds = max(0.0, (len(fields["file"]) - 44) / (2 * audio.RATE))
             segment = {"id": 0, "start": 0.0, "end": seconds, "text": text}
-            known = {"task": "transcribe", "language": "en", "duration": seconds}
+            known = {"task": "transcribe", "language": "english", "duration": seconds}
             return as_json({**known, "text": text, "segments": [segment]})
+        if form != "json":
+            raise Invalid(f"response_format {form!r} is not one of json, text, srt, verbose_json, vtt")
         return as_json({"text": text})
 
     def speech(self, request: Request) -> Response:
-        """``/v1/audio/speech``: a tone as WAV, whatever format was asked for."""
-        text = _json_object(request.body).get("input")
+        """``/v1/audio/speech``: a tone, as raw samples where ``pcm`` is asked for, else as WAV.
+
+        There is no encoder here; players tell WAV by its first bytes, whatever they asked for.
+        """
+        data = _json_object(request.body)
+        text = data.get("input")
         if not isinstance(text, str) or not text:
             raise Invalid("input must be a text")
-        return Response(200, audio.wav_tone(audio.speech_seconds(text)), "audio/wav")
+        seconds = audio.speech_seconds(text)
+        if data.get("response_format") == "pcm":
+            return Response(200, audio.pcm_tone(seconds), "audio/pcm")
+        return Response(200, audio.wav_tone(seconds), "audio/wav")
 
 
-def chat_answer(text: str) -> str:
-    """What the mock says to a message."""
-    return f'Mock answer to: "{text}"'
-
-
-def last_user_text(messages: object) -> str:
-    """The text of the last message of the user; content may be a text or a list of parts.
-
-    Raises:
-        Invalid: ``messages`` is not a list with a user message.
-    """
-    if not isinstance(messages, list) or not messages:
-        raise Invalid("messages must be a list that is not empty")
-    for message in reversed(messages):
-        if isinstance(message, dict) and message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, str):
-                return content
-            if isinstance(content, list):
-                return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    raise Invalid("messages hold no message of the user")
-
-
-def _stream(identity: str, model: object, text: str) -> Iterator[bytes]:
-    def event(delta: Mapping[str, str], reason: str | None = None) -> bytes:
+def _stream(identity: str, model: object, answer: Answer, usage: Mapping[str, int] | None) -> Iterator[bytes]:
+    def event(choices: list[object], **more: object) -> bytes:
         chunk = {
             "id": identity,
             "object": "chat.completion.chunk",
             "created": CREATED,
             "model": model,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+            "choices": choices,
+            **more,
         }
         return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
-    yield event({"role": "assistant", "content": ""})
-    for piece in _words(text):
-        yield event({"content": piece})
-    yield event({}, "stop")
+    for delta in answer.deltas():
+        yield event([{"index": 0, "delta": delta, "finish_reason": None}])
+    yield event([{"index": 0, "delta": {}, "finish_reason": answer.reason}])
+    if usage is not None:
+        yield event([], usage=usage)
     yield b"data: [DONE]\n\n"
 
 
-def _words(text: str) -> Iterable[str]:
-    first, *rest = text.split(" ")
-    yield first
-    yield from (f" {word}" for word in rest)
+def _about(path: str) -> Response:
+    """What there is: the state, the models, one model."""
+    if path in ("/", "/health"):
+        return as_json({"status": "ok"})
+    if path == "/v1/models":
+        return as_json({"object": "list", "data": [_model(MODEL)]})
+    return as_json(_model(path.removeprefix("/v1/models/")))  # any name is served, so any name is known
 
 
 def _vector(text: str, dimensions: int, packed: bool) -> list[float] | str:
@@ -197,8 +185,8 @@ def _vector(text: str, dimensions: int, packed: bool) -> list[float] | str:
     return b64encode(struct.pack(f"<{dimensions}f", *vector)).decode() if packed else vector
 
 
-def _model() -> dict[str, object]:
-    return {"id": MODEL, "object": "model", "created": CREATED, "owned_by": "alicia-e2e"}
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": CREATED, "owned_by": "alicia-e2e"}
 
 
 def _json_object(body: bytes) -> dict[str, object]:
