@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from render_guest import guest_items
-from render_server import APP, MOCKS, app_problems, script_items, server_items
+from render_server import APP, MOCKS, script_items, server_items
 from render_text import Item, folder, link
 
 HERE = Path(__file__).resolve().parent
@@ -53,9 +53,6 @@ def server(variant: str, app: Path | None) -> list[Item]:
     stack = tomllib.loads((STACK / "stack.toml").read_text(encoding="utf-8"))
     items = [*guest_items(), *server_items(stack, variant), *script_items(STACK)]
     if app is not None:
-        problems = app_problems(app)
-        if problems:
-            raise ValueError("\n".join(["this is no application package:", *problems]))
         items += tree(app.resolve(), APP)
     if MOCK_SOURCES.is_dir():
         from render_client import downloads_folder

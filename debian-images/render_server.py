@@ -143,18 +143,4 @@ def script_items(stack_folder: Path) -> list[Item]:
     ]
 
 
-def app_problems(app: Path) -> list[str]:
-    """What an application package lacks; empty when it is one."""
-    problems = []
-    if not app.is_dir():
-        return [f"{app} is not a folder"]
-    if not (app / "bin/alicia").is_file() or not (app / "bin/alicia").stat().st_mode & 0o111:
-        problems.append(f"{app}/bin/alicia is missing or not executable")
-    if not (app / "share/alicia/frontend/index.html").is_file():
-        problems.append(f"{app}/share/alicia/frontend/index.html is missing")
-    if not list((app / "share/alicia/migrations").glob("*_*.up.sql")):
-        problems.append(f"{app}/share/alicia/migrations holds no *_*.up.sql")
-    return problems
-
-
-__all__ = ["APP", "MOCKS", "app_problems", "firewall", "script_items", "server_items", "substitute"]
+__all__ = ["APP", "MOCKS", "firewall", "script_items", "server_items", "substitute"]

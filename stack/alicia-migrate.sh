@@ -1,7 +1,7 @@
 #!/bin/sh
 # Applies the migrations of a folder, each once, in the order of their names.
 #
-#   alicia-migrate.sh DIR        DIR holds NNN_name.up.sql files; psql connects by PGHOST, PGUSER, PGDATABASE
+#   alicia-migrate.sh DIR        DIR holds *.up.sql files; psql connects by PGHOST, PGUSER, PGDATABASE
 #
 # Each file runs in one transaction together with its record in schema_migrations, so a broken migration leaves
 # nothing behind. A second run applies nothing. A file that changed after it was applied is an error.
@@ -14,8 +14,8 @@ sql() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 
 [ $# -eq 1 ] || fail "usage: alicia-migrate.sh DIR" 2
 folder=$1
 [ -d "$folder" ] || fail "$folder is not a folder" 2
-set -- "$folder"/*_*.up.sql
-[ -e "$1" ] || fail "no migration (*_*.up.sql) in $folder" 2
+set -- "$folder"/*.up.sql
+[ -e "$1" ] || fail "no migration (*.up.sql) in $folder" 2
 
 sql --command "SET client_min_messages = 'warning'" --command "
     CREATE TABLE IF NOT EXISTS schema_migrations (

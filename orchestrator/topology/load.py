@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
 from orchestrator.signs import ACCEPTABLE, Acceptance
 from orchestrator.topology import read_machines, values
+from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
 from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
 from orchestrator.topology.read_services import command_line, services
@@ -18,9 +19,6 @@ from orchestrator.topology.variants import Merged, apply
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMPLIED_PHASE = "suite"
-
-# What a package of the application must hold, for images to install it.
-APP_PARTS = ("bin/alicia", "share/alicia/frontend/index.html", "share/alicia/migrations/*.up.sql")
 
 
 def load_topology(
@@ -140,21 +138,12 @@ def _app(file: Table, root: Path, given: Path | None) -> Path | None:
     folder = absolute(Path.cwd(), str(given)) if given else file.path("app", root)
     if folder is None:
         return None
-    for text in _missing_parts(folder):
+    for text in package_problems(folder):
         if given:
             file.problems.add_option("--app", text)
         else:
             file.complain("app", text)
     return folder
-
-
-def _missing_parts(app: Path) -> Iterator[str]:
-    if not app.is_dir():
-        yield f"{app} is no folder; it should hold {', '.join(APP_PARTS)}"
-        return
-    for part in APP_PARTS:
-        if not any(found.is_file() for found in app.glob(part)):
-            yield f"{app / part} is missing"
 
 
 def _suite(

@@ -142,6 +142,6 @@ def test_package_layout() -> None:
     for program in ("bin/alicia", "mocks/mock-llm", "mocks/mock-livekit"):
         assert os.access(STANDIN / program, os.X_OK)
     migrations = STANDIN / "share/alicia/migrations"
-    ups = sorted(path.name for path in migrations.glob("*_*.up.sql"))
+    ups = sorted(path.name for path in migrations.glob("*.up.sql"))
     assert ups[:2] == ["001_init.up.sql", "002_embeddings.up.sql"]
     assert all((migrations / name.replace(".up.", ".down.")).is_file() for name in ups)

@@ -43,7 +43,7 @@ def folder(path: Path) -> Path:
     app = path / "standin"
     for part in ("bin/alicia", "share/alicia/frontend/index.html", "share/alicia/migrations/0001_first.up.sql"):
         (app / part).parent.mkdir(parents=True, exist_ok=True)
-        (app / part).touch()
+        (app / part).touch(mode=0o755)
     (path / "suite").mkdir(exist_ok=True)
     return path
 
