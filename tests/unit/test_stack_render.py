@@ -77,7 +77,7 @@ def test_no_unit_starts_by_the_boot_or_drags_another_along(variant: str) -> None
             assert "ExecStartPost" not in text
 
 
-def test_variants_leave_out_their_mocks_and_disable_what_they_lack() -> None:
+def test_variants_leave_out_their_mocks_and_reach_nobody_in_their_place() -> None:
     units = "/etc/systemd/system/"
     assert f"{units}mock-livekit.service" in files("mock")
     assert f"{units}mock-livekit.service" not in files("minimal")
@@ -85,8 +85,8 @@ def test_variants_leave_out_their_mocks_and_disable_what_they_lack() -> None:
     assert f"{units}mock-llm.service" not in files("full")
     assert "mock-" not in content("full", f"{units}alicia-stack.target")
     minimal = content("minimal", f"{units}alicia.service")
-    for name in ("ASR", "TTS", "LIVEKIT"):
-        assert f'"ALICIA_{name}_URL=disabled"' in minimal
+    for name, scheme in (("ASR", "http"), ("TTS", "http"), ("LIVEKIT", "ws")):
+        assert f'"ALICIA_{name}_URL={scheme}://127.0.0.1:9"' in minimal
     assert '"ALICIA_ASR_URL=http://127.0.0.1:8000"' in content("mock", f"{units}alicia.service")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,15 @@ def test_every_problem_is_reported_at_once() -> None:
     assert str(caught.value) == "configuration errors: " + "; ".join(caught.value.problems)
 
 
-def test_disabled_turns_services_off_and_needs_no_keys() -> None:
+def test_no_word_turns_a_service_off() -> None:
+    """As in the real application: variant `minimal` has addresses that nobody serves."""
     names = ("ALICIA_ASR_URL", "ALICIA_TTS_URL", "ALICIA_LIVEKIT_URL")
-    loaded = config.load(dict.fromkeys(names, config.DISABLED))
-    assert not (loaded.asr.enabled or loaded.tts.enabled or loaded.livekit.enabled)
-    with pytest.raises(config.ConfigError, match="LLM URL must be a valid URL"):
-        config.load({**KEYS, "ALICIA_LLM_URL": config.DISABLED})
+    with pytest.raises(config.ConfigError) as caught:
+        config.load({**KEYS, **dict.fromkeys(names, "disabled")})
+    assert len(caught.value.problems) == 3
+    stack = tomllib.loads((STANDIN.parent / "stack/stack.toml").read_text())
+    loaded = config.load({**KEYS, **stack["environment"]["minimal"]})
+    assert loaded.livekit.http_url == "http://127.0.0.1:9"
 
 
 def test_secrets_do_not_show_in_the_representation() -> None:

@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-DISABLED = "disabled"
-"""The word that turns ASR, TTS or LiveKit off; empty cannot, since it means the default."""
-
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 
@@ -32,16 +29,12 @@ class Peer:
     """Another server that is called.
 
     Attributes:
-        url: base address without a trailing slash; empty when the peer is turned off.
+        url: base address without a trailing slash.
     """
 
     url: str
     api_key: str = field(default="", repr=False)
     model: str = ""
-
-    @property
-    def enabled(self) -> bool:
-        return self.url != ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +108,12 @@ def load(env: Mapping[str, str]) -> Config:
         temperature=_number(env, "ALICIA_LLM_TEMPERATURE", 0.7),
     )
     asr = Peer(
-        url=_address(env, "ALICIA_ASR_URL", "http://localhost:8001/v1", "ASR", problems, optional=True),
+        url=_address(env, "ALICIA_ASR_URL", "http://localhost:8001/v1", "ASR", problems),
         api_key=env.get("ALICIA_ASR_API_KEY", ""),
         model=env.get("ALICIA_ASR_MODEL") or "whisper-large-v3",
     )
     tts = Tts(
-        url=_address(env, "ALICIA_TTS_URL", "http://localhost:8001/v1", "TTS", problems, optional=True),
+        url=_address(env, "ALICIA_TTS_URL", "http://localhost:8001/v1", "TTS", problems),
         api_key=env.get("ALICIA_TTS_API_KEY", ""),
         model=env.get("ALICIA_TTS_MODEL") or "kokoro",
         voice=env.get("ALICIA_TTS_VOICE") or "af_sarah",
@@ -132,7 +125,7 @@ def load(env: Mapping[str, str]) -> Config:
         dimensions=_integer(env, "ALICIA_EMBEDDING_DIMENSIONS", 1536),
     )
     livekit = LiveKit(
-        url=_address(env, "ALICIA_LIVEKIT_URL", "ws://localhost:7880", "LiveKit", problems, optional=True),
+        url=_address(env, "ALICIA_LIVEKIT_URL", "ws://localhost:7880", "LiveKit", problems),
         api_key=env.get("ALICIA_LIVEKIT_API_KEY", ""),
         api_secret=env.get("ALICIA_LIVEKIT_API_SECRET", ""),
     )
@@ -186,23 +179,13 @@ def _limits(config: Config) -> list[str]:
         problems.append("LLM max_tokens must be positive")
     if config.embedding.dimensions < 1:
         problems.append("Embedding dimensions must be positive when URL is set")
-    if config.livekit.enabled and not (config.livekit.api_key and config.livekit.api_secret):
+    if not (config.livekit.api_key and config.livekit.api_secret):
         problems.append("LiveKit API key and secret are required when URL is set")
     return problems
 
 
-def _address(
-    env: Mapping[str, str],
-    name: str,
-    default: str,
-    title: str,
-    problems: list[str],
-    *,
-    optional: bool = False,
-) -> str:
+def _address(env: Mapping[str, str], name: str, default: str, title: str, problems: list[str]) -> str:
     url = env.get(name) or default
-    if optional and url == DISABLED:
-        return ""
     if not is_address(url):
         problems.append(f"{title} URL must be a valid URL")
     return url.rstrip("/")

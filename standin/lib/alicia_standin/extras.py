@@ -50,8 +50,6 @@ async def token(request: web.Request) -> web.Response:
     identity = requests.required(data, "participant_id", "Participant ID is required")
     state, found = request.app[STATE], await conversation(request)
     livekit = state.config.livekit
-    if not livekit.enabled:
-        raise ApiError(503, "livekit_error", "LiveKit is disabled")
     room = found.get("livekit_room_name")
     if room is None:
         try:

@@ -41,10 +41,10 @@ async def report(config: Config, store: Store, peers: Peers) -> tuple[int, Healt
     services: dict[str, Health] = {
         "database": await probe(store.ping),
         "llm": await probe(llm),
-        "asr": await probe(asr) if config.asr.enabled else {"status": "disabled"},
-        "tts": await probe(tts) if config.tts.enabled else {"status": "disabled"},
+        "asr": await probe(asr),
+        "tts": await probe(tts),
         "embedding": await probe(embedding),
-        "livekit": await probe(livekit) if config.livekit.enabled else {"status": "disabled"},
+        "livekit": await probe(livekit),
     }
     status = overall(services)
     return (503 if status == "unhealthy" else 200), {
@@ -75,7 +75,7 @@ async def probe(use: Callable[[], Awaitable[None]]) -> Health:
 
 
 def overall(services: Mapping[str, Health]) -> str:
-    """``unhealthy`` when a core service is, ``degraded`` when another is; disabled ones do not count."""
+    """``unhealthy`` when a core service is, ``degraded`` when another is."""
     failed = {name for name, service in services.items() if service["status"] == "unhealthy"}
     if failed & set(CORE):
         return "unhealthy"
