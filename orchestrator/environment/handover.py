@@ -10,32 +10,33 @@ read apart, because the guest may still be making it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import AUTHORIZED_KEYS
 from orchestrator.net.networks import guest_network_script
-from orchestrator.topology.model import GuestFile, Machine, Network
+from orchestrator.topology.model import GuestFile, Machine, Service, Topology
 from orchestrator.vm.arguments import JOURNAL_PORT
 
 HANDED_OVER = "/run/orchestrator-handed-over"  # of this boot: a guest that rebooted by itself has none
+DROP_IN = "50-orchestrator.conf"
 JOURNAL_UNIT = "orchestrator-journal.service"
 JOURNAL_FIELDS = (
     "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,EXIT_STATUS"
 )
 
 
-def handover_script(
-    machine: Machine, machines: Mapping[str, Machine], networks: Mapping[str, Network], user_key: str
-) -> str:
+def handover_script(machine: Machine, topology: Topology, user_key: str) -> str:
     """Shell for ``sh -s``; it prints nothing."""
+    mine = [service for service in topology.services.values() if service.machine == machine.name]
     return "\n".join(
         [
             "set -e",
-            guest_network_script(machine, machines, networks),
+            guest_network_script(machine, topology.machines, topology.networks),
             _authorize(user_key),
+            *_environment(mine),
             f": > {HANDED_OVER}",
             "",
         ]
@@ -51,6 +52,31 @@ def _authorize(user_key: str) -> str:
             f"printf '%s\\n' {shlex.quote(user_key)} > {AUTHORIZED_KEYS}",
         ]
     )
+
+
+def _environment(services: Iterable[Service]) -> list[str]:
+    """Drop-ins with the environment that the topology gives to units; nothing where it gives none."""
+    lines = []
+    for service in services:
+        if service.unit is None or not (service.environment or service.environment_file):
+            continue
+        folder = f"/run/systemd/system/{service.unit}.d"
+        content = ["[Service]", *(f"Environment={_quoted(f'{k}={v}')}" for k, v in service.environment.items())]
+        if service.environment_file is not None:
+            content.append(f"EnvironmentFile={service.environment_target}")
+        words = " ".join(shlex.quote(line) for line in content)
+        lines += [
+            f"mkdir -p -m 0755 {shlex.quote(folder)}",
+            f"printf '%s\\n' {words} > {shlex.quote(f'{folder}/{DROP_IN}')}",
+        ]
+    # The manager is told of drop-ins by a reload only.
+    return [*lines, "systemctl daemon-reload"] if lines else []
+
+
+def _quoted(text: str) -> str:
+    """A word of a unit file: quotes, C escapes and ``%`` mean themselves."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
 
 
 def journal_script() -> str:

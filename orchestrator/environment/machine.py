@@ -228,10 +228,10 @@ class LiveMachine:
         """Run the hand-over script and push the topology's files; idempotent."""
         limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
         where = [str(self.paths.serial_log)]
-        script = handover_script(self.machine, self._topology.machines, self._topology.networks, user_key)
+        script = handover_script(self.machine, self._topology, user_key)
         await run_script(self.agent, script, limit, where)
         self._key_file = key_file
-        await push_files(self.agent, self.machine.files, limit)
+        await push_files(self.agent, self._topology.files_of(self.name), limit)
         await self._name_destinations(limit)
         self._ready.set()
         # No service waits for it: it tells all from the boot on.

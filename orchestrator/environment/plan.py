@@ -65,7 +65,7 @@ async def plan(request: Request, provider: Provider, bus: EventBus, deadline: De
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
     handovers = {
-        name: handover_script(machine, topology.machines, topology.networks, "") + journal_script()
+        name: handover_script(machine, topology, "") + journal_script()
         for name, machine in topology.machines.items()
     }
     parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)

@@ -53,7 +53,7 @@ def parts_of(
     for machine in topology.machines.values():
         parts[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
         parts[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
-        for file in machine.files:
+        for file in topology.files_of(machine.name):
             there = file.source.exists()
             content = hashlib.sha256(file.source.read_bytes()).hexdigest()[:KEY_LENGTH] if there else "missing"
             parts[f"file {file.target} of {machine.name}"] = f"{file.mode:o} {content}"
@@ -78,7 +78,9 @@ def _without_suite(topology: Topology) -> object:
     Not the suite, not where files lie (their content is a part too), not the host's side of forwarded ports.
     """
     machines = {name: replace(machine, files=()) for name, machine in topology.with_free_ports().machines.items()}
-    return to_dict(replace(topology, suite=None, accept=(), path=Path(), images={}, app=None, machines=machines))
+    services = {name: replace(service, environment_file=None) for name, service in topology.services.items()}
+    bare = replace(topology, suite=None, accept=(), path=Path(), images={}, app=None)
+    return to_dict(replace(bare, machines=machines, services=services))
 
 
 def _arguments(machine: Machine, accelerator: str) -> list[str]:

@@ -60,7 +60,7 @@ def _document(topology: Topology) -> Iterator[str]:
     for machine in topology.machines.values():
         yield from _machine(machine, root)
     for service in topology.services.values():
-        yield from _service(service)
+        yield from _service(service, root)
     if topology.suite:
         yield from _suite(topology.suite, root)
     for one in topology.accept:
@@ -116,7 +116,7 @@ def _file(file: GuestFile, root: Path) -> dict[str, object]:
     }
 
 
-def _service(service: Service) -> Iterator[str]:
+def _service(service: Service, root: Path) -> Iterator[str]:
     yield from _table("services", service.name)
     yield from _pairs(
         description=service.description or None,
@@ -126,6 +126,8 @@ def _service(service: Service) -> Iterator[str]:
         timeout=_seconds(service.timeout),
         logs=list(service.logs) or None,
         after_restore=list(service.after_restore) or None,
+        environment=dict(service.environment) or None,
+        environment_file=_relative(service.environment_file, root) if service.environment_file else None,
     )
     for dependency in service.depends_on:
         yield f"depends_on.{_key(dependency.service)}.condition = {_value(dependency.condition)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -12,12 +11,11 @@ from orchestrator.topology import read_machines, values
 from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
 from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
-from orchestrator.topology.read_services import command_line, services
+from orchestrator.topology.read_services import command_line, environment, services
 from orchestrator.topology.tables import NAME_RULE, Table, absolute, name
 from orchestrator.topology.values import NAME
 from orchestrator.topology.variants import Merged, apply
 
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMPLIED_PHASE = "suite"
 
 
@@ -64,9 +62,9 @@ def missing_files(topology: Topology) -> tuple[str, ...]:
     `validate` shows these lines as warnings; `up` refuses to start without the files.
     """
     return tuple(
-        f"machine {quote(machine.name)} needs {file.source}, which does not exist"
-        for machine in topology.machines.values()
-        for file in machine.files
+        f"machine {quote(machine)} needs {file.source}, which does not exist"
+        for machine in topology.machines
+        for file in topology.files_of(machine)
         if file.required and not file.source.is_file()
     )
 
@@ -109,7 +107,7 @@ def _build(root: Node, path: Path, variant: str, app: Path | None, suite: Path |
     machines = read_machines.machines(file, own, folder, networks, images, merged)
     if not machines and file.node.find("machines") is None:
         problems.add(file.node.key, "a topology has no machines")
-    known = services(file, machines, merged)
+    known = services(file, folder, machines, merged)
     return Topology(
         name=own,
         path=folder / path.name,
@@ -166,16 +164,12 @@ def _suite(
     if not given:
         table.required("path", values.line, "")
     table.required("command", lambda entry: entry, node)
-    environment = table.mapping("environment", values.any_text)
-    for each in environment:
-        if not _ENVIRONMENT_NAME.fullmatch(each):
-            table.complain("environment", f"{quote(each)} is no name of an environment variable")
     return Suite(
         machine=machine,
         path=_suite_folder(table, root, given),
         command=command_line(table, "command"),
         user=table.required("user", values.user, ""),
-        environment=environment,
+        environment=environment(table),
         artifacts=table.optional("artifacts", values.guest_path, "/artifacts"),
         timeout=table.optional("timeout", values.seconds, 600.0),
         phases=_phases(table, known, merged),

@@ -185,6 +185,8 @@ class Service:
         logs: guest paths collected besides the unit's journal.
         description: one line for people.
         after_restore: a command run as root when its machine comes from a saved state, before any check.
+        environment: variables of the unit, beside those it has.
+        environment_file: a host file with more of them, for secrets: it is in no unit, argument or log.
     """
 
     name: str
@@ -197,6 +199,13 @@ class Service:
     logs: tuple[str, ...] = ()
     description: str = ""
     after_restore: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    environment_file: Path | None = None
+
+    @property
+    def environment_target(self) -> str:
+        """Where the unit finds the content of ``environment_file`` in the guest."""
+        return f"/run/orchestrator/environment/{self.name}.env"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +271,15 @@ class Topology:
     def root(self) -> Path:
         """The folder relative paths are meant from."""
         return self.path.parent
+
+    def files_of(self, machine: str) -> tuple[GuestFile, ...]:
+        """What is put into a guest: the machine's files, and those with the environment of its services."""
+        own = (
+            GuestFile(service.environment_file, service.environment_target)
+            for service in self.services.values()
+            if service.machine == machine and service.environment_file is not None
+        )
+        return (*self.machines[machine].files, *own)
 
     def with_free_ports(self) -> Topology:
         """The same with the host's side of every forwarded port left to the system."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date, time
+from pathlib import Path
 from typing import Final
 
 from orchestrator.topology import values
@@ -24,9 +26,10 @@ _OWN_KEYS: Final[dict[CheckKind, tuple[str, ...]]] = {
     CheckKind.UNIT: (),
 }
 IMPLIED_CHECK = "unit"
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def services(file: Table, machines: Mapping[str, Machine], merged: Merged) -> dict[str, Service]:
+def services(file: Table, root: Path, machines: Mapping[str, Machine], merged: Merged) -> dict[str, Service]:
     """All services; dependencies on removed ones are replaced by what those depended on."""
     tables = dict(file.named("services", "service", "services.NAME"))
     kinds = {name: table.choice("kind", ServiceKind, ServiceKind.DAEMON) for name, table in tables.items()}
@@ -35,7 +38,7 @@ def services(file: Table, machines: Mapping[str, Machine], merged: Merged) -> di
     found = {}
     owners: dict[tuple[str, str], str] = {}
     for name, table in tables.items():
-        found[name] = _service(name, kinds[name], table, machines, gone, edges[name])
+        found[name] = _service(name, kinds[name], table, root, machines, gone, edges[name])
         key = (found[name].machine, found[name].unit or "")
         if key[1] and owners.setdefault(key, name) != name:
             table.complain("unit", f"{quote(key[1])} is the unit of service {quote(owners[key])} already")
@@ -46,6 +49,7 @@ def _service(
     name: str,
     kind: ServiceKind,
     table: Table,
+    root: Path,
     machines: Mapping[str, Machine],
     gone: Iterable[str],
     depends_on: tuple[Dependency, ...],
@@ -57,6 +61,9 @@ def _service(
     if kind is ServiceKind.GATE:
         if table.has("unit"):
             table.complain("unit", "a gate has no unit; leave it out, or make this a daemon or oneshot")
+        for key in ("environment", "environment_file"):
+            if table.has(key):
+                table.complain(key, "a gate has no unit that could have an environment")
         if not checks and not depends_on:
             table.problems.add(table.node.key, f"{table.label} is a gate, so it needs checks or dependencies")
     elif not table.has("unit"):
@@ -74,7 +81,18 @@ def _service(
         logs=table.array("logs", values.guest_path),
         description=table.optional("description", values.line, ""),
         after_restore=command_line(table, "after_restore"),
+        environment=environment(table),
+        environment_file=table.path("environment_file", root) if table.has("environment_file") else None,
     )
+
+
+def environment(table: Table) -> Mapping[str, str]:
+    """The key ``environment``: names of variables, and their values."""
+    found = table.mapping("environment", values.any_text)
+    for name in found:
+        if not _ENVIRONMENT_NAME.fullmatch(name):
+            table.complain("environment", f"{quote(name)} is no name of an environment variable")
+    return found
 
 
 def _checks(service: Table, machine: str, machines: Mapping[str, Machine], gone: Iterable[str]) -> tuple[Check, ...]:

@@ -31,7 +31,7 @@ KEYS: Final = MappingProxyType(
         "machines.NAME.files": ("source", "target", "mode", "required"),
         "services.NAME": (
             "machine", "unit", "kind", "description", "depends_on", "checks", "timeout", "logs",
-            "after_restore",
+            "after_restore", "environment", "environment_file",
         ),
         "services.NAME.depends_on.NAME": ("condition",),
         "services.NAME.checks.NAME": (

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_qemu import golden, link, machine, network
+from fake_qemu import golden, link, machine, network, topology
 
 from orchestrator.environment.admission import admit, available_memory, disk_shortage, memory_shortage
 from orchestrator.environment.handover import file_script, handover_script, journal_script, known_hosts_line, read_file
 from orchestrator.environment.places import Places, environments, new_run_folder
 from orchestrator.errors import HostError
-from orchestrator.topology.model import GuestFile
+from orchestrator.topology.load import missing_files
+from orchestrator.topology.model import GuestFile, Service, ServiceKind
 
 PAIR = {"server": machine("server", links=(link("lan", 2),)), "client": machine("client", links=(link("lan", 1),))}
-NETWORKS = {"lan": network("lan")}
+SHOP = topology(Path("/shop"), *PAIR.values(), networks={"lan": network("lan")})
 KEY = "ssh-ed25519 AAAA it's $mine"
 
 
 def test_handover_text_is_shell() -> None:
-    script = handover_script(PAIR["server"], PAIR, NETWORKS, KEY)
+    script = handover_script(PAIR["server"], SHOP, KEY)
     golden("vm/handover.sh", script + journal_script() + "\n")
     subprocess.run(["sh", "-n"], input=f"{script}\n{journal_script()}".encode(), check=True)
 
@@ -39,7 +42,7 @@ def test_handover_authorizes_one_key_and_prints_nothing(tmp_path: Path) -> None:
     for program, does in (("ip", ":"), ("systemd-run", started)):
         (tmp_path / "bin" / program).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / "bin" / program).chmod(0o755)
-    script = handover_script(PAIR["server"], PAIR, NETWORKS, KEY) + journal_script()
+    script = handover_script(PAIR["server"], SHOP, KEY) + journal_script()
     for path in ("/sys/class", "/sys/fs", "/proc/sys", "/etc/", "/root/", "/run/", "/dev/virtio-ports"):
         script = script.replace(path, f"{tmp_path}{path}")
     environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
@@ -60,6 +63,48 @@ def test_handover_authorizes_one_key_and_prints_nothing(tmp_path: Path) -> None:
     assert "journalctl --boot --follow --lines=all --output=json" in pump
     assert '[ "$name" = org.orchestrator.journal ]' in pump
     subprocess.run(["sh", "-n", "-c", pump], check=True)
+
+
+VALUES = {"PLAIN": "x", "ODD": 'a "b" $HOME `id` \\n 100% %n', "LINES": "one\ntwo\tthree", "QUOTE": "it's"}
+
+
+def test_the_environment_of_a_unit_is_a_drop_in_with_every_value_quoted(tmp_path: Path) -> None:
+    shop = Service("shop", "server", ServiceKind.DAEMON, "shop.service", environment=VALUES,
+                   environment_file=Path("secrets/shop.env"))  # fmt: skip
+    other = Service("other", "client", ServiceKind.DAEMON, "other.service", environment={"ON": "client"})
+    plain = Service("plain", "server", ServiceKind.DAEMON, "plain.service")
+    whole = replace(SHOP, services={one.name: one for one in (shop, other, plain)})
+    script = handover_script(PAIR["server"], whole, KEY)
+    assert "other.service" not in script
+    assert "plain.service" not in script
+    written = script[script.index("mkdir -p -m 0755 /run/systemd/system/shop.service.d") :]
+    written = written.replace("/run/", f"{tmp_path}/run/")
+    reload = f"#!/bin/sh\necho reloaded >> {tmp_path}/told\n"
+    (tmp_path / "systemctl").write_text(reload)
+    (tmp_path / "systemctl").chmod(0o755)
+    subprocess.run(["sh", "-e"], input=written, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, text=True, check=True)
+    assert (tmp_path / "told").read_text() == "reloaded\n"
+    drop_in = (tmp_path / "run/systemd/system/shop.service.d/50-orchestrator.conf").read_text()
+    assert f"EnvironmentFile={tmp_path}/run/orchestrator/environment/shop.env\n" in drop_in
+    read = dict(assignment(line) for line in drop_in.splitlines() if line.startswith("Environment="))
+    assert read == VALUES
+
+
+def assignment(line: str) -> tuple[str, str]:
+    """What systemd makes of ``Environment="…"``: C escapes undone, and ``%%`` is a percent sign."""
+    word = line.removeprefix("Environment=")
+    assert word[0] == word[-1] == '"'
+    name, _, value = ast.literal_eval(word).replace("%%", "%").partition("=")
+    return name, value
+
+
+def test_the_environment_of_services_is_part_of_what_a_machine_gets(tmp_path: Path) -> None:
+    shop = Service("shop", "server", ServiceKind.DAEMON, "shop.service", environment_file=tmp_path / "shop.env")
+    whole = replace(SHOP, services={"shop": shop})
+    target = "/run/orchestrator/environment/shop.env"
+    assert whole.files_of("server") == (GuestFile(tmp_path / "shop.env", target, 0o600, required=True),)
+    assert whole.files_of("client") == ()
+    assert missing_files(whole) == (f'machine "server" needs {tmp_path}/shop.env, which does not exist',)
 
 
 @pytest.mark.parametrize("name", ["a.env", "it's $HOME/x y.env", "-n", "deep/er/file"])
