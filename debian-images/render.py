@@ -64,14 +64,16 @@ def server(variant: str, app: Path | None) -> list[Item]:
 
 
 def client() -> list[Item]:
-    """The client's items; the npm packages are downloaded if they are not there yet."""
-    from render_client import client_items, npm_folders
+    """The client's items; the packages are downloaded if they are not there yet."""
+    from render_client import browser_items, client_items, downloads_folder, ffmpeg_item, npm_folders
+    from render_python import python_packages
 
     tools = HERE / "client-tools"
-    packages = [
-        item for target, source in npm_folders(tools).items() for item in tree(source, target, frozenset())
-    ]
-    return [*guest_items(), *client_items(tools), *packages]
+    folders = npm_folders(tools)
+    packages = [item for target, source in folders.items() for item in tree(source, target, frozenset())]
+    wheels = python_packages(tools / "requirements.lock", downloads_folder(os.environ))
+    browsers = [ffmpeg_item(wheels), *browser_items(tools, folders)]
+    return [*guest_items(), *client_items(tools), *packages, *browsers]
 
 
 def tree(source: Path, target: str, left_out: frozenset[str] = LEFT_OUT) -> Iterator[Item]:

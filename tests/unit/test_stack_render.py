@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -182,3 +183,25 @@ def test_a_package_that_is_not_what_the_lock_says_is_refused(
     with pytest.raises(ValueError, match="expected sha512-AAAA"):
         render_client.unpacked(package, tmp_path, "https://registry.npmjs.org/")
     assert not (tmp_path / package.folder_name).exists()
+
+
+CORES = {
+    "1.44.1": "sha512-wh0JWtYTrhv1+OSsLPgFzGzt67Y7BE/ZS3jEqgGBlp2ppp1ZDj8c+9IARNW4dwf1poq5MgHreEM2KV/GuR4cFA==",
+    "1.57.0": "sha512-agTcKlMw/mjBWOnD6kFZttAAGHgi/Nw0CZ2o6JqWSbMlI219lAFLZZCyqByTsvVAJq5XA5H8cA6PrvBRpBWEuQ==",
+}
+
+
+@pytest.mark.parametrize("version", CORES)
+def test_chromium_and_ffmpeg_lie_where_every_playwright_looks_for_them(version: str) -> None:
+    """Against real releases of playwright-core, kept beside the image's own; the headless shell is apart since 1.49."""
+    url = f"https://registry.npmjs.org/playwright-core/-/playwright-core-{version}.tgz"
+    package = render_client.NpmPackage("playwright-core", version, url, CORES[version])
+    npmrc = Path.home() / ".npmrc"
+    base = render_client.registry(os.environ, npmrc.read_text() if npmrc.is_file() else "")
+    core = render_client.unpacked(package, render_client.downloads_folder(os.environ), base)
+    tool = ROOT / "debian-images/client-tools/browsers.cjs"
+    done = subprocess.run(["node", tool, "list", core], capture_output=True, text=True, check=True)
+    places = [line.split("\t") for line in done.stdout.splitlines()]
+    assert {program for program, _ in places} == {"chromium", "ffmpeg"}
+    shells = [place for _, place in places if place.startswith("chromium_headless_shell-")]
+    assert len(shells) == (1 if version > "1.49" else 0)

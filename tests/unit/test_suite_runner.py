@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -161,8 +162,56 @@ def test_the_group_it_writes_down_ends_the_whole_run(guest: Guest) -> None:
 
 
 def test_the_environment_of_the_contract_has_its_defaults(guest: Guest) -> None:
-    guest.run(BASE_URL="", CI="")
+    guest.run(BASE_URL="")
     seen = {name: guest.seen(name) for name in ("BASE_URL", "CI", "E2E_TIME_FACTOR", "PLAYWRIGHT_HTML_OPEN")}
     assert json.dumps(seen) == json.dumps(
         {"BASE_URL": "http://server", "CI": "1", "E2E_TIME_FACTOR": "1", "PLAYWRIGHT_HTML_OPEN": "never"}
     )
+
+
+def test_ci_can_be_unset_for_suites_that_heed_it(guest: Guest) -> None:
+    guest.run(CI="")
+    assert guest.seen("CI") is None
+
+
+def test_the_playwright_of_the_image_finds_its_browsers_in_the_image(guest: Guest) -> None:
+    guest.run()
+    assert guest.seen("PLAYWRIGHT_BROWSERS_PATH") == str(guest.home / "browsers")
+    guest.run(PLAYWRIGHT_BROWSERS_PATH="/of/the/suite")
+    assert guest.seen("PLAYWRIGHT_BROWSERS_PATH") == "/of/the/suite"
+
+
+def test_a_playwright_of_the_suites_own_finds_them_where_it_looks(guest: Guest) -> None:
+    """The real browsers.cjs, and a playwright-core that has nothing but a registry."""
+    core = guest.suite / "node_modules/playwright-core"
+    for path, text in {
+        core / "package.json": '{"version": "1.49.1"}',
+        core / "lib/server/registry/index.js": REGISTRY,
+        guest.suite / "node_modules/@playwright/test/cli.js": "",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (guest.home / "browsers.cjs").write_text((RUNNER.parent / "browsers.cjs").read_text())
+    real = shutil.which("node")
+    assert real is not None, "node is part of the set-up of the tests"
+    (guest.root / "bin/node").write_text(
+        NODE.replace("printf", f'case $1 in */browsers.cjs) exec {real} "$@" ;; esac\nprintf', 1)
+    )
+    uid_folder = guest.root / "browsers"
+    done = guest.run(E2E_BROWSERS=str(uid_folder))
+    assert done.returncode == 0, done.stderr
+    found = Path(guest.seen("PLAYWRIGHT_BROWSERS_PATH") or "")
+    assert found.parent == uid_folder
+    assert (found / "chromium-1148/chrome").readlink() == Path("/usr/bin/chromium-headless-shell")
+    assert (found / "ffmpeg-1010/ffmpeg-linux").readlink() == guest.home / "ffmpeg"
+
+
+REGISTRY = """
+const folder = process.env.PLAYWRIGHT_BROWSERS_PATH;
+const places = { chromium: 'chromium-1148/chrome', ffmpeg: 'ffmpeg-1010/ffmpeg-linux' };
+exports.registry = {
+  findExecutable(name) {
+    return places[name] && { executablePath: () => `${folder}/${places[name]}` };
+  },
+};
+"""
