@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from orchestrator.errors import TopologyError
 from orchestrator.topology.load import load_topology, load_variants, missing_files
 from orchestrator.topology.model import Topology
+from orchestrator.topology.suite_package import look_at
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,12 +49,21 @@ def _validate(arguments: argparse.Namespace) -> int:
         _tell_problems(error, as_json=arguments.json)
         return error.exit_code
     shown = {name: topology for name, topology in variants.items() if arguments.variant in (None, name)}
-    warnings = {name: missing_files(topology) for name, topology in shown.items()}
+    suites = {name: look_at(topology.suite.path) for name, topology in shown.items() if topology.suite}
+    warnings = {
+        name: (*missing_files(topology), *(suites[name].warnings if name in suites else ()))
+        for name, topology in shown.items()
+    }
     if arguments.json:
         data = {
             "valid": True,
             "variants": [
-                {"variant": name, "counts": counts(topology), "warnings": warnings[name]}
+                {
+                    "variant": name,
+                    "counts": counts(topology),
+                    "suite": suites[name].as_dict() if name in suites else None,
+                    "warnings": warnings[name],
+                }
                 for name, topology in shown.items()
             ],
             "problems": [],
@@ -65,6 +75,8 @@ def _validate(arguments: argparse.Namespace) -> int:
         label = f"variant {name:<{width}}  " if name else ""
         sys.stdout.write(f"{topology.name}  {label}{count_text(topology)}\n")
     if not arguments.quiet:
+        for line in dict.fromkeys(suite.describe() for suite in suites.values()):
+            sys.stderr.write(f"{line}\n")
         for name, lines in warnings.items():
             prefix = f"variant {name}: " if name else ""
             sys.stderr.write("".join(f"warning: {prefix}{line}\n" for line in lines))

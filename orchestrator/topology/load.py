@@ -12,6 +12,7 @@ from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
 from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
 from orchestrator.topology.read_services import command_line, environment, services
+from orchestrator.topology.suite_package import is_empty
 from orchestrator.topology.tables import NAME_RULE, Table, absolute, name
 from orchestrator.topology.values import NAME
 from orchestrator.topology.variants import Merged, apply
@@ -181,8 +182,12 @@ def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
     folder = absolute(Path.cwd(), str(given)) if given else table.path("path", root)
     if folder is None:
         return root
+    text = ""
     if not folder.is_dir():
         text = f"{folder} is no folder"
+    elif is_empty(folder):
+        text = f"{folder} is empty"
+    if text:
         if given:
             table.problems.add_option("--suite", text)
         else:

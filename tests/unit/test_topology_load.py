@@ -8,16 +8,12 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from topology_samples import ALICIA, GOLDEN, SHIPPED, completed, folder, one, problems, write
+from topology_samples import GOLDEN, SHIPPED, alicia, completed, folder, one, problems, write
 
 from orchestrator.errors import TopologyError
 from orchestrator.topology.load import load_topology, load_variants, missing_files
 from orchestrator.topology.model import Check, CheckKind, Condition, Dependency, PortForward, ServiceKind
 from orchestrator.topology.tables import KEYS
-
-
-def alicia(path: Path) -> Path:
-    return write(path, ALICIA.read_text(encoding="utf-8"))
 
 
 def test_a_whole_file(tmp_path: Path) -> None:

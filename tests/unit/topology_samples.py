@@ -45,6 +45,7 @@ def folder(path: Path) -> Path:
         (app / part).parent.mkdir(parents=True, exist_ok=True)
         (app / part).touch(mode=0o755)
     (path / "suite").mkdir(exist_ok=True)
+    (path / "suite" / "a.spec.ts").touch()
     return path
 
 
@@ -67,3 +68,7 @@ def one(tmp_path: Path, text: str) -> str:
     lines = problems(write(tmp_path, completed(text)))
     assert len(lines) == 1, lines
     return lines[0].split(": ", 1)[1]
+
+
+def alicia(path: Path) -> Path:
+    return write(path, ALICIA.read_text(encoding="utf-8"))
