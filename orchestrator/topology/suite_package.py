@@ -12,6 +12,7 @@ from pathlib import Path
 CONFIGURATIONS = tuple(f"playwright.config.{end}" for end in ("ts", "js", "mts", "mjs", "cts", "cjs"))
 SPEC = re.compile(r".+\.(spec|test)\.[cm]?[jt]sx?")  # Playwright's own default for testMatch
 RUNNER = "@playwright/test"
+FACTOR = "E2E_TIME_FACTOR"
 UNSEARCHED = frozenset({"node_modules", ".git", "test-results", "playwright-report"})
 PROVIDED = frozenset({RUNNER, "playwright", "playwright-core"})  # by the client's image
 
@@ -25,6 +26,7 @@ class SuiteFolder:
         specs: how many files look like tests.
         runner: the version of a Playwright it brings, empty where the image's is used.
         wanted: the range of versions its package.json asks for, empty where it asks for none.
+        heeds_factor: whether its configuration scales its limits by E2E_TIME_FACTOR itself.
         missing: packages its package.json names that are neither in node_modules nor in the image.
     """
 
@@ -33,6 +35,7 @@ class SuiteFolder:
     specs: int = 0
     runner: str = ""
     wanted: str = ""
+    heeds_factor: bool = False
     missing: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -84,6 +87,7 @@ def look_at(path: Path) -> SuiteFolder:
         specs=_specs(path),
         runner=str(_json(modules / RUNNER / "package.json").get("version", "")),
         wanted=needed.get(RUNNER, ""),
+        heeds_factor=any(FACTOR in _text(path / name) for name in CONFIGURATIONS),
         missing=missing,
     )
 
@@ -99,6 +103,13 @@ def _specs(path: Path) -> int:
         folders[:] = [name for name in folders if name not in UNSEARCHED]
         count += sum(bool(SPEC.fullmatch(name)) for name in files)
     return count
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _json(path: Path) -> Mapping[str, object]:
