@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ CONFIGURATIONS = tuple(f"playwright.config.{end}" for end in ("ts", "js", "mts",
 SPEC = re.compile(r".+\.(spec|test)\.[cm]?[jt]sx?")  # Playwright's own default for testMatch
 RUNNER = "@playwright/test"
 FACTOR = "E2E_TIME_FACTOR"
+SOURCE = re.compile(r".+\.[cm]?[jt]sx?")
 UNSEARCHED = frozenset({"node_modules", ".git", "test-results", "playwright-report"})
 PROVIDED = frozenset({RUNNER, "playwright", "playwright-core"})  # by the client's image
 
@@ -26,7 +27,7 @@ class SuiteFolder:
         specs: how many files look like tests.
         runner: the version of a Playwright it brings, empty where the image's is used.
         wanted: the range of versions its package.json asks for, empty where it asks for none.
-        heeds_factor: whether its configuration scales its limits by E2E_TIME_FACTOR itself.
+        heeds_factor: whether it scales its limits by E2E_TIME_FACTOR itself: some file of it names the variable.
         missing: packages its package.json names that are neither in node_modules nor in the image.
     """
 
@@ -76,7 +77,7 @@ def look_at(path: Path) -> SuiteFolder:
         for table in ("dependencies", "devDependencies")
         for name, wanted in _table(manifest.get(table)).items()
     }
-    modules = path / "node_modules"
+    modules, files = path / "node_modules", list(_files(path))
     missing = tuple(
         name for name in needed if name not in PROVIDED and not name.startswith("@types/")
         and not (modules / name).is_dir()
@@ -84,10 +85,10 @@ def look_at(path: Path) -> SuiteFolder:
     return SuiteFolder(
         path=path,
         configuration=next((name for name in CONFIGURATIONS if (path / name).is_file()), ""),
-        specs=_specs(path),
+        specs=sum(bool(SPEC.fullmatch(file.name)) for file in files),
         runner=str(_json(modules / RUNNER / "package.json").get("version", "")),
         wanted=needed.get(RUNNER, ""),
-        heeds_factor=any(FACTOR in _text(path / name) for name in CONFIGURATIONS),
+        heeds_factor=any(FACTOR in _text(file) for file in files if SOURCE.fullmatch(file.name)),
         missing=missing,
     )
 
@@ -97,12 +98,10 @@ def is_empty(path: Path) -> bool:
     return next(path.iterdir(), None) is None
 
 
-def _specs(path: Path) -> int:
-    count = 0
-    for _, folders, files in os.walk(path):
+def _files(path: Path) -> Iterator[Path]:
+    for base, folders, files in os.walk(path):
         folders[:] = [name for name in folders if name not in UNSEARCHED]
-        count += sum(bool(SPEC.fullmatch(name)) for name in files)
-    return count
+        yield from (Path(base) / name for name in files)
 
 
 def _text(path: Path) -> str:

@@ -57,6 +57,13 @@ def test_a_suite_of_one_file(tmp_path: Path) -> None:
     assert found.warnings == ()
 
 
+def test_a_suite_that_scales_its_limits_itself_is_known(tmp_path: Path) -> None:
+    fill(tmp_path, **{"a.spec.ts": "", "README.md": "set E2E_TIME_FACTOR"})
+    assert not look_at(tmp_path).heeds_factor
+    fill(tmp_path, **{"support/limits.ts": "export const slow = process.env.E2E_TIME_FACTOR;"})
+    assert look_at(tmp_path).heeds_factor
+
+
 def test_what_cannot_be_read_holds_nothing(tmp_path: Path) -> None:
     found = look_at(fill(tmp_path, **{"package.json": "[1]", "readme": ""}))
     assert (found.specs, found.runner, found.missing) == (0, "", ())

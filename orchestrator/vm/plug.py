@@ -1,0 +1,102 @@
+"""A disk put into a running machine, and taken out again.
+
+QEMU gets the file as a descriptor, because it may run as a user who can open
+nothing of ours. The guest finds the disk by its serial number.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, came
+from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
+from orchestrator.guest.agent import Agent
+from orchestrator.vm.qmp import Monitor, event_summary
+
+APPEAR_LIMIT = 20.0  # seconds a guest may take to see the disk, before scaling
+RELEASE_LIMIT = 10.0  # seconds a guest may take to let it go, before scaling
+
+# The kernel makes the device by itself; udev is not waited for. A serial number ends without a newline, which `read` tells as
+# the end of the file.
+MOUNT = """
+n=0
+while :; do
+    for disk in /sys/block/vd*; do
+        serial=
+        read -r serial < "$disk/serial" || :
+        if [ "$serial" = "$1" ]; then
+            mkdir -p "$2" && exec mount -t ext4 -o ro,noload "/dev/${disk##*/}" "$2"
+        fi
+    done 2>/dev/null
+    n=$((n + 1))
+    [ "$n" -lt "$3" ] || { echo "the disk does not appear" >&2; exit 71; }
+    sleep 0.1
+done
+"""
+
+
+@asynccontextmanager
+async def plugged(monitor: Monitor, agent: Agent, disk: Path, place: str, *, factor: float) -> AsyncIterator[None]:
+    """A disk, read-only, mounted at ``place`` in the guest as long as the block lasts.
+
+    Args:
+        disk: an ext4 file system.
+        factor: what limits are multiplied with.
+
+    Raises:
+        MachineError: QEMU refuses it.
+        GuestCommandError: the guest does not see it, or cannot mount it.
+    """
+    name = f"orch-{secrets.token_hex(4)}"
+    limit = Deadline.after(APPEAR_LIMIT * factor)
+    await _plug(monitor, name, disk)
+    try:
+        tries = str(int(APPEAR_LIMIT * factor * 10))
+        done = await agent.exec(["sh", "-c", MOUNT, "sh", name, place, tries], deadline=limit)
+        if done.code != 0:
+            raise GuestCommandError(
+                f"a disk could not be mounted at {place} in machine {monitor.machine}", why=done.complaint
+            )
+        yield
+    finally:
+        # A machine that is gone has let go of it; nothing of this may hide why the block was left.
+        with suppress(OrchestratorError):
+            await _unplug(monitor, agent, name, place, Deadline.after(RELEASE_LIMIT * factor))
+
+
+async def _plug(monitor: Monitor, name: str, disk: Path) -> None:
+    async with monitor.lent(disk, os.O_RDONLY) as file:
+        await monitor.execute(
+            "blockdev-add",
+            {
+                "driver": "raw", "node-name": name, "read-only": True,
+                "file": {"driver": "file", "filename": file, "read-only": True, "locking": "off"},
+            },
+        )  # fmt: skip
+    try:
+        await monitor.execute("device_add", {"driver": "virtio-blk-pci", "id": name, "drive": name, "serial": name})
+    except MachineError:
+        with suppress(OrchestratorError):
+            await monitor.execute("blockdev-del", {"node-name": name})
+        raise
+
+
+async def _unplug(monitor: Monitor, agent: Agent, name: str, place: str, limit: Deadline) -> None:
+    """Unmount, take the device away, and close the file."""
+    await agent.exec(["umount", "-l", place], deadline=limit)
+    async with monitor.events() as events:
+
+        async def gone() -> None:
+            async for event in events:
+                kind, data = event_summary(event)
+                if kind == "DEVICE_DELETED" and data.get("device") == name:
+                    return
+
+        await monitor.execute("device_del", {"id": name}, deadline=limit)
+        if not await came(gone, limit):
+            return  # a guest that hangs does not let go; the machine ends with it
+    await monitor.execute("blockdev-del", {"node-name": name}, deadline=limit)
