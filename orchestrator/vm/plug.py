@@ -20,8 +20,8 @@ from orchestrator.vm.qmp import Monitor, event_summary
 APPEAR_LIMIT = 20.0  # seconds a guest may take to see the disk, before scaling
 RELEASE_LIMIT = 10.0  # seconds a guest may take to let it go, before scaling
 
-# The kernel makes the device by itself; udev is not waited for. A serial number ends without a newline, which `read` tells as
-# the end of the file.
+# The kernel makes the device by itself; udev is not waited for. A serial number ends without a newline, of which `read`
+# complains.
 MOUNT = """
 n=0
 while :; do
