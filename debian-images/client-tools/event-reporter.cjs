@@ -176,9 +176,10 @@ class EventReporter {
   }
 
   onTestBegin(test, result) {
-    // A test that Playwright gives up without running it begins and ends at once: it has not begun.
+    // A test that Playwright gives up without running it begins and ends at once: it has not begun. What is skipped is
+    // skipped again when its group is run again, and told once.
     this.begun.set(test.id, { event: 'test-begin', ...this.describe(test), ...this.place(test, result) });
-    setImmediate(() => this.tellBegun(test.id));
+    if (!this.skipped.has(test.id)) setImmediate(() => this.tellBegun(test.id));
   }
 
   tellBegun(id) {

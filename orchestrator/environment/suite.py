@@ -116,7 +116,7 @@ async def run_part(
         if limit.expired:
             raise GuestCommandError(
                 f"phase {phase.name} of the browser suite did not end within {limit.limit:.0f} s",
-                why=f"{_so_far(reader.account)}; last line: {reader.last[-1] if reader.last else 'none'}",
+                why=f"{_so_far(reader.account)}; last line: {reader.last or 'none'}",
                 where=[str(session.run_folder / "playwright")],
                 hint=f"orchestrator shell {suite.machine}",
             ) from error
@@ -124,7 +124,7 @@ async def run_part(
     finally:
         await machine.screenshot(f"suite-{part.label}-end", session.run_folder)
         await _bring_home(session, suite, ssh)
-    tally.add(reader.account, code, part.tests, reader.last)
+    tally.add(reader.account, code, part.tests, reader.first)
     _tell_errors(session, phase, reader.account)
     if part.tests is None:
         await other_shards(session, suite, phase, deadline, tally, chosen, reader.account)
@@ -213,7 +213,7 @@ async def list_tests(
     if code not in (0, 4) or not account.ended:  # 4: nothing was executed
         raise GuestCommandError(
             f"the tests of phase {phase.name} cannot be listed",
-            why="\n".join(reader.last) or f"the runner ended with {code} and told nothing",
+            why="\n".join(reader.first) or f"the runner ended with {code} and told nothing",
             hint="--isolate=suite needs no list",
         )
     return account

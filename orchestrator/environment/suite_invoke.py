@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 from orchestrator.deadline import Deadline, came
@@ -27,7 +26,7 @@ LINE_LIMIT = 64 * 1024  # bytes of a line of output
 EVENT_SIZE = 200  # bytes of an event besides its text, about
 OUTPUT_LIMIT = 16 << 20  # characters of a phase's output that are kept
 TELLING_LIMIT = 4 * OUTPUT_LIMIT  # of what is told of its tests
-LAST_LINES = 6
+FIRST_LINES = 6
 CHANNEL_LIMIT = 10.0  # seconds until the channel's end, once the command has ended; before scaling
 
 # $1: the channel's folder, then the command. On stdin: which tests to run, as the runner wants it; empty for all. The
@@ -131,7 +130,8 @@ class Reader:
 
     def __init__(self, bus: EventBus, phase: str, listed: Mapping[str, Test] | None = None) -> None:
         self.account = Account()
-        self.last: deque[str] = deque(maxlen=LAST_LINES)
+        self.first: list[str] = []  # lines of output: why it does not even begin
+        self.last = ""
         self._bus = bus
         self._phase = phase
         self._listed = listed
@@ -149,7 +149,9 @@ class Reader:
         for raw in lines:
             line = raw[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
             if line:
-                self.last.append(line[:300])
+                self.last = line[:300]
+                if len(self.first) < FIRST_LINES:
+                    self.first.append(self.last)
                 self._output(line, stream)
 
     def _output(self, line: str, stream: str) -> None:

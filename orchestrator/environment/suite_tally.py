@@ -74,7 +74,7 @@ class Tally:
         planned: what was to run; given before, when the tests were listed and divided.
         unasked: tests that ran without having been listed, or in another world than their own.
         codes: how the invocations ended.
-        said: the last lines of one that ended badly.
+        said: the first lines of one that did not begin.
     """
 
     planned: dict[str, Test] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Tally:
 
         Args:
             chosen: which tests it was to run; None: all that it finds.
-            said: the last lines of its output.
+            said: the first lines of its output.
         """
         asked = account.planned if chosen is None else chosen
         if chosen is None:
