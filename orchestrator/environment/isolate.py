@@ -17,7 +17,7 @@ from orchestrator.environment.suite import (
     run_part,
     tell_listed,
 )
-from orchestrator.environment.suite_events import Test
+from orchestrator.environment.suite_events import Case
 from orchestrator.environment.suite_invoke import guest_folder, suite_environment
 from orchestrator.environment.suite_tally import Outcome
 from orchestrator.environment.wards import Wards
@@ -72,7 +72,7 @@ async def _divide(
 ) -> list[Part]:
     """The parts of all phases; what is to run, and why some cannot, is in ``outcome``."""
     await push(session, suite, deadline)
-    found: list[tuple[SuitePhase, dict[str, Test] | None]] = []
+    found: list[tuple[SuitePhase, dict[str, Case] | None]] = []
     for phase in suite.phases:
         if grade == "suite":
             found.append((phase, None))
@@ -112,7 +112,7 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
         session.bus.emit("note", level="info", message=message)
 
 
-def divided(tests: Mapping[str, Test], grade: str) -> list[dict[str, Test]]:
+def divided(tests: Mapping[str, Case], grade: str) -> list[dict[str, Case]]:
     """Listed tests as parts, in their order: those of one file together, or each alone. Pure.
 
     What others rest on runs in each of their worlds; it has none of its own, unless there is nothing else.
@@ -120,7 +120,7 @@ def divided(tests: Mapping[str, Test], grade: str) -> list[dict[str, Test]]:
     own = {name: test for name, test in tests.items() if not test.support} or dict(tests)
     if grade == "test":
         return [{name: test} for name, test in own.items()]
-    files: dict[str, dict[str, Test]] = {}
+    files: dict[str, dict[str, Case]] = {}
     for name, test in own.items():
         files.setdefault(test.path or test.file, {})[name] = test
     return list(files.values())

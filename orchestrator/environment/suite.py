@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite_events import Test
+from orchestrator.environment.suite_events import Case
 from orchestrator.environment.suite_invoke import (
     Reader,
     emit_planned,
@@ -40,7 +40,7 @@ class Part:
 
     phase: SuitePhase
     label: str
-    tests: Mapping[str, Test] | None = None
+    tests: Mapping[str, Case] | None = None
     last: bool = True
 
 

@@ -15,7 +15,7 @@ ATTACHMENTS = 100  # of one attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Case:
     """A test as the runner knows it.
 
     Attributes:
@@ -51,20 +51,20 @@ class Begun:
 class Planned:
     """A test that will run; ``elsewhere``: in another shard."""
 
-    test: Test
+    test: Case
     elsewhere: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    test: Test
+    test: Case
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """An attempt; ``status`` is a word of docs/events.md, or what a newer runner says."""
 
-    test: Test
+    test: Case
     status: str
     duration: float
     retry: int
@@ -114,11 +114,11 @@ def parse(line: bytes) -> Told | None:
     return None
 
 
-def _test(data: Mapping[str, object]) -> Test | None:
+def _test(data: Mapping[str, object]) -> Case | None:
     name, path = data.get("id"), data.get("path")
     if not isinstance(name, str) or not name or len(name) > WORD:
         return None
-    return Test(
+    return Case(
         id=name,
         title=text(data, "title", SENTENCE) or name,
         file=text(data, "file", SENTENCE),
@@ -134,7 +134,7 @@ def _is_path(path: str) -> bool:
     return len(path) <= PATH_LIMIT and "\0" not in path and not any("\ud800" <= one <= "\udfff" for one in path)
 
 
-def _finished(test: Test, data: Mapping[str, object]) -> Finished:
+def _finished(test: Case, data: Mapping[str, object]) -> Finished:
     return Finished(
         test,
         status=text(data, "status") or "interrupted",

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.deadline import Deadline, came
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite_events import Finished, Lines, Planned, Started, Test, parse
+from orchestrator.environment.suite_events import Case, Finished, Lines, Planned, Started, parse
 from orchestrator.environment.suite_tally import Account
 from orchestrator.events import EventBus
 from orchestrator.guest.ssh import Ssh
@@ -70,7 +70,7 @@ async def invoke(
     limit: Deadline,
     *,
     environment: Mapping[str, str],
-    chosen: Mapping[str, Test] | None = None,
+    chosen: Mapping[str, Case] | None = None,
 ) -> int:
     """Run the suite's command with further words; its exit code. What it tells is in the reader's account.
 
@@ -107,12 +107,12 @@ async def invoke(
     return done.code
 
 
-def only_files(tests: Mapping[str, Test]) -> list[str]:
+def only_files(tests: Mapping[str, Case]) -> list[str]:
     """Words that let the runner load just the files of these tests; it takes them for regular expressions. Pure.
 
     Nothing when a file is not known: which tests run is told by their ids, this only spares time.
 
-    >>> only_files({"1": Test("1", "t", "[id].spec.ts", 3, "/s/[id].spec.ts")})
+    >>> only_files({"1": Case("1", "t", "[id].spec.ts", 3, "/s/[id].spec.ts")})
     ['^/s/\\\\[id\\\\]\\\\.spec\\\\.ts$']
     """
     paths = dict.fromkeys(test.path for test in tests.values())
@@ -128,7 +128,7 @@ class Reader:
         listed: all tests of the phase, where they were listed before: they are told already, and keep their numbers.
     """
 
-    def __init__(self, bus: EventBus, phase: str, listed: Mapping[str, Test] | None = None) -> None:
+    def __init__(self, bus: EventBus, phase: str, listed: Mapping[str, Case] | None = None) -> None:
         self.account = Account()
         self.first: list[str] = []  # lines of output: why it does not even begin
         self.last = ""
@@ -193,10 +193,10 @@ class Reader:
                     attachments=[dict(one) for one in attachments],
                 )  # fmt: skip
 
-    def _of(self, test: Test) -> dict[str, object]:
+    def _of(self, test: Case) -> dict[str, object]:
         return {"phase": self._phase, "id": test.id, "file": test.file, "line": test.line}
 
-    def _number(self, test: Test) -> tuple[int, int]:
+    def _number(self, test: Case) -> tuple[int, int]:
         known = self.account.planned if self._listed is None else self._listed
         return (known[test.id].index if test.id in known else 0), len(known)
 
@@ -213,7 +213,7 @@ class Reader:
         self._bus.emit("note", level="warning", message=f"phase {self._phase} {what}")
 
 
-def emit_planned(bus: EventBus, phase: str, test: Test, *, elsewhere: bool = False) -> None:
+def emit_planned(bus: EventBus, phase: str, test: Case, *, elsewhere: bool = False) -> None:
     """A test that will run; ``elsewhere``: in another shard."""
     more = {"elsewhere": True} if elsewhere else {}
     bus.emit("test.planned", test.title, phase=phase, id=test.id, file=test.file, line=test.line, **more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.environment.suite_events import Begun, Ended, Fault, Finished, Planned, Test, Told
+from orchestrator.environment.suite_events import Begun, Case, Ended, Fault, Finished, Planned, Told
 from orchestrator.errors import GuestCommandError, NothingRan, OrchestratorError, SuiteFailed
 
 NO_TEST_RAN = 4  # run-e2e-tests: no test was executed
@@ -31,10 +31,10 @@ class Account:
         too_many: more tests than can be compared.
     """
 
-    planned: dict[str, Test] = field(default_factory=dict)
-    elsewhere: dict[str, Test] = field(default_factory=dict)
+    planned: dict[str, Case] = field(default_factory=dict)
+    elsewhere: dict[str, Case] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
-    ran: dict[str, Test] = field(default_factory=dict)
+    ran: dict[str, Case] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     begun: bool = False
     ended: bool = False
@@ -56,7 +56,7 @@ class Account:
             case Ended():
                 self.ended = True
 
-    def _keep(self, tests: dict[str, Test], test: Test) -> None:
+    def _keep(self, tests: dict[str, Case], test: Case) -> None:
         if len(tests) < TESTS_LIMIT:
             tests.setdefault(test.id, test)
         elif test.id not in tests:
@@ -77,11 +77,11 @@ class Tally:
         said: the first lines of one that did not begin.
     """
 
-    planned: dict[str, Test] = field(default_factory=dict)
-    elsewhere: dict[str, Test] = field(default_factory=dict)
+    planned: dict[str, Case] = field(default_factory=dict)
+    elsewhere: dict[str, Case] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
-    missed: dict[str, Test] = field(default_factory=dict)
-    unasked: dict[str, Test] = field(default_factory=dict)
+    missed: dict[str, Case] = field(default_factory=dict)
+    unasked: dict[str, Case] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Tally:
     too_many: bool = False
 
     def add(
-        self, account: Account, code: int, chosen: Mapping[str, Test] | None = None, said: Iterable[str] = ()
+        self, account: Account, code: int, chosen: Mapping[str, Case] | None = None, said: Iterable[str] = ()
     ) -> None:
         """One invocation more.
 
@@ -252,7 +252,7 @@ def _different(outcome: Outcome, where: Sequence[str]) -> OrchestratorError | No
     return None
 
 
-def named(tests: Collection[Test]) -> list[str]:
+def named(tests: Collection[Case]) -> list[str]:
     """Titles for an error, the first of them. Pure."""
     lines = [test.title for test in tests][:SHOWN]
     return [*lines, f"… and {len(tests) - SHOWN} more"] if len(tests) > SHOWN else lines
