@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -62,10 +63,12 @@ class EventBus:
     """Hands each event to every subscriber, in the order of subscription.
 
     A subscriber that raises is reported once on stderr and dropped: a broken
-    view must not break the run.
+    view must not break the run. Events may be emitted by any thread; each is
+    handed to all before the next.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()  # a subscriber may emit as well
         self._subscribers: list[Subscriber] = []
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
@@ -81,13 +84,16 @@ class EventBus:
     def emit(self, kind: str, subject: str = "", **data: object) -> Event:
         """Make an event and hand it out."""
         event = Event(kind, subject, data)
-        for subscriber in tuple(self._subscribers):
-            try:
-                subscriber(event)
-            except Exception as error:  # noqa: BLE001 - whatever a view does wrong, the run goes on
-                self._subscribers.remove(subscriber)
-                with suppress(OSError):  # it may have failed because nobody reads stderr any more
-                    sys.stderr.write(f"warning: event subscriber {subscriber!r} failed and was dropped: {error!r}\n")
+        with self._lock:
+            for subscriber in tuple(self._subscribers):
+                try:
+                    subscriber(event)
+                except Exception as error:  # noqa: BLE001 - whatever a view does wrong, the run goes on
+                    self._subscribers.remove(subscriber)
+                    with suppress(OSError):  # it may have failed because nobody reads stderr any more
+                        sys.stderr.write(
+                            f"warning: event subscriber {subscriber!r} failed and was dropped: {error!r}\n"
+                        )
         return event
 
 

@@ -1,17 +1,22 @@
-// Playwright reporter for the orchestrator: one line `::e2e {json}` on stdout for each event.
+// Playwright reporter for the orchestrator: one line of JSON for each event, written to the file that E2E_EVENTS names.
+// That is a channel of its own (a FIFO that the orchestrator reads): nothing that a test prints can be taken for an event.
 //
-//   {"event":"begin","total":3,"phase":"stack","playwright":"1.65.1"}
-//   {"event":"test-begin","title":"a.spec.ts › group › name","title_path":[…],"file":"a.spec.ts","line":7,
-//    "index":1,"total":3,"retry":0}
+//   {"event":"begin","total":3,"phase":"stack","playwright":"1.65.1","shard":"1/3","whole":true}
+//   {"event":"planned","id":"…","title":"a.spec.ts › group › name","file":"a.spec.ts","path":"/…/a.spec.ts","line":7,
+//    "index":1,"support":true}                          each test that is going to run
+//   {"event":"elsewhere","id":"…","title":…,"file":…,"line":…}     each test of the other shards, where `whole`
+//   {"event":"test-begin","id":"…","title":…,"file":…,"line":7,"index":1,"total":3,"retry":0}
 //   {"event":"test-end", …the same…, "status":"passed|failed|timedOut|skipped|flaky|interrupted","final":true,
 //    "duration":1.234,"error":"…","attachments":[{"name","path","content_type"}]}
-//   {"event":"end","status":"passed|failed|timedout|interrupted","total":3,"passed":3,"failed":0,"flaky":0,
-//    "skipped":0,"did_not_run":0,"duration":4.2,"errors":["…"]}
+//   {"event":"error","text":"…"}                        of no test: a file that does not load, a failed global setup
+//   {"event":"end","status":"passed|failed|timedout|interrupted","total":3,"duration":4.2}
 //
 // Seconds are floats. `index` counts from 1 and stays the same over retries. `final` is false for an attempt that
-// will be retried. Attachment paths are relative to ARTIFACT_DIR; what lies outside of it, or has no file, is left
-// out. `errors` are those of no test (a file that does not load). If E2E_COUNTS_FILE is set, the number of tests
-// that were really executed is written to it at the end; to E2E_KNOWN_FILE, what prepared-runner.cjs must know.
+// will be retried. `support` marks tests of projects that others depend on. Attachment paths are relative to
+// ARTIFACT_DIR; what lies outside of it, or has no file, is left out. A planned test without a test-end did not run: what
+// Playwright itself calls skipped because an earlier test of its group failed is not told as skipped. If E2E_COUNTS_FILE
+// is set, the number of tests that were really executed is written to it at the end; to E2E_KNOWN_FILE, what
+// prepared-runner.cjs must know.
 
 'use strict';
 
@@ -19,18 +24,35 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { stripVTControlCharacters } = require('node:util');
 
-const MAX_ERROR = 8000; // characters of one error
+// Bytes as they are written, JSON's escapes included. All fields of an event together stay below one line's limit, which
+// orchestrator/environment/suite_events.py has too: no event is ever too long to be read.
+const LINE_LIMIT = 65536;
+const MAX_TITLE = 2000;
+const MAX_ERROR = 16000;
+const MAX_ATTACHMENTS = 24000; // of all of one attempt
+const MAX_FILE = 4000;
+const MAX_WORD = 200;
 const MAX_ERRORS = 10; // of those that belong to no test
-const MAX_ATTACHMENTS = 50;
 
-/** Text of an error: without terminal escapes, bounded, the start and the end kept. */
+const written = (value) => Buffer.byteLength(JSON.stringify(value));
+
+/** A text of at most so many bytes as it is written: the start and the end kept, a mark between them. */
+function cut(text, limit) {
+  if (text.length <= limit && written(text) <= limit) return text;
+  for (let kept = Math.min(text.length - 1, limit); ; kept = Math.floor(kept * 0.7)) {
+    const half = kept / 2;
+    const start = text.slice(0, Math.ceil(half));
+    const end = text.slice(text.length - Math.floor(half));
+    const short = `${start}… ${text.length - start.length - end.length} characters left out …${end}`;
+    if (written(short) <= limit) return short;
+  }
+}
+
+/** Text of an error, without terminal escapes. */
 function errorText(error) {
   const whole = [error.message ?? error.value ?? error.stack ?? 'unknown error', error.snippet, place(error)]
     .filter(Boolean).join('\n\n');
-  const text = stripVTControlCharacters(whole);
-  if (text.length <= MAX_ERROR) return text;
-  const half = MAX_ERROR / 2;
-  return `${text.slice(0, half)}\n… ${text.length - MAX_ERROR} characters left out …\n${text.slice(-half)}`;
+  return stripVTControlCharacters(whole);
 }
 
 function place(error) {
@@ -44,18 +66,71 @@ function statusOf(test, result) {
   return result.status === 'passed' ? 'failed' : result.status;
 }
 
+/** The tests that `.only` leaves of a suite; undefined where nothing in it has one. */
+function focused(suite) {
+  const suites = suite.suites.map((one) => [one, focused(one)]).filter(([one, found]) => found || one._only);
+  const tests = suite.tests.filter((one) => one._only);
+  if (!suites.length && !tests.length) return undefined;
+  return [...tests, ...suites.flatMap(([one, found]) => found ?? one.allTests())];
+}
+
+const projectOf = (suite) => suite.project?.() ?? undefined;
+const supportsOf = (project) => [...(project?.dependencies ?? []), ...(project?.teardown ? [project.teardown] : [])];
+
+/** The names of the projects that one of these rests on, however far. */
+function supportNames(suites) {
+  const projects = new Map(suites.map((one) => [projectOf(one)?.name, projectOf(one)]));
+  const found = new Set();
+  const visit = (names) => names.filter((name) => !found.has(name)).forEach((name) => {
+    found.add(name);
+    visit(supportsOf(projects.get(name)));
+  });
+  for (const project of projects.values()) visit(supportsOf(project));
+  return new Set([...found].filter((name) => projects.has(name)));
+}
+
+/** What will run of a listing: `--list` names also what `.only` leaves out. */
+function listed(root) {
+  const found = focused(root);
+  if (!found) return root.allTests();
+  const chosen = new Set(found);
+  const projects = root.suites.filter((one) => one.allTests().some((test) => chosen.has(test)));
+  const names = new Set(projects.map((one) => projectOf(one)?.name));
+  const support = supportNames(root.suites);
+  const needed = new Set();
+  const visit = (name) => {
+    const suite = root.suites.find((one) => projectOf(one)?.name === name);
+    for (const other of supportsOf(suite && projectOf(suite))) {
+      if (!needed.has(other)) needed.add(other) && visit(other);
+    }
+  };
+  names.forEach(visit);
+  for (const one of root.suites) {
+    const name = projectOf(one)?.name;
+    if (support.has(name) && needed.has(name)) one.allTests().forEach((test) => chosen.add(test));
+  }
+  return root.allTests().filter((test) => chosen.has(test));
+}
+
 class EventReporter {
   constructor() {
     this.root = path.resolve(process.env.ARTIFACT_DIR || '/artifacts');
     this.indexes = new Map();
-    this.errors = [];
-    this.atLineStart = true;
-    // Other reporters print half lines (dots); an event must still start a line of its own.
-    const write = process.stdout.write.bind(process.stdout);
-    process.stdout.write = (chunk, ...rest) => {
-      if (chunk.length) this.atLineStart = chunk[chunk.length - 1] === (typeof chunk === 'string' ? '\n' : 10);
-      return write(chunk, ...rest);
-    };
+    this.errors = 0;
+    this.begun = new Map(); // id → the event of an attempt that is not told yet
+    this.skipped = new Set();
+    this.others = undefined; // all tests of all shards, where they are known
+    // The processes that run tests inherit our environment, and are not to know where events are written.
+    const { E2E_EVENTS: events, E2E_COUNTS_FILE: counts, E2E_KNOWN_FILE: known } = process.env;
+    for (const name of ['E2E_EVENTS', 'E2E_COUNTS_FILE', 'E2E_KNOWN_FILE', 'E2E_TESTS']) delete process.env[name];
+    Object.assign(this, { counts, known });
+    if (events) {
+      try {
+        this.channel = fs.openSync(events, 'a');
+      } catch (error) {
+        process.stderr.write(`event-reporter: ${error.message}\n`);
+      }
+    }
   }
 
   version() {
@@ -70,53 +145,88 @@ class EventReporter {
     this.config = config;
   }
 
+  /** Newer versions of Playwright ask here before they take one shard of all tests. */
+  async preprocess({ suite }) {
+    if (this.config?.shard) this.others = suite.allTests();
+  }
+
   onBegin(suite) {
     this.suite = suite;
-    const tests = suite.allTests();
+    const tests = process.argv.includes('--list') ? listed(suite) : suite.allTests();
     tests.forEach((test, index) => this.indexes.set(test.id, index + 1));
-    this.emit({ event: 'begin', total: tests.length, phase: process.env.E2E_PHASE || '', playwright: this.config.version });
+    const shard = this.config.shard;
+    this.emit({
+      event: 'begin',
+      total: tests.length,
+      phase: process.env.E2E_PHASE || '',
+      playwright: this.config.version,
+      shard: shard ? `${shard.current}/${shard.total}` : undefined,
+      whole: shard ? Boolean(this.others) : undefined,
+    });
+    const support = supportNames(suite.suites ?? []);
+    for (const test of tests) {
+      this.emit({
+        event: 'planned', ...this.describe(test), path: this.fileOf(test),
+        index: this.indexes.get(test.id), support: support.has(test.titlePath()[1]) || undefined,
+      });
+    }
+    for (const test of this.others ?? []) {
+      if (!this.indexes.has(test.id)) this.emit({ event: 'elsewhere', ...this.describe(test) });
+    }
   }
 
   onTestBegin(test, result) {
-    this.emit({ event: 'test-begin', ...this.describe(test, result) });
+    // A test that Playwright gives up without running it begins and ends at once: it has not begun. What is skipped is
+    // skipped again when its group is run again, and told once.
+    this.begun.set(test.id, { event: 'test-begin', ...this.describe(test), ...this.place(test, result) });
+    if (!this.skipped.has(test.id)) setImmediate(() => this.tellBegun(test.id));
+  }
+
+  tellBegun(id) {
+    const event = this.begun.get(id);
+    if (event && this.begun.delete(id)) this.emit(event);
   }
 
   onTestEnd(test, result) {
     const status = statusOf(test, result);
+    if (status === 'skipped') {
+      const told = this.skipped.has(test.id); // before, in a group that is run again
+      if (test.expectedStatus !== 'skipped' || told) {
+        this.begun.delete(test.id);
+        return;
+      }
+      this.skipped.add(test.id);
+    }
+    this.tellBegun(test.id);
     const failed = status === 'failed' || status === 'timedOut';
     const unmet = failed && result.errors.length === 0 ? 'The test passed, but it was expected to fail.' : undefined;
+    const said = result.errors.length && status !== 'passed' ? result.errors.map(errorText).join('\n\n') : unmet;
     this.emit({
       event: 'test-end',
-      ...this.describe(test, result),
+      ...this.describe(test),
+      ...this.place(test, result),
       status,
       final: !failed || result.retry >= test.retries,
       duration: result.duration / 1000,
-      error: result.errors.length && status !== 'passed' ? result.errors.map(errorText).join('\n\n').slice(0, 2 * MAX_ERROR) : unmet,
+      error: said === undefined ? undefined : cut(said, MAX_ERROR),
       attachments: this.attachments(result),
     });
   }
 
   onError(error) {
-    if (this.errors.length < MAX_ERRORS) this.errors.push(errorText(error));
+    if (this.errors < MAX_ERRORS) this.emit({ event: 'error', text: cut(errorText(error), MAX_ERROR) });
+    this.errors += 1;
   }
 
   onEnd(result) {
-    const counts = { passed: 0, failed: 0, flaky: 0, skipped: 0, did_not_run: 0 };
     const tests = this.suite ? this.suite.allTests() : [];
-    for (const test of tests) {
-      const outcome = test.outcome();
-      if (outcome === 'expected') counts.passed += 1;
-      else if (outcome === 'unexpected') counts.failed += 1;
-      else if (outcome === 'flaky') counts.flaky += 1;
-      else if (test.results.some((one) => one.status === 'skipped')) counts.skipped += 1;
-      else counts.did_not_run += 1; // interrupted, or never reached
+    if (this.counts) {
+      const executed = tests.filter((test) => test.outcome() !== 'skipped').length;
+      fs.writeFileSync(this.counts, `${executed}\n`);
     }
-    if (process.env.E2E_COUNTS_FILE) {
-      fs.writeFileSync(process.env.E2E_COUNTS_FILE, `${counts.passed + counts.failed + counts.flaky}\n`);
-    }
-    this.emit({ event: 'end', status: result.status, total: tests.length, ...counts, duration: result.duration / 1000, errors: this.errors });
+    this.emit({ event: 'end', status: result.status, total: this.indexes.size, duration: result.duration / 1000 });
     // Last: whatever hinders it, the outcome is told.
-    if (process.env.E2E_KNOWN_FILE) this.learn(process.env.E2E_KNOWN_FILE);
+    if (this.known) this.learn(this.known);
   }
 
   /** Which modules a runner loads, and how the tests' browser is started. */
@@ -130,38 +240,53 @@ class EventReporter {
     fs.renameSync(`${file}.new`, file);
   }
 
-  describe(test, result) {
+  describe(test) {
     const file = path.relative(this.config.rootDir, test.location.file);
     // titlePath: root, project, file, describe…, title; the first is empty, the second too in suites without projects.
-    const titlePath = [file, ...test.titlePath().slice(3)];
-    const project = test.titlePath()[1];
-    if (project) titlePath.unshift(`[${project}]`);
-    return {
-      title: titlePath.join(' › '),
-      title_path: titlePath,
-      file,
-      line: test.location.line,
-      index: this.indexes.get(test.id) ?? 0,
-      total: this.indexes.size,
-      retry: result.retry,
-    };
+    const [, project, , ...titles] = test.titlePath();
+    const title = [...(project ? [`[${project}]`] : []), file, ...titles].join(' › ');
+    return { id: test.id, title: cut(title, MAX_TITLE), file: cut(file, MAX_FILE), line: test.location.line };
+  }
+
+  place(test, result) {
+    return { index: this.indexes.get(test.id) ?? 0, total: this.indexes.size, retry: result.retry };
+  }
+
+  /** The file that Playwright loads to get the test; its body may stand in another. */
+  fileOf(test) {
+    let suite = test.parent;
+    while (suite && suite.type !== 'file') suite = suite.parent;
+    const file = suite?.location?.file ?? test.location.file;
+    return written(file) <= MAX_FILE ? file : undefined;
   }
 
   attachments(result) {
     const kept = [];
+    let room = MAX_ATTACHMENTS;
     for (const attachment of result.attachments) {
-      if (!attachment.path || kept.length >= MAX_ATTACHMENTS) continue;
+      if (!attachment.path) continue;
       const relative = path.relative(this.root, attachment.path);
       if (relative.startsWith('..') || path.isAbsolute(relative)) continue;
-      kept.push({ name: attachment.name, path: relative, content_type: attachment.contentType });
+      const [name, type] = [attachment.name, attachment.contentType].map((word) => cut(String(word ?? ''), MAX_WORD));
+      const one = { name, path: relative, content_type: type };
+      room -= written(one) + 1;
+      if (room < 0) break;
+      kept.push(one);
     }
     return kept;
   }
 
   emit(event) {
-    const start = this.atLineStart ? '' : '\n';
-    process.stdout.write(`${start}::e2e ${JSON.stringify(event)}\n`);
+    if (this.channel === undefined) return;
+    const line = Buffer.from(`${JSON.stringify(event)}\n`);
+    try {
+      for (let at = 0; at < line.length;) at += fs.writeSync(this.channel, line, at);
+    } catch (error) {
+      this.channel = undefined; // nobody reads it any more
+      process.stderr.write(`event-reporter: ${error.message}\n`);
+    }
   }
 }
 
 module.exports = EventReporter;
+module.exports.LINE_LIMIT = LINE_LIMIT;

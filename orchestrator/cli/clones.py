@@ -28,6 +28,7 @@ from orchestrator.events import EventBus
 from orchestrator.images.provider import choose_provider
 from orchestrator.process import stream_lines
 from orchestrator.report.clones import FOLDER, write_clones
+from orchestrator.report.model import words
 from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import together
 from orchestrator.topology.model import Topology
@@ -108,7 +109,9 @@ async def _run(
         summary = write_clones(folder, about)
     for part in summary["clones"]:
         say(f"{part['name']}: {part['outcome']}" + (f": {part['cause']}" if part["cause"] else ""))
-    counted = ", ".join(f"{number} {word}" for word, number in summary["tests"].items() if number)
+    if summary["missing"]:
+        say(summary["cause"])
+    counted = ", ".join(f"{number} {words(word)}" for word, number in summary["tests"].items() if number)
     say(f"{summary['outcome']} in {deadline.elapsed:.1f} s: {counted or 'no test ran'}")
     return int(summary["exit_code"])
 

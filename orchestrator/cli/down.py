@@ -53,6 +53,9 @@ async def _down(places: Places, bus: EventBus) -> None:
 
 
 async def _take_down_recorded(places: Places, state: EnvironmentState, bus: EventBus) -> None:
+    unfinished = places.unfinished_run
+    if unfinished is not None and unfinished != state.run_folder:
+        _report(unfinished)
     if state.run_folder.is_dir():
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)

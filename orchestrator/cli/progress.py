@@ -130,6 +130,8 @@ class QuietProgress(Progress):
             self._write(render_failure(event.data, self._color))
         elif event.kind == "test.begin":
             self._lines.line(event)
+        elif event.kind == "suite.error":
+            self._write(f"{self._lines.line(event)}\n")
         elif event.kind == "test.end" and text(event.data, "status") in FAILED_TESTS:
             self._write(self._lines.test(event) + "\n")
 
@@ -172,7 +174,7 @@ class TtyProgress(Progress):
             case "test.end":
                 if text(event.data, "status") in FAILED_TESTS:
                     view.above(self._lines.test(event), "red")
-            case "machine.sign":
+            case "suite.error" | "machine.sign":
                 view.above(self._lines.line(event) or "", "red")
             case "run.ready":
                 view.above(self._lines.line(event) or "", "bold green")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrator.events import Event
-from orchestrator.report.model import FAILED_TESTS
+from orchestrator.report.model import FAILED_TESTS, STATUSES, words
 from orchestrator.report.read import about, entries, number, text, whole
 from orchestrator.text import clean
 
@@ -58,6 +58,9 @@ class LineWriter:
                 return f"{subject} | {text(data, 'line', _LINE)}"
             case "suite.state":
                 return self._suite(event, subject)
+            case "suite.error":
+                first = text(data, "error", 4_000, multiline=True).strip().split("\n", 1)[0]
+                return f"✘ suite {subject}: {clean(first, _LINE)}"
             case "test.begin":
                 index, total = whole(data, "index"), whole(data, "total")
                 self._places[event.subject] = f"{index}/{total} " if index and total else ""
@@ -130,7 +133,7 @@ class LineWriter:
         if state != "finished":
             return f"suite {subject}: {state}"
         counts = [
-            f"{whole(data, word)} {word}" for word in ("passed", "failed", "flaky", "skipped") if whole(data, word)
+            f"{whole(data, status)} {words(status)}" for status in STATUSES if whole(data, status)
         ]
         return f"suite {subject}: {', '.join(counts) or 'no test ran'} ({number(data, 'elapsed') or 0.0:.1f}s)"
 

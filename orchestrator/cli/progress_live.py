@@ -7,7 +7,6 @@ from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.progress_board import Board, PhaseRow, Row
@@ -132,12 +131,14 @@ def _phase(phase: PhaseRow, frame: str, width: int, now: float) -> list[Renderab
 
 
 def _line(left: Text, right: Text, width: int) -> RenderableType:
-    """One line, ``right`` at the right edge; ``left`` is cut, never wrapped."""
-    grid = Table.grid(expand=True, padding=0)
-    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    grid.add_column(justify="right", no_wrap=True, width=min(len(right), max(0, width - 4)) + 1)
-    grid.add_row(left, right)
-    return grid
+    """One line, ``right`` at the right edge whole; ``left`` is cut, never wrapped."""
+    room = max(0, width - right.cell_len - 1)
+    line = left.copy()
+    line.truncate(room, overflow="ellipsis", pad=True)
+    line.append(" ")
+    line.append_text(right)
+    line.no_wrap, line.overflow = True, "crop"
+    return line
 
 
 def _cut(name: str, width: int) -> str:

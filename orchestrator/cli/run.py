@@ -73,12 +73,12 @@ async def _stages(
         await bring_up(environment, deadline)
         async with deadline.enforce():
             if arguments.isolate == "none":
-                await session.watched(run_suite(session, suite, deadline, chosen))
+                found = await session.watched(run_suite(session, suite, deadline, chosen))
             else:
                 grade = arguments.isolate
-                await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
+                found = await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
         verdict.demand()
-        outcome = verdict.outcome
+        outcome = verdict.outcome if verdict.outcome != "passed" else found
     except (OrchestratorError, OSError) as cause:
         error = over_limit(as_error(cause), deadline)
         code = error.exit_code

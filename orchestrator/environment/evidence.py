@@ -43,15 +43,17 @@ async def collect_all(
             message = "logs of services not collected: the machine does not answer; its journal so far is here"
             bus.emit("note", machine.name, level="warning", message=message)
         else:
-            await collect_logs(machine, topology, bus, limit)
+            await collect_logs(machine, topology, run_folder, bus, limit)
 
 
-async def collect_logs(machine: LiveMachine, topology: Topology, bus: EventBus, deadline: Deadline) -> None:
+async def collect_logs(
+    machine: LiveMachine, topology: Topology, run_folder: Path, bus: EventBus, deadline: Deadline
+) -> None:
     """Write ``services/<unit>.log`` for every unit of the machine, and the files services name.
 
     A guest that does not answer loses only what is not already on the host.
     """
-    folder = machine.paths.logs / "services"
+    folder = run_folder / "machines" / machine.name / "services"
     folder.mkdir(parents=True, exist_ok=True)
     for service in topology.services.values():
         if service.machine != machine.name:

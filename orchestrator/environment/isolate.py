@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.environment.reset import reset
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import (
     Chosen,
-    Outcome,
     Part,
-    guest_folder,
-    judge,
-    narrowed,
+    judged,
+    list_tests,
+    other_shards,
     push,
     run_part,
-    suite_environment,
+    tell_listed,
 )
+from orchestrator.environment.suite_events import Case
+from orchestrator.environment.suite_invoke import guest_folder, suite_environment
+from orchestrator.environment.suite_tally import Outcome
 from orchestrator.environment.wards import Wards
 from orchestrator.environment.warm import save, the_store
-from orchestrator.errors import GuestCommandError, MachineError
+from orchestrator.errors import MachineError
 from orchestrator.snapshots.store import ISOLATE, Stored, mine
 from orchestrator.topology.model import Suite, SuitePhase
 
 PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
-LIST_FOLDER = "/tmp/e2e-list"  # noqa: S108 - in the guest
-# `[project] › path/name.spec.ts:58:1 › title`, as Playwright lists its tests.
-LISTED = re.compile(r"(?:^|› )\s*([^\s›]+\.[cm]?[jt]sx?):(\d+):\d+ › ")
 
 
 async def run_isolated(
     session: Session, suite: Suite, wards: Wards, deadline: Deadline, *, grade: str, chosen: Chosen
-) -> None:
-    """Run the suite part by part, each in the world as it was before the first.
+) -> str:
+    """Run the suite part by part, each in the world as it was before the first. Its outcome, as `judge` has it.
 
     Args:
         grade: ``suite`` (each phase), ``file`` or ``test``.
@@ -43,10 +41,13 @@ async def run_isolated(
         SnapshotError: the environment cannot be saved.
         SuiteFailed, NothingRan, GuestCommandError, MachineError: as `run_suite`.
     """
-    parts = await session.watched(_divide(session, suite, deadline, grade, chosen))
+    outcome = Outcome()
+    parts = await session.watched(_divide(session, suite, deadline, outcome, grade, chosen))
+    if not parts:
+        return judged(outcome, session, chosen)  # nothing to run, or nothing that can be
     if suite.prepare and len(parts) > 1:
         await session.watched(prepare(session, suite, parts[0].phase, deadline))
-    store, outcome = the_store(), Outcome()
+    store = the_store()
     # The name tells whose it is: should we be killed, it is pruned.
     stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
     try:
@@ -56,7 +57,7 @@ async def run_isolated(
             await session.watched(run_part(session, suite, part, deadline, outcome, chosen))
     finally:
         store.remove(stored)
-    judge(outcome, session)
+    return judged(outcome, session, chosen)
 
 
 async def _fresh(session: Session, stored: Stored, wards: Wards, deadline: Deadline, place: Mapping[str, int]) -> None:
@@ -66,18 +67,23 @@ async def _fresh(session: Session, stored: Stored, wards: Wards, deadline: Deadl
     session.bus.emit("world.state", name, state="ready", elapsed=round(monotonic() - begun, 3), **place)
 
 
-async def _divide(session: Session, suite: Suite, deadline: Deadline, grade: str, chosen: Chosen) -> list[Part]:
+async def _divide(
+    session: Session, suite: Suite, deadline: Deadline, outcome: Outcome, grade: str, chosen: Chosen
+) -> list[Part]:
+    """The parts of all phases; what is to run, and why some cannot, is in ``outcome``."""
     await push(session, suite, deadline)
-    found: list[tuple[SuitePhase, str]] = []
+    found: list[tuple[SuitePhase, dict[str, Case] | None]] = []
     for phase in suite.phases:
         if grade == "suite":
-            found.append((phase, ""))
-        else:
-            text = await _listing(session, suite, phase, deadline, chosen)
-            found += [(phase, only) for only in selectors(text.splitlines(), grade)]
+            found.append((phase, None))
+            continue
+        listed = await list_tests(session, suite, phase, deadline, chosen)
+        tell_listed(session, phase, outcome.phase(phase.name), listed)
+        await other_shards(session, suite, phase, deadline, outcome.phase(phase.name), chosen, listed)
+        found += [(phase, tests) for tests in divided(listed.planned, grade)]
     return [
-        Part(phase, phase.name if grade == "suite" else f"{phase.name}-{number:03d}", only, number == len(found))
-        for number, (phase, only) in enumerate(found, 1)
+        Part(phase, phase.name if tests is None else f"{phase.name}-{number:03d}", tests, number == len(found))
+        for number, (phase, tests) in enumerate(found, 1)
     ]
 
 
@@ -106,36 +112,15 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
         session.bus.emit("note", level="info", message=message)
 
 
-async def _listing(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline, chosen: Chosen) -> str:
-    """What the suite's runner would run in a phase, one line a test."""
-    ssh = await session.machines[suite.machine].ssh()
-    limit = deadline.earlier(suite.timeout * session.factor)
-    command = [*suite.command, *narrowed(phase.args, chosen.grep), *chosen.sharding, "--list"]
-    # The reports of a listing are of no use to anybody.
-    environment = {**suite_environment(session, suite, phase.name), "ARTIFACT_DIR": LIST_FOLDER}
-    done = await ssh.exec(command, deadline=limit, user=suite.user, environment=environment, cwd=guest_folder(suite))
-    listed = done.text
-    if done.code not in (0, 4):  # 4: nothing was executed
-        said = (done.complaint or listed).strip().splitlines()
-        raise GuestCommandError(
-            f"the tests of phase {phase.name} cannot be listed",
-            why="\n".join(said[:6]) or f"the runner ended with {done.code}",
-            hint="--isolate=suite needs no list",
-        )
-    return listed
+def divided(tests: Mapping[str, Case], grade: str) -> list[dict[str, Case]]:
+    """Listed tests as parts, in their order: those of one file together, or each alone. Pure.
 
-
-def selectors(lines: Iterable[str], grade: str) -> list[str]:
-    """``FILE`` or ``FILE:LINE`` of every listed test, each once, in order. Pure.
-
-    >>> selectors(["  a.spec.ts:3:1 › one", "  [chrome] › b/c.spec.ts:9:5 › group › two"], "test")
-    ['a.spec.ts:3', 'b/c.spec.ts:9']
+    What others rest on runs in each of their worlds; it has none of its own, unless there is nothing else.
     """
-    return list(dict.fromkeys(file if grade == "file" else f"{file}:{line}" for file, line in _found(lines)))
-
-
-def _found(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for line in lines:
-        match = LISTED.search(line)
-        if match and not line.startswith("::e2e "):
-            yield match[1], match[2]
+    own = {name: test for name, test in tests.items() if not test.support} or dict(tests)
+    if grade == "test":
+        return [{name: test} for name, test in own.items()]
+    files: dict[str, dict[str, Case]] = {}
+    for name, test in own.items():
+        files.setdefault(test.path or test.file, {})[name] = test
+    return list(files.values())

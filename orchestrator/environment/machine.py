@@ -305,8 +305,9 @@ class LiveMachine:
 
     async def screenshot(self, step: str, run_folder: Path) -> None:
         """A picture of the display into the run folder; a failure to take one is only noted."""
-        number = len(list((self.paths.logs / "screenshots").glob("*.png"))) + 1
-        path = self.paths.logs / "screenshots" / f"{number:03d}-{step}.png"
+        folder = run_folder / "machines" / self.name / "screenshots"
+        number = len(list(folder.glob("*.png"))) + 1
+        path = folder / f"{number:03d}-{step}.png"
         if self._watcher.monitor is None:
             return  # it never ran
         try:

@@ -56,12 +56,12 @@ class Places:
         return self.folder / "state.json"
 
     def remember_run(self, run_folder: Path) -> None:
-        """Note which run folder a start writes into, before there is a state that tells."""
+        """Note which run folder a command writes into; the state may not tell, or tell another one."""
         (self.folder / "run").write_text(f"{run_folder}\n")
 
     @property
     def unfinished_run(self) -> Path | None:
-        """The run folder of a start that was killed before its reports were written."""
+        """The run folder of a command that was killed before its reports were written."""
         try:
             folder = Path((self.folder / "run").read_text().strip())
         except (OSError, ValueError):

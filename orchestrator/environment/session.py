@@ -66,23 +66,29 @@ class Session:
 
     Use `watched` around all work: a machine that dies then ends the wait for
     anything else, with its own explanation.
+
+    Attributes:
+        run_folder: of this command: what it collects and makes.
+        logs_folder: of the command that started the machines: what they and their networks write.
     """
 
-    def __init__(self, places: Places, record: StateFile, bus: EventBus) -> None:
+    def __init__(self, places: Places, record: StateFile, bus: EventBus, run_folder: Path | None = None) -> None:
         self.places = places
         self.record = record
         self.bus = bus
         self.factor = record.state.factor
         self.topology: Topology = record.state.topology
-        self.run_folder: Path = record.state.run_folder
+        self.logs_folder: Path = record.state.run_folder
+        self.run_folder = run_folder or self.logs_folder
         self.machines: dict[str, LiveMachine] = {}
         self._renew()
         bus.subscribe(self._remember)
 
     def _renew(self) -> None:
         """Machines and gate as they are before anything was started or joined."""
+        paths = {name: self.places.machine(name, self.logs_folder) for name in self.topology.machines}
         self.machines = {
-            name: LiveMachine(machine, self.topology, self.places.machine(name, self.run_folder), self.bus, self.factor)
+            name: LiveMachine(machine, self.topology, paths[name], self.bus, self.factor)
             for name, machine in self.topology.machines.items()
         }
         self.gate = Gatekeeper(
@@ -104,7 +110,7 @@ class Session:
 
     async def _watch_helpers(self) -> None:
         """Raise a `HostError` when a switch or a gate ends: machines do not find their way back to another one."""
-        name, logs = self.places.name, self.run_folder / "networks"
+        name, logs = self.places.name, self.logs_folder / "networks"
         while True:
             for network, process in self._switches.items():
                 if not process.alive:
@@ -233,7 +239,7 @@ class Session:
             await join(known.process, self.places.user_key, deadline)
 
     async def _start_networks(self, wards: Wards, deadline: Deadline) -> None:
-        paths = self.places.networks(self.run_folder)
+        paths = self.places.networks(self.logs_folder)
         paths.logs.mkdir(exist_ok=True)
         for network in self.topology.networks.values():
             running = self.record.state.networks.get(network.name)
@@ -265,7 +271,7 @@ class Session:
         built = launch.images[live.machine.image]
         script = built.run_script
         nics = nics_of(
-            live.machine, self.topology.machines, self.topology.networks, self.places.networks(self.run_folder)
+            live.machine, self.topology.machines, self.topology.networks, self.places.networks(self.logs_folder)
         )
         text = built.script_text
         user = "" if connects_again(nics) else qemu_user(f"{self.places.identity}/{name}", text)
@@ -291,7 +297,7 @@ class Session:
 
     def _open_gate(self, live: LiveMachine, launch: Launch, wards: Wards, user: str) -> None:
         """Start what lets the machine reach its destinations, and nobody else."""
-        log = self.places.networks(self.run_folder).logs / f"egress-{live.name}.log"
+        log = self.places.networks(self.logs_folder).logs / f"egress-{live.name}.log"
         process = start_filter(live.machine, live.paths, live.addresses, log, launch.inherited, user)
         wards.add(process)
         self.record.machine(live.name, gate=process)

@@ -12,6 +12,7 @@ import orchestrator
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
 from orchestrator.environment.handover import known_hosts_line
+from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import place_of_memory
 from orchestrator.environment.places import Places, new_run_folder
@@ -62,22 +63,31 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
             _same_topology(previous, request)
             # Another suite may be run on what is up; everything else is the same.
             previous = replace(previous, topology=request.topology)
-            previous.run_folder.mkdir(parents=True, exist_ok=True)
-            _rotate(previous.run_folder / "events.jsonl")
-            with JsonLinesLog(previous.run_folder / "events.jsonl") as log:
+            previous.run_folder.mkdir(parents=True, exist_ok=True)  # its machines write there
+            _tell_unfinished(places, bus)
+            run_folder = new_run_folder(request.runs)
+            places.remember_run(run_folder)
+            with JsonLinesLog(run_folder / "events.jsonl") as log:
                 stop = bus.subscribe(log)
+                marks = LogMarks.of(previous.run_folder)
                 try:
-                    _announce(request, previous.run_folder, previous.provider, bus)
+                    _announce(request, run_folder, previous.provider, bus)
+                    tell_again(previous, bus)
                     warn_of_expired(request.topology, bus)
                     message = f"{request.name} is up already; every service is proven again"
                     bus.emit("note", level="info", message=message)
                     record = StateFile(places.state, previous)
                     async with wards() as group:
-                        session = Session(places, record, bus)
+                        session = Session(places, record, bus, run_folder)
                         try:
                             yield Opened(session, True, group, None)
                         finally:
                             await session.close()
+                            try:
+                                marks.copy_since(run_folder)
+                            except OSError as error:
+                                message = f"not all logs of the machines were copied: {error}"
+                                bus.emit("note", level="warning", message=message)
                 finally:
                     stop()
             return
@@ -234,6 +244,8 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
         message=f"what is left of environment {places.name} ({previous.command}, {reason}) is removed",
         left_folder=str(previous.run_folder),  # its reports may not have been written
     )
+    if places.unfinished_run != previous.run_folder:
+        _tell_unfinished(places, bus)
     unpin_images(places, previous)
     await take_down(places, previous, bus)
     return None
@@ -242,7 +254,7 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
 def _tell_unfinished(places: Places, bus: EventBus) -> None:
     folder = places.unfinished_run
     if folder is not None:
-        message = f"a start that was killed left the run folder {folder.name} without reports; they are written"
+        message = f"a command that was killed left the run folder {folder.name} without reports; they are written"
         bus.emit("note", level="warning", message=message, left_folder=str(folder))
 
 
@@ -276,13 +288,6 @@ def _same_topology(previous: EnvironmentState, request: Request) -> None:
             "the file, the variant or --app changed since",
             hint=f"orchestrator -n {request.name} down, or another --name",
         )
-
-
-def _rotate(events: Path) -> None:
-    """Keep the events of earlier commands on this environment beside the new ones."""
-    if events.exists():
-        number = 1 + len(list(events.parent.glob("events.*.jsonl")))
-        events.rename(events.with_name(f"events.{number}.jsonl"))
 
 
 def _announce(request: Request, run_folder: Path, provider: str, bus: EventBus) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError, fromstring, tostring
+from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, tostring
 
+from orchestrator.report.model import STATUSES, words
+from orchestrator.report.read import SENTENCE, load_events, text
 from orchestrator.report.write import atomic_write
+from orchestrator.text import clean
 
 FOLDER = "clones"  # in the run folder: CLONE/RUN, one folder of runs for each clone
 ABOUT = ("run_id", "environment", "command", "seconds")
-TOTALS = ("passed", "failed", "flaky", "skipped")
+TOTALS = STATUSES
 # Of several outcomes the worst is told. A clone without a test is no fault as long as another had one.
 WORST_FIRST = ("error", "interrupted", "failed", "suspicious", "passed", "nothing-ran")
+GREEN = frozenset({"passed", "suspicious", "nothing-ran"})
+NAMED = 1_000  # tests that the reports name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +74,54 @@ def worst(parts: list[ClonePart]) -> tuple[str, int]:
     """Outcome and exit code of all parts together. Pure."""
     if not parts:
         return "error", 3
-    part = min(parts, key=lambda one: WORST_FIRST.index(one.outcome))
+    return min(((part.outcome, _code(part)) for part in parts), key=lambda one: (WORST_FIRST.index(one[0]), -one[1]))
+
+
+def _code(part: ClonePart) -> int:
     code = part.summary.get("exit_code")
-    if not isinstance(code, int) or part.outcome != part.summary.get("outcome"):
-        code = 3
-    return part.outcome, code
+    return code if isinstance(code, int) and part.outcome == part.summary.get("outcome") else 3
 
 
-def summary_of(parts: list[ClonePart], about: dict[str, Any], run_folder: Path) -> dict[str, Any]:
-    """``summary.json`` of the whole. Pure."""
+def in_no_clone(parts: list[ClonePart]) -> list[str]:
+    """Titles of tests that clones know to be in another shard, and that no clone was to run."""
+    known: dict[tuple[str, str], str] = {}
+    planned: set[tuple[str, str]] = set()
+    for part in parts:
+        for event in load_events(part.folder / "events.jsonl") if part.folder is not None else ():
+            if event.kind == "test.planned":
+                test = (text(event.data, "phase"), text(event.data, "id"))
+                if event.data.get("elsewhere") is True:
+                    known[test] = clean(event.subject, SENTENCE)
+                else:
+                    planned.add(test)
+    return [title for test, title in known.items() if test not in planned]
+
+
+def summary_of(
+    parts: list[ClonePart], about: dict[str, Any], run_folder: Path, missing: Sequence[str] = ()
+) -> dict[str, Any]:
+    """``summary.json`` of the whole. Pure.
+
+    Args:
+        missing: titles of tests that were in no clone's shard: with them, nothing has passed.
+    """
     outcome, code = worst(parts)
     counted = [part.summary.get("tests") for part in parts]
-    tests = {word: sum(int(one.get(word, 0)) for one in counted if isinstance(one, dict)) for word in TOTALS}
+    tests = {word: sum(_count(one, word) for one in counted if isinstance(one, dict)) for word in TOTALS}
+    tests["did_not_run"] += len(missing)
+    cause = {}
+    if missing:
+        cause = {"cause": f"{len(missing)} browser tests ran in no clone, first: {missing[0]}"}
+        if outcome in GREEN:
+            outcome, code = "failed", 1
     return {
         "schema": 1,
         "outcome": outcome,
         "exit_code": code,
+        **cause,
         **about,
         "tests": tests,
+        "missing": list(missing[:NAMED]),
         "clones": [
             {
                 "name": part.name,
@@ -101,8 +137,13 @@ def summary_of(parts: list[ClonePart], about: dict[str, Any], run_folder: Path) 
     }
 
 
-def junit_of(parts: list[ClonePart]) -> str:
-    """One JUnit text: every clone's suites, named after it."""
+def _count(counts: dict[str, Any], word: str) -> int:
+    number = counts.get(word, 0)
+    return number if isinstance(number, int) else 0
+
+
+def junit_of(parts: list[ClonePart], missing: Sequence[str] = ()) -> str:
+    """One JUnit text: every clone's suites, named after it, and what ran in none."""
     root = Element("testsuites", name="clones")
     totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
     for part in parts:
@@ -112,6 +153,14 @@ def junit_of(parts: list[ClonePart]) -> str:
             for word in totals:
                 number = suite.get(word, "0")
                 totals[word] += int(number) if number.isdigit() else 0
+    if missing:
+        count = str(len(missing[:NAMED]))
+        suite = SubElement(root, "testsuite", name="in no clone", tests=count, errors=count, failures="0", skipped="0")
+        for title in missing[:NAMED]:
+            case = SubElement(suite, "testcase", classname="suite", name=title, time="0.000")
+            SubElement(case, "error", message="did not run in any clone", type="DidNotRun")
+        totals["tests"] += int(count)
+        totals["errors"] += int(count)
     for word, total in totals.items():
         root.set(word, str(total))
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
@@ -129,7 +178,7 @@ def _suites(part: ClonePart) -> list[Element]:
 def page_of(parts: list[ClonePart], summary: dict[str, Any], run_folder: Path) -> str:
     """A small page, readable on a phone: each clone, and the way to its report."""
     rows = "".join(_row(part, run_folder) for part in parts)
-    tests = ", ".join(f"{summary['tests'][word]} {word}" for word in TOTALS)
+    tests = ", ".join(f"{summary['tests'][word]} {words(word)}" for word in TOTALS)
     title = f"{summary['outcome']}: {len(parts)} clones"
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -137,15 +186,20 @@ def page_of(parts: list[ClonePart], summary: dict[str, Any], run_folder: Path) -
         f"<title>{escape(title)}</title>"
         "<style>body{font:16px/1.5 system-ui,sans-serif;margin:1rem;max-width:60rem}"
         "td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top}</style>"
-        f"<h1>{escape(title)}</h1><p>{escape(tests)}</p>"
+        f"<h1>{escape(title)}</h1><p>{escape(tests)}</p>{_missing(summary)}"
         f"<table><tr><th>clone</th><th>outcome</th><th>tests</th><th>seconds</th></tr>{rows}</table></html>\n"
     )
+
+
+def _missing(summary: dict[str, Any]) -> str:
+    titles = "".join(f"<li>{escape(title)}</li>" for title in summary.get("missing", ()))
+    return f"<p>{escape(summary['cause'])}</p><ul>{titles}</ul>" if titles else ""
 
 
 def _row(part: ClonePart, run_folder: Path) -> str:
     tests = part.summary.get("tests")
     known = tests if isinstance(tests, dict) else {}
-    counted = ", ".join(f"{known[word]} {word}" for word in TOTALS if known.get(word))
+    counted = ", ".join(f"{known[word]} {words(word)}" for word in TOTALS if known.get(word))
     seconds = part.summary.get("seconds")
     total = seconds.get("total", "") if isinstance(seconds, dict) else ""
     name = escape(part.name)
@@ -167,9 +221,10 @@ def write_clones(run_folder: Path, about: dict[str, Any] | None = None) -> dict[
     if about is None:
         before = _json_of(run_folder / "summary.json")
         about = {key: before[key] for key in ABOUT if key in before}
-    summary = summary_of(parts, about, run_folder)
+    missing = in_no_clone(parts)
+    summary = summary_of(parts, about, run_folder, missing)
     atomic_write(run_folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    atomic_write(run_folder / "junit.xml", junit_of(parts))
+    atomic_write(run_folder / "junit.xml", junit_of(parts, missing))
     (run_folder / "report").mkdir(exist_ok=True)
     atomic_write(run_folder / "report" / "index.html", page_of(parts, summary, run_folder))
     return summary

@@ -75,9 +75,12 @@ class _Phase:
         self.exit_code: int | None = None
         self.reported: dict[str, int] = {}
         self.output: list[str] = []
-        self.open: dict[str, tuple[float, Event]] = {}
+        self.errors: list[str] = []
+        self.elsewhere: set[str] = set()
+        # By the runner's id of a test; by its title where none is told.
+        self.open: dict[str, float] = {}
         self.attempts: dict[str, list[m.Attempt]] = {}
-        self.places: dict[str, tuple[str, int]] = {}
+        self.places: dict[str, tuple[str, str, int]] = {}
 
 
 class Fold:
@@ -146,7 +149,7 @@ class Fold:
                 path = text(data, "path", SENTENCE)
                 shot = m.Screenshot(subject, path, text(data, "step", SENTENCE), event.at)
                 self._keep(_append(self._screenshots, shot))
-            case "suite.state" | "suite.output" | "test.begin" | "test.end":
+            case "suite.state" | "suite.output" | "suite.error" | "test.planned" | "test.begin" | "test.end":
                 self._suite(event, subject)
             case "note":
                 message = about(subject, text(data, "message", TEXT, multiline=True))
@@ -233,18 +236,30 @@ class Fold:
                 phase.exit_code = whole(data, "exit_code")
                 counts = {status: whole(data, status) for status in m.STATUSES}
                 phase.reported = {status: count for status, count in counts.items() if count is not None}
-        elif subject not in phase.attempts and len(phase.attempts) + len(phase.open) >= ENTRIES:
-            self._dropped += 1
+        elif event.kind == "suite.error":
+            self._keep(_append(phase.errors, text(data, "error", TEXT, multiline=True)))
         else:
-            phase.places[subject] = (text(data, "file", SENTENCE), whole(data, "line") or 0)
-            if event.kind == "test.begin":
-                phase.open[subject] = (event.at, event)
-            else:
-                began, _ = phase.open.pop(subject, (None, None))
-                attempts = phase.attempts.setdefault(subject, [])
-                self._keep(len(attempts) < ENTRIES)
-                if len(attempts) < ENTRIES:
-                    attempts.append(_attempt(event, began))
+            self._test(phase, event, subject)
+
+    def _test(self, phase: _Phase, event: Event, subject: str) -> None:
+        data = event.data
+        key = text(data, "id") or subject
+        if data.get("elsewhere") is True:
+            if len(phase.elsewhere) < m.TESTS:
+                phase.elsewhere.add(key)
+            return
+        if key not in phase.places and len(phase.places) >= ENTRIES:
+            self._dropped += 1
+            return
+        phase.places[key] = (subject, text(data, "file", SENTENCE), whole(data, "line") or 0)
+        if event.kind == "test.begin":
+            phase.open[key] = event.at
+        elif event.kind == "test.end":
+            began = phase.open.pop(key, None)
+            attempts = phase.attempts.setdefault(key, [])
+            self._keep(len(attempts) < ENTRIES)
+            if len(attempts) < ENTRIES:
+                attempts.append(_attempt(event, began))
 
 
 def failure(subject: str, data: Mapping[str, object], at: float = 0.0) -> m.Failure:
@@ -294,10 +309,14 @@ def _attempt(event: Event, began: float | None) -> m.Attempt:
 
 
 def _phase(phase: _Phase, ended: float) -> m.PhaseView:
-    tests: dict[str, tuple[m.Attempt, ...]] = {t: tuple(a) for t, a in phase.attempts.items()}
-    for title, (at, _) in phase.open.items():
+    tests: dict[str, tuple[m.Attempt, ...]] = {key: tuple(phase.attempts.get(key, ())) for key in phase.places}
+    for key, at in phase.open.items():
         cut = m.Attempt("interrupted", 0, at, max(at, ended), max(0.0, ended - at), "never ended", ())
-        tests[title] = (*tests.get(title, ()), cut)
+        tests[key] = (*tests[key], cut)
+    views = []
+    for key, attempts in tests.items():
+        title, file, line = phase.places[key]
+        views.append(m.TestView(title, phase.name, file, line, attempts))
     return m.PhaseView(
         name=phase.name,
         start=phase.start,
@@ -305,8 +324,10 @@ def _phase(phase: _Phase, ended: float) -> m.PhaseView:
         state=phase.state,
         exit_code=phase.exit_code,
         reported=phase.reported,
-        tests=tuple(m.TestView(t, phase.name, *phase.places[t], attempts) for t, attempts in tests.items()),
+        tests=tuple(views),
         output=tuple(phase.output[-OUTPUT_LINES:]),
+        errors=tuple(phase.errors),
+        elsewhere=len(phase.elsewhere),
     )
 
 

@@ -20,6 +20,7 @@ from orchestrator.report.model import (
     RunView,
     ServiceView,
     TestView,
+    words,
 )
 from orchestrator.text import clean
 
@@ -46,9 +47,9 @@ def junit_xml(view: RunView) -> str:
         suite = SubElement(root, "testsuite", name=_text(phase.name), timestamp=_timestamp(phase.start))
         for test in phase.tests:
             _test_case(suite, test)
-        # A phase of which no test was asked for is none: `--grep` and `--shard` leave some empty.
-        empty = phase.exit_code == NothingRan.exit_code and not phase.tests
-        if phase.state != "finished" or (phase.exit_code and not phase.count("failed") and not empty):
+        # A phase that executes no test is no error: `--grep` and `--shard` leave some empty, others are all skipped.
+        well = phase.exit_code in (0, None, NothingRan.exit_code)
+        if phase.state != "finished" or phase.errors or not (well or phase.count("failed")):
             _phase_case(suite, phase)
     for suite in root:
         _count(suite, list(suite))
@@ -102,7 +103,10 @@ def _phase_case(suite: Element, phase: PhaseView) -> None:
     case = SubElement(suite, "testcase", classname="suite", name=_text(phase.name), time="0.000")
     ended = phase.state == "finished"
     what = f"the suite ended with exit code {phase.exit_code}" if ended else "the suite did not finish"
-    SubElement(case, "error", message=what, type="Suite").text = _text("\n".join(phase.output[-50:]))
+    if phase.errors:
+        what = phase.errors[0].strip().split("\n", 1)[0] or what
+    body = "\n\n".join(phase.errors) or "\n".join(phase.output[-50:])
+    SubElement(case, "error", message=_text(what), type="Suite").text = _text(body)
 
 
 def _test_case(suite: Element, test: TestView) -> None:
@@ -129,6 +133,9 @@ def _test_case(suite: Element, test: TestView) -> None:
             _error(SubElement(case, "rerunFailure"), attempt)
     elif test.status == "skipped":
         SubElement(case, "skipped")
+    elif test.status == "did_not_run":
+        # JUnit has no word for it, and "skipped" would be a wrong one: it was to run.
+        SubElement(case, "error", message=words(test.status), type="DidNotRun")
     # The form that GitLab, Jenkins and Playwright's own reporter share.
     paths = [f"[[ATTACHMENT|{a.path}]]" for attempt in test.attempts for a in attempt.attachments if a.path]
     if paths:

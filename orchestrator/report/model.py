@@ -12,9 +12,15 @@ from dataclasses import dataclass
 
 UP_STATES = frozenset({"healthy", "completed", "ready"})
 BROKEN_STATES = frozenset({"failed", "panicked", "died"})
+TESTS = 50_000  # of other shards that are counted
 ACTIVE_STATES = frozenset({"starting", "checking", "booting", "restoring", "agent", "ssh"})
 FAILED_TESTS = frozenset({"failed", "timedOut", "interrupted"})
-STATUSES = ("passed", "failed", "flaky", "skipped")
+STATUSES = ("passed", "failed", "flaky", "skipped", "did_not_run")
+
+
+def words(status: str) -> str:
+    """A status as people read it."""
+    return status.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class TestView:
-    """A test with all its attempts, at least one, in the order they ended."""
+    """A test with all its attempts in the order they ended; without one it did not run."""
 
     title: str
     phase: str
@@ -137,11 +143,14 @@ class TestView:
     @property
     def status(self) -> str:
         """One of `STATUSES`: passed only on a second attempt is flaky."""
+        if not self.attempts:
+            return "did_not_run"
         last = self.attempts[-1].status
         if last in FAILED_TESTS:
             return "failed"
         if last == "passed" and any(a.failed for a in self.attempts):
-            return "flaky"
+            # Anew and no retry: it ran in several worlds, and failed in one of them.
+            return "flaky" if self.attempts[-1].retry else "failed"
         return last if last in STATUSES else "failed"
 
     @property
@@ -156,7 +165,14 @@ class TestView:
 
 @dataclass(frozen=True, slots=True)
 class PhaseView:
-    """One invocation of the suite; ``output`` holds its last lines."""
+    """One phase of the suite.
+
+    Attributes:
+        reported: what it counted itself, by status.
+        output: its last lines.
+        errors: of no test.
+        elsewhere: how many tests other shards have.
+    """
 
     name: str
     start: float
@@ -166,6 +182,8 @@ class PhaseView:
     reported: Mapping[str, int]
     tests: tuple[TestView, ...]
     output: tuple[str, ...]
+    errors: tuple[str, ...] = ()
+    elsewhere: int = 0
 
     def count(self, status: str) -> int:
         """Tests of a status (`STATUSES`), or what the suite reported if no test was seen."""
@@ -309,7 +327,9 @@ class RunView:
         if self.failures:
             return self.failures[0].what
         if failed:
-            return f"{len(failed)} of {len(self.tests)} tests failed, first: {failed[0].title}"
+            unrun = self.count("did_not_run")
+            rest = f", {unrun} did not run" if unrun else ""
+            return f"{len(failed)} of {len(self.tests)} tests failed{rest}, first: {failed[0].title}"
         if self.outcome == "interrupted":
             parts = (*self.machines, *self.services)
             wait = self.waiting
@@ -326,7 +346,8 @@ class RunView:
                 return f"ended while these were starting: {', '.join(active)}"
             return "ended before it was finished"
         if self.outcome == "nothing-ran":
-            return "no test ran"
+            others = sum(phase.elsewhere for phase in self.phases)
+            return f"its shard is empty, other shards have all {others} tests" if others else "no test ran"
         if self.outcome == "suspicious":
             marked = next((s for s in self.signs if s.weight == "suspicious" and not s.accepted), None)
             return f"{marked.explanation} ({marked.sign}, machine {marked.machine})" if marked else ""

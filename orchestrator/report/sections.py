@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from orchestrator.report import markup as h
 from orchestrator.report.model import (
+    STATUSES,
     Attachment,
     Attempt,
     Failure,
@@ -16,6 +17,7 @@ from orchestrator.report.model import (
     ServiceView,
     Sign,
     TestView,
+    words,
 )
 from orchestrator.report.timeline import test_id
 
@@ -42,7 +44,7 @@ def headline(view: RunView) -> str:
         facts.append(("services up", f"{up} of {len(view.services)}"))
     if view.phases:
         facts.append(("tests passed", f"{view.count('passed') + view.count('flaky')} of {_total(view)}"))
-        facts += [(word, str(view.count(word))) for word in ("failed", "flaky", "skipped") if view.count(word)]
+        facts += [(words(s), str(view.count(s))) for s in STATUSES if s != "passed" and view.count(s)]
     facts.append(("exit code", "–" if view.exit_code is None else str(view.exit_code)))
     cause = f"<p class='cause'>{h.text(view.cause)}</p>" if view.cause else ""
     word = _HEADLINES.get(view.outcome, view.outcome)
@@ -181,14 +183,15 @@ def tests(view: RunView, files: Files) -> str:
 
 
 def _phase(phase: PhaseView, number: int, files: Files) -> str:
-    counts = [f"{phase.count(s)} {s}" for s in ("passed", "failed", "flaky", "skipped") if phase.count(s)]
+    counts = [f"{phase.count(s)} {words(s)}" for s in STATUSES if phase.count(s)]
+    errors = "".join(h.pre(error, "evidence") for error in phase.errors)
     end = "" if phase.exit_code is None else f", exit code {phase.exit_code}"
     state = "" if phase.state == "finished" else " · did not finish"
     rows = "".join(_test(test, test_id(number, index), files) for index, test in enumerate(phase.tests))
     return (
         f"<h3>{h.text(phase.name)} <small>{', '.join(counts) or 'no test'} in "
         f"{h.seconds(phase.end - phase.start)}{end}{state}</small></h3>\n"
-        f"<div class='tests'>{rows}</div>{_output(phase.output, 'output of the suite')}\n"
+        f"{errors}<div class='tests'>{rows}</div>{_output(phase.output, 'output of the suite')}\n"
     )
 
 
@@ -201,7 +204,7 @@ def _test(test: TestView, anchor: str, files: Files) -> str:
     )
     place = f"<p class='quiet-text'>{h.text(test.file)}:{test.line}</p>" if test.file else ""
     return (
-        f"<details id='{anchor}' class='test'{shown}><summary>{h.badge(test.status)}"
+        f"<details id='{anchor}' class='test'{shown}><summary>{h.badge(test.status, words(test.status))}"
         f"<span class='title'>{h.text(test.title)}</span>"
         f"<span class='number'>{h.seconds(test.duration)}</span></summary>{place}{attempts}</details>\n"
     )

@@ -159,7 +159,8 @@ def _lanes(tests: Sequence[TestView]) -> list[list[tuple[TestView, int]]]:
     """Tests in rows so that none overlaps another, as long as `LANES` rows are enough."""
     lanes: list[list[tuple[TestView, int]]] = []
     free: list[float] = []
-    for index, test in sorted(enumerate(tests), key=lambda pair: pair[1].attempts[0].start):
+    ran = [(index, test) for index, test in enumerate(tests) if test.attempts]
+    for index, test in sorted(ran, key=lambda pair: pair[1].attempts[0].start):
         start, end = test.attempts[0].start, test.attempts[-1].end
         fitting = next((i for i, until in enumerate(free) if until <= start + 0.05), None)
         if fitting is None and len(lanes) < LANES:

@@ -10,35 +10,52 @@ from typing import Any, cast
 import pytest
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.isolate import prepare, selectors
+from orchestrator.environment.isolate import divided, prepare
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite import NO_TEST_RAN, Counts, Outcome
-from orchestrator.errors import MachineError
+from orchestrator.environment.suite_events import Case, Finished, Planned
+from orchestrator.environment.suite_tally import NO_TEST_RAN, Account, Outcome, judge
+from orchestrator.errors import GuestCommandError, MachineError, SuiteFailed
 from orchestrator.events import Event, EventBus
 from orchestrator.guest.agent import GuestResult
 from orchestrator.topology.model import Suite, SuitePhase
 
-# Playwright 1.5x, and with projects; noise of a suite's own output among it.
-LISTING = """\
-Listing tests:
-  conversations.spec.ts:4:5 › a created conversation is still there
-  conversations.spec.ts:17:5 › a message is answered › in time
-  deep/er/page.spec.ts:9:3 › on a phone › fits the screen
-  [chromium] › data.test.mts:3:1 › one
-  [firefox] › data.test.mts:3:1 › one
-::e2e {"event":"begin","title":"x.spec.ts:1:1 › not a listed test"}
-reading x.spec.ts:1:1
-Total: 5 tests in 3 files
-"""
+
+def listed(*files: str, support: tuple[str, ...] = ()) -> dict[str, Case]:
+    return {
+        str(n): Case(str(n), f"t{n}", file, 1, f"/s/{file}", n, support=str(n) in support)
+        for n, file in enumerate(files, 1)
+    }
 
 
 def test_files_and_tests_each_once_in_their_order() -> None:
-    lines = LISTING.splitlines()
-    assert selectors(lines, "file") == ["conversations.spec.ts", "deep/er/page.spec.ts", "data.test.mts"]
-    assert selectors(lines, "test") == [
-        "conversations.spec.ts:4", "conversations.spec.ts:17", "deep/er/page.spec.ts:9", "data.test.mts:3",
-    ]  # fmt: skip
-    assert selectors(["Listing tests:", "Total: 0 tests in 0 files"], "file") == []
+    found = listed("b.ts", "a.ts", "b.ts", "a.ts")
+    assert [list(part) for part in divided(found, "file")] == [["1", "3"], ["2", "4"]]
+    assert [list(part) for part in divided(found, "test")] == [["1"], ["2"], ["3"], ["4"]]
+    assert divided({}, "file") == []
+
+
+def test_what_others_depend_on_has_no_world_of_its_own() -> None:
+    found = listed("setup.ts", "a.ts", "b.ts", support=("1",))
+    assert [list(part) for part in divided(found, "test")] == [["2"], ["3"]]
+    alone = listed("setup.ts", support=("1",))
+    assert [list(part) for part in divided(alone, "file")] == [["1"]]
+
+
+def account(**results: str) -> Account:
+    made = Account(begun=True, ended=True)
+    for name, status in results.items():
+        test = Case(name, f"title of {name}", "f", 1)
+        made.planned[name] = test
+        if status:
+            made.take(Finished(test, status, 0.0, 0, "", ()))
+    return made
+
+
+def outcome_of(*invocations: tuple[int, Account]) -> Outcome:
+    outcome = Outcome()
+    for code, one in invocations:
+        outcome.phase("stack").add(one, code)
+    return outcome
 
 
 @pytest.mark.parametrize(
@@ -47,13 +64,49 @@ def test_files_and_tests_each_once_in_their_order() -> None:
      ([0, 3, 0], 3, True), ([1, 0], 1, False), ([1, 130, 1], 130, True)],
 )  # fmt: skip
 def test_of_a_phases_parts_the_worst_counts(codes: list[int], code: int, broken: bool) -> None:
+    parts = [account(**{f"n{n}": "failed" if one == 1 else "passed"}) for n, one in enumerate(codes)]
+    tally = outcome_of(*zip(codes, parts, strict=True)).phase("stack")
+    assert tally.code == code
+    assert tally.count("failed") == codes.count(1)
+    assert bool(tally.broken) is broken
+
+
+def test_a_test_of_several_worlds_counts_once_and_as_its_worst() -> None:
+    outcome = outcome_of((0, account(a="passed")), (1, account(a="failed")), (0, account(a="passed", b="skipped")))
+    assert outcome.phase("stack").counts == {"passed": 0, "failed": 1, "flaky": 0, "skipped": 1, "did_not_run": 0}
+    assert outcome.total == 2
+
+
+def test_what_was_listed_and_never_ran_is_named_whatever_the_exit_code() -> None:
+    for code in (0, 1, NO_TEST_RAN):
+        with pytest.raises(SuiteFailed, match="1 of 2 browser tests did not run") as caught:
+            judge(outcome_of((code, account(a="passed", b=""))))
+        assert caught.value.evidence == ("did not run: title of b",)
+
+
+def test_what_was_asked_of_a_world_is_what_must_run_in_it() -> None:
+    a, b = account(a="passed").planned, account(b="passed").planned
     outcome = Outcome()
-    for one in codes:
-        outcome.add("stack", one, Counts(passed=1, failed=int(one == 1), errors=("e",) if one == 3 else ()))
-    assert outcome.phases["stack"][0] == code
-    assert outcome.ran == len(codes) + codes.count(1)
-    assert outcome.failed == codes.count(1)
-    assert bool(outcome.broken) is broken
+    tally = outcome.phase("stack")
+    tally.planned.update({**a, **b})
+    tally.add(account(b="passed"), 0, a)  # the wrong one
+    assert list(tally.missed) == ["a"]
+    with pytest.raises(SuiteFailed, match="1 of 2 browser tests did not run"):
+        judge(outcome)
+    tally.add(account(a="passed"), 0, b)
+    with pytest.raises(SuiteFailed, match="2 browser tests ran that were not to run"):
+        judge(outcome)
+
+
+def test_more_tests_than_can_be_compared_are_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.environment.suite_tally.TESTS_LIMIT", 3)
+    made = Account(begun=True, ended=True)
+    for number in range(4):
+        test = Case(str(number), "t", "f", 1)
+        made.take(Planned(test, elsewhere=False))
+        made.take(Finished(test, "passed", 0.0, 0, "", ()))
+    with pytest.raises(GuestCommandError, match="cannot be compared"):
+        judge(outcome_of((0, made)))
 
 
 class PreparingClient:

@@ -203,6 +203,32 @@ def test_view_fits_any_terminal(width: int, height: int) -> None:
         assert len(lines) <= max(height - 1, 8)
 
 
+@pytest.mark.parametrize("width", [40, 80, 109, 110, 111, 200])
+def test_a_long_command_line_leaves_the_clock_its_place(width: int) -> None:
+    from rich.console import Console
+
+    board = Board()
+    board.take(Event("run.started", "alicia", {"command": "orchestrator run --file " + "a/long/path/" * 8}))
+    board.take(Event("host.accelerator", "", {"accelerator": "tcg", "factor": 10.0}))
+    stream = io.StringIO()
+    Console(file=stream, width=width, height=30).print(draw(board, width, 30, board.started + 754.5))
+    first = stream.getvalue().splitlines()[0]
+    assert first.endswith(" 12:34") and len(first) == width
+    assert width > 150 or first[:-6].rstrip().endswith("…")
+
+
+def test_tests_that_did_not_run_are_told_as_such() -> None:
+    counts = {"passed": 6, "failed": 1, "skipped": 0, "did_not_run": 5}
+    event = Event("suite.state", "stack", {"state": "finished", "elapsed": 3, **counts})
+    assert "suite stack: 6 passed, 1 failed, 5 did not run (3.0s)" in shown("plain", [event])
+
+
+def test_an_error_of_the_suite_itself_is_a_line() -> None:
+    event = Event("suite.error", "stack", {"error": "SyntaxError: Unexpected token\n\nat a.spec.ts:3"})
+    for mode in ("plain", "quiet"):
+        assert "✘ suite stack: SyntaxError: Unexpected token\n" in shown(mode, [event])
+
+
 def in_terminal(name: str, **environment: str) -> str:
     """What a terminal of 80 columns gets when the sample is replayed to it."""
     code = (

@@ -35,7 +35,7 @@ def test_numbers_add_up_and_the_worst_outcome_counts(tmp_path: Path) -> None:
     left(tmp_path, "t-3", "nothing-ran", 4, passed=0)
     summary = write_clones(tmp_path, {"environment": "t"})
     assert (summary["outcome"], summary["exit_code"]) == ("failed", 1)
-    assert summary["tests"] == {"passed": 6, "failed": 1, "flaky": 1, "skipped": 2}
+    assert summary["tests"] == {"passed": 6, "failed": 1, "flaky": 1, "skipped": 2, "did_not_run": 0}
     assert [clone["name"] for clone in summary["clones"]] == ["t-2", "t-3", "t-10"], "in the order of their numbers"
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     root = ElementTree.parse(tmp_path / "junit.xml").getroot()
@@ -74,3 +74,38 @@ def test_clones_that_left_nothing_or_rubbish_are_errors_and_no_traceback(tmp_pat
     assert (summary["outcome"], summary["exit_code"]) == ("error", 3)
     assert [clone["outcome"] for clone in summary["clones"]] == ["error", "error", "error"]
     assert "<script>" not in (tmp_path / "report/index.html").read_text()
+
+
+def planned(run: Path, *, here: str, elsewhere: str) -> None:
+    """What a clone's runner told of its shard, and of the others'."""
+    lines = [
+        {"kind": "test.planned", "subject": f"a.spec.ts › {name}", "phase": "stack", "id": name, "time": "2026-01-02",
+         **({"elsewhere": True} if name in elsewhere else {})}
+        for name in here + elsewhere
+    ]  # fmt: skip
+    (run / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_test_that_was_in_no_clones_shard_is_a_failure_that_names_it(tmp_path: Path) -> None:
+    first = left(tmp_path, "t-1", "passed", 0, passed=1)
+    second = left(tmp_path, "t-2", "nothing-ran", 0, cause="its shard is empty, other shards have all 3 tests")
+    planned(first, here="a", elsewhere="bc")
+    planned(second, here="", elsewhere="abc")
+    summary = write_clones(tmp_path, {})
+    assert (summary["outcome"], summary["exit_code"]) == ("failed", 1)
+    assert summary["missing"] == ["a.spec.ts › b", "a.spec.ts › c"]
+    assert summary["tests"]["did_not_run"] == 2
+    assert "2 browser tests ran in no clone, first: a.spec.ts › b" in (tmp_path / "report/index.html").read_text()
+    cases = ElementTree.parse(tmp_path / "junit.xml").getroot().findall("testsuite[@name='in no clone']/testcase")
+    assert [case.get("name") for case in cases] == summary["missing"]
+    assert all(case.find("error") is not None for case in cases)
+    planned(second, here="bc", elsewhere="a")
+    assert write_clones(tmp_path, {})["outcome"] == "passed"
+
+
+def test_an_empty_shard_beside_a_full_one_is_no_failure(tmp_path: Path) -> None:
+    left(tmp_path, "t-1", "passed", 0, passed=1)
+    left(tmp_path, "t-2", "nothing-ran", 0, cause="its shard is empty, other shards have all 1 tests")
+    summary = write_clones(tmp_path, {})
+    assert (summary["outcome"], summary["exit_code"]) == ("passed", 0)
+    assert "its shard is empty" in summary["clones"][1]["cause"]

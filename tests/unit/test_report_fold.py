@@ -139,3 +139,40 @@ def test_what_is_beyond_the_bounds_is_counted(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(f, "ENTRIES", 10)
     view = fold(at(i, "note", message=str(i)) for i in range(25))
     assert (len(view.notes), view.dropped) == (10, 15)
+
+
+def test_a_test_that_was_to_run_and_has_no_end_did_not_run_also_when_the_stream_breaks_off() -> None:
+    planned = [at(1, "test.planned", f"a › {name}", phase="stack", id=name, file="a", line=1) for name in "xyz"]
+    others = [at(1, "test.planned", "b › far", phase="stack", id="w", elsewhere=True)]
+    began = at(2, "test.begin", "a › x", phase="stack", id="x")
+    ended = at(3, "test.end", "a › x", phase="stack", id="x", status="failed", duration=1.0, error="no")
+    view = fold([*planned, *others, began, ended, at(4, "test.begin", "a › y", phase="stack", id="y")])
+    assert [(test.title, test.status) for test in view.tests] == [
+        ("a › x", "failed"), ("a › y", "failed"), ("a › z", "did_not_run"),
+    ]  # fmt: skip
+    assert view.tests[1].attempts[0].error == "never ended"
+    assert view.cause == "2 of 3 tests failed, 1 did not run, first: a › x"
+
+
+def test_tests_of_one_title_are_told_apart_by_their_ids() -> None:
+    ends = [at(n, "test.end", "same", phase="stack", id=str(n), status=s) for n, s in enumerate(("passed", "failed"))]
+    assert [test.status for test in fold(ends).tests] == ["passed", "failed"]
+
+
+def test_a_pass_in_another_world_does_not_undo_a_failure() -> None:
+    words = ("failed", "passed")
+    ends = [at(n, "test.end", "setup", phase="p", id="1", status=word, retry=0) for n, word in enumerate(words)]
+    assert fold(ends).tests[0].status == "failed"
+    retried = at(2, "test.end", "setup", phase="p", id="1", status="passed", retry=1)
+    assert fold([*ends[:1], retried]).tests[0].status == "flaky"
+
+
+def test_an_empty_shard_says_so() -> None:
+    others = [at(1, "test.planned", f"t{n}", phase="stack", id=str(n), elsewhere=True) for n in range(3)]
+    view = fold([*others, at(2, "run.finished", "e", outcome="nothing-ran", exit_code=0)])
+    assert view.cause == "its shard is empty, other shards have all 3 tests"
+
+
+def test_errors_of_the_suite_itself_are_kept() -> None:
+    view = fold([at(1, "suite.error", "stack", error="SyntaxError: no"), at(2, "suite.error", "stack", error=[])])
+    assert view.phases[0].errors == ("SyntaxError: no", "")

@@ -34,20 +34,33 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def test_a_suite_with_a_failing_test_and_one_that_was_not_asked_for(vm: Host, one_phase: Path) -> None:
-    done = run_suite(vm, one_phase, "--suite", str(SUITES / "mixed"), "--grep", "healthy|five|not today")
+    before = vm.latest
+    done = run_suite(vm, one_phase, "--suite", str(SUITES / "mixed"), "--grep", "healthy|in order|not today")
     done.expect(
-        1, "error: 1 of 2 browser tests failed", r"✔ .*the server is healthy", r"✘ .*two and two are five.*the sum",
-        r"– .*not today", r"report: .*/report/index\.html", "!left out by --grep",
+        1, "error: 1 of 5 browser tests failed, 1 did not run", "did not run: .*after the failure",
+        r"✔ .*the server is healthy", r"✘ .*two and two are five.*the sum", r"– .*not today",
+        r"report: .*/report/index\.html", "!left out by --grep", "!✔ .*forged",
     )  # fmt: skip
     folder = vm.latest
     data = summary(folder)
     assert (data["outcome"], data["exit_code"]) == ("failed", 1)
-    assert (data["tests"]["passed"], data["tests"]["failed"], data["tests"]["skipped"]) == (1, 1, 1)
+    wanted = {"total": 5, "passed": 2, "failed": 1, "flaky": 0, "skipped": 1, "did_not_run": 1}
+    assert {word: data["tests"][word] for word in wanted} == wanted
+    assert folder != before, "a run on what is up has a folder of its own"
+    # It tells what the machines are, and has what their logs say from its time on; theirs are where they were.
+    assert data["host"]["accelerator"] and data["host"]["factor"] >= 1 and len(data["images"]) == 2
+    whole, since = (one / "machines/client/journal.jsonl" for one in (Path(vm.status()["run_folder"]), folder))
+    assert whole != since and since.stat().st_size and since.read_bytes() in whole.read_bytes()
     found = cases(folder)
     titles = {
         word: next(case for name, case in found.items() if word in name)
-        for word in ("the server is healthy", "two and two are five", "not today")
-    }
+        for word in (
+            "the server is healthy", "a title of 40 kB", "two and two are five", "not today", "after the failure"
+        )
+    }  # fmt: skip
+    assert len([case for case in found.values() if case.get("classname") == "mixed.spec.ts"]) == len(titles)
+    assert "characters left out" in str(titles["a title of 40 kB"].get("name"))
+    assert titles["after the failure"].find("error") is not None
     assert titles["the server is healthy"].find("failure") is None
     failure = titles["two and two are five"].find("failure")
     assert failure is not None and "the sum" in (failure.get("message") or "") + (failure.text or "")
@@ -88,16 +101,15 @@ def test_a_crash_in_a_machine_makes_a_passed_run_suspicious(vm: Host, one_phase:
 
 
 def test_a_suite_without_tests(vm: Host, one_phase: Path) -> None:
-    run_suite(vm, one_phase, "--suite", str(SUITES / "empty")).expect(4, "error: no browser test ran")
+    done = run_suite(vm, one_phase, "--suite", str(SUITES / "empty"))
+    done.expect(4, "error: no browser test ran", "why: +the suite has none")
     assert summary(vm.latest)["outcome"] == "nothing-ran"
 
 
 def test_a_suite_that_does_not_load(vm: Host, one_phase: Path) -> None:
     done = run_suite(vm, one_phase, "--suite", str(SUITES / "unreadable"))
-    done.expect(
-        3, "error: phase stack of the browser suite ended with", r"why: +.*Cannot find module .*no-such-module-here"
-    )
-    assert summary(vm.latest)["outcome"] == "error"
+    done.expect(1, "error: the browser suite itself fails", r"why: +.*Cannot find module .*no-such-module-here")
+    assert summary(vm.latest)["outcome"] == "failed"
 
 
 def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
@@ -107,6 +119,7 @@ def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
 def test_each_file_in_a_world_of_its_own(vm: Host, one_phase: Path) -> None:
     """Both files leave what the other must not find; the reset between them is in place.
 
+    Their names are brackets, blanks and pluses to a regular expression, and one ends like the other.
     Runner, worker and browser are part of the state both begin from, and yet draw other numbers.
     """
     before = vm.status()["machines"]

@@ -22,7 +22,8 @@ def test_the_suite_is_divided_and_its_parts_are_one_report(vm: Host, one_phase: 
     """Each clone gets one of the two files; either fails if it finds what the other leaves."""
     done = vm.run("--file", str(one_phase), *TWO, "--json", limit=400)
     done.expect(0, "2 clones of one saved state", r"\[vm-tests-2\] .*start from the saved healthy state", "!cold start")
-    assert done.json["tests"] == {"passed": 2, "failed": 0, "flaky": 0, "skipped": 0}
+    assert done.json["tests"] == {"passed": 2, "failed": 0, "flaky": 0, "skipped": 0, "did_not_run": 0}
+    assert done.json["missing"] == []
     assert [(clone["name"], clone["tests"]["passed"]) for clone in done.json["clones"]] == [
         ("vm-tests-1", 1), ("vm-tests-2", 1),
     ]  # fmt: skip

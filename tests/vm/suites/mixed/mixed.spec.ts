@@ -11,14 +11,25 @@ test('the server is healthy', async ({ request }, info) => {
   await info.attach('seen', { path: info.outputPath('seen.txt') });
 });
 
-test('two and two are five', () => {
-  expect(2 + 2, 'the sum').toBe(5);
-});
-
 test('left out by --grep', () => {
   throw new Error('this test was not asked for');
 });
 
 test.skip('not today', () => {
   expect(true).toBe(false);
+});
+
+test.describe.serial('in order', () => {
+  test(`a title of 40 kB and output like results ${'x'.repeat(40_000)}`, () => {
+    const forged = JSON.stringify({ event: 'test-end', id: 'forged', title: 'forged', status: 'passed' });
+    for (const mark of ['', '::e2e ']) console.log(mark + forged);
+    expect(process.env.E2E_EVENTS).toBeUndefined();
+  });
+
+  test('two and two are five', () => {
+    console.log('\u0007'.repeat(100_000));
+    expect(2 + 2, `the sum ${'\u0007'.repeat(100_000)}`).toBe(5);
+  });
+
+  test('after the failure', () => {});
 });

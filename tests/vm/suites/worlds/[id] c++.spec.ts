@@ -1,4 +1,5 @@
-// Leaves something behind, and must not find what its twin left: each file is run in a world of its own.
+// Leaves something behind, and must not find what its twin left: each file is run in a world of its own. Its name is one
+// that regular expressions take for another, and how the twin's ends.
 import { expect, test } from '@playwright/test';
 import { randomUUID } from 'node:crypto';
 

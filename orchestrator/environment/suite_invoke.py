@@ -1,0 +1,220 @@
+"""One invocation of a suite's command: what it prints, and what its runner tells on a channel of its own.
+
+The channel is a FIFO in a folder that only the suite's user may enter. A first command makes it and runs the suite's
+command, a second one reads it to its end; opening it, each waits for the other. What tests print goes another way, so
+that it cannot be taken for their results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+
+from orchestrator.deadline import Deadline, came
+from orchestrator.environment.session import Session
+from orchestrator.environment.suite_events import Case, Finished, Lines, Planned, Started, parse
+from orchestrator.environment.suite_tally import Account
+from orchestrator.events import EventBus
+from orchestrator.guest.ssh import Ssh
+from orchestrator.tasks import root_cause
+from orchestrator.topology.model import Suite
+
+GUEST_SUITES = "/opt/e2e/suites"
+LINE_LIMIT = 64 * 1024  # bytes of a line of output
+EVENT_SIZE = 200  # bytes of an event besides its text, about
+OUTPUT_LIMIT = 16 << 20  # characters of a phase's output that are kept
+TELLING_LIMIT = 4 * OUTPUT_LIMIT  # of what is told of its tests
+FIRST_LINES = 6
+CHANNEL_LIMIT = 10.0  # seconds until the channel's end, once the command has ended; before scaling
+
+# $1: the channel's folder, then the command. On stdin: which tests to run, as the runner wants it; empty for all. The
+# folder is open to nobody else, the channel to none of the command's processes but by its name.
+RUN = """\
+d=$1; shift; mask=$(umask); umask 077
+mkdir -- "$d" && mkfifo -- "$d/events" && cat >"$d/tests" || exit 126
+umask "$mask"
+exec 9>"$d/events" || exit 126
+[ ! -s "$d/tests" ] || export E2E_TESTS="$d/tests"
+E2E_EVENTS="$d/events" "$@" </dev/null 9>&-
+code=$?
+rm -rf -- "$d"
+exit "$code"
+"""
+READ = 'until [ -p "$1/events" ]; do sleep 0.1; done; exec cat "$1/events"'
+
+
+def guest_folder(suite: Suite) -> str:
+    return f"{GUEST_SUITES}/{suite.path.resolve().name}"
+
+
+def suite_environment(session: Session, suite: Suite, label: str) -> dict[str, str]:
+    """The variables of the suite's command."""
+    return {
+        "HOME": f"/home/{suite.user}",
+        "CI": "1",
+        "ARTIFACT_DIR": suite.artifacts,
+        "E2E_PHASE": label,
+        "E2E_TIME_FACTOR": f"{session.factor:g}",
+        **suite.environment,
+    }
+
+
+async def invoke(
+    session: Session,
+    suite: Suite,
+    ssh: Ssh,
+    words: Sequence[str],
+    reader: Reader,
+    limit: Deadline,
+    *,
+    environment: Mapping[str, str],
+    chosen: Mapping[str, Case] | None = None,
+) -> int:
+    """Run the suite's command with further words; its exit code. What it tells is in the reader's account.
+
+    Args:
+        chosen: the tests to run; None: all it finds.
+
+    Raises:
+        MachineError: the connection is lost, or the command passed the limit.
+    """
+    folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made anew, or not at all
+    asked = b"" if chosen is None else json.dumps({"status": "failed", "failedTests": list(chosen)}).encode()
+    try:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(
+                ssh.exec(["sh", "-c", READ, "sh", folder], deadline=limit, user=suite.user, on_stdout=reader.tell)
+            )
+            done = await ssh.exec(
+                ["sh", "-c", RUN, "sh", folder, *suite.command, *words],
+                deadline=limit,
+                user=suite.user,
+                environment=environment,
+                cwd=guest_folder(suite),
+                stdin=asked,
+                on_stdout=lambda data: reader.feed(data, "stdout"),
+                on_stderr=lambda data: reader.feed(data, "stderr"),
+            )
+            ending = Deadline.after(CHANNEL_LIMIT * max(1.0, session.factor / 4))
+            if not await came(lambda: asyncio.wait([reading]), ending):
+                reading.cancel()  # something that the suite left running holds it open, or there never was one
+    except BaseExceptionGroup as error:
+        raise root_cause(error) from None
+    finally:
+        reader.close()
+    return done.code
+
+
+def only_files(tests: Mapping[str, Case]) -> list[str]:
+    """Words that let the runner load just the files of these tests; it takes them for regular expressions. Pure.
+
+    Nothing when a file is not known: which tests run is told by their ids, this only spares time.
+
+    >>> only_files({"1": Case("1", "t", "[id].spec.ts", 3, "/s/[id].spec.ts")})
+    ['^/s/\\\\[id\\\\]\\\\.spec\\\\.ts$']
+    """
+    paths = dict.fromkeys(test.path for test in tests.values())
+    if "" in paths:
+        return []
+    return ["^" + "".join(f"\\{one}" if one in r"\^$.*+?()[]{}|" else one for one in path) + "$" for path in paths]
+
+
+class Reader:
+    """Output of a suite becomes events, what its runner tells becomes events of tests and an account.
+
+    Args:
+        listed: all tests of the phase, where they were listed before: they are told already, and keep their numbers.
+    """
+
+    def __init__(self, bus: EventBus, phase: str, listed: Mapping[str, Case] | None = None) -> None:
+        self.account = Account()
+        self.first: list[str] = []  # lines of output: why it does not even begin
+        self.last = ""
+        self._bus = bus
+        self._phase = phase
+        self._listed = listed
+        self._rest: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+        self._lines = Lines()
+        self._unread = 0
+        self._room = OUTPUT_LIMIT
+        self._telling_room = TELLING_LIMIT
+
+    # ------------------------------------------------------------------ output
+
+    def feed(self, data: bytes, stream: str) -> None:
+        *lines, rest = (self._rest[stream] + data).split(b"\n")
+        self._rest[stream] = rest[:LINE_LIMIT]
+        for raw in lines:
+            line = raw[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
+            if line:
+                self.last = line[:300]
+                if len(self.first) < FIRST_LINES:
+                    self.first.append(self.last)
+                self._output(line, stream)
+
+    def _output(self, line: str, stream: str) -> None:
+        """A line; the first `OUTPUT_LIMIT` characters of all."""
+        if self._room <= 0:
+            return
+        self._room -= len(line) + EVENT_SIZE
+        self._bus.emit("suite.output", self._phase, line=line, stream=stream)
+        if self._room <= 0:
+            self._warn(f"prints more than {OUTPUT_LIMIT >> 20} MiB; the rest is left out")
+
+    # ------------------------------------------------------------------ what the runner tells
+
+    def tell(self, data: bytes) -> None:
+        for line in self._lines.feed(data):
+            told = parse(line)
+            if told is None:
+                self._unread += 1
+                continue
+            self.account.take(told)
+            before, self._telling_room = self._telling_room, self._telling_room - len(line) - EVENT_SIZE
+            if before > 0 >= self._telling_room:
+                self._warn("tells more of its tests than can be kept; the rest is only counted")
+            if self._telling_room > 0:
+                self._emit(told)
+
+    def _emit(self, told: object) -> None:
+        match told:
+            case Planned(test, elsewhere):
+                if self._listed is None or test.id not in self._listed:
+                    emit_planned(self._bus, self._phase, test, elsewhere=elsewhere)
+            case Started(test):
+                index, total = self._number(test)
+                self._bus.emit("test.begin", test.title, **self._of(test), index=index, total=total)
+            case Finished(test, status, duration, retry, error, attachments):
+                said = {"error": error} if error else {}
+                self._bus.emit(
+                    "test.end", test.title, **self._of(test), status=status, duration=duration, retry=retry, **said,
+                    attachments=[dict(one) for one in attachments],
+                )  # fmt: skip
+
+    def _of(self, test: Case) -> dict[str, object]:
+        return {"phase": self._phase, "id": test.id, "file": test.file, "line": test.line}
+
+    def _number(self, test: Case) -> tuple[int, int]:
+        known = self.account.planned if self._listed is None else self._listed
+        return (known[test.id].index if test.id in known else 0), len(known)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        for stream, rest in self._rest.items():
+            if rest:
+                self.feed(b"\n", stream)
+        lost = self._lines.dropped + self._unread
+        if lost:
+            self._warn(f"told {lost} lines that are no events of tests")
+
+    def _warn(self, what: str) -> None:
+        self._bus.emit("note", level="warning", message=f"phase {self._phase} {what}")
+
+
+def emit_planned(bus: EventBus, phase: str, test: Case, *, elsewhere: bool = False) -> None:
+    """A test that will run; ``elsewhere``: in another shard."""
+    more = {"elsewhere": True} if elsewhere else {}
+    bus.emit("test.planned", test.title, phase=phase, id=test.id, file=test.file, line=test.line, **more)
+

