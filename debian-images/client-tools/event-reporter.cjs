@@ -16,7 +16,7 @@
 // ARTIFACT_DIR; what lies outside of it, or has no file, is left out. A planned test without a test-end did not run: what
 // Playwright itself calls skipped because an earlier test of its group failed is not told as skipped. If E2E_COUNTS_FILE
 // is set, the number of tests that were really executed is written to it at the end; to E2E_KNOWN_FILE, what
-// prepared-runner.cjs must know.
+// prepared-runner.cjs must know. If E2E_GO names a FIFO, no test begins before it was written to and closed.
 
 'use strict';
 
@@ -121,9 +121,9 @@ class EventReporter {
     this.skipped = new Set();
     this.others = undefined; // all tests of all shards, where they are known
     // The processes that run tests inherit our environment, and are not to know where events are written.
-    const { E2E_EVENTS: events, E2E_COUNTS_FILE: counts, E2E_KNOWN_FILE: known } = process.env;
-    for (const name of ['E2E_EVENTS', 'E2E_COUNTS_FILE', 'E2E_KNOWN_FILE', 'E2E_TESTS']) delete process.env[name];
-    Object.assign(this, { counts, known });
+    const { E2E_EVENTS: events, E2E_GO: go, E2E_COUNTS_FILE: counts, E2E_KNOWN_FILE: known } = process.env;
+    for (const name of ['E2E_EVENTS', 'E2E_GO', 'E2E_COUNTS_FILE', 'E2E_KNOWN_FILE', 'E2E_TESTS']) delete process.env[name];
+    Object.assign(this, { go, counts, known });
     if (events) {
       try {
         this.channel = fs.openSync(events, 'a');
@@ -173,6 +173,8 @@ class EventReporter {
     for (const test of this.others ?? []) {
       if (!this.indexes.has(test.id)) this.emit({ event: 'elsewhere', ...this.describe(test) });
     }
+    // No test begins before somebody has written there: what the tests need is made ready when it is known that there are any.
+    if (this.go && this.channel !== undefined) fs.readFileSync(this.go);
   }
 
   onTestBegin(test, result) {

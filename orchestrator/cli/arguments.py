@@ -48,6 +48,16 @@ def clones(text: str) -> int:
     return number
 
 
+def variable(text: str) -> str:
+    """``NAME=VALUE``, or ``NAME`` for the value in our own environment."""
+    name, given, _ = text.partition("=")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise argparse.ArgumentTypeError(f"{name!r} is no name of a variable; write NAME=VALUE")
+    if not given and name not in os.environ:
+        raise argparse.ArgumentTypeError(f"{name} is not set in this shell; write {name}=VALUE")
+    return text
+
+
 def shard(text: str) -> str:
     """``2/3``: the second of three parts."""
     found = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", text)
@@ -166,6 +176,11 @@ def _running(add: Adder) -> None:
     run.add_argument("--isolate", choices=("none", "suite", "file", "test"), default="none", nargs="?", const="file",
                      help="a fresh world for each phase, spec file or test [default none; alone: file]")  # fmt: skip
     run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
+    run.add_argument("--env", type=variable, action="append", default=[], metavar="NAME[=VALUE]",
+                     help="a variable for the suite, repeatable; without a value, that of this shell; "
+                          "CI= runs it as if outside of CI")  # fmt: skip
+    run.add_argument("--no-scale-timeouts", action="store_true",
+                     help="leave the limits of the suite's configuration as they are on a slow host")  # fmt: skip
     run.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of each phase's tests")
     run.add_argument("--clones", type=clones, metavar="N",
                      help="divide the tests among N environments, started from one saved state")  # fmt: skip

@@ -142,6 +142,9 @@ def at_once(processors: int, topology: Topology, *, emulated: bool) -> int:
     return max(2, processors * (EMULATED_PER_CORE if emulated else VIRTUAL_PER_CORE) // virtual)
 
 
+FORWARDED = ("variant", "app", "suite", "images", "grep", "kernel_parameters", "env", "no_scale_timeouts")
+
+
 async def _clone(
     arguments: argparse.Namespace,
     name: str,
@@ -156,7 +159,7 @@ async def _clone(
     async with turns:
         words = ["run", "--name", name, "--warm", "--free-ports", "--shard", f"{number}/{len(names)}",
                  "--runs", str(runs), "--timeout", f"{max(1.0, deadline.left):.0f}", "--isolate", arguments.isolate,
-                 *options(arguments, ("variant", "app", "suite", "images", "grep", "kernel_parameters"))]  # fmt: skip
+                 *options(arguments, FORWARDED)]
         await _orchestrator(words, name, deadline)
 
 
@@ -164,9 +167,13 @@ def options(arguments: argparse.Namespace, wanted: tuple[str, ...]) -> list[str]
     """Options as they were given to us, for another command; with the topology file. Pure."""
     words = ["--file", str(arguments.file)]
     for name in wanted:
-        value = getattr(arguments, name)
-        if value not in (None, ""):
-            words.append(f"--{name.replace('_', '-')}={value}")
+        value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
+        if isinstance(value, list):
+            words += [f"{option}={one}" for one in value]
+        elif value is True:
+            words.append(option)
+        elif value not in (None, "", False):
+            words.append(f"{option}={value}")
     return words
 
 

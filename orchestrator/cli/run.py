@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
+from dataclasses import replace
 
 from orchestrator.cli.runtime import (
     RunFolder,
@@ -25,10 +27,11 @@ from orchestrator.environment.up import Opened, bring_up, close_down, finish, op
 from orchestrator.environment.verdict import Verdict
 from orchestrator.errors import NothingRan, OrchestratorError, SignsFound, SuiteFailed, UsageError, as_error
 from orchestrator.events import EventBus
+from orchestrator.topology.suite_package import look_at
 
 
 def run(arguments: argparse.Namespace) -> int:
-    request = request_of(arguments)
+    request = with_suite_options(request_of(arguments), arguments)
     if request.topology.suite is None:
         raise UsageError("the topology has no [suite]", where=[str(request.topology.path)],
                          hint="`orchestrator up` needs none; docs/topology.md describes it")  # fmt: skip
@@ -42,6 +45,22 @@ def run(arguments: argparse.Namespace) -> int:
         lambda bus: _run(request, arguments, bus, deadline),
         force=kill_environment(Places.of(request.name), only_ours=True),
     )
+
+
+def with_suite_options(request: Request, arguments: argparse.Namespace) -> Request:
+    """The request with what the command line says about the suite."""
+    suite = request.topology.suite
+    if suite is None:
+        return request
+    # Read here, so that a value which a shell keeps is in no argument, those of clones included.
+    given = {name: value if sign else os.environ[name] for name, sign, value in map(_parted, arguments.env)}
+    scale = suite.scale_timeouts and not arguments.no_scale_timeouts and not look_at(suite.path).heeds_factor
+    changed = replace(suite, environment={**suite.environment, **given}, scale_timeouts=scale)
+    return replace(request, topology=replace(request.topology, suite=changed))
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    return text.partition("=")
 
 
 async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:

@@ -14,6 +14,7 @@ from orchestrator.environment.suite_invoke import (
     guest_folder,
     invoke,
     only_files,
+    scales,
     suite_environment,
 )
 from orchestrator.environment.suite_tally import Account, Outcome, Tally, judge
@@ -22,6 +23,7 @@ from orchestrator.events import EventBus
 from orchestrator.guest.files import get, put
 from orchestrator.guest.ssh import Ssh
 from orchestrator.topology.model import Suite, SuitePhase
+from orchestrator.topology.suite_package import allows, look_at
 
 COPY_LIMIT = 120.0  # seconds, before scaling
 SKIPPED_FOLDERS = frozenset({"node_modules", "test-results", "playwright-report", ".git"})
@@ -79,6 +81,12 @@ async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: 
 
 async def push(session: Session, suite: Suite, deadline: Deadline) -> None:
     """Copy the suite into its machine."""
+    if scales(session, suite):
+        message = (
+            f"this host is slow: the limits in the suite's configuration × {session.factor:g} "
+            "(--no-scale-timeouts leaves them)"
+        )
+        session.bus.emit("note", level="info", message=message)
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(COPY_LIMIT * session.factor)
     await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
@@ -93,9 +101,13 @@ async def run_part(
     bus, machine = session.bus, session.machines[suite.machine]
     ssh = await machine.ssh()
     bus.emit("suite.state", phase.name, state="starting")
-    stopped = session.gate.graph.with_dependants(phase.stop) if phase.stop else ()
-    # Only the named services are stopped: what rests on them must show how it fares without.
-    await session.gate.stop(phase.stop, limit)
+    stopped: list[str] = []
+
+    async def stop_services() -> None:
+        # Only the named services are stopped: what rests on them must show how it fares without.
+        stopped.extend(session.gate.graph.with_dependants(phase.stop))
+        await session.gate.stop(phase.stop, limit)
+
     await machine.screenshot(f"suite-{part.label}-start", session.run_folder)
     tally = outcome.phase(phase.name)
     reader = Reader(bus, phase.name, None if part.tests is None else tally.planned)
@@ -111,6 +123,7 @@ async def run_part(
             limit,
             environment=suite_environment(session, suite, part.label),
             chosen=part.tests,
+            before=stop_services if phase.stop else None,
         )
     except MachineError as error:
         if limit.expired:
@@ -125,6 +138,8 @@ async def run_part(
         await machine.screenshot(f"suite-{part.label}-end", session.run_folder)
         await _bring_home(session, suite, ssh)
     tally.add(reader.account, code, part.tests, reader.first)
+    if phase is suite.phases[0] and part.tests is None:
+        tell_version(bus, suite, reader.runner)
     _tell_errors(session, phase, reader.account)
     if part.tests is None:
         await other_shards(session, suite, phase, deadline, tally, chosen, reader.account)
@@ -137,8 +152,19 @@ async def run_part(
         elapsed=round(limit.elapsed, 3),
     )
     if stopped and part.last:
-        session.gate.forget(stopped)
+        session.gate.forget(tuple(stopped))
         await session.gate.bring_up(limit)
+
+
+def tell_version(bus: EventBus, suite: Suite, runner: str) -> None:
+    """Note when the suite asks for another Playwright than it was run with."""
+    wanted = look_at(suite.path).wanted
+    if wanted and runner and not allows(wanted, runner):
+        message = (
+            f"the suite asks for Playwright {wanted} and was run with {runner}; `npm ci` in {suite.path} lets it bring "
+            "its own"
+        )
+        bus.emit("note", level="warning", message=message)
 
 
 def _so_far(account: Account) -> str:

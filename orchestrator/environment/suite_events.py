@@ -41,10 +41,12 @@ class Begun:
 
     Attributes:
         whole: whether it also tells the tests of the other shards.
+        runner: the version of Playwright.
     """
 
     total: int
     whole: bool
+    runner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def parse(line: bytes) -> Told | None:
         return None
     match data.get("event"):
         case "begin":
-            return Begun(whole(data, "total") or 0, data.get("whole") is True)
+            return Begun(whole(data, "total") or 0, data.get("whole") is True, text(data, "playwright"))
         case "error":
             return Fault(text(data, "text", TEXT, multiline=True) or "an error that was not described")
         case "end":

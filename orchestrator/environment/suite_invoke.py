@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from orchestrator.deadline import Deadline, came
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite_events import Case, Finished, Lines, Planned, Started, parse
+from orchestrator.environment.suite_events import Begun, Case, Finished, Lines, Planned, Started, parse
 from orchestrator.environment.suite_tally import Account
 from orchestrator.events import EventBus
 from orchestrator.guest.ssh import Ssh
@@ -33,7 +33,7 @@ CHANNEL_LIMIT = 10.0  # seconds until the channel's end, once the command has en
 # folder is open to nobody else, the channel to none of the command's processes but by its name.
 RUN = """\
 d=$1; shift; mask=$(umask); umask 077
-mkdir -- "$d" && mkfifo -- "$d/events" && cat >"$d/tests" || exit 126
+mkdir -- "$d" && mkfifo -- "$d/events" "$d/go" && cat >"$d/tests" || exit 126
 umask "$mask"
 exec 9>"$d/events" || exit 126
 [ ! -s "$d/tests" ] || export E2E_TESTS="$d/tests"
@@ -42,6 +42,7 @@ code=$?
 rm -rf -- "$d"
 exit "$code"
 """
+GO = 'echo >"$1/go"'  # the runner waits for it before the first test
 READ = 'until [ -p "$1/events" ]; do sleep 0.1; done; exec cat "$1/events"'
 
 
@@ -57,8 +58,14 @@ def suite_environment(session: Session, suite: Suite, label: str) -> dict[str, s
         "ARTIFACT_DIR": suite.artifacts,
         "E2E_PHASE": label,
         "E2E_TIME_FACTOR": f"{session.factor:g}",
+        "E2E_SCALE": "1" if scales(session, suite) else "",
         **suite.environment,
     }
+
+
+def scales(session: Session, suite: Suite) -> bool:
+    """Whether the limits of the suite's configuration are multiplied: on slow hosts, unless it does so itself."""
+    return suite.scale_timeouts and session.factor > 1
 
 
 async def invoke(
@@ -71,22 +78,27 @@ async def invoke(
     *,
     environment: Mapping[str, str],
     chosen: Mapping[str, Case] | None = None,
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
     """Run the suite's command with further words; its exit code. What it tells is in the reader's account.
 
     Args:
         chosen: the tests to run; None: all it finds.
+        before: what must be done before the first test, and need not be where there is none; the runner waits for it.
 
     Raises:
         MachineError: the connection is lost, or the command passed the limit.
     """
     folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made anew, or not at all
+    environment = {**environment, **({} if before is None else {"E2E_GO": f"{folder}/go"})}
     asked = b"" if chosen is None else json.dumps({"status": "failed", "failedTests": list(chosen)}).encode()
     try:
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(
                 ssh.exec(["sh", "-c", READ, "sh", folder], deadline=limit, user=suite.user, on_stdout=reader.tell)
             )
+            holding = group.create_task(_hold(ssh, suite, folder, reader, limit, before))
+            await asyncio.sleep(0)  # it listens before anything is told
             done = await ssh.exec(
                 ["sh", "-c", RUN, "sh", folder, *suite.command, *words],
                 deadline=limit,
@@ -97,6 +109,7 @@ async def invoke(
                 on_stdout=lambda data: reader.feed(data, "stdout"),
                 on_stderr=lambda data: reader.feed(data, "stderr"),
             )
+            holding.cancel()  # it never found a test
             ending = Deadline.after(CHANNEL_LIMIT * max(1.0, session.factor / 4))
             if not await came(lambda: asyncio.wait([reading]), ending):
                 reading.cancel()  # something that the suite left running holds it open, or there never was one
@@ -105,6 +118,20 @@ async def invoke(
     finally:
         reader.close()
     return done.code
+
+
+async def _hold(
+    ssh: Ssh, suite: Suite, folder: str, reader: Reader, limit: Deadline, before: Callable[[], Awaitable[None]] | None
+) -> None:
+    """Do what must be done before the first test, once there is one, and let the runner go on."""
+    if before is None:
+        return
+    begun, loop = asyncio.Event(), asyncio.get_running_loop()
+    reader.on_begin = lambda: loop.call_soon_threadsafe(begun.set)
+    await begun.wait()
+    if reader.total:
+        await before()
+    await ssh.exec(["sh", "-c", GO, "sh", folder], deadline=limit, user=suite.user)
 
 
 def only_files(tests: Mapping[str, Case]) -> list[str]:
@@ -130,6 +157,9 @@ class Reader:
 
     def __init__(self, bus: EventBus, phase: str, listed: Mapping[str, Case] | None = None) -> None:
         self.account = Account()
+        self.total = 0  # tests that the runner has found
+        self.runner = ""  # the version of Playwright
+        self.on_begin: Callable[[], object] = lambda: None  # called when it has; in the thread that the output comes in
         self.first: list[str] = []  # lines of output: why it does not even begin
         self.last = ""
         self._bus = bus
@@ -172,6 +202,9 @@ class Reader:
                 self._unread += 1
                 continue
             self.account.take(told)
+            if isinstance(told, Begun):
+                self.total, self.runner = told.total, told.runner
+                self.on_begin()
             before, self._telling_room = self._telling_room, self._telling_room - len(line) - EVENT_SIZE
             if before > 0 >= self._telling_room:
                 self._warn("tells more of its tests than can be kept; the rest is only counted")

@@ -157,6 +157,7 @@ def _suite(suite: Suite, root: Path) -> Iterator[str]:
         artifacts=suite.artifacts,
         timeout=_seconds(suite.timeout),
         prepare=list(suite.prepare) or None,
+        scale_timeouts=None if suite.scale_timeouts else False,
     )
     for phase in suite.phases:
         yield from ("", "[[suite.phases]]")

@@ -175,6 +175,7 @@ def _suite(
         timeout=table.optional("timeout", values.seconds, 600.0),
         phases=_phases(table, known, merged),
         prepare=command_line(table, "prepare"),
+        scale_timeouts=table.optional("scale_timeouts", values.flag, True),
     )
 
 

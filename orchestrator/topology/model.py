@@ -232,6 +232,7 @@ class Suite:
         artifacts: guest folder whose content is brought back.
         timeout: seconds for one phase, before scaling.
         prepare: run in the guest before a state is saved for the tests to begin from; what it starts is part of that.
+        scale_timeouts: whether the limits of its Playwright configuration are multiplied by the time factor.
     """
 
     machine: str
@@ -243,6 +244,7 @@ class Suite:
     timeout: float
     phases: tuple[SuitePhase, ...]
     prepare: tuple[str, ...] = ()
+    scale_timeouts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

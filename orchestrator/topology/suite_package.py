@@ -93,6 +93,20 @@ def look_at(path: Path) -> SuiteFolder:
     )
 
 
+def allows(wanted: str, version: str) -> bool:
+    """Whether a range of package.json allows a version; what npm alone understands (a tag) allows all. Pure.
+
+    >>> allows("^1.40", "1.65.1"), allows("~1.40.0", "1.65.1"), allows("latest", "1.65.1")
+    (True, False, True)
+    """
+    from semantic_version import NpmSpec, Version  # type: ignore[import-untyped]  # needed by few commands
+
+    try:
+        return bool(NpmSpec(wanted).match(Version.coerce(version)))
+    except ValueError:
+        return True
+
+
 def is_empty(path: Path) -> bool:
     """Whether nothing lies in a folder."""
     return next(path.iterdir(), None) is None

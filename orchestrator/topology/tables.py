@@ -38,7 +38,10 @@ KEYS: Final = MappingProxyType(
             "http", "tcp", "exec", "file", "unit",
             "from", "timeout", "user", "stdout", "status", "json", "contains", "headers",
         ),
-        "suite": ("machine", "path", "command", "user", "environment", "artifacts", "timeout", "prepare", "phases"),
+        "suite": (
+            "machine", "path", "command", "user", "environment", "artifacts", "timeout", "prepare", "phases",
+            "scale_timeouts",
+        ),
         "suite.phases": ("name", "args", "stop"),
         "accept": ("sign", "machine", "matching", "reason", "until"),
     }

@@ -54,7 +54,7 @@ def make_home(root: Path) -> Path:
             shutil.copytree(folder, home / "node_modules" / name, copy_function=os.link)
         except shutil.Error:  # another file system
             shutil.copytree(folder, home / "node_modules" / name, dirs_exist_ok=True)
-    for tool in ("event-reporter.cjs", "prepared-runner.cjs", "run-e2e-tests"):
+    for tool in ("event-reporter.cjs", "prepared-runner.cjs", "browsers.cjs", "scaled-config.ts", "run-e2e-tests"):
         shutil.copy(TOOLS / tool, home)
     (home / "suites").mkdir()
     return home
@@ -114,10 +114,21 @@ class LocalMachine:
 
 
 class Gate:
+    """Stops nothing, and remembers what it was to stop and to bring up again."""
+
     graph = SimpleNamespace(with_dependants=lambda names: names)
 
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
     async def stop(self, names: Sequence[str], limit: Deadline) -> None:
-        return
+        self.told.append(f"stop {', '.join(names)}")
+
+    def forget(self, names: Sequence[str]) -> None:
+        self.told.append(f"forget {', '.join(names)}")
+
+    async def bring_up(self, limit: Deadline) -> None:
+        self.told.append("up")
 
 
 class Client:
@@ -137,6 +148,8 @@ class Client:
         self.artifacts = root / "artifacts"
         self.events: list[Event] = []
         self.worlds = 0
+        self.gate = Gate()
+        self.factor = 1.0
         guest = root / "guest"
         (guest / "node_modules").parent.mkdir()
         (guest / "node_modules").symlink_to(home / "node_modules")
@@ -197,8 +210,8 @@ class Client:
         session = cast(
             Session,
             SimpleNamespace(
-                machines={"client": LocalMachine()}, bus=bus, factor=1.0, gate=Gate(), run_folder=self.run_folder,
-                watched=watched, places=SimpleNamespace(name="local"),
+                machines={"client": LocalMachine()}, bus=bus, factor=self.factor, gate=self.gate,
+                run_folder=self.run_folder, watched=watched, places=SimpleNamespace(name="local"),
             ),
         )  # fmt: skip
         suite, chosen, deadline = self.suite(*phases, command=command), Chosen(grep, shard), Deadline.after(LIMIT)
