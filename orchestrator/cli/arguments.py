@@ -214,9 +214,11 @@ def _looking(add: Adder) -> None:
     execute.usage = "orchestrator exec [OPTIONS] MACHINE -- COMMAND [ARGUMENT ...]"
     execute.set_defaults(argv=[])  # the words after --, taken by CommandParser before argparse sees them
 
-    copy = add("cp", "copy files or folders: MACHINE:PATH on one side")
-    copy.add_argument("source", metavar="SOURCE", help="a path, or MACHINE:PATH")
-    copy.add_argument("target", metavar="TARGET", help="a path, or MACHINE:PATH")
+    copy = add("cp", "copy files or folders to, from or between machines: MACHINE:PATH, at least on one side")
+    copy.add_argument("source", nargs="+", metavar="SOURCE", help="a path, or MACHINE:PATH; a link here is followed")
+    copy.add_argument("target", metavar="TARGET",
+                      help="a path, or MACHINE:PATH; in a folder, or after a / at the end, the source keeps its name")
+    copy.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
 
     logs = add("logs", "journals of the machines, merged")
     logs.add_argument("machine", nargs="*", metavar="MACHINE", help="only these machines")

@@ -10,6 +10,7 @@ EXIT_MEANINGS = {
     "3": "infrastructure (image, boot, service, host)",
     "4": "no test ran",
     "5": "environment held by another command",
+    "23": "cp left something out",
     "124": "time limit",
     "130/143": "interrupted",
 }
@@ -17,7 +18,7 @@ EXIT_MEANINGS = {
 EXIT_CODES = """exit codes:
   0 passed    1 tests failed, or a machine shows trouble    2 usage or configuration
   3 infrastructure (image, boot, service, host)    4 no test ran    5 environment held by another command
-  124 time limit    130/143 interrupted
+  23 cp left something out    124 time limit    130/143 interrupted
   exec, shell: the guest command's own code"""
 
 # Variable → what it is for. An option on the command line wins over its variable.
@@ -63,7 +64,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator exec server -- systemctl status alicia",
         "orchestrator exec --user postgres server -- psql -c 'select 1'",
     ),
-    "cp": ("orchestrator cp server:/var/log/nginx/access.log .", "orchestrator cp ./fixtures client:/tmp/fixtures"),
+    "cp": (
+        "orchestrator cp server:/var/log/nginx/access.log .",
+        "orchestrator cp ./fixtures client:/tmp/fixtures",
+        "orchestrator cp one.sql two.sql server:/srv/imports/",
+        "orchestrator cp server:/var/backups/alicia.dump client:/tmp/",
+    ),
     "logs": ("orchestrator logs -f server", "orchestrator logs --since 5m --unit alicia.service"),
     "ssh-config": ('ssh -F "$(orchestrator ssh-config --path)" server',),
     "validate": ("orchestrator validate",),

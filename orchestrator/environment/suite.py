@@ -12,7 +12,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.session import Session
 from orchestrator.errors import GuestCommandError, MachineError, NothingRan, OrchestratorError, SuiteFailed
 from orchestrator.events import EventBus
-from orchestrator.guest.files import get, put
+from orchestrator.guest.files import ARTIFACTS, get, put
 from orchestrator.guest.ssh import Ssh
 from orchestrator.topology.model import Suite, SuitePhase
 
@@ -140,7 +140,9 @@ async def push(session: Session, suite: Suite, deadline: Deadline) -> None:
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(COPY_LIMIT * session.factor)
     await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
-    await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+    tally = await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+    for text in tally.told("the suite"):
+        session.bus.emit("note", level="warning", message=text)
 
 
 def guest_folder(suite: Suite) -> str:
@@ -233,7 +235,10 @@ async def _bring_home(session: Session, suite: Suite, ssh: Ssh) -> None:
     """Artifacts into ``playwright/``; whatever hinders that is noted, and hides no failure."""
     target = session.run_folder / "playwright"
     try:
-        await get(ssh, suite.artifacts, target, deadline=Deadline.after(COPY_LIMIT * max(1.0, session.factor / 2)))
+        limit = Deadline.after(COPY_LIMIT * max(1.0, session.factor / 2))
+        tally = await get(ssh, suite.artifacts, target, deadline=limit, rules=ARTIFACTS)
+        for text in tally.told("artifacts of the suite"):
+            session.bus.emit("note", level="warning", message=text)
     except (OrchestratorError, OSError) as error:
         session.bus.emit("note", level="warning", message=f"artifacts of the suite could not be fetched: {error}")
 
