@@ -25,7 +25,7 @@ from orchestrator.guest.ssh import Ssh
 from orchestrator.text import size_text
 
 NO_LIMIT = 30 * 86_400.0  # seconds: nobody waits longer for a copy
-NAMED = 20  # things left out that are named
+NAMED = 100  # things left out that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +158,12 @@ def _told(tally: Tally, sources: Sequence[Side], target: Side, progress: CopyPro
             say(f"note: {line}")
     if tally.missing:
         what = "1 thing was" if tally.missing == 1 else f"{tally.missing} things were"
+        for line in tally.names_left_out(NAMED):
+            say(f"left out: {line}")
         raise IncompleteCopy(
             f"{what} left out or not copied whole",
-            why="sockets, devices and named pipes are left out, and what could not be read; the rest was copied",
-            evidence=tally.names_left_out(NAMED),
+            why="sockets, devices and named pipes are never copied, and some things could not be read",
+            hint="the rest was copied; the names are above",
         )
     return 0
 

@@ -126,7 +126,8 @@ class Tally:
     def names_left_out(self, most: int) -> list[str]:
         """The first things that are missing, each with its reason, and how many more."""
         lines = [f"{name}: {why}" for name, why in self.left_out[:most]]
-        return [*lines, f"… and {self.missing - most} more"] if self.missing > most else lines
+        rest = self.missing - len(lines)
+        return [*lines, f"… and {rest} more"] if rest else lines
 
     def notes(self, most: int) -> list[str]:
         """What is worth knowing though nothing is missing."""

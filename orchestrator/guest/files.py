@@ -50,7 +50,8 @@ if [ -d "$1" ]; then set -- $(du -s -B1 "$1" 2>/dev/null); echo "$1"; else stat 
 READ = """
 export LC_ALL=C
 pack() {
-    tar -cf - -b "$records" --format=pax --pax-option=delete=atime,delete=ctime -S --no-wildcards --anchored "$@"
+    tar -cf - -b "$records" --format=pax --pax-option=delete=atime,delete=ctime -S \\
+        --no-unquote --no-wildcards --anchored "$@"
 }
 kernel=' proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs pstore bpf efivarfs binfmt_misc devpts mqueue '
 path=$1 records=$2 folder=${1%/*} name=${1##*/}
