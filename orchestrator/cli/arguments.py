@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import orchestrator
-from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES
+from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.parser import CommandParser, one_of
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
@@ -77,11 +77,12 @@ def build_parser() -> CommandParser:
 
     def add(name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser:
         examples = "\n".join(f"  {line}" for line in EXAMPLES.get(name, ()))
+        notes = "".join(f"{note}\n\n" for note in NOTES.get(name, ()))
         found = commands.add_parser(
             name,
             help=help_text,
             description=help_text[0].upper() + help_text[1:] + ".",
-            epilog=f"examples:\n{examples}" if examples else None,
+            epilog=f"{notes}examples:\n{examples}" if examples else None,
             parents=[common],
             aliases=list(aliases),
         )

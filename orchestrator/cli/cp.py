@@ -67,12 +67,22 @@ def run(arguments: argparse.Namespace) -> int:
                 if side.machine and side.machine not in connections:
                     connection = ssh_to(places, state, side.machine, limit=arguments.timeout)
                     connections[side.machine] = await stack.enter_async_context(connection)
-            return await _Copying(connections, target, len(sources) > 1, progress, deadline).all(sources)
+            copying = _Copying(connections, target, len(sources) > 1, progress, deadline)
+            try:
+                return await copying.all(sources)
+            except BaseException:
+                unfinished.append(copying.so_far())
+                raise
         raise AssertionError("the body returns or raises")
 
-    with _progress(arguments) as progress:
-        quiet = argparse.Namespace(**{**vars(arguments), "progress": "plain"})  # the bar is ours
-        tally = run_command(quiet, lambda _: work())
+    unfinished: list[str] = []
+    try:
+        with _progress(arguments) as progress:
+            mode = "json" if arguments.progress == "json" else "plain"  # the bar is ours
+            tally = run_command(argparse.Namespace(**{**vars(arguments), "progress": mode}), lambda _: work())
+    finally:
+        for line in filter(None, unfinished):
+            say(f"note: {line}")
     return _told(tally, sources, target, progress, quiet=arguments.quiet)
 
 
@@ -88,6 +98,12 @@ class _Copying:
         self._progress = progress
         self._deadline = deadline
         self._tally = Tally(on_bytes=progress.add)
+        self._partial = ""  # a folder that is being filled
+
+    def so_far(self) -> str:
+        """What there is of a copy that did not end well. A file alone is there whole, or not at all."""
+        files = f"{self._tally.files} files, {size_text(self._tally.moved)}"
+        return f"{self._partial} is incomplete: about {files} were copied" if self._partial else ""
 
     async def all(self, sources: Sequence[Side]) -> Tally:
         for source in sources:
@@ -138,9 +154,9 @@ class _Copying:
         else:
             there = facts_of(path)
             inside = facts_of(inner) if there.kind == "d" else NOTHING
-        return settle(
-            target.path, name, there, inside, folder=folder, several=self._several, label=target.label
-        )
+        place = settle(target.path, name, there, inside, folder=folder, several=self._several, label=target.label)
+        self._partial = shown(f"{target.label}{place}") if folder else ""
+        return place
 
 
 def _told(tally: Tally, sources: Sequence[Side], target: Side, progress: CopyProgress, *, quiet: bool) -> int:

@@ -85,6 +85,21 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# What is to be known of a command besides its options; below them in the help, paragraphs in docs/commands.md.
+NOTES: dict[str, tuple[str, ...]] = {
+    "cp": (
+        "It does as cp -R does: into a folder that is there, in place of a file, else to a new name, whose\n"
+        "folders are made. DIR/. means what is in DIR. A link that is named is followed, on both sides; one that\n"
+        "lies in what is copied stays the link it is, and nothing is written through it. A file that is replaced\n"
+        "keeps its owner; else owners are root's in a machine, yours here. Permissions, times, symbolic and hard\n"
+        "links, holes, empty folders and any names are kept; set-user-id bits are not. A file appears under its\n"
+        "name when it is whole.",
+        "Sockets, devices and named pipes are left out, and what cannot be read: each is named, the rest is\n"
+        "copied, and the exit code is 23. Out of a machine it ends before the disk here is full (512 MiB stay\n"
+        "free, or a twentieth).",
+    ),
+}
+
 # What other tools call it → our command.
 SYNONYMS = {
     "start": "up", "create": "up", "stop": "down", "halt": "down", "destroy": "down", "kill": "down", "rm": "down",

@@ -106,6 +106,7 @@ class _Unpacking:
             self._top(None)
         *above, name = entry.path
         folder = self._enter(above)
+        self._room(folder)
         if entry.kind is Kind.FOLDER:
             self._make_folder(folder, name, entry)
         elif entry.kind is Kind.FILE:
@@ -264,12 +265,12 @@ class _Unpacking:
         self._look_at = progress + LOOK_EVERY
         found = os.fstatvfs(descriptor)
         total, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
-        if total and free < min(RESERVE, total // RESERVE_PART):
-            raise HostError(
-                f"the disk of {self.place} is nearly full",
-                why=f"{size_text(free)} of {size_text(total)} are free, and a copy leaves that much",
-                hint="df -h; what is copied already stays",
-            )
+        why = f"{size_text(free)} of {size_text(total)} are free, and a copy leaves that much"
+        full = total > 0 and free < min(RESERVE, total // RESERVE_PART)
+        if found.f_files and found.f_favail < found.f_files // 100:
+            full, why = True, f"{found.f_favail} of {found.f_files} inodes are free, and a copy leaves that many"
+        if full:
+            raise HostError(f"the disk of {self.place} is nearly full", why=why, hint="df -h; df -i")
 
     # -------------------------------------------------------------- links
 
