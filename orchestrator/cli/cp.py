@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orchestrator.cli.copy_progress import CopyProgress
 from orchestrator.cli.runtime import known_machine, living_state, run_command, say
@@ -60,14 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
         known_machine(state, machine)
 
     async def work() -> Tally:
-        deadline = Deadline.after(arguments.timeout or NO_LIMIT)
-        async with AsyncExitStack() as stack, deadline.enforce():
+        async with AsyncExitStack() as stack, Deadline.after(arguments.timeout or NO_LIMIT).enforce():
             connections: dict[str, Ssh] = {}
             for side in (*sources, target):
                 if side.machine and side.machine not in connections:
                     connection = ssh_to(places, state, side.machine, limit=arguments.timeout)
                     connections[side.machine] = await stack.enter_async_context(connection)
-            copying = _Copying(connections, target, len(sources) > 1, progress, deadline)
+            copying = _Copying(connections, target, len(sources) > 1, progress)
             try:
                 return await copying.all(sources)
             except BaseException:
@@ -89,14 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
 class _Copying:
     """One call: several sources, one after another."""
 
-    def __init__(
-        self, connections: dict[str, Ssh], target: Side, several: bool, progress: CopyProgress, deadline: Deadline
-    ) -> None:
+    def __init__(self, connections: dict[str, Ssh], target: Side, several: bool, progress: CopyProgress) -> None:
         self._connections = connections
         self._target = target
         self._several = several
         self._progress = progress
-        self._deadline = deadline
+        self._deadline = Deadline.after(2 * NO_LIMIT)  # the limit of the whole command comes first
         self._tally = Tally(on_bytes=progress.add)
         self._partial = ""  # a folder that is being filled
 
@@ -155,8 +152,15 @@ class _Copying:
             there = facts_of(path)
             inside = facts_of(inner) if there.kind == "d" else NOTHING
         place = settle(target.path, name, there, inside, folder=folder, several=self._several, label=target.label)
+        if folder and source.machine == target.machine and _is_below(place, source.path):
+            raise UsageError(f"{source} cannot be copied into itself", why=f"{shown(target.label + place)} lies in it")
         self._partial = shown(f"{target.label}{place}") if folder else ""
         return place
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether a path lies in a folder of the same machine, or is it, as far as the words tell."""
+    return PurePosixPath(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
 
 
 def _told(tally: Tally, sources: Sequence[Side], target: Side, progress: CopyProgress, *, quiet: bool) -> int:

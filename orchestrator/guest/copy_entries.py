@@ -7,8 +7,6 @@ more than a few blocks of content are in memory at any time.
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -148,8 +146,4 @@ def shown(path: tuple[str, ...] | str) -> str:
 
 def reason(error: OSError) -> str:
     """Why the system refused, without the name."""
-    return os.strerror(error.errno) if error.errno else str(error)
-
-
-def is_gone(error: OSError) -> bool:
-    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+    return error.strerror or str(error)

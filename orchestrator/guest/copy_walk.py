@@ -16,7 +16,8 @@ from orchestrator.errors import UsageError
 from orchestrator.guest.copy_entries import BLOCK, Entry, Kind, Tally, reason, shown
 
 MOST_EXTENTS = 50_000  # a file with more pieces is sent whole
-SMALL = 1 << 20  # files of /proc and /sys say a size that means nothing; their content is read to learn it
+SMALL = 1 << 20  # files of /proc and /sys say a small size that means nothing; their content is read to learn it
+MOST_UNTOLD = 64 << 20  # bytes of such a file
 SPECIAL = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -49,9 +50,10 @@ def kind_of(mode: int) -> str:
 def content_size(source: str, skip: frozenset[str] = frozenset()) -> int:
     """Bytes that a walk will read, about: what changes meanwhile, and what is refused, is not known yet."""
     total, pending = 0, [source]
-    found = os.stat(source)  # noqa: PTH116
-    if stat.S_ISREG(found.st_mode):
-        return min(found.st_size, found.st_blocks * 512)
+    with suppress(OSError):
+        found = os.stat(source)  # noqa: PTH116
+        if stat.S_ISREG(found.st_mode):
+            return min(found.st_size, found.st_blocks * 512)
     while pending:
         with suppress(OSError), os.scandir(pending.pop()) as entries:
             for each in entries:
@@ -73,17 +75,17 @@ def walk(source: str, tally: Tally, *, skip: frozenset[str] = frozenset()) -> It
         skip: names of files and folders that are passed over, at any depth.
 
     Raises:
-        UsageError: the source itself cannot be read.
+        UsageError: the source itself cannot be read; a file alone, not to its end.
     """
     found = look_at(source)
-    if stat.S_ISREG(found.st_mode):
-        yield from _file(source, (), found, tally, {}, follow=True)
-        return
-    links: dict[tuple[int, int], tuple[str, ...]] = {}
     try:
+        if stat.S_ISREG(found.st_mode):
+            yield from _file(source, (), found, tally, {}, follow=True)
+            return
         names = _names(source, skip)
     except OSError as error:
         raise UsageError(f"{shown(source)} cannot be read", why=reason(error)) from error
+    links: dict[tuple[int, int], tuple[str, ...]] = {}
     yield _folder((), found)
     stack: list[tuple[tuple[str, ...], Iterator[str]]] = [((), iter(names))]
     while stack:
@@ -138,7 +140,7 @@ def _file(
         if info.st_nlink > 1:
             links[info.st_dev, info.st_ino] = path
         mode = stat.S_IMODE(info.st_mode) & 0o777
-        whole = _whole(read, sum(length for _, length in extents), path or (place,), tally)
+        whole = _whole(read, sum(length for _, length in extents), place, path, tally)
         yield Entry(path, Kind.FILE, mode, info.st_mtime_ns, size, extents=extents, read=whole)
     finally:
         os.close(descriptor)
@@ -151,8 +153,10 @@ def _content(descriptor: int, info: os.stat_result) -> Content:
     """Size, extents and a function that reads them one after another."""
     if info.st_blocks == 0 and info.st_size <= SMALL:
         data = bytearray()
-        while len(data) <= SMALL and (block := os.read(descriptor, BLOCK)):
+        while block := os.read(descriptor, BLOCK):
             data += block
+            if len(data) > MOST_UNTOLD:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         rest = iter([bytes(data)])
         size = max(len(data), info.st_size if not any(data) else 0)
         return size, ((0, len(data)),) if data else (), lambda _: next(rest, b"")
@@ -199,11 +203,12 @@ def _extents(descriptor: int, info: os.stat_result) -> tuple[tuple[int, int], ..
 
 
 def _whole(
-    read: Callable[[int], bytes], length: int, path: tuple[str, ...], tally: Tally
+    read: Callable[[int], bytes], length: int, place: str, path: tuple[str, ...], tally: Tally
 ) -> Callable[[int], bytes]:
     """As many bytes as were promised, in any case: the archive has said how many come.
 
-    A file that became shorter, or fails, is named; zeros stand for what could not be read.
+    In a tree, a file that became shorter, or fails, is named, and zeros stand for what could not be read. A file alone
+    is no copy then.
     """
     left = length
     broken = False
@@ -219,6 +224,8 @@ def _whole(
             except OSError as error:
                 why = reason(error)
             if not data:
+                if not path:
+                    raise UsageError(f"{shown(place)} cannot be read to its end", why=why)
                 broken = True
                 tally.leave(path, f"{why}; zeros stand for the last {left} bytes")
         if broken:

@@ -93,6 +93,7 @@ def test_names_are_settled_the_same_way_everywhere(
     for words, why in (
         ((f"{source}/here/d", f"{target}/there/file"), "a folder would take its place"),
         ((f"{source}/here/f", f"{target}/there/file/"), "is no folder"),
+        (("alpha:/tmp", f"alpha:{tmp_path}/there/x"), "cannot be copied into itself"),
         ((f"{source}/here/f", f"{source}/here/link", f"{target}/there/file"), "is no folder"),
     ):
         assert run(*words) == 2
@@ -162,6 +163,24 @@ def test_words_that_mean_nothing(run: Run, tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "there/a:b").read_text() == "a colon"
 
 
+def test_a_file_alone_that_ends_too_early_is_no_copy(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tmp_path / "here/log").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 40 << 20)
+    (tmp_path / "there/log").write_text("what was there")
+    real = CopyProgress.add
+
+    def shortening(self: CopyProgress, size: int) -> None:
+        real(self, size)
+        os.truncate(tmp_path / "here/log", 1 << 20)
+
+    monkeypatch.setattr(CopyProgress, "add", shortening)
+    assert run("log", f"alpha:{tmp_path}/there/") == 2
+    assert "became shorter while it was read" in said(capsys)
+    assert (tmp_path / "there/log").read_text() == "what was there"
+
+
 def test_a_limit_ends_it(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (tmp_path / "here/large").open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, 8 << 30)
@@ -198,9 +217,11 @@ def test_on_a_pipe_it_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
     assert stream.getvalue() == "f: 30.0 MiB, 1.0 MiB/s\n"
 
 
-@pytest.mark.parametrize("machine", ["source", "target"])
-def test_interrupted_it_ends_in_order(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
-    with (tmp_path / "here/large").open("wb") as file:
+@pytest.fixture
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a large file; Ctrl-C comes when a part of it is copied."""
+    (tmp_path / "here/d").mkdir()
+    with (tmp_path / "here/d/large").open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, 8 << 30)
     real = CopyProgress.add
 
@@ -211,6 +232,21 @@ def test_interrupted_it_ends_in_order(run: Run, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(CopyProgress, "add", interrupting)
     monkeypatch.setattr("orchestrator.cli.runtime._received", [])
-    source, target = f"{tmp_path}/here/large", f"{tmp_path}/there/"
-    assert run(*((f"alpha:{source}", target) if machine == "source" else (source, f"alpha:{target}"))) == 130
+    return tmp_path / "here/d"
+
+
+@pytest.mark.parametrize("directions", [("", "alpha:"), ("alpha:", ""), ("alpha:", "beta:")])
+def test_interrupted_it_ends_in_order(
+    run: Run, interrupted: Path, tmp_path: Path, directions: tuple[str, str]
+) -> None:
+    source, target = (f"{side}{path}" for side, path in zip(directions, (interrupted, tmp_path), strict=True))
+    assert run(f"{source}/large", f"{target}/there/") == 130
     assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_folder_that_is_cut_short_is_said_to_be(
+    run: Run, interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"alpha:{interrupted}", tmp_path / "there") == 130
+    assert f"{tmp_path}/there/d is incomplete: about" in said(capsys)
+    assert list((tmp_path / "there/d").iterdir()) == [], "the file that was not whole is not there"
