@@ -27,7 +27,7 @@ from orchestrator.guest.agent import GUEST_PATH, GuestResult, as_user
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
 
-CHUNK = 1 << 16
+CHUNK = 1 << 21  # all that paramiko holds at most: taking a part of it moves the rest
 PACKET = 1 << 15  # bytes of stdin handed to paramiko at once: what it cannot send at once it would copy again
 Sink = Callable[[bytes], None]
 Source = bytes | Iterable[bytes]
