@@ -178,6 +178,23 @@ def parse(take: Callable[[], bytes], tally: Tally, *, alone: bool = False) -> It
             raise DamagedArchiveError("the archive does not end at its end")
 
 
+def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The same entries, if each lies in a folder that came before it.
+
+    A tar that unpacks them then makes every folder itself, and follows no link that lies there already.
+
+    Raises:
+        GuestCommandError: one does not.
+    """
+    way: tuple[str, ...] = ()
+    for entry in entries:
+        above = entry.path[:-1]
+        if way[: len(above)] != above:
+            raise GuestCommandError(f"the guest sent the path {'/'.join(entry.path)!r} without its folder")
+        way = entry.path if entry.kind is Kind.FOLDER else above
+        yield entry
+
+
 def _parse(stream: _Forward, tally: Tally, alone: bool) -> Iterator[Entry]:
     # It reads the first headers at once; the others are asked for one by one, to know a broken one from the end.
     tar = tarfile.TarFile(fileobj=cast("None", stream), **ENCODING)  # type: ignore[arg-type]

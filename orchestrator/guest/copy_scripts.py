@@ -59,6 +59,17 @@ case $(stat -L -c '%b %s' "$path") in
 esac
 """
 UNPACK = f"tar -xpf - -b {RECORDS} --no-same-owner --warning=no-unknown-keyword --warning=no-timestamp"
+# Which of the folders that will be written are there as something else; tar would remove that.
+IN_THE_WAY = """
+cd "$1" 2>/dev/null || exit 0
+xargs -0 -r sh -c 'for folder; do
+    if [ -L "$folder" ] || { [ -e "$folder" ] && [ ! -d "$folder" ]; }; then printf %s "$folder"; exit 255; fi
+done' sh 2>/dev/null
+exit 0
+"""
+FOLDERS = """
+cd "$1" && exec find . -mindepth 1 -type d -print0 2>/dev/null
+"""
 WRITE_FOLDER = f"""
 export LC_ALL=C
 if [ -d "$1" ]; then keep=--no-overwrite-dir; else mkdir -p "$1" || exit; keep=--overwrite-dir; fi

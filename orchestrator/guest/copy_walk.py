@@ -68,6 +68,15 @@ def content_size(source: str, skip: frozenset[str] = frozenset()) -> int:
     return total
 
 
+def folders(source: str, skip: frozenset[str] = frozenset()) -> Iterator[bytes]:
+    """The folders below a folder, as ``find -print0`` would name them."""
+    for base, names, _ in os.walk(source):
+        names[:] = [name for name in names if name not in skip]
+        inner = os.path.relpath(base, source)
+        if inner != ".":
+            yield os.fsencode(f"./{inner}") + b"\0"
+
+
 def walk(source: str, tally: Tally, *, skip: frozenset[str] = frozenset()) -> Iterator[Entry]:
     """The entries of a file or folder, each folder before what is in it, in the order of names.
 

@@ -7,6 +7,7 @@ from a guest is not trusted (`copy_archive`, `copy_unpack`).
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,16 +17,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.deadline import Deadline
-from orchestrator.errors import GuestCommandError, OrchestratorError
-from orchestrator.guest.copy_archive import DamagedArchiveError, pack, parse
-from orchestrator.guest.copy_entries import Entry, Tally
+from orchestrator.errors import GuestCommandError, OrchestratorError, UsageError
+from orchestrator.guest.copy_archive import DamagedArchiveError, in_order, pack, parse
+from orchestrator.guest.copy_entries import Entry, Tally, shown
 from orchestrator.guest.copy_names import Facts
-from orchestrator.guest.copy_scripts import LOOK, MEASURE, READ, RECORDS, WRITE_FILE, WRITE_FOLDER
+from orchestrator.guest.copy_scripts import (
+    FOLDERS,
+    IN_THE_WAY,
+    LOOK,
+    MEASURE,
+    READ,
+    RECORDS,
+    WRITE_FILE,
+    WRITE_FOLDER,
+)
 from orchestrator.guest.copy_unpack import PART, Rules, unpack
-from orchestrator.guest.copy_walk import walk
+from orchestrator.guest.copy_walk import folders, walk
 from orchestrator.guest.pipe import AbandonedError, Pipe
 from orchestrator.guest.ssh import Ssh
-from orchestrator.tasks import root_cause
+from orchestrator.tasks import root_cause, together
 
 T = TypeVar("T")
 EVERYTHING = Rules()
@@ -73,7 +83,7 @@ async def inspect(ssh: Ssh, path: str, *, deadline: Deadline) -> Remote:
 async def measure(source: Remote, *, deadline: Deadline) -> int:
     """Bytes of a file or folder in a guest, about; 0 when it does not tell."""
     result = await source.ssh.exec(["sh", "-c", MEASURE, "sh", source.path], deadline=deadline)
-    return int(result.text) if result.code == 0 and result.text.isdigit() else 0
+    return int(result.text) if result.code == 0 and re.fullmatch("[0-9]{1,18}", result.text) else 0
 
 
 # ---------------------------------------------------------------------------- copying
@@ -94,6 +104,8 @@ async def put(
     """
     tally = tally or Tally()
     folder = Path(source).is_dir()
+    if folder:
+        await _room_for_folders(ssh, target, folders(str(source), skip), deadline)
     await _write(ssh, walk(str(source), tally, skip=skip), target, folder, deadline, tally, str(source), owner)
     return tally
 
@@ -122,14 +134,51 @@ async def between(source: Remote, ssh: Ssh, target: str, *, deadline: Deadline, 
     """Copy from one machine to exactly ``target`` in another; nothing of it is stored here."""
 
     async def write(entries: Iterable[Entry], pipe: Pipe) -> None:
+        label = f"{source.ssh.machine}:{source.path}"
         try:
-            await _write(
-                ssh, entries, target, source.folder, deadline, tally, f"{source.ssh.machine}:{source.path}", None
-            )
+            await _write(ssh, in_order(entries), target, source.folder, deadline, tally, label, None)
         finally:
             pipe.abandon()
 
+    if source.folder:
+        await _room_between(source, ssh, target, deadline)
     await _read(source, write, deadline, tally)
+
+
+async def _room_for_folders(ssh: Ssh, target: str, names: Iterable[bytes], deadline: Deadline) -> None:
+    """Refuse to put a folder where a link or a file is: the guest's tar would not.
+
+    Args:
+        names: of the folders below the target, each ended by NUL.
+    """
+    result = await ssh.exec(["sh", "-c", IN_THE_WAY, "sh", target], deadline=deadline, stdin=names)
+    if result.stdout:
+        name = result.stdout.decode("utf-8", "replace").removeprefix("./")
+        raise UsageError(
+            f"{shown(f'{ssh.machine}:{target}/{name}')} is no folder, and a folder would take its place",
+            hint="remove it first",
+        )
+
+
+async def _room_between(source: Remote, ssh: Ssh, target: str, deadline: Deadline) -> None:
+    """The same for the folders of another machine, as far as it says the truth."""
+    pipe = Pipe()
+
+    async def names() -> None:
+        try:
+            await source.ssh.exec(["sh", "-c", FOLDERS, "sh", source.path], deadline=deadline, on_stdout=pipe.put)
+        except AbandonedError:
+            pass  # the other machine knows enough
+        finally:
+            pipe.finish()
+
+    async def check() -> None:
+        try:
+            await _room_for_folders(ssh, target, iter(pipe.take, b""), deadline)
+        finally:
+            pipe.abandon()
+
+    await together(names(), check())
 
 
 async def _write(

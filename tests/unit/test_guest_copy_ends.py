@@ -48,6 +48,30 @@ def test_what_cannot_be_read_at_all(server: Server, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "pipe"]
 
 
+@DIRECTIONS
+@pytest.mark.parametrize("there", ["link", "file"])
+def test_a_folder_takes_nothing_elses_place(server: Server, tmp_path: Path, copy: Copy, there: str) -> None:
+    """A merged /usr has links where another tree has folders: tar would remove them."""
+    (tmp_path / "source/a b/lib").mkdir(parents=True)
+    (tmp_path / "source/a b/lib/file").write_text("new")
+    (tmp_path / "target/a b").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    lib = tmp_path / "target/a b/lib"
+    if there == "link":
+        lib.symlink_to(tmp_path / "outside")
+    else:
+        lib.write_text("old")
+
+    async def work(ssh: Ssh) -> None:
+        with pytest.raises((UsageError, GuestCommandError)) as caught:
+            await copy(ssh, tmp_path / "source", tmp_path / "target")
+        assert "a b/lib" in str(caught.value) + caught.value.why
+
+    with_ssh(server, work)
+    assert lib.is_symlink() if there == "link" else lib.read_text() == "old"
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 def test_what_the_guest_cannot_write(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
 

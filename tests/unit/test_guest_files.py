@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.errors import GuestCommandError, HostError
 from orchestrator.guest import copy_unpack
-from orchestrator.guest.copy_archive import DamagedArchiveError, pack, parse
+from orchestrator.guest.copy_archive import DamagedArchiveError, in_order, pack, parse
 from orchestrator.guest.copy_entries import Tally
 from orchestrator.guest.copy_unpack import Rules, unpack
 from orchestrator.guest.copy_walk import walk
@@ -121,6 +121,25 @@ def test_hard_links_are_names_of_files_of_the_same_tree(place: Path, tmp_path: P
             unpacked(archive(*sent), place)
         assert not (place / "in").exists()
     assert (tmp_path / "secret").stat().st_nlink == 1
+
+
+def test_another_guest_gets_no_path_without_its_folder() -> None:
+    """Its tar would follow a link of that name that lies there already."""
+
+    def sent(*members: tuple[str, bytes, str]) -> list[str]:
+        stream = io.BytesIO(archive(*members))
+        return ["/".join(entry.path) for entry in in_order(parse(lambda: stream.read(7001), Tally()))]
+
+    good = [(".", FOLDER, ""), ("./a", FOLDER, ""), ("./a/f", FILE, "1"), ("./a/b", FOLDER, ""), ("./a/g", FILE, "1")]
+    assert sent(*good, ("./h", FILE, "1")) == ["", "a", "a/f", "a/b", "a/g", "h"]
+    for bad in (
+        [(".", FOLDER, ""), ("./way/f", FILE, "1")],
+        [("./a", FOLDER, ""), ("./a", SYMLINK, "/etc"), ("./a/f", FILE, "1")],
+        [("./a", FOLDER, ""), ("./f", FILE, "1"), ("./a/f", FILE, "1")],
+        [("./a", FOLDER, ""), ("./b/c", SYMLINK, "1")],
+    ):
+        with pytest.raises(GuestCommandError, match="without its folder"):
+            sent(*bad)
 
 
 def test_what_is_no_file_folder_or_link_is_named(place: Path) -> None:
