@@ -54,6 +54,8 @@ class CopyProgress:
     def begin(self, label: str, total: int) -> None:
         """The next source, of so many bytes."""
         with self._lock:
+            if not self._label:  # connecting is no part of the rate
+                self._began = self._said = monotonic()
             self._label = label
             self.total += total
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,17 @@ def with_ssh(server: Server, work: Callable[[Ssh], Awaitable[None]], limit: floa
             await ssh.close()
 
     run_async(scenario(), limit)
+
+
+@contextmanager
+def large_file(path: Path, size: int = 1 << 30) -> Iterator[Path]:
+    """A file of zeros that are no holes, for the block: its room is taken from the disk, but nothing is written."""
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def soon() -> Deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from io import StringIO
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import Cli
+from copy_scene import large_file
 from real_sshd import Server, sshd
 
 from orchestrator.cli import cp
@@ -61,7 +63,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize("directions", [("", "alpha:"), ("alpha:", ""), ("alpha:", "beta:"), ("alpha:", "alpha:")])
+@pytest.mark.parametrize("directions", [("", "alpha:"), ("alpha:", ""), ("alpha:", "beta:")])
 def test_names_are_settled_the_same_way_everywhere(
     run: Run, tmp_path: Path, directions: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,8 +168,7 @@ def test_words_that_mean_nothing(run: Run, tmp_path: Path, capsys: pytest.Captur
 def test_a_file_alone_that_ends_too_early_is_no_copy(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with (tmp_path / "here/log").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 40 << 20)
+    (tmp_path / "here/log").write_bytes(bytes(40 << 20))
     (tmp_path / "there/log").write_text("what was there")
     real = CopyProgress.add
 
@@ -181,10 +182,14 @@ def test_a_file_alone_that_ends_too_early_is_no_copy(
     assert (tmp_path / "there/log").read_text() == "what was there"
 
 
-def test_a_limit_ends_it(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with (tmp_path / "here/large").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 8 << 30)
-    assert run("--timeout", "2", "large", f"alpha:{tmp_path}/there/") == 124
+def test_a_limit_ends_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here/f").write_text("a disk that does not answer")
+    over = threading.Event()
+    monkeypatch.setattr(CopyProgress, "add", lambda *_: over.wait(60))
+    assert run("--timeout", "2", "f", f"alpha:{tmp_path}/there/") == 124
+    over.set()
     assert "time limit of 2 s" in said(capsys)
     assert list((tmp_path / "there").iterdir()) == []
 
@@ -218,11 +223,9 @@ def test_on_a_pipe_it_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a large file; Ctrl-C comes when a part of it is copied."""
     (tmp_path / "here/d").mkdir()
-    with (tmp_path / "here/d/large").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 8 << 30)
     real = CopyProgress.add
 
     def interrupting(self: CopyProgress, size: int) -> None:
@@ -232,7 +235,8 @@ def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(CopyProgress, "add", interrupting)
     monkeypatch.setattr("orchestrator.cli.runtime._received", [])
-    return tmp_path / "here/d"
+    with large_file(tmp_path / "here/d/large"):
+        yield tmp_path / "here/d"
 
 
 @pytest.mark.parametrize("directions", [("", "alpha:"), ("alpha:", ""), ("alpha:", "beta:")])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from copy_scene import DIRECTIONS, Copy, soon, with_ssh
+from copy_scene import DIRECTIONS, Copy, large_file, soon, with_ssh
 from processes import descendants
 from real_sshd import Server, sshd
 
@@ -116,8 +116,6 @@ def tars(server: Server) -> bool | None:
 
 @DIRECTIONS
 def test_a_copy_that_is_ended_leaves_no_file_and_no_tar(server: Server, tmp_path: Path, copy: Copy) -> None:
-    with (tmp_path / "large").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 4 << 30)  # more than is copied before it is ended
     (tmp_path / "target").write_text("what was there")
 
     async def work(ssh: Ssh) -> None:
@@ -131,16 +129,14 @@ def test_a_copy_that_is_ended_leaves_no_file_and_no_tar(server: Server, tmp_path
             while list(tmp_path.glob(f"{PART}*")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-    with_ssh(server, work)
+    with large_file(tmp_path / "large"):
+        with_ssh(server, work)
     assert (tmp_path / "target").read_text() == "what was there"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "target"]
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
 @DIRECTIONS
 def test_a_connection_that_is_lost_ends_a_copy(server: Server, tmp_path: Path, copy: Copy) -> None:
-    with (tmp_path / "large").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 4 << 30)
-
     async def work(ssh: Ssh) -> None:
         task = asyncio.create_task(copy(ssh, tmp_path / "large", tmp_path / "target"))
         await until(server, works=True)
@@ -148,7 +144,8 @@ def test_a_connection_that_is_lost_ends_a_copy(server: Server, tmp_path: Path, c
         with pytest.raises(MachineError, match="is lost"):
             await task
 
-    with_ssh(server, work)
+    with large_file(tmp_path / "large"):
+        with_ssh(server, work)
     assert not (tmp_path / "target").exists()
 
 
@@ -193,15 +190,16 @@ asyncio.run(main())
 @DIRECTIONS
 def test_memory_does_not_grow_with_what_is_copied(server: Server, tmp_path: Path, copy: Copy) -> None:
     (tmp_path / "small").write_text("small")
-    with (tmp_path / "large").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, LARGE)
-        os.pwrite(file.fileno(), b"last", LARGE - 4)
     target = server.target
     text = MEMORY.format(
         tests=str(Path(__file__).parent), port=target.port, key=target.host_key.hex(), file=str(target.key_file),
         user=target.user, copy=copy.__name__, folder=str(tmp_path),
     )  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=180, check=False)
+    with large_file(tmp_path / "large", LARGE) as large:
+        with large.open("r+b") as file:
+            file.seek(-4, os.SEEK_END)
+            file.write(b"last")
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 48, f"{done.stdout} MiB more for {LARGE >> 20} MiB"
     copied = tmp_path / "large too"
@@ -209,3 +207,4 @@ def test_memory_does_not_grow_with_what_is_copied(server: Server, tmp_path: Path
     with copied.open("rb") as file:
         file.seek(-4, os.SEEK_END)
         assert file.read() == b"last"
+    copied.unlink()
