@@ -12,6 +12,7 @@
     ├── MachineError        (3)  a machine did not boot, died, panicked, or cannot be reached
     ├── ServiceError        (3)  a service failed, or its checks never passed
     ├── GuestCommandError   (3)  a command in a guest could not be run at all
+    ├── IncompleteCopy     (23)  files were copied, and some were left out
     ├── SuiteFailed         (1)  tests failed
     ├── SignsFound          (1)  tests passed, a machine shows trouble
     ├── NothingRan          (4)  the suite ran no test
@@ -118,6 +119,12 @@ class ServiceError(OrchestratorError):
 
 class GuestCommandError(OrchestratorError):
     pass
+
+
+class IncompleteCopy(OrchestratorError):
+    """Something could not be copied; the rest was."""
+
+    exit_code = 23  # rsync's code for the same
 
 
 class SuiteFailed(OrchestratorError):

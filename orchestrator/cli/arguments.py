@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import orchestrator
-from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES
+from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.parser import CommandParser, one_of
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
@@ -87,11 +87,12 @@ def build_parser() -> CommandParser:
 
     def add(name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser:
         examples = "\n".join(f"  {line}" for line in EXAMPLES.get(name, ()))
+        notes = "".join(f"{note}\n\n" for note in NOTES.get(name, ()))
         found = commands.add_parser(
             name,
             help=help_text,
             description=help_text[0].upper() + help_text[1:] + ".",
-            epilog=f"examples:\n{examples}" if examples else None,
+            epilog=f"{notes}examples:\n{examples}" if examples else None,
             parents=[common],
             aliases=list(aliases),
         )
@@ -229,9 +230,11 @@ def _looking(add: Adder) -> None:
     execute.usage = "orchestrator exec [OPTIONS] MACHINE -- COMMAND [ARGUMENT ...]"
     execute.set_defaults(argv=[])  # the words after --, taken by CommandParser before argparse sees them
 
-    copy = add("cp", "copy files or folders: MACHINE:PATH on one side")
-    copy.add_argument("source", metavar="SOURCE", help="a path, or MACHINE:PATH")
-    copy.add_argument("target", metavar="TARGET", help="a path, or MACHINE:PATH")
+    copy = add("cp", "copy files or folders to, from or between machines: MACHINE:PATH, at least on one side")
+    copy.add_argument("source", nargs="+", metavar="SOURCE", help="a path, or MACHINE:PATH; a link here is followed")
+    copy.add_argument("target", metavar="TARGET",
+                      help="a path, or MACHINE:PATH; in a folder, or after a / at the end, the source keeps its name")
+    copy.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
 
     logs = add("logs", "journals of the machines, merged")
     logs.add_argument("machine", nargs="*", metavar="MACHINE", help="only these machines")

@@ -10,6 +10,7 @@ EXIT_MEANINGS = {
     "3": "infrastructure (image, boot, service, host)",
     "4": "no test ran",
     "5": "environment held by another command",
+    "23": "cp left something out",
     "124": "time limit",
     "130/143": "interrupted",
 }
@@ -17,7 +18,7 @@ EXIT_MEANINGS = {
 EXIT_CODES = """exit codes:
   0 passed    1 tests failed, or a machine shows trouble    2 usage or configuration
   3 infrastructure (image, boot, service, host)    4 no test ran    5 environment held by another command
-  124 time limit    130/143 interrupted
+  23 cp left something out    124 time limit    130/143 interrupted
   exec, shell: the guest command's own code"""
 
 # Variable → what it is for. An option on the command line wins over its variable.
@@ -63,7 +64,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator exec server -- systemctl status alicia",
         "orchestrator exec --user postgres server -- psql -c 'select 1'",
     ),
-    "cp": ("orchestrator cp server:/var/log/nginx/access.log .", "orchestrator cp ./fixtures client:/tmp/fixtures"),
+    "cp": (
+        "orchestrator cp server:/var/log/nginx/access.log .",
+        "orchestrator cp ./fixtures client:/tmp/fixtures",
+        "orchestrator cp one.sql two.sql server:/srv/imports/",
+        "orchestrator cp server:/var/backups/alicia.dump client:/tmp/",
+    ),
     "logs": ("orchestrator logs -f server", "orchestrator logs --since 5m --unit alicia.service"),
     "ssh-config": ('ssh -F "$(orchestrator ssh-config --path)" server',),
     "validate": ("orchestrator validate",),
@@ -76,6 +82,21 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'eval "$(orchestrator completion bash)"',
         "orchestrator completion zsh > ~/.zfunc/_orchestrator",
         "orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish",
+    ),
+}
+
+# What is to be known of a command besides its options; below them in the help, paragraphs in docs/commands.md.
+NOTES: dict[str, tuple[str, ...]] = {
+    "cp": (
+        "It does as cp -R does: into a folder that is there, in place of a file, else to a new name, whose\n"
+        "folders are made. DIR/. means what is in DIR. A link that is named is followed, on both sides; one that\n"
+        "lies in what is copied stays the link it is, and nothing is written through it. A file that is replaced\n"
+        "keeps its owner; else owners are root's in a machine, yours here. Permissions, times, symbolic and hard\n"
+        "links, holes, empty folders and any names are kept; set-user-id bits are not. A file appears under its\n"
+        "name when it is whole.",
+        "Sockets, devices and named pipes are left out, and what cannot be read: each is named, the rest is\n"
+        "copied, and the exit code is 23. Out of a machine it ends before the disk here is full (512 MiB stay\n"
+        "free, or a twentieth).",
     ),
 }
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 
 from orchestrator.cli.arguments import build_parser
-from orchestrator.cli.help_texts import ENVIRONMENT, EXAMPLES, EXIT_MEANINGS
+from orchestrator.cli.help_texts import ENVIRONMENT, EXAMPLES, EXIT_MEANINGS, NOTES
 from orchestrator.cli.parser import GUEST_COMMAND, CommandParser
 
 HEAD = """\
@@ -68,6 +68,8 @@ def _command(name: str, command: CommandParser, aliases: list[str], common: set[
     if places or own:
         yield ""
         yield from _table([*places, *own])
+    for note in NOTES.get(name, ()):
+        yield from ("", *note.split("\n"))
     if examples := EXAMPLES.get(name):
         yield from ("", "```sh", *examples, "```")
 

@@ -20,7 +20,7 @@ from orchestrator.environment.suite_invoke import (
 from orchestrator.environment.suite_tally import Account, Outcome, Tally, judge
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.guest.files import get, put
+from orchestrator.guest.files import ARTIFACTS, get, put
 from orchestrator.guest.ssh import Ssh
 from orchestrator.topology.model import Suite, SuitePhase
 from orchestrator.topology.suite_package import allows, look_at
@@ -90,7 +90,9 @@ async def push(session: Session, suite: Suite, deadline: Deadline) -> None:
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(COPY_LIMIT * session.factor)
     await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
-    await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+    tally = await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+    for text in tally.told("the suite"):
+        session.bus.emit("note", level="warning", message=text)
 
 
 async def run_part(
@@ -265,7 +267,10 @@ async def _bring_home(session: Session, suite: Suite, ssh: Ssh) -> None:
     """Artifacts into ``playwright/``; whatever hinders that is noted, and hides no failure."""
     target = session.run_folder / "playwright"
     try:
-        await get(ssh, suite.artifacts, target, deadline=Deadline.after(COPY_LIMIT * max(1.0, session.factor / 2)))
+        limit = Deadline.after(COPY_LIMIT * max(1.0, session.factor / 2))
+        tally = await get(ssh, suite.artifacts, target, deadline=limit, rules=ARTIFACTS)
+        for text in tally.told("artifacts of the suite"):
+            session.bus.emit("note", level="warning", message=text)
     except (OrchestratorError, OSError) as error:
         session.bus.emit("note", level="warning", message=f"artifacts of the suite could not be fetched: {error}")
 

@@ -1,135 +1,301 @@
-"""Files between host and guest, as tar streams over SSH: whole folders in one go, any bytes.
+"""Files between host and guest, and between guests, as tar streams over SSH: whole folders in one go, any bytes.
 
-What comes from a guest is not trusted: only plain files and folders are made,
-only below the target, and not without end.
+Nothing is gathered: the content goes from disk to disk in blocks. What comes
+from a guest is not trusted (`copy_archive`, `copy_unpack`).
 """
 
 from __future__ import annotations
 
-import errno
-import io
-import os
-import shlex
-import tarfile
-import tempfile
-from pathlib import Path, PurePosixPath
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.deadline import Deadline
-from orchestrator.errors import GuestCommandError
+from orchestrator.errors import GuestCommandError, OrchestratorError, UsageError
+from orchestrator.guest.copy_archive import DamagedArchiveError, in_order, pack, parse
+from orchestrator.guest.copy_entries import Entry, Tally, shown
+from orchestrator.guest.copy_names import Facts
+from orchestrator.guest.copy_scripts import (
+    FOLDERS,
+    IN_THE_WAY,
+    LOOK,
+    MEASURE,
+    READ,
+    RECORDS,
+    WRITE_FILE,
+    WRITE_FOLDER,
+)
+from orchestrator.guest.copy_unpack import PART, Rules, unpack
+from orchestrator.guest.copy_walk import folders, walk
+from orchestrator.guest.pipe import AbandonedError, Pipe
 from orchestrator.guest.ssh import Ssh
+from orchestrator.tasks import root_cause, together
 
-TOTAL_LIMIT = 2 << 30  # bytes unpacked from a guest in one go
-COUNT_LIMIT = 100_000
-NO_SUCH_PLACE = (NotADirectoryError, IsADirectoryError, FileExistsError)
+T = TypeVar("T")
+EVERYTHING = Rules()
+ARTIFACTS = Rules(links=False, exact=False, most_bytes=2 << 30, most_files=100_000)
+COMPLAINT_LIMIT = 1 << 20  # bytes of a guest's tar's complaints
+CLEANING = 10.0  # seconds to remove what an ended copy left beside its place
 
 
-def pack(source: Path, name: str, *, skip: frozenset[str] = frozenset()) -> bytes:
-    """A tar of a file or folder under ``name``; owners are left to the guest."""
-    buffer = io.BytesIO()
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file or folder in a machine, as `inspect` found it."""
 
-    def prepare(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        if skip & set(PurePosixPath(member.name).parts):
-            return None
-        member.uid = member.gid = 0
-        member.uname = member.gname = ""
-        return member
+    ssh: Ssh
+    path: str
+    folder: bool
 
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(source, arcname=name, filter=prepare)
-    return buffer.getvalue()
+
+# ---------------------------------------------------------------------------- looking
+
+
+async def facts(ssh: Ssh, *paths: str, deadline: Deadline) -> list[Facts]:
+    """What paths in a guest are."""
+    result = await ssh.exec(["sh", "-c", LOOK, "sh", *paths], deadline=deadline)
+    words = result.text.split()
+    if result.code != 0 or len(words) != len(paths):
+        raise GuestCommandError(f"{ssh.machine}:{paths[0]} cannot be looked at", why=result.complaint)
+    return [Facts.read(word) for word in words]
+
+
+async def inspect(ssh: Ssh, path: str, *, deadline: Deadline) -> Remote:
+    """What is to be copied out of a guest.
+
+    Raises:
+        GuestCommandError: it is nothing that can be copied.
+    """
+    (found,) = await facts(ssh, path, deadline=deadline)
+    if found.kind in ("d", "f"):
+        return Remote(ssh, path, found.kind == "d")
+    what = "is a link that leads nowhere" if found.link else "does not exist"
+    if found.kind == "o":
+        what = "is a device, a socket or a pipe, not a file or folder"
+    raise GuestCommandError(f"{ssh.machine}:{path} could not be read", why=f"it {what}")
+
+
+async def measure(source: Remote, *, deadline: Deadline) -> int:
+    """Bytes of a file or folder in a guest, about; 0 when it does not tell."""
+    result = await source.ssh.exec(["sh", "-c", MEASURE, "sh", source.path], deadline=deadline)
+    return int(result.text) if result.code == 0 and re.fullmatch("[0-9]{1,18}", result.text) else 0
+
+
+# ---------------------------------------------------------------------------- copying
 
 
 async def put(
-    ssh: Ssh, source: Path, target: str, *, deadline: Deadline, owner: str | None = None,
-    skip: frozenset[str] = frozenset(),
-) -> None:
+    ssh: Ssh, source: Path | str, target: str, *, deadline: Deadline, owner: str | None = None,
+    skip: frozenset[str] = frozenset(), tally: Tally | None = None,
+) -> Tally:  # fmt: skip
     """Copy a file or folder to exactly ``target`` in the guest; a folder's content is merged into it.
 
+    Returns:
+        What was copied, and what was not.
+
     Raises:
+        UsageError: the source cannot be read at all.
         GuestCommandError: the guest could not write it.
     """
-    path = PurePosixPath(target)
-    data = pack(source, path.name, skip=skip)
-    quoted = shlex.quote(str(path.parent))
-    script = f"mkdir -p {quoted} && tar -xf - --no-same-owner -C {quoted}"
-    if owner is not None:
-        script += f" && chown -R {shlex.quote(owner)}: {shlex.quote(target)}"
-    result = await ssh.exec(["sh", "-c", script], deadline=deadline, stdin=data)
-    if result.code != 0:
-        raise GuestCommandError(f"{source} could not be copied to {ssh.machine}:{target}", why=result.complaint)
+    tally = tally or Tally()
+    folder = Path(source).is_dir()
+    if folder:
+        await _room_for_folders(ssh, target, folders(str(source), skip), deadline)
+    await _write(ssh, walk(str(source), tally, skip=skip), target, folder, deadline, tally, str(source), owner)
+    return tally
 
 
-async def get(ssh: Ssh, source: str, target: Path, *, deadline: Deadline) -> list[Path]:
-    """Copy a file or folder from the guest to exactly ``target``; returns the files written.
+async def get(
+    ssh: Ssh, source: str | Remote, target: Path, *, deadline: Deadline, rules: Rules = EVERYTHING,
+    tally: Tally | None = None,
+) -> Tally:  # fmt: skip
+    """Copy a file or folder from the guest to exactly ``target``.
 
     Raises:
         GuestCommandError: it does not exist in the guest, or is not safe to unpack.
+        HostError: there is no room for it.
     """
-    path = PurePosixPath(source)
-    with tempfile.TemporaryFile() as spool:
-        result = await ssh.exec(
-            ["tar", "-cf", "-", "-C", str(path.parent), "--", path.name],
-            deadline=deadline,
-            on_stdout=lambda data: _spool(spool, data),
-        )
-        # 1: a file changed while it was read; its content is still worth having.
-        if result.code not in (0, 1):
-            raise GuestCommandError(f"{ssh.machine}:{source} could not be read", why=result.complaint)
-        spool.seek(0)
-        return unpack(spool, path.name, target)
+    found = await inspect(ssh, source, deadline=deadline) if isinstance(source, str) else source
+    tally = tally or Tally()
+
+    async def write(entries: Iterable[Entry], pipe: Pipe) -> None:
+        await _in_thread(lambda: unpack(entries, target, tally, rules), pipe)
+
+    await _read(found, write, deadline, tally)
+    return tally
 
 
-def _spool(spool: io.BufferedIOBase | tempfile._TemporaryFileWrapper[bytes], data: bytes) -> None:
-    if spool.tell() + len(data) > TOTAL_LIMIT:
-        raise GuestCommandError(f"the guest sends more than {TOTAL_LIMIT >> 20} MiB")
-    spool.write(data)
+async def between(source: Remote, ssh: Ssh, target: str, *, deadline: Deadline, tally: Tally) -> None:
+    """Copy from one machine to exactly ``target`` in another; nothing of it is stored here."""
+
+    async def write(entries: Iterable[Entry], pipe: Pipe) -> None:
+        label = f"{source.ssh.machine}:{source.path}"
+        try:
+            await _write(ssh, in_order(entries), target, source.folder, deadline, tally, label, None)
+        finally:
+            pipe.abandon()
+
+    if source.folder:
+        await _room_between(source, ssh, target, deadline)
+    await _read(source, write, deadline, tally)
 
 
-def unpack(archive: object, name: str, target: Path) -> list[Path]:
-    """Unpack plain files and folders of a guest's tar; everything else is left out.
+async def _room_for_folders(ssh: Ssh, target: str, names: Iterable[bytes], deadline: Deadline) -> None:
+    """Refuse to put a folder where a link or a file is: the guest's tar would not.
 
     Args:
-        name: the top name in the archive; it becomes ``target``.
-
-    Raises:
-        GuestCommandError: it is no whole archive, a name leads out of the target, or there is too much.
+        names: of the folders below the target, each ended by NUL.
     """
+    result = await ssh.exec(["sh", "-c", IN_THE_WAY, "sh", target], deadline=deadline, stdin=names)
+    if result.stdout:
+        name = result.stdout.decode("utf-8", "replace").removeprefix("./")
+        raise UsageError(
+            f"{shown(f'{ssh.machine}:{target}/{name}')} is no folder, and a folder would take its place",
+            hint="remove it first",
+        )
+
+
+async def _room_between(source: Remote, ssh: Ssh, target: str, deadline: Deadline) -> None:
+    """The same for the folders of another machine, as far as it says the truth."""
+    pipe = Pipe()
+
+    async def names() -> None:
+        try:
+            await source.ssh.exec(["sh", "-c", FOLDERS, "sh", source.path], deadline=deadline, on_stdout=pipe.put)
+        except AbandonedError:
+            pass  # the other machine knows enough
+        finally:
+            pipe.finish()
+
+    async def check() -> None:
+        try:
+            await _room_for_folders(ssh, target, iter(pipe.take, b""), deadline)
+        finally:
+            pipe.abandon()
+
+    await together(names(), check())
+
+
+async def _write(
+    ssh: Ssh, entries: Iterable[Entry], target: str, folder: bool, deadline: Deadline, tally: Tally, label: str,
+    owner: str | None,
+) -> None:  # fmt: skip
+    part = PART + secrets.token_hex(8)
+    script = WRITE_FOLDER if folder else WRITE_FILE
     try:
-        return _unpack(archive, name, target)
-    # A guest may send anything: pieces of an archive, one path twice as a file and a folder, numbers out of any range.
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, *NO_SUCH_PLACE) as error:
-        raise GuestCommandError(
-            f"what the guest sent for {name} is no archive that can be unpacked", why=f"{type(error).__name__}: {error}"
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL):
+        result = await ssh.exec(
+            ["sh", "-c", script, "sh", target, owner or "", part], deadline=deadline, stdin=pack(entries, tally)
+        )
+    except BaseException:
+        if not folder:
+            await _clean(ssh, target, part)
+        raise
+    if result.code != 0:
+        raise GuestCommandError(f"{label} could not be copied to {ssh.machine}:{target}", why=result.complaint)
+
+
+async def _clean(ssh: Ssh, target: str, part: str) -> None:
+    """Remove what a copy that was ended left beside its place; without a connection it stays."""
+    script = 'place=$(readlink -f "$1"); for each in "${1%/*}" "${place%/*}"; do rm -rf "$each/$2"; done'
+    with suppress(OrchestratorError, asyncio.CancelledError):
+        await ssh.exec(["sh", "-c", script, "sh", target, part], deadline=Deadline.after(CLEANING))
+
+
+Writer = Callable[[Iterable[Entry], Pipe], Awaitable[None]]
+
+
+async def _read(source: Remote, write: Writer, deadline: Deadline, tally: Tally) -> None:
+    """Have a guest's tar run, and what it sends be written, both at once."""
+    pipe = Pipe()
+    complaints = _Complaints()
+
+    async def reading() -> None:
+        try:
+            result = await source.ssh.exec(
+                ["sh", "-c", READ, "sh", source.path, RECORDS],
+                deadline=deadline,
+                on_stdout=pipe.put,
+                on_stderr=complaints.take,
+            )
+        except BaseException as error:
+            pipe.finish(error if isinstance(error, Exception) else AbandonedError("the copy was ended"))
             raise
-        raise GuestCommandError(f"what the guest sent for {name} cannot be unpacked", why=str(error)) from error
+        complaints.code = result.code
+        pipe.finish()
+
+    async def writing() -> None:
+        try:
+            await write(parse(pipe.take, tally, alone=not source.folder), pipe)
+        except DamagedArchiveError as error:
+            raise _damaged(source, complaints, error) from error
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reading())
+            group.create_task(writing())
+    except BaseExceptionGroup as group_error:
+        raise _explanation(group_error) from None
+    complaints.tell(tally)
 
 
-def _unpack(archive: object, name: str, target: Path) -> list[Path]:
-    written: list[Path] = []
-    total = 0
-    with tarfile.open(fileobj=archive, mode="r:") as tar:  # type: ignore[call-overload]
-        for member in tar:
-            parts = PurePosixPath(member.name).parts
-            if not parts or parts[0] != name or ".." in parts or "\0" in member.name:
-                raise GuestCommandError(f"the guest sent the path {member.name!r}, which leads elsewhere")
-            place = target.joinpath(*parts[1:])
-            if member.isdir():
-                place.mkdir(parents=True, exist_ok=True)
-            elif member.isreg():
-                total += member.size
-                if total > TOTAL_LIMIT or len(written) >= COUNT_LIMIT:
-                    raise GuestCommandError("the guest sent too much")
-                place.parent.mkdir(parents=True, exist_ok=True)
-                source = tar.extractfile(member)
-                assert source is not None
-                # O_NOFOLLOW: an earlier member made no links, but the target may hold some.
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-                with os.fdopen(os.open(place, flags, 0o644), "wb") as file:
-                    while block := source.read(1 << 20):
-                        file.write(block)
-                place.chmod(0o755 if member.mode & 0o100 else 0o644)
-                written.append(place)
-    return written
+def _damaged(source: Remote, complaints: _Complaints, error: Exception) -> GuestCommandError:
+    path = f"{source.ssh.machine}:{source.path}"
+    if complaints.code:
+        return GuestCommandError(f"{path} could not be read", why="\n".join(complaints.lines[-6:]) or str(error))
+    return GuestCommandError(f"what the guest sent for {path} cannot be unpacked", why=str(error))
+
+
+def _explanation(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first; that the other end was then left alone says nothing."""
+    _, rest = group.split(AbandonedError)
+    return root_cause(rest or group)
+
+
+class _Complaints:
+    """The lines of a guest's tar on stderr: what it left out, and why."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._text = bytearray()
+
+    def take(self, data: bytes) -> None:
+        self._text += data[: max(0, COMPLAINT_LIMIT - len(self._text))]
+
+    @property
+    def lines(self) -> list[str]:
+        text = self._text.decode("utf-8", "replace")
+        found = [line.removeprefix("tar: ") for line in text.splitlines()]
+        return [line for line in found if line and not line.startswith(("Exiting with failure", "Removing leading"))]
+
+    def tell(self, tally: Tally) -> None:
+        """A file that grows while it is read is worth having; whatever else tar says is something that is missing."""
+        for line in self.lines:
+            if line.endswith("file changed as we read it"):
+                tally.remark(line)
+            else:
+                name, _, why = line.partition(": ")
+                tally.leave(name.removeprefix("./"), "a socket" if why == "socket ignored" else why or "tar said so")
+        if self.code and not self._text:
+            tally.leave(".", f"tar ended with {self.code}")
+
+
+async def _in_thread(work: Callable[[], T], pipe: Pipe) -> T:
+    """Run blocking work that reads the pipe, in a thread of its own; it has ended when this has, in any case."""
+    executor = ThreadPoolExecutor(1, "copy")
+    thread = asyncio.get_running_loop().run_in_executor(executor, work)
+    try:
+        return await asyncio.shield(thread)
+    except BaseException:
+        pipe.finish(AbandonedError("the copy was ended"))
+        pipe.abandon()
+        if not thread.done():
+            await asyncio.wait([thread])
+            thread.exception()  # it is known to have been ended
+        raise
+    finally:
+        executor.shutdown(wait=False)

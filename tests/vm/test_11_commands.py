@@ -82,7 +82,49 @@ def test_files_go_in_and_come_back(vm: Host, tmp_path: Path) -> None:
     vm.run("cp", "server:/root/one.bin", str(tmp_path)).expect(0)
     assert (tmp_path / "one.bin").read_bytes() == (tree / "data.bin").read_bytes()
     vm.run("cp", "server:/no/such", str(tmp_path)).expect(3, "/no/such")
-    vm.run("cp", "here", "there").expect(2, "exactly one side")
+    vm.run("cp", "here", "there").expect(2, "one side must be in a machine")
+
+
+def test_a_tree_goes_from_machine_to_machine_and_home_as_it_is(vm: Host, tmp_path: Path) -> None:
+    vm.guest(
+        "server",
+        "rm -rf /root/tree && mkdir -p /root/tree/empty && cd /root/tree && head -c 3000000 /dev/urandom > data && "
+        "install -m 600 /dev/null private && ln -s data relative && ln -s no/such dangling && ln data hard && "
+        "truncate -s 64M sparse && mkfifo pipe && touch -d @1234567890 private",
+    )
+    vm.run("cp", "server:/root/tree", "client:/root/from-server").expect(23, "left out: pipe: a named pipe")
+    look = "cd {} && find . ! -type p -printf '%P %M %T@ %l %n\\n' | sort; du -s sparse; sha256sum data hard"
+    there = vm.guest("client", look.format("/root/from-server"))
+    assert there == vm.guest("server", look.format("/root/tree"))
+    vm.run("cp", "client:/root/from-server", str(tmp_path)).expect(0)
+    home = tmp_path / "from-server"
+    digest = hashlib.sha256((home / "data").read_bytes()).hexdigest()
+    assert f"{digest}  data" in there
+    assert (home / "private").stat().st_mode & 0o777 == 0o600
+    assert (home / "private").stat().st_mtime == 1234567890
+    assert str((home / "relative").readlink()) == "data"
+    assert str((home / "dangling").readlink()) == "no/such"
+    assert (home / "hard").samefile(home / "data")
+    assert (home / "sparse").stat().st_size == 64 << 20
+    assert (home / "sparse").stat().st_blocks == 0
+
+
+def test_a_copy_that_is_interrupted_leaves_nothing(vm: Host, tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1 << 30)
+    vm.guest("server", "rm -rf /root/cut && mkdir /root/cut")
+    vm.guest("server", "fallocate -l 256M /dev/shm/large")
+    into, out = (str(tmp_path / "large"), "server:/root/cut/"), ("server:/dev/shm/large", str(tmp_path / "cut"))
+    for source, target in (into, out):
+        running = vm.start("cp", source, target)
+        with collected(running):
+            begun = "for n in $(seq 200); do pgrep -x tar && exit; sleep 0.05; done; exit 1"
+            vm.guest("server", begun)
+            running.send(signal.SIGINT)
+            assert running.wait(20).code == 130
+    assert vm.guest("server", "pgrep -x tar || echo none; ls -A /root/cut; rm -f /dev/shm/large") == "none\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
+    (tmp_path / "large").unlink()
 
 
 def test_logs_of_one_unit_and_of_all(vm: Host) -> None:
