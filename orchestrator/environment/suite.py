@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline
@@ -17,6 +19,7 @@ from orchestrator.environment.suite_invoke import (
     scales,
     suite_environment,
 )
+from orchestrator.environment.suite_modules import NODE_MODULES, bring_modules, large
 from orchestrator.environment.suite_tally import Account, Outcome, Tally, judge
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
 from orchestrator.events import EventBus
@@ -26,7 +29,7 @@ from orchestrator.topology.model import Suite, SuitePhase
 from orchestrator.topology.suite_package import allows, look_at
 
 COPY_LIMIT = 120.0  # seconds, before scaling
-SKIPPED_FOLDERS = frozenset({"node_modules", "test-results", "playwright-report", ".git"})
+SKIPPED_FOLDERS = frozenset({"test-results", "playwright-report", ".git"})
 LIST_FOLDER = "/tmp/e2e-list"  # noqa: S108 - in the guest
 
 
@@ -72,15 +75,20 @@ async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: 
         NothingRan: no phase executed a test.
         GuestCommandError, MachineError: the suite could not be run.
     """
-    await push(session, suite, deadline)
     outcome = Outcome()
-    for phase in suite.phases:
-        await run_part(session, suite, Part(phase, phase.name), deadline, outcome, chosen)
+    async with AsyncExitStack() as stack:
+        await push(session, suite, deadline, stack)
+        for phase in suite.phases:
+            await run_part(session, suite, Part(phase, phase.name), deadline, outcome, chosen)
     return judged(outcome, session, chosen)
 
 
-async def push(session: Session, suite: Suite, deadline: Deadline) -> None:
-    """Copy the suite into its machine."""
+async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncExitStack | None = None) -> None:
+    """Copy the suite into its machine.
+
+    Args:
+        stack: until its end a large node_modules may be plugged in; None: it is copied, so that a saved state holds it.
+    """
     if scales(session, suite):
         message = (
             f"this host is slow: the limits in the suite's configuration × {session.factor:g} "
@@ -90,9 +98,13 @@ async def push(session: Session, suite: Suite, deadline: Deadline) -> None:
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(COPY_LIMIT * session.factor)
     await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
-    tally = await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=SKIPPED_FOLDERS)
+    modules = None if stack is None else await asyncio.to_thread(large, suite)
+    skip = SKIPPED_FOLDERS | ({f"/{NODE_MODULES}"} if modules else frozenset())
+    tally = await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=skip)
     for text in tally.told("the suite"):
         session.bus.emit("note", level="warning", message=text)
+    if stack is not None and modules is not None:
+        await bring_modules(session, suite, modules, stack, limit)
 
 
 async def run_part(

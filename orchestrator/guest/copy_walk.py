@@ -71,7 +71,7 @@ def content_size(source: str, skip: frozenset[str] = frozenset()) -> int:
 def folders(source: str, skip: frozenset[str] = frozenset()) -> Iterator[bytes]:
     """The folders below a folder, as ``find -print0`` would name them."""
     for base, names, _ in os.walk(source):
-        names[:] = [name for name in names if name not in skip]
+        names[:] = [name for name in names if name not in (_at_top(skip) if base == source else skip)]
         inner = os.path.relpath(base, source)
         if inner != ".":
             yield os.fsencode(f"./{inner}") + b"\0"
@@ -81,7 +81,7 @@ def walk(source: str, tally: Tally, *, skip: frozenset[str] = frozenset()) -> It
     """The entries of a file or folder, each folder before what is in it, in the order of names.
 
     Args:
-        skip: names of files and folders that are passed over, at any depth.
+        skip: names of files and folders that are passed over, at any depth; with a slash before it, at the top only.
 
     Raises:
         UsageError: the source itself cannot be read; a file alone, not to its end.
@@ -91,7 +91,7 @@ def walk(source: str, tally: Tally, *, skip: frozenset[str] = frozenset()) -> It
         if stat.S_ISREG(found.st_mode):
             yield from _file(source, (), found, tally, {}, follow=True)
             return
-        names = _names(source, skip)
+        names = _names(source, _at_top(skip))
     except OSError as error:
         raise UsageError(f"{shown(source)} cannot be read", why=reason(error)) from error
     links: dict[tuple[int, int], tuple[str, ...]] = {}
@@ -120,6 +120,10 @@ def walk(source: str, tally: Tally, *, skip: frozenset[str] = frozenset()) -> It
                 tally.leave(path, kind_of(info.st_mode))
         except OSError as error:
             tally.leave(path, reason(error))
+
+
+def _at_top(skip: frozenset[str]) -> frozenset[str]:
+    return skip | {name[1:] for name in skip if name.startswith("/")}
 
 
 def _names(folder: str, skip: frozenset[str]) -> list[str]:

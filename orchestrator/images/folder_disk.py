@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ VERSION = "1"  # of how it is made; part of the key
 BLOCK = 4096
 ROOM = 8 << 20  # bytes beyond what the files need: the file system's own tables
 FEATURES = "^has_journal,^resize_inode,^metadata_csum"  # nothing is ever written to it
-LARGEST = 64 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,13 @@ class FolderSize:
         key: of its content, as far as names, sizes, modes, times and targets of links tell.
         size: bytes of a disk that holds it.
         entries: files, links and folders.
+        for_everybody: whether each may be read by any user; the disk keeps owners, who are others in a guest.
     """
 
     key: str
     size: int
     entries: int
+    for_everybody: bool
 
 
 def measure(source: Path) -> FolderSize:
@@ -48,14 +50,17 @@ def measure(source: Path) -> FolderSize:
     """
     digest = hashlib.sha256(VERSION.encode())
     blocks = entries = 0
+    readable = True
     for name, found, target in _walk(source):
         entries += 1
         blocks += -(-found.st_size // BLOCK) + (found.st_size > BLOCK * 12)  # and one of an extent tree
+        wanted = {stat.S_IFDIR: 0o005, stat.S_IFREG: 0o004}.get(stat.S_IFMT(found.st_mode), 0)
+        readable = readable and found.st_mode & wanted == wanted
         facts = f"{found.st_mode:o} {found.st_size} {found.st_mtime_ns} {target}\0{name}\0"
         digest.update(os.fsencode(facts))
     inodes = entries * 256
     size = int(1.05 * (blocks * BLOCK + inodes)) + ROOM
-    return FolderSize(digest.hexdigest(), -(-size // BLOCK) * BLOCK, entries)
+    return FolderSize(digest.hexdigest(), -(-size // BLOCK) * BLOCK, entries, readable)
 
 
 def _walk(source: Path) -> Iterator[tuple[str, os.stat_result, str]]:
