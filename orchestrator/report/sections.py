@@ -211,11 +211,17 @@ def _test(test: TestView, anchor: str, files: Files) -> str:
 
 
 def attachments(items: tuple[Attachment, ...], files: Files) -> str:
-    """The files of an attempt; a Playwright trace says how to open it."""
+    """The files of an attempt; a film plays, a Playwright trace says how to open it."""
     links = "".join(f"<li>{h.link(a.path, a.name or a.path, files)}</li>" for a in items if a.path)
     traces = [a.path for a in items if a.path.endswith(".zip") and "trace" in a.name + a.path]
     how = "".join(h.pre(f"npx playwright show-trace {path}", "command") for path in traces if h.safe_path(path))
-    return f"<ul class='attachments'>{links}</ul>{how}" if links else ""
+    films = "".join(
+        f"<figure><video src=\"{h.href(a.path)}\" controls preload='none'></video>"
+        f"<figcaption>{h.text(a.name)}</figcaption></figure>"
+        for a in items
+        if a.path.endswith(".webm") and h.safe_path(a.path) and a.path in files
+    )
+    return f"<ul class='attachments'>{links}</ul>{_gallery(films)}{how}" if links else ""
 
 
 def screenshots(view: RunView, files: Files, images: Images) -> str:

@@ -1,0 +1,67 @@
+"""A suite that nobody here wrote, as it is: its packages, films, reporter and environment; on what is up already."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from host import HERE, ROOT, Host
+from test_30_suites import run_suite, summary
+
+sys.path.insert(0, str(ROOT / "debian-images"))
+import render_client
+
+DATE_FNS = render_client.NpmPackage(  # 9000 small files
+    "date-fns", "4.1.0", "https://registry.npmjs.org/date-fns/-/date-fns-4.1.0.tgz",
+    "sha512-Ukq0owbQXxa/U3EGtsdVBkR1w7KOQ5gIBqdH2hkvknzZPYvBxb/aa6E8L7tmjFtkwZBu3UXBbjIgPo/Ez4xaNg==",
+)  # fmt: skip
+MATROSKA = b"\x1a\x45\xdf\xa3"
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The suite with its node_modules, as `npm ci` leaves them."""
+    folder = tmp_path_factory.mktemp("suites") / "a foreign suite"
+    shutil.copytree(HERE / "suites/foreign", folder)
+    npmrc = Path.home() / ".npmrc"
+    base = render_client.registry(os.environ, npmrc.read_text() if npmrc.is_file() else "")
+    source = render_client.unpacked(DATE_FNS, render_client.downloads_folder(os.environ), base)
+    shutil.copytree(source, folder / "node_modules/date-fns", copy_function=shutil.copy2)
+    return folder
+
+
+def test_it_runs_without_a_change(vm: Host, suite: Path) -> None:
+    """Two phases in the topology, and nothing in the suite for the second: nothing is stopped for it."""
+    found = vm.run("validate", "--suite", str(suite)).expect(0)
+    assert "playwright.config.ts, 1 spec file, runs with the image's Playwright (package.json asks for ^1.40.0)" in (
+        found.stderr
+    )
+    words = ("--suite", str(suite), "--env", "SHOP_TOKEN=a value = with a sign", "--env", "CI=")
+    done = run_suite(vm, HERE / "orchestrator.toml", *words)
+    done.expect(
+        1, "error: 1 of 4 browser tests failed, 1 did not run", "✔ .*a page is filmed", "✔ .*a package and a variable",
+        "✘ .*one that fails", "node_modules of the suite .* plugged in", "!asks for Playwright",
+    )  # fmt: skip
+    if vm.status()["factor"] > 1:
+        done.expect(1, "the limits in the suite's configuration ×")
+    folder = vm.latest
+    assert not [event for event in vm.events("service.state") if event["state"] == "stopped"]
+    data = summary(folder)["tests"]
+    assert (data["passed"], data["failed"], data["did_not_run"]) == (2, 1, 1)
+    films = list((folder / "playwright").rglob("*.webm"))
+    assert films
+    assert films[0].read_bytes()[:4] == MATROSKA
+    page = (folder / "report/index.html").read_text()
+    assert f'src="../playwright/{films[0].relative_to(folder / "playwright")}"' in page.replace("&#x27;", "'")
+    own = next((folder / "playwright").rglob("own/results.txt")).read_text()
+    assert own.splitlines() == ["passed a page is filmed", "passed a package and a variable of the suite",
+                                "failed one that fails", "skipped what comes after it"]  # fmt: skip
+    assert vm.guest("client", "mount | grep -c node_modules || :").strip() == "0", "what was plugged in is taken out"
+
+
+def test_the_second_run_makes_no_disk(vm: Host, suite: Path) -> None:
+    done = run_suite(vm, HERE / "orchestrator.toml", "--suite", str(suite), "--grep", "package", "--env", "CI=")
+    done.expect(1, "node_modules of the suite .*the disk made before")  # SHOP_TOKEN is not set: the test says so
