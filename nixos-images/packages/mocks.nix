@@ -1,4 +1,4 @@
-# The mocks of the outside services: mock-llm and mock-livekit, with nothing but Python's own library.
+# The mocks of the outside services: mock-llm and mock-livekit, with LiveKit's published messages.
 {
   lib,
   runCommand,
@@ -16,7 +16,7 @@ let
 in
 runCommand "alicia-mocks"
   {
-    buildInputs = [ python3 ];
+    buildInputs = [ (python3.withPackages (packages: [ packages.livekit-protocol ])) ];
     meta.description = "Mocks of the language model, speech, embedding and voice services";
   }
   ''

@@ -1,5 +1,5 @@
 # The suite's command with what it needs: Node.js, Playwright's test runner, and the browsers of the same Playwright.
-# `home` is what /opt/e2e holds on both images: node_modules/, event-reporter.cjs, prepared-runner.cjs.
+# `home` is what /opt/e2e holds on both images: node_modules/, and the scripts beside run-e2e-tests.
 {
   lib,
   runCommand,
@@ -28,6 +28,8 @@ let
     node_modules = "${playwright-test}/lib/node_modules";
     "event-reporter.cjs" = tools + "/event-reporter.cjs";
     "prepared-runner.cjs" = tools + "/prepared-runner.cjs";
+    "browsers.cjs" = tools + "/browsers.cjs";
+    "scaled-config.ts" = tools + "/scaled-config.ts";
   };
   path = [
     nodejs
