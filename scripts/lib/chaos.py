@@ -18,11 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "vm"))
 
-from chaos_faults import FAULTS, NAME, UNBEGUN, Fault, Scene, build_was_killed  # noqa: E402
+from chaos_faults import FAULTS as OTHERS  # noqa: E402
+from chaos_faults import NAME, UNBEGUN, Fault, Scene, build_was_killed  # noqa: E402
+from chaos_users import USERS  # noqa: E402
 from host import OTHERS_RAM, RAM, Done, Host, collected  # noqa: E402
 
 TOPOLOGY = ROOT / "tests" / "vm" / "orchestrator.toml"
-CODES = {0, 1, 2, 3, 4, 5, 124, 130, 143, -9, *UNBEGUN}  # -9: we killed it
+FAULTS = (*OTHERS, *USERS)
+CODES = {0, 1, 2, 3, 4, 5, 124, 129, 130, 143, -9, *UNBEGUN}  # -9: we killed it
 BUILD = "build SIGKILL"
 UP_LIMIT, LOOK_LIMIT, DOWN_LIMIT = 150.0, 60.0, 60.0  # seconds, as `Fault.within` on a quiet host
 
