@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.events import Event
-from orchestrator.report import fold as f
+from orchestrator.report import fold_suite as f
 from orchestrator.report import read
 from orchestrator.report.fold import fold, load_events
 
