@@ -40,6 +40,8 @@ class PhaseFold:
             case "suite.error":
                 return append(self._errors, text(data, "error", TEXT, multiline=True))
             case "suite.state":
+                if not self._state:
+                    self._start = event.at  # its tests may have been listed long before
                 self._state = text(data, "state")
                 if self._state == "finished":
                     self._end = event.at

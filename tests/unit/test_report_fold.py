@@ -167,6 +167,12 @@ def test_a_pass_in_another_world_does_not_undo_a_failure() -> None:
     assert fold([*ends[:1], retried]).tests[0].status == "flaky"
 
 
+def test_a_phase_begins_when_it_is_started_and_not_when_its_tests_are_listed() -> None:
+    listed = at(1, "test.planned", "a › x", phase="stack", id="x")
+    view = fold([listed, *(at(n, "suite.state", "stack", state=s) for n, s in ((50, "starting"), (60, "finished")))])
+    assert view.phases[0].end - view.phases[0].start == 10
+
+
 def test_an_empty_shard_says_so() -> None:
     others = [at(1, "test.planned", f"t{n}", phase="stack", id=str(n), elsewhere=True) for n in range(3)]
     view = fold([*others, at(2, "run.finished", "e", outcome="nothing-ran", exit_code=0)])
