@@ -53,9 +53,7 @@ async def _down(places: Places, bus: EventBus) -> None:
 
 
 async def _take_down_recorded(places: Places, state: EnvironmentState, bus: EventBus) -> None:
-    unfinished = places.unfinished_run
-    if unfinished is not None and unfinished != state.run_folder:
-        _report(unfinished)
+    unfinished = places.unfinished_run  # of a killed command on what was up
     if state.run_folder.is_dir():
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
@@ -67,6 +65,8 @@ async def _take_down_recorded(places: Places, state: EnvironmentState, bus: Even
     else:
         unpin_images(places, state)
         await take_down(places, state, bus)
+    if unfinished is not None and not (unfinished / "summary.json").exists():
+        _report(unfinished)
 
 
 def _report(run_folder: Path) -> None:

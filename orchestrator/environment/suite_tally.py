@@ -147,7 +147,8 @@ class Tally:
         """Why this is no run of tests at all; empty if it is one."""
         if self.code not in (0, 1, NO_TEST_RAN):
             return f"ended with {self.code}, and no failed test explains it"
-        if self.code == 1 and not self.errors and not self.count("failed") and not self.missed:
+        explained = self.errors or self.missed or self.count("failed") or self.count("flaky")
+        if self.code == 1 and not explained:
             return "ended with 1, and no failed test explains it"
         if self.silent:
             return "ended, and its runner told nothing of its tests"
@@ -216,6 +217,13 @@ def _failed(outcome: Outcome, where: Sequence[str]) -> OrchestratorError | None:
             why=_first_lines(errors),
             where=where,
             evidence=_missed_lines(outcome),
+        )
+    flaky = sum(tally.count("flaky") for tally in outcome.phases.values() if tally.code == 1 and not tally.missed)
+    if flaky:
+        return SuiteFailed(
+            f"{flaky} of {total} browser tests passed at a second attempt only",
+            why="the suite's runner takes that for a failure: failOnFlakyTests",
+            where=where,
         )
     return None
 

@@ -8,20 +8,16 @@ nothing here raises because of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 from orchestrator.events import Event
 from orchestrator.report import model as m
+from orchestrator.report.fold_suite import ENTRIES, OUTPUT_LINES, PhaseFold, append, append_line
 from orchestrator.report.read import SENTENCE, TEXT, WORD, about, entries, load_events, number, tables, text, whole
 from orchestrator.text import clean, clean_lines
 
 __all__ = ["Fold", "failure", "fold", "load_events"]
 
-ENTRIES = 5_000  # of one kind in a view
-OUTPUT_LINES = 200
 EVIDENCE_LINES = 200
-
-Item = TypeVar("Item")
 
 
 def fold(events: Iterable[Event]) -> m.RunView:
@@ -66,23 +62,6 @@ class _Track:
         )
 
 
-class _Phase:
-    def __init__(self, name: str, at: float) -> None:
-        self.name = name
-        self.start = at
-        self.end: float | None = None
-        self.state = ""
-        self.exit_code: int | None = None
-        self.reported: dict[str, int] = {}
-        self.output: list[str] = []
-        self.errors: list[str] = []
-        self.elsewhere: set[str] = set()
-        # By the runner's id of a test; by its title where none is told.
-        self.open: dict[str, float] = {}
-        self.attempts: dict[str, list[m.Attempt]] = {}
-        self.places: dict[str, tuple[str, str, int]] = {}
-
-
 class Fold:
     """The fold as it stands; `add` takes the next event, `view` may be called at any time."""
 
@@ -96,7 +75,7 @@ class Fold:
         self._ready: tuple[float, float | None] | None = None
         self._machines: dict[str, _Track] = {}
         self._services: dict[str, _Track] = {}
-        self._phases: dict[str, _Phase] = {}
+        self._phases: dict[str, PhaseFold] = {}
         self._images: dict[str, tuple[dict[str, object], list[str]]] = {}
         self._networks: dict[str, str] = {}
         self._screenshots: list[m.Screenshot] = []
@@ -124,7 +103,7 @@ class Fold:
                 known.update(data)
             case "image.output":
                 _, output = self._images.setdefault(subject, ({}, []))
-                _append_line(output, text(data, "line", SENTENCE))
+                append_line(output, text(data, "line", SENTENCE))
             case "network.state":
                 self._networks[subject] = text(data, "state")
             case "machine.state":
@@ -133,7 +112,7 @@ class Fold:
                 line = text(data, "line", SENTENCE)
                 meaning, reason = text(data, "explanation", SENTENCE), text(data, "accepted", SENTENCE)
                 sign = m.Sign(subject, text(data, "sign"), line, meaning, event.at, text(data, "weight"), reason)
-                self._keep(_append(self._signs, sign))
+                self._keep(append(self._signs, sign))
             case "service.state":
                 track = self._track(self._services, subject)
                 if not track.plan:
@@ -148,15 +127,15 @@ class Fold:
             case "screenshot":
                 path = text(data, "path", SENTENCE)
                 shot = m.Screenshot(subject, path, text(data, "step", SENTENCE), event.at)
-                self._keep(_append(self._screenshots, shot))
+                self._keep(append(self._screenshots, shot))
             case "suite.state" | "suite.output" | "suite.error" | "test.planned" | "test.begin" | "test.end":
                 self._suite(event, subject)
             case "note":
                 message = about(subject, text(data, "message", TEXT, multiline=True))
                 note = m.Note(message, text(data, "level"), event.at)
-                self._keep(_append(self._notes, note))
+                self._keep(append(self._notes, note))
             case "failure":
-                self._keep(_append(self._failures, failure(subject, data, event.at)))
+                self._keep(append(self._failures, failure(subject, data, event.at)))
             case "run.ready":
                 self._ready = (event.at, number(data, "elapsed"))
             case "run.finished":
@@ -195,7 +174,7 @@ class Fold:
             networks=dict(self._networks),
             machines=tuple(_machine(name, track, ended) for name, track in self._machines.items()),
             services=tuple(_service(name, track, ended) for name, track in self._services.items()),
-            phases=tuple(_phase(phase, ended) for phase in self._phases.values()),
+            phases=tuple(phase.view(ended) for phase in self._phases.values()),
             screenshots=tuple(self._screenshots),
             signs=tuple(self._signs),
             notes=tuple(self._notes),
@@ -224,42 +203,8 @@ class Fold:
         )
 
     def _suite(self, event: Event, subject: str) -> None:
-        data = event.data
-        name = subject if event.kind.startswith("suite.") else text(data, "phase", SENTENCE)
-        phase = self._phases.setdefault(name, _Phase(name, event.at))
-        if event.kind == "suite.output":
-            _append_line(phase.output, text(data, "line", SENTENCE))
-        elif event.kind == "suite.state":
-            phase.state = text(data, "state")
-            if phase.state == "finished":
-                phase.end = event.at
-                phase.exit_code = whole(data, "exit_code")
-                counts = {status: whole(data, status) for status in m.STATUSES}
-                phase.reported = {status: count for status, count in counts.items() if count is not None}
-        elif event.kind == "suite.error":
-            self._keep(_append(phase.errors, text(data, "error", TEXT, multiline=True)))
-        else:
-            self._test(phase, event, subject)
-
-    def _test(self, phase: _Phase, event: Event, subject: str) -> None:
-        data = event.data
-        key = text(data, "id") or subject
-        if data.get("elsewhere") is True:
-            if len(phase.elsewhere) < m.TESTS:
-                phase.elsewhere.add(key)
-            return
-        if key not in phase.places and len(phase.places) >= ENTRIES:
-            self._dropped += 1
-            return
-        phase.places[key] = (subject, text(data, "file", SENTENCE), whole(data, "line") or 0)
-        if event.kind == "test.begin":
-            phase.open[key] = event.at
-        elif event.kind == "test.end":
-            began = phase.open.pop(key, None)
-            attempts = phase.attempts.setdefault(key, [])
-            self._keep(len(attempts) < ENTRIES)
-            if len(attempts) < ENTRIES:
-                attempts.append(_attempt(event, began))
+        name = subject if event.kind.startswith("suite.") else text(event.data, "phase", SENTENCE)
+        self._keep(self._phases.setdefault(name, PhaseFold(name, event.at)).take(event, subject))
 
 
 def failure(subject: str, data: Mapping[str, object], at: float = 0.0) -> m.Failure:
@@ -274,60 +219,6 @@ def failure(subject: str, data: Mapping[str, object], at: float = 0.0) -> m.Fail
         evidence=clean_lines(entries(data, "evidence"), count=EVIDENCE_LINES, limit=SENTENCE),
         exit_code=whole(data, "exit_code"),
         at=at,
-    )
-
-
-def _append(items: list[Item], item: Item) -> bool:
-    if len(items) >= ENTRIES:
-        return False
-    items.append(item)
-    return True
-
-
-def _append_line(lines: list[str], line: str) -> None:
-    lines.append(line)
-    if len(lines) > 2 * OUTPUT_LINES:
-        del lines[:-OUTPUT_LINES]
-
-
-def _attempt(event: Event, began: float | None) -> m.Attempt:
-    data = event.data
-    duration = max(0.0, number(data, "duration") or 0.0)
-    attachments = tuple(
-        m.Attachment(text(entry, "name"), text(entry, "path", SENTENCE), text(entry, "content_type"))
-        for entry in tables(data, "attachments")
-    )
-    return m.Attempt(
-        status=text(data, "status") or "interrupted",
-        retry=whole(data, "retry") or 0,
-        start=min(event.at, event.at - duration if began is None else began),
-        end=event.at,
-        duration=duration,
-        error=text(data, "error", TEXT, multiline=True),
-        attachments=attachments,
-    )
-
-
-def _phase(phase: _Phase, ended: float) -> m.PhaseView:
-    tests: dict[str, tuple[m.Attempt, ...]] = {key: tuple(phase.attempts.get(key, ())) for key in phase.places}
-    for key, at in phase.open.items():
-        cut = m.Attempt("interrupted", 0, at, max(at, ended), max(0.0, ended - at), "never ended", ())
-        tests[key] = (*tests[key], cut)
-    views = []
-    for key, attempts in tests.items():
-        title, file, line = phase.places[key]
-        views.append(m.TestView(title, phase.name, file, line, attempts))
-    return m.PhaseView(
-        name=phase.name,
-        start=phase.start,
-        end=max(phase.start, ended if phase.end is None else phase.end),
-        state=phase.state,
-        exit_code=phase.exit_code,
-        reported=phase.reported,
-        tests=tuple(views),
-        output=tuple(phase.output[-OUTPUT_LINES:]),
-        errors=tuple(phase.errors),
-        elsewhere=len(phase.elsewhere),
     )
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from fake_qemu import run_async
+from warm_states import a_state
 
 from orchestrator.cli.main import main
 from orchestrator.environment.places import Places, new_run_folder
+from orchestrator.environment.state import StateFile
 from orchestrator.environment.up import reclaimed
 from orchestrator.events import Event, EventBus
 
@@ -37,6 +39,17 @@ def test_down_writes_the_reports(places: Places, tmp_path: Path, state: str | No
     assert main(["-n", "shop", "--progress", "quiet", "down"]) == 0
     assert json.loads((folder / "summary.json").read_text())["outcome"] == "interrupted"
     assert not places.folder.exists()
+
+
+def test_down_writes_those_of_a_run_on_what_was_up_too(places: Places, tmp_path: Path) -> None:
+    state = a_state(tmp_path)
+    state.run_folder.mkdir(parents=True)
+    (state.run_folder / "summary.json").write_text("of the command that started them")
+    StateFile(places.state, state)
+    folder = killed(places, tmp_path)
+    assert main(["-n", "shop", "--progress", "quiet", "down"]) == 0
+    assert json.loads((folder / "summary.json").read_text())["outcome"] == "interrupted"
+    assert (state.run_folder / "summary.json").read_text() == "of the command that started them"
 
 
 def test_the_next_start_tells_of_it(places: Places, tmp_path: Path) -> None:

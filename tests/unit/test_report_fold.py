@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.events import Event
-from orchestrator.report import fold as f
+from orchestrator.report import fold_suite as f
 from orchestrator.report import read
 from orchestrator.report.fold import fold, load_events
 
@@ -165,6 +165,12 @@ def test_a_pass_in_another_world_does_not_undo_a_failure() -> None:
     assert fold(ends).tests[0].status == "failed"
     retried = at(2, "test.end", "setup", phase="p", id="1", status="passed", retry=1)
     assert fold([*ends[:1], retried]).tests[0].status == "flaky"
+
+
+def test_a_phase_begins_when_it_is_started_and_not_when_its_tests_are_listed() -> None:
+    listed = at(1, "test.planned", "a › x", phase="stack", id="x")
+    view = fold([listed, *(at(n, "suite.state", "stack", state=s) for n, s in ((50, "starting"), (60, "finished")))])
+    assert view.phases[0].end - view.phases[0].start == 10
 
 
 def test_an_empty_shard_says_so() -> None:

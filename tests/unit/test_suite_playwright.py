@@ -265,6 +265,16 @@ def test_after_the_last_failure_that_is_allowed_the_rest_did_not_run(
     assert client.finished["skipped"] == 0
 
 
+def test_flaky_tests_fail_the_run_where_the_suite_says_so(client: Client) -> None:
+    once = "test('late', async ({}, info) => { expect(info.retry).toBe(1); });\n"
+    client.files({"playwright.config.js": "module.exports = { retries: 1 };", "a.spec.js": HEAD + once})
+    assert client.run() == "passed"
+    assert client.finished["flaky"] == 1
+    client.files({"playwright.config.js": "module.exports = { retries: 1, failOnFlakyTests: true };"})
+    with pytest.raises(SuiteFailed, match="1 of 1 browser tests passed at a second attempt only"):
+        client.run()
+
+
 # ---------------------------------------------------------------------- the channel
 
 

@@ -98,6 +98,24 @@ def test_an_older_playwright_is_not_given_an_option_it_does_not_know(guest: Gues
     assert guest.seen("E2E_REPORTS_ADDED") is None
 
 
+def test_tests_are_chosen_by_ids_in_the_way_of_each_version(guest: Guest) -> None:
+    chosen = guest.root / "chosen tests"
+    chosen.write_text('{"failedTests":["abc"]}')
+    guest.program().write_text("--last-failed")
+    assert guest.run("--grep", "x", E2E_TESTS=str(chosen), E2E_PHASE="stack").returncode == 0
+    assert guest.arguments().count("--last-failed") == 1
+    assert guest.seen("PLAYWRIGHT_LAST_RUN_OUTPUT_FILE") == str(chosen)
+    assert (guest.artifacts / "test-results/stack/.last-run.json").read_text() == chosen.read_text()
+    guest.run()
+    assert "--last-failed" not in guest.arguments(), "and all without"
+
+
+def test_a_playwright_that_cannot_choose_by_ids_runs_nothing_rather_than_all(guest: Guest) -> None:
+    done = guest.run(E2E_TESTS="/dev/null")
+    assert (done.returncode, "older than 1.44" in done.stderr) == (3, True)
+    assert not Path(f"{guest.record}.args").exists()
+
+
 def test_a_suite_with_its_own_playwright_gets_its_own(guest: Guest) -> None:
     own = guest.suite / "node_modules/@playwright/test/cli.js"
     own.parent.mkdir(parents=True)

@@ -197,8 +197,12 @@ class Host:
     def latest(self) -> Path:
         return (self.runs / "latest").resolve()
 
+    def started_in(self, name: str = "") -> Path:
+        """The run folder of the command that started the machines: their whole logs, what `restart` and `reset` did."""
+        return Path(self.status(name)["run_folder"])
+
     def events(self, kind: str = "", folder: Path | None = None) -> list[dict[str, Any]]:
-        """The events of the last command on the environment, those of one kind if given."""
+        """The events of the last `up` or `run`, or of another run folder; those of one kind if given."""
         path = (folder or self.latest) / "events.jsonl"
         found = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
         return [event for event in found if not kind or event["kind"] == kind]

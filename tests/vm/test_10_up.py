@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 import subprocess
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,11 +23,10 @@ def moment(event: dict[str, Any]) -> float:
 
 @pytest.fixture(scope="module")
 def boot(shared: Shared) -> list[dict[str, Any]]:
-    """The events of the first ``up``; later commands put theirs beside them."""
-    folder = shared.host.latest
-    first = folder / "events.1.jsonl"
-    path = first if first.exists() else folder / "events.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The events of the first ``up``."""
+    events = shared.host.events(folder=shared.host.started_in())
+    ends = [number for number, event in enumerate(events) if event["kind"] == "run.finished"]
+    return events[: ends[0] + 1]
 
 
 def test_up_says_ready_and_what_to_do_next(shared: Shared) -> None:
@@ -114,23 +113,24 @@ def test_status_makes_the_checks_when_asked(vm: Host) -> None:
 def test_a_check_that_becomes_true_is_known_at_once(vm: Host) -> None:
     """The server's door is shut, a restart waits for it, the door opens: how long until we know?"""
     delays = []
+    folder = vm.started_in()
     for _ in range(3):
         vm.guest("server", "nft insert rule inet filter input tcp dport 80 reject with tcp reset")
         waiting = vm.start("restart", "client")
         with collected(waiting):
             try:
-                waiting.until(lambda: _answers(vm, False), 30, "failed check")
+                waiting.until(lambda: _answers(vm, folder, False), 30, "failed check")
             finally:  # a door left shut would fail every later test as well
                 true_at = _repaired(vm, "sleep 1; nft -f /etc/nftables.conf; echo done")
             waiting.wait(30).expect(0, "READY")
-        delays.append(max(moment(event) for event in _answers(vm, True)) - true_at)
+        delays.append(max(moment(event) for event in _answers(vm, folder, True)) - true_at)
     MEASURES.append("from true in the guest to known here: " + ", ".join(f"{delay:.2f} s" for delay in delays))
     assert statistics.median(delays) <= 1.0, delays
 
 
-def _answers(vm: Host, ok: bool) -> list[dict[str, Any]]:
+def _answers(vm: Host, folder: Path, ok: bool) -> list[dict[str, Any]]:
     """Answers of the client's checks since its last restart began, of one kind."""
-    events = vm.events()
+    events = vm.events(folder=folder)
     pending = [n for n, event in enumerate(events) if event["subject"] == "client" and event.get("state") == "pending"]
     begun = pending[-1] if pending else len(events)  # the restart has not begun yet
     return [

@@ -29,7 +29,7 @@ def test_a_secret_is_nowhere_but_where_it_was_put(vm: Host, tmp_path: Path) -> N
     # Each is where it belongs, so that looking for it proves something.
     assert vm.guest("server", "cat /run/from-stdin /run/secret") == canary["stdin"] + canary["file"]
 
-    places = [path for path in vm.latest.rglob("*") if path.is_file()]
+    places = [path for run in {vm.latest, vm.started_in()} for path in run.rglob("*") if path.is_file()]
     places += [path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".config", "")]
     assert len(places) > 15
     for path in places:
@@ -65,17 +65,18 @@ def test_what_a_guest_prints_is_shown_as_text(vm: Host) -> None:
     line = next(line for line in shown.splitlines() if "hostile" in line and "script" in line)
     assert "<script>alert(1)</script>" in line
     assert not [character for character in line if ord(character) < 32 or ord(character) in (127, 0x202E)]
-    events = vm.latest / "events.jsonl"
-    for raw in events.read_text().splitlines():
-        json.loads(raw)
-    assert b"\x1b" not in events.read_bytes()
+    for events in {folder / "events.jsonl" for folder in (vm.latest, vm.started_in())}:
+        for raw in events.read_text().splitlines():
+            json.loads(raw)
+        assert b"\x1b" not in events.read_bytes()
 
 
 def test_noise_on_the_console_stops_nothing(vm: Host) -> None:
-    before = (vm.latest / "machines/server/serial.log").stat().st_size
+    console = vm.started_in() / "machines/server/serial.log"
+    before = console.stat().st_size
     vm.guest("server", "timeout 3 sh -c 'yes 0123456789abcdef0123456789abcdef > /dev/ttyS0'; true")
     vm.run("up").expect(0, "READY", within=60)
-    assert (vm.latest / "machines/server/serial.log").stat().st_size > before + 10_000
+    assert console.stat().st_size > before + 10_000
     vm.run("status", "--checks").expect(0)
 
 

@@ -49,7 +49,7 @@ def test_a_suite_with_a_failing_test_and_one_that_was_not_asked_for(vm: Host, on
     assert folder != before, "a run on what is up has a folder of its own"
     # It tells what the machines are, and has what their logs say from its time on; theirs are where they were.
     assert data["host"]["accelerator"] and data["host"]["factor"] >= 1 and len(data["images"]) == 2
-    whole, since = (one / "machines/client/journal.jsonl" for one in (Path(vm.status()["run_folder"]), folder))
+    whole, since = (one / "machines/client/journal.jsonl" for one in (vm.started_in(), folder))
     assert whole != since and since.stat().st_size and since.read_bytes() in whole.read_bytes()
     found = cases(folder)
     titles = {

@@ -79,21 +79,25 @@ def test_the_browsers_own_reports_came_home(finished: Done, folder: Path) -> Non
     assert list((folder / "playwright").rglob("*.png"))
 
 
-def test_pictures_of_both_machines_at_each_step(finished: Done, folder: Path) -> None:
+def test_pictures_of_both_machines_at_each_step(vm: Host, finished: Done, folder: Path) -> None:
+    """Those of the boot where it was; those of the run in its own folder."""
     steps = {machine: set[str]() for machine in ("server", "client")}
     for machine, found in steps.items():
-        for path in (folder / "machines" / machine / "screenshots").glob("*.png"):
-            assert path.read_bytes().startswith(PNG)
-            found.add(path.stem.split("-", 1)[1])
+        for place in (vm.started_in(), folder):
+            for path in (place / "machines" / machine / "screenshots").glob("*.png"):
+                assert path.read_bytes().startswith(PNG)
+                found.add(path.stem.split("-", 1)[1])
+    assert list((folder / "machines/client/screenshots").glob("*-suite-stack-end.png"))
     assert {"ready", "network", "postgresql", "database", "migrations", "backend", "nginx", "end"} <= steps["server"]
     assert {"ready", "client", "suite-stack-start", "suite-stack-end", "end"} <= steps["client"]
 
 
-def test_logs_of_every_service_and_machine(finished: Done, folder: Path) -> None:
+def test_logs_of_every_service_and_machine(vm: Host, finished: Done, folder: Path) -> None:
     for machine in ("server", "client"):
         for name in ("serial.log", "journal.jsonl", "qemu.log"):
             assert (folder / "machines" / machine / name).exists()
-        assert "Linux version" in (folder / "machines" / machine / "serial.log").read_text(errors="replace")
+        console = vm.started_in() / "machines" / machine / "serial.log"
+        assert "Linux version" in console.read_text(errors="replace")
     services = folder / "machines/server/services"
     said = {
         "postgresql.log": "ready to accept connections",

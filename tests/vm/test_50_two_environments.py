@@ -84,7 +84,7 @@ grep '# egress$' /etc/hosts"""
     out, shut = listeners
     said = f"{out} out\n{shut} shut\n53 shut\nno name\n10.0.2.2 {LOOPBACK} # egress\n"
     assert vm.guest("left", script, name=NAME) == said
-    told = (vm.runs / "latest" / "networks" / "egress-left.log").read_text()
+    told = (vm.started_in(NAME) / "networks" / "egress-left.log").read_text()
     for refused in (f"tcp 10.0.2.2:{shut}", "tcp 1.1.1.1:53", "udp 10.0.2.3:53"):
         assert f"refused {refused}\n" in told
 

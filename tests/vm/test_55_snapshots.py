@@ -77,7 +77,7 @@ def test_a_cold_start_saves_its_healthy_state(shared: Shared) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"manifest.json", "ram", "state", "disk.qcow2"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in files)
-    assert not [path for path in shared.host.latest.rglob("*") if path.name in ("ram", "state")]
+    assert not [path for path in shared.host.runs.rglob("*") if path.name in ("ram", "state")]
 
 
 def test_a_warm_start_proves_every_check(shared: Shared, second: tuple[Host, Done]) -> None:
@@ -136,7 +136,7 @@ def test_connections_live_on_or_open_anew(clone: Host) -> None:
 def test_evidence_begins_with_the_boot_and_goes_on(clone: Host) -> None:
     mark = f"mark-{time.time_ns()}"
     clone.guest("server", f"logger -t test {mark}", name=CLONE)
-    logs = clone.latest / "machines/server"
+    logs = clone.started_in(CLONE) / "machines/server"
     end = time.monotonic() + 20
     while mark not in (text := (logs / "journal.jsonl").read_text()):
         assert time.monotonic() < end, "the journal does not go on"
