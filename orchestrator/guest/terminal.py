@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
+from orchestrator.streams import read, write_all
+
 
 class Stream(Protocol):
     """What both a paramiko channel and a socket offer."""
@@ -44,7 +46,11 @@ def raw_mode(descriptor: int) -> Iterator[None]:
     def ended(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
         sys.exit(128 + number)  # as an exception, so that the terminal is given back
 
-    handlers = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {
+        number: signal.signal(number, ended)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup left it
+    }
     try:
         tty.setraw(descriptor)
         yield
@@ -82,9 +88,9 @@ def join(stream: Stream, *, escape: bytes | None = None) -> None:
             data = stream.recv(1 << 16)
             if not data:
                 return
-            _write_all(stdout, data)
+            write_all(stdout, data)
         if stdin in readable:
-            keys = os.read(stdin, 1 << 12)
+            keys = read(stdin, 1 << 12)
             if escape is not None and escape in keys:
                 stream.sendall(keys.split(escape)[0])
                 return
@@ -97,9 +103,3 @@ def join(stream: Stream, *, escape: bytes | None = None) -> None:
                     end()
                 elif escape is not None:
                     return
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

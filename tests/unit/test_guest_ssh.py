@@ -21,8 +21,9 @@ from real_sshd import Server, free_port, sshd
 from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GUEST_PATH
+from orchestrator.guest.command import command_line
 from orchestrator.guest.keys import host_key_blob, make_user_key
-from orchestrator.guest.ssh import Ssh, command_line, connect
+from orchestrator.guest.ssh import Ssh, connect
 from orchestrator.guest.tunnel import GuestClient, open_tcp
 from orchestrator.process import ProcessId
 
