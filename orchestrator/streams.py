@@ -10,6 +10,7 @@ import codecs
 import io
 import os
 import select
+import stat
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
@@ -54,6 +55,23 @@ def _wait(descriptor: int, events: int) -> None:
     poll = select.poll()
     poll.register(descriptor, events)
     poll.poll()  # also returns at an error or a hang-up, which the next attempt then tells
+
+
+async def left_by_its_reader(descriptor: int) -> None:
+    """Return when nobody reads a pipe any more; never for anything that is no pipe."""
+    import asyncio  # not for commands that print and end
+
+    gone = asyncio.Event()
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        loop = asyncio.get_running_loop()
+        # A pipe's writing end is never readable; what wakes us is the error that the kernel sets on it.
+        loop.add_reader(descriptor, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(descriptor)
+    else:
+        await gone.wait()
 
 
 def adopt() -> None:

@@ -16,13 +16,15 @@ import paramiko
 
 from orchestrator.cli.runtime import known_machine, living_state, say
 from orchestrator.cli.signals import counts, ending_signals
+from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
-from orchestrator.errors import HostError, Interrupted, UsageError
+from orchestrator.errors import HostError, Interrupted, MachineError, UsageError
 from orchestrator.guest.command import CHUNK, Running, command_line
 from orchestrator.guest.ssh import Ssh
 from orchestrator.streams import read, write_all
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+TOO_LATE = 124
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,12 +34,20 @@ def run(arguments: argparse.Namespace) -> int:
     places, state = living_state(arguments)
     known_machine(state, arguments.machine)
 
+    limit = Deadline.after(arguments.timeout) if arguments.timeout else None
+
     async def work() -> int:
         async with ssh_to(places, state, arguments.machine, limit=arguments.timeout) as ssh:
             running = Running(ssh, command_line(command, user=arguments.user))
-            return _Streams(ssh, running, with_stdin=not arguments.no_stdin).run(arguments.timeout)
+            return _Streams(ssh, running, with_stdin=not arguments.no_stdin).run(limit)
 
-    return asyncio.run(work())
+    try:
+        return asyncio.run(work())
+    except MachineError:
+        if limit is None or not limit.expired:
+            raise
+        say(f"not begun within {limit.limit:g} s: machine {arguments.machine} did not answer before")
+        return TOO_LATE
 
 
 class _Streams:
@@ -50,18 +60,18 @@ class _Streams:
         # What happened first counts: the exit code, a failure, or a signal. The queue is safe in a signal's handler.
         self._outcomes: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
 
-    def run(self, timeout: float | None) -> int:
+    def run(self, limit: Deadline | None) -> int:
         """Run it to its end (blocking: nothing else is to be done); its exit code."""
         # The event loop's own handler would only cancel its task, which never looks while this blocks.
         for number in ending_signals():
             signal.signal(number, self._signalled)
         threading.Thread(target=self._guarded, args=(self._command,), daemon=True, name="stdout").start()
         try:
-            outcome = self._outcomes.get(timeout=timeout)
+            outcome = self._outcomes.get(timeout=None if limit is None else limit.left)
         except queue.Empty:
             self._running.end()
-            say(f"ended after {timeout:g} s, in the machine too")
-            return 124
+            say(f"ended after {limit.limit if limit else 0:g} s, in the machine too")
+            return TOO_LATE
         if isinstance(outcome, BaseException):
             self._running.end()
             raise outcome

@@ -23,6 +23,7 @@ from orchestrator.environment.state import read_state
 from orchestrator.errors import HostError, UsageError
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.services.journal import Entry, parse_entry
+from orchestrator.streams import left_by_its_reader
 from orchestrator.tasks import together
 from orchestrator.text import clean
 from orchestrator.vm.follow import follow_lines
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         entries = entries[-arguments.lines :] if arguments.lines > 0 else []
     for entry, name in entries:
         printer.show(entry, name)
-    if arguments.follow:
+    if arguments.follow and chosen:
         sys.stdout.flush()
         with suppress(KeyboardInterrupt):
             asyncio.run(_follow(chosen, sizes, printer))
@@ -109,6 +110,12 @@ class Printer:
 
 
 async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printer) -> None:
+    """Go on for ever, or until nobody reads what we print.
+
+    Raises:
+        BrokenPipeError: the reader of our stdout is gone.
+    """
+
     async def one(name: str, path: Path) -> None:
         async for line in follow_lines(path, start=sizes[name]):
             entry = parse_entry(line)
@@ -116,4 +123,8 @@ async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printe
                 printer.show(entry, name)
                 sys.stdout.flush()
 
-    await together(*(one(name, path) for name, path in files.items()))
+    async def reader_gone() -> None:
+        await left_by_its_reader(sys.stdout.fileno())
+        raise BrokenPipeError
+
+    await together(reader_gone(), *(one(name, path) for name, path in files.items()))

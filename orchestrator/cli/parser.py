@@ -96,7 +96,7 @@ class CommandParser(argparse.ArgumentParser):
             return words
         command = self.commands()[GUEST_COMMAND]
         begin = self._free(words)[0] + 1
-        for place in range(begin, len(words)):
+        for place in reversed(range(begin, len(words))):
             if words[place] == "-n":
                 changed = [*words[:place], "--no-stdin", *words[place + 1 :]]
                 if len(command._free(changed[begin:])) == 1:
