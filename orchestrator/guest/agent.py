@@ -33,7 +33,7 @@ SYNC_INTERVAL = 0.5
 POLL_FIRST = 0.03
 POLL_MOST = 0.25
 READ_LIMIT = 1 << 16
-END_GRACE = 5.0  # seconds the guest has to end a command before we stop waiting for that
+END_GRACE = 2.0  # seconds the guest has to end a command before we stop waiting for that
 # Bytes of one reply. The agent keeps 16 MiB of each output of a command, and sends them as base64 in one line.
 REPLY_LIMIT = 48 << 20
 NO_PROGRAM = "Failed to execute child process"  # GLib's words, in the agent's refusal

@@ -35,7 +35,8 @@ port, host_key, key_file, user, *words = sys.argv[1:]
 
 @asynccontextmanager
 async def ssh_to(places, state, machine, *, limit=None):
-    ssh = await connect(SshTarget(machine, int(port), bytes.fromhex(host_key), Path(key_file), user), Deadline.after(60))
+    target = SshTarget(machine, int(port), bytes.fromhex(host_key), Path(key_file), user)
+    ssh = await connect(target, Deadline.after(60))
     try:
         yield ssh
     finally:
