@@ -20,7 +20,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_CLOSE
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import GuestCommandError, MachineError
@@ -57,7 +57,10 @@ class SshTarget:
 
 
 class Transport(paramiko.Transport):
-    """paramiko's, which drops what a server says of a process that a signal ended.
+    """paramiko's, with two things that it drops.
+
+    What a server says of a process that a signal ended. And a channel that the server opens when nobody waits for it
+    any more: it is closed again, or it would stay open in the guest, with its connection to a service.
 
     Attributes:
         signals: by channel; its ``exit_status`` is then 128 and the signal's number, as a shell puts it.
@@ -70,6 +73,18 @@ class Transport(paramiko.Transport):
             **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
             MSG_CHANNEL_REQUEST: self._channel_request,
         }
+
+    def _parse_channel_open_success(self, message: paramiko.Message) -> None:
+        begin = message.packet.tell()
+        ours, theirs = message.get_int(), message.get_int()
+        if self._channels.get(ours) is None:  # type: ignore[attr-defined]
+            close = paramiko.Message()
+            close.add_byte(cMSG_CHANNEL_CLOSE)
+            close.add_int(theirs)
+            self._send_user_message(close)  # type: ignore[attr-defined]
+            return
+        message.packet.seek(begin)
+        super()._parse_channel_open_success(message)  # type: ignore[misc]
 
     def _channel_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
         begin = message.packet.tell()

@@ -446,6 +446,32 @@ def test_tcp_through_the_guest(server: Server) -> None:
     with_ssh(server, work)
 
 
+def test_a_connection_that_the_guest_makes_too_late_is_closed(server: Server) -> None:
+    """Nobody here waits for it any more; the service must not keep it."""
+
+    async def work(ssh: Ssh) -> None:
+        stopped = descendants(server.process.pid)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(ConnectionError, match="Timeout"):
+                    await asyncio.to_thread(open_tcp, ssh, "127.0.0.1", listening.getsockname()[1], 0.3)
+            finally:
+                for pid in stopped:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+            listening.settimeout(20)
+            connection, _ = await asyncio.to_thread(listening.accept)
+            with connection:
+                connection.settimeout(20)
+                assert await asyncio.to_thread(connection.recv, 1) == b""
+        assert (await ssh.exec(["echo", "on"], deadline=soon())).text == "on"
+
+    with_ssh(server, work)
+
+
 def test_http_through_the_guest(server: Server) -> None:
     body = b'{"status": "ok"}'
 
