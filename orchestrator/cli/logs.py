@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from orchestrator.events import utc_text, wall_clock
 from orchestrator.services.journal import Entry, parse_entry
 from orchestrator.streams import left_by_its_reader
 from orchestrator.tasks import together
-from orchestrator.text import clean
+from orchestrator.text import clean, json_text
 from orchestrator.vm.follow import follow_lines
 
 LINE_LIMIT = 2000
@@ -99,7 +98,7 @@ class Printer:
         if self._json:
             data = {"time": utc_text(entry.at), "machine": machine, "unit": entry.unit,
                     "identifier": entry.identifier, "priority": entry.priority, "message": entry.message}  # fmt: skip
-            sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(data) + "\n")
             return
         time = datetime.fromtimestamp(entry.at).strftime("%H:%M:%S.%f")[:-3]
         name = machine.ljust(self._width)
