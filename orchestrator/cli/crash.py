@@ -23,7 +23,7 @@ def unforeseen(cause: BaseException) -> UnforeseenError:
     last = next((line for line in reversed(text.splitlines()) if line.strip()), type(cause).__name__)
     path = _write(text)
     return UnforeseenError(
-        "orchestrator failed in a way that nobody foresaw",
+        "an error that nobody foresaw",
         why=" ".join(traceback.format_exception_only(cause)[-1].split())[:500] or last,
         where=[str(path)] if path else [],
         evidence=[] if path else text.splitlines()[-20:],

@@ -11,13 +11,14 @@ EXIT_MEANINGS = {
     "4": "no test ran",
     "5": "environment held by another command",
     "124": "time limit",
-    "130/143": "interrupted",
+    "129/130/143": "interrupted",
+    "141": "nobody reads the output any more",
 }
 
 EXIT_CODES = """exit codes:
   0 passed    1 tests failed, or a machine shows trouble    2 usage or configuration
   3 infrastructure (image, boot, service, host)    4 no test ran    5 environment held by another command
-  124 time limit    130/143 interrupted
+  124 time limit    129/130/143 interrupted    141 nobody reads the output any more
   exec, shell: the guest command's own code"""
 
 # Variable → what it is for. An option on the command line wins over its variable.
@@ -62,6 +63,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "exec": (
         "orchestrator exec server -- systemctl status alicia",
         "orchestrator exec --user postgres server -- psql -c 'select 1'",
+        "orchestrator exec -n server -- systemctl is-active nginx",
     ),
     "cp": ("orchestrator cp server:/var/log/nginx/access.log .", "orchestrator cp ./fixtures client:/tmp/fixtures"),
     "logs": ("orchestrator logs -f server", "orchestrator logs --since 5m --unit alicia.service"),

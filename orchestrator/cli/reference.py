@@ -23,10 +23,22 @@ HEAD = """\
 `orchestrator COMMAND`, or `python -m orchestrator COMMAND`. Data goes to stdout, progress and explanations to
 stderr. Times are written `90`, `90s`, `10m`, `2h` or `7d`. Options must be written out in full."""
 
-EXIT_NOTE = (
-    "`exec` and `shell` end with the guest command's own code. A second Ctrl-C ends a command at once, "
-    "its machines with it."
-)
+EXIT_NOTE = """\
+`exec` and `shell` end with the guest command's own code, 128+n where a signal n ended it. A second Ctrl-C ends a
+command at once, its machines with it. SIGTERM and SIGHUP (a terminal that closes) end a command in order, as Ctrl-C
+does; under `nohup` SIGHUP is ignored. Code 3 is also that of an output that cannot be written (a full disk), and of an
+error that nobody foresaw: its traceback lies in a file, whose place is told."""
+
+# What the options do not say.
+NOTES = {
+    "exec": """\
+Both ends of a pipe, files, terminals and closed streams may be its streams. The command has the guest's PATH; with
+`--user` also that user's HOME, USER and LOGNAME, and it begins in that user's folder. It is over when its output is
+closed: as with ssh, a background child that holds stdout or stderr is waited for (`sh -c 'server >/dev/null 2>&1 &'`
+is not). With `-n`, as with ssh, it reads nothing from stdin: in a loop that does (`while read -r line; do … done <
+lines`) each command would else take the rest of the lines. When it is interrupted, or its `--timeout` passes (code 124), it is ended in the machine too, with all that it
+started in its session.""",
+}
 
 
 def reference(parser: CommandParser) -> str:
@@ -68,6 +80,8 @@ def _command(name: str, command: CommandParser, aliases: list[str], common: set[
     if places or own:
         yield ""
         yield from _table([*places, *own])
+    if note := NOTES.get(name):
+        yield from ("", note)
     if examples := EXAMPLES.get(name):
         yield from ("", "```sh", *examples, "```")
 
