@@ -20,8 +20,13 @@ from orchestrator.errors import HostError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+STDIN, STDOUT, STDERR = 0, 1, 2
 CHUNK = 1 << 16
 _ERRORS = "orchestrator.streams"  # the name of our codec error handler
+
+
+class ReaderGoneError(BrokenPipeError):
+    """Nobody reads our stdout or stderr any more; not a broken pipe of something else."""
 
 
 def read(descriptor: int, size: int = CHUNK) -> bytes:
@@ -49,6 +54,34 @@ def write_all(descriptor: int, data: ReadableBuffer) -> None:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             _wait(descriptor, select.POLLOUT)
+
+
+def take(size: int = CHUNK) -> bytes:
+    """Some bytes of our stdin, empty only at its end.
+
+    Raises:
+        HostError: it cannot be read.
+    """
+    try:
+        return read(STDIN, size)
+    except OSError as error:
+        raise HostError("standard input could not be read", why=str(error)) from error
+
+
+def give(descriptor: int, data: ReadableBuffer) -> None:
+    """Write all of it to our stdout or stderr.
+
+    Raises:
+        ReaderGoneError: nobody reads it any more.
+        HostError: it cannot be written.
+    """
+    try:
+        write_all(descriptor, data)
+    except BrokenPipeError as error:
+        raise ReaderGoneError(*error.args) from error
+    except OSError as error:
+        name = "output" if descriptor == STDOUT else "error"
+        raise HostError(f"standard {name} could not be written", why=str(error)) from error
 
 
 def _wait(descriptor: int, events: int) -> None:
@@ -111,12 +144,7 @@ class _Patient(io.FileIO):
 
     def write(self, data: ReadableBuffer, /) -> int:
         size = memoryview(data).nbytes
-        try:
-            write_all(self.fileno(), data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise HostError("standard output could not be written", why=str(error)) from error
+        give(self.fileno(), data)
         return size
 
 

@@ -10,11 +10,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.errors import UnforeseenError
+from orchestrator.errors import OrchestratorError, UnforeseenError, as_error
 from orchestrator.events import utc_text, wall_clock
 
 # Where the traceback is tried to be written first: the run folder, once there is one.
 FOLDERS: list[Path] = []
+
+
+def explained(cause: Exception) -> OrchestratorError:
+    """An error of the tree for whatever came."""
+    try:
+        return as_error(cause) if isinstance(cause, OrchestratorError | OSError) else unforeseen(cause)
+    except OSError:
+        return unforeseen(cause)
 
 
 def unforeseen(cause: BaseException) -> UnforeseenError:

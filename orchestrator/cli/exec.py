@@ -21,9 +21,8 @@ from orchestrator.environment.attach import ssh_to
 from orchestrator.errors import HostError, Interrupted, MachineError, UsageError
 from orchestrator.guest.command import CHUNK, Running, command_line
 from orchestrator.guest.ssh import Ssh
-from orchestrator.streams import read, write_all
+from orchestrator.streams import STDERR, STDOUT, give, take
 
-STDIN, STDOUT, STDERR = 0, 1, 2
 TOO_LATE = 124
 
 
@@ -106,7 +105,7 @@ class _Streams:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._ssh.lost(error) from error
         while data:
-            _write("output", STDOUT, data)
+            give(STDOUT, data)
             data = channel.recv(CHUNK)
         errors.join()
         try:
@@ -119,28 +118,16 @@ class _Streams:
         while data := channel.recv_stderr(CHUNK):
             if not failed:  # and to the end also after that, or the guest could not go on
                 try:
-                    _write("error", STDERR, data)
+                    give(STDERR, data)
                 except (OSError, HostError) as error:
                     failed = True
                     self._outcomes.put(error)
 
 
-def _write(name: str, descriptor: int, data: bytes) -> None:
-    try:
-        write_all(descriptor, data)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise HostError(f"standard {name} could not be written", why=str(error)) from error
-
-
 def _feed(channel: paramiko.Channel) -> None:
     """Our stdin into the command's, to its end; a read that fails is no end."""
     while True:
-        try:
-            data = read(STDIN, CHUNK)
-        except OSError as error:
-            raise HostError("standard input could not be read", why=str(error)) from error
+        data = take(CHUNK)
         with suppress(OSError, paramiko.SSHException):  # the command may end without reading it
             if data:
                 channel.sendall(data)

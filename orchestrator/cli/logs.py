@@ -22,7 +22,7 @@ from orchestrator.environment.state import read_state
 from orchestrator.errors import HostError, UsageError
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.services.journal import Entry, parse_entry
-from orchestrator.streams import left_by_its_reader
+from orchestrator.streams import ReaderGoneError, left_by_its_reader
 from orchestrator.tasks import together
 from orchestrator.text import clean, json_text
 from orchestrator.vm.follow import follow_lines
@@ -112,7 +112,7 @@ async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printe
     """Go on for ever, or until nobody reads what we print.
 
     Raises:
-        BrokenPipeError: the reader of our stdout is gone.
+        ReaderGoneError: the reader of our stdout is gone.
     """
 
     async def one(name: str, path: Path) -> None:
@@ -124,6 +124,6 @@ async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printe
 
     async def reader_gone() -> None:
         await left_by_its_reader(sys.stdout.fileno())
-        raise BrokenPipeError
+        raise ReaderGoneError
 
     await together(reader_gone(), *(one(name, path) for name, path in files.items()))

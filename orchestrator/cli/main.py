@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.cli.arguments import build_parser
-from orchestrator.errors import Interrupted, OrchestratorError, as_error
-from orchestrator.streams import abandon_stdout
+from orchestrator.errors import Interrupted, OrchestratorError
+from orchestrator.streams import ReaderGoneError, abandon_stdout
 
 NOBODY_READS = 141  # as a shell tells of SIGPIPE
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except ReaderGoneError:
         # The reader of our output is gone (head, less): nothing to say, and nothing may be said.
         abandon_stdout()
         return NOBODY_READS
@@ -65,7 +65,7 @@ def _ended(end: SystemExit) -> int:
     """The code of an exit, when what was printed before it has arrived."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except ReaderGoneError:
         abandon_stdout()
         return NOBODY_READS
     except OrchestratorError as error:
@@ -75,11 +75,7 @@ def _ended(end: SystemExit) -> int:
 
 def _failed(cause: Exception, arguments: argparse.Namespace | None) -> int:
     """Explain a failure on stderr; its exit code."""
-    error: OrchestratorError
-    try:
-        error = as_error(cause) if isinstance(cause, OrchestratorError | OSError) else _unforeseen(cause)
-    except OSError:
-        error = _unforeseen(cause)
+    error = cause if isinstance(cause, OrchestratorError) else _explained(cause)
     try:
         sys.stdout.flush()  # what there was to print before it
     except (OSError, OrchestratorError):
@@ -89,10 +85,10 @@ def _failed(cause: Exception, arguments: argparse.Namespace | None) -> int:
     return error.exit_code
 
 
-def _unforeseen(cause: Exception) -> OrchestratorError:
-    from orchestrator.cli.crash import unforeseen
+def _explained(cause: Exception) -> OrchestratorError:
+    from orchestrator.cli.crash import explained
 
-    return unforeseen(cause)
+    return explained(cause)
 
 
 def show_error(error: OrchestratorError, arguments: argparse.Namespace | None) -> None:

@@ -32,12 +32,12 @@ error that nobody foresaw: its traceback lies in a file, whose place is told."""
 # What the options do not say.
 NOTES = {
     "exec": """\
-Both ends of a pipe, files, terminals and closed streams may be its streams. The command has the guest's PATH; with
-`--user` also that user's HOME, USER and LOGNAME, and it begins in that user's folder. It is over when its output is
-closed: as with ssh, a background child that holds stdout or stderr is waited for (`sh -c 'server >/dev/null 2>&1 &'`
-is not). With `-n`, as with ssh, it reads nothing from stdin: in a loop that does (`while read -r line; do … done <
-lines`) each command would else take the rest of the lines. When it is interrupted, or its `--timeout` passes (code 124), it is ended in the machine too, with all that it
-started in its session.""",
+Pipes, files, terminals and closed streams may be its streams. The command has the guest's PATH; with `--user` also
+that user's HOME, USER and LOGNAME, and it begins in that user's folder. With `-n`, as with ssh, it reads nothing from
+stdin: in a loop that does (`while read -r line; do … done < lines`) each command would else take the rest of the lines.
+It is over when its output is closed: as with ssh, a background child that holds stdout or stderr is waited for
+(`sh -c 'server >/dev/null 2>&1 &'` is not). When it is interrupted, or its `--timeout` passes (code 124), it is ended
+in the machine too, with all that it started in its session.""",
 }
 
 

@@ -58,6 +58,8 @@ def sshd(folder: Path) -> Iterator[Server]:
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxSessions 50\n"
+        # bash reads ~/.bashrc for each command of sshd. The developer's own may do anything: take seconds, hold locks.
+        f"SetEnv HOME={folder}\n"
     )
     with (folder / "sshd.log").open("wb") as log:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log, stdin=subprocess.DEVNULL)

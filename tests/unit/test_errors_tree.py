@@ -12,7 +12,7 @@ from orchestrator.errors import OrchestratorError
 CODES = {
     "OrchestratorError": 3, "UsageError": 2, "TopologyError": 2, "HostError": 3, "ImageError": 3, "MachineError": 3,
     "SnapshotError": 3, "SnapshotDamaged": 3, "ServiceError": 3, "GuestCommandError": 3, "SuiteFailed": 1,
-    "SignsFound": 1, "NothingRan": 4, "LockedError": 5, "TimeLimit": 124,
+    "SignsFound": 1, "NothingRan": 4, "LockedError": 5, "TimeLimit": 124, "UnforeseenError": 3,
 }  # fmt: skip
 
 
