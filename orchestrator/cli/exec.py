@@ -64,11 +64,12 @@ class _Streams:
         # The event loop's own handler would only cancel its task, which never looks while this blocks.
         for number in ending_signals():
             signal.signal(number, self._signalled)
-        threading.Thread(target=self._guarded, args=(self._command,), daemon=True, name="stdout").start()
+        taker = threading.Thread(target=self._guarded, args=(self._command,), daemon=True, name="stdout")
+        taker.start()
         try:
             outcome = self._outcomes.get(timeout=None if limit is None else limit.left)
         except queue.Empty:
-            self._running.end()
+            self._running.end(taker)
             say(f"ended after {limit.limit if limit else 0:g} s, in the machine too")
             return TOO_LATE
         if isinstance(outcome, BaseException):

@@ -124,11 +124,14 @@ class Running:
         """The signal that ended the command's own shell (``SIGKILL``), empty where none did."""
         return "" if self._channel is None else self._ssh.signal_of(self._channel)
 
-    def end(self) -> None:
+    def end(self, taker: threading.Thread | None = None) -> None:
         """End the command's whole session in the guest, and what waits for its output here.
 
         A guest that does not answer is not waited for; it ends the command when it does,
         as long as the connection lives.
+
+        Args:
+            taker: takes the command's output; it has a moment for what was printed before the end.
         """
         with self._lock:
             self._given_up = True
@@ -138,6 +141,8 @@ class Running:
         ending = threading.Thread(target=self._end, args=(channel,), daemon=True, name="end-command")
         ending.start()
         ending.join(END_GRACE)
+        if taker is not None:
+            taker.join(END_GRACE)
         channel.close()
 
     def _end(self, channel: paramiko.Channel) -> None:

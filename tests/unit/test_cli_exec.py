@@ -242,6 +242,17 @@ def test_a_limit_ends_the_command_too(run: Exec) -> None:
     until(lambda: not living("6001236"), "its end")
 
 
+def test_what_was_printed_before_the_limit_is_not_lost(run: Exec) -> None:
+    """Its reader is slow: most of it is still on its way when the limit passes."""
+    script = "head -c 1000000 /dev/zero; exec sleep 6001237"
+    process = run.start("--timeout", "4s", "m", "--", "sh", "-c", script)
+    assert process.stdout is not None
+    time.sleep(4.5)
+    assert len(process.stdout.read()) == 1_000_000
+    assert process.wait(MOST) == 124
+    until(lambda: not living("6001237"), "its end")
+
+
 @pytest.mark.parametrize("option", ["-n", "--no-stdin"])
 def test_without_stdin_a_loop_keeps_its_lines(run: Exec, option: str) -> None:
     reading, writing = os.pipe()
