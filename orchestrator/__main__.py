@@ -9,6 +9,10 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 def run() -> int:
     """The command of this process; its exit code."""
+    from orchestrator import streams
+
+    streams.adopt()  # before any file is opened: a closed stream's number would be given to it
+
     from orchestrator.cli.main import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,6 +16,7 @@
     ├── SuiteFailed         (1)  tests failed
     ├── SignsFound          (1)  tests passed, a machine shows trouble
     ├── NothingRan          (4)  the suite ran no test
+    ├── UnforeseenError     (3)  a fault of this program; ``where`` has its traceback
     ├── LockedError         (5)  another command holds the environment
     └── TimeLimit         (124)  the limit of the whole command was reached
 
@@ -141,6 +142,10 @@ class NothingRan(OrchestratorError):
     exit_code = 4
 
 
+class UnforeseenError(OrchestratorError):
+    """A fault of this program: nobody thought of what happened."""
+
+
 class LockedError(OrchestratorError):
     exit_code = 5
 
@@ -150,7 +155,7 @@ class TimeLimit(OrchestratorError):
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM came; everything that had to be ended was."""
+    """SIGINT, SIGTERM or SIGHUP came; everything that had to be ended was."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

@@ -8,6 +8,7 @@ still the consumer's work.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -76,6 +77,12 @@ def clean_lines(lines: Iterable[object], *, count: int, limit: int) -> tuple[str
     if left_out > 0:
         flat = [f"… {left_out + 1} earlier lines left out", *flat[left_out + 1 :]]
     return tuple(clean(line, limit) for line in flat)
+
+
+def json_text(data: object, *, indent: int | None = None) -> str:
+    """JSON for our own stdout. A byte that was no UTF-8 (a surrogate, in Python) is an escape: it stays valid."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def size_text(size: float) -> str:

@@ -227,6 +227,8 @@ def _looking(add: Adder) -> None:
     execute.add_argument("machine", metavar="MACHINE", help="the machine's name")
     execute.add_argument("--user", default="root", help="who [root]")
     execute.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
+    execute.add_argument("--no-stdin", action="store_true",
+                         help="read nothing from stdin, for loops that do; also -n alone, as with ssh")  # fmt: skip
     execute.usage = "orchestrator exec [OPTIONS] MACHINE -- COMMAND [ARGUMENT ...]"
     execute.set_defaults(argv=[])  # the words after --, taken by CommandParser before argparse sees them
 

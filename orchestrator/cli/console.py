@@ -32,6 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
             say("  " + "".join(c for c in line if c.isprintable()))
         say(f"console of {arguments.machine}: Ctrl-] leaves; Enter shows the prompt")
         with raw_mode(sys.stdin.fileno()):
-            join(connection, escape=LEAVE)
+            try:
+                join(connection, escape=LEAVE)
+            except ConnectionResetError:
+                say(f"the console of {arguments.machine} is gone: its machine ended")
     say("")
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
 from orchestrator.errors import TopologyError
+from orchestrator.text import json_text
 from orchestrator.topology.load import load_topology, load_variants, missing_files
 from orchestrator.topology.model import Topology
 from orchestrator.topology.suite_package import look_at
@@ -68,7 +68,7 @@ def _validate(arguments: argparse.Namespace) -> int:
             ],
             "problems": [],
         }
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(data, indent=2) + "\n")
         return 0
     width = max(len(name) for name in shown)
     for name, topology in shown.items():
@@ -88,7 +88,7 @@ def _tell_problems(error: TopologyError, *, as_json: bool) -> None:
     problems: Sequence[str] = error.evidence or (error.what + (f": {error.why}" if error.why else ""),)
     if as_json:
         data = {"valid": False, "variants": [], "problems": problems}
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(data, indent=2) + "\n")
         return
     sys.stderr.write("".join(f"{line}\n" for line in problems))
     if error.evidence:
@@ -101,7 +101,7 @@ def _config(topology: Topology, *, as_json: bool) -> str:
     from orchestrator.topology.effective import to_dict, to_toml
 
     if as_json:
-        return json.dumps(to_dict(topology), indent=2, ensure_ascii=False) + "\n"
+        return json_text(to_dict(topology), indent=2) + "\n"
     return to_toml(topology)
 
 

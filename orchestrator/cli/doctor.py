@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import shutil
 import sys
@@ -25,7 +24,7 @@ from orchestrator.images.debian import BASE_LAYER
 from orchestrator.images.debian_base import BUILDER
 from orchestrator.images.provider import Provider, choose_provider, used_images
 from orchestrator.images.recipe import load_recipe
-from orchestrator.text import clean
+from orchestrator.text import clean, json_text
 from orchestrator.topology.load import load_topology, missing_files
 from orchestrator.topology.model import Topology
 
@@ -39,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     missing = sum(item.state is State.MISSING for item in items)
     if arguments.json:
         data = {"ready": not missing, "items": [asdict(item) for item in items]}
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(data, indent=2) + "\n")
     else:
         shown = [item for item in items if item.state is not State.OK] if arguments.quiet else items
         color = use_color(sys.stdout, False if arguments.no_color else None)

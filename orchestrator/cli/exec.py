@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import queue
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,12 +15,15 @@ from types import FrameType
 import paramiko
 
 from orchestrator.cli.runtime import known_machine, living_state, say
+from orchestrator.cli.signals import counts, ending_signals
+from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
-from orchestrator.errors import MachineError, UsageError
-from orchestrator.guest.ssh import Ssh, command_line
+from orchestrator.errors import HostError, Interrupted, MachineError, UsageError
+from orchestrator.guest.command import CHUNK, Running, command_line
+from orchestrator.guest.ssh import Ssh
+from orchestrator.streams import STDERR, STDOUT, give, take
 
-END_GRACE = 5.0  # seconds a command that was killed has to close its streams
-Read = Callable[[int], bytes]
+TOO_LATE = 124
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,100 +33,105 @@ def run(arguments: argparse.Namespace) -> int:
     places, state = living_state(arguments)
     known_machine(state, arguments.machine)
 
+    limit = Deadline.after(arguments.timeout) if arguments.timeout else None
+
     async def work() -> int:
         async with ssh_to(places, state, arguments.machine, limit=arguments.timeout) as ssh:
-            return _stream(ssh, command_line(command, user=arguments.user), arguments.timeout)
+            running = Running(ssh, command_line(command, user=arguments.user))
+            return _Streams(ssh, running, with_stdin=not arguments.no_stdin).run(limit)
 
-    return asyncio.run(work())
-
-
-def _stream(ssh: Ssh, line: str, timeout: float | None) -> int:
-    """Run it with our own stdin, stdout and stderr. It blocks: nothing else is to be done."""
-    late, over = threading.Event(), threading.Event()
-    pid = b""
-
-    def end() -> None:
-        with suppress(Exception), ssh.open_session(timeout=5) as other:
-            other.exec_command(f"kill -KILL -- -{int(pid)}")
-            other.status_event.wait(5)
-
-    def expire() -> None:
-        late.set()
-        if pid:
-            end()
-        if not over.wait(END_GRACE):
-            ssh.cut()  # the machine stands still: its part of the connection never ends
-
-    timer = threading.Timer(timeout, expire) if timeout else None
-    if timer:
-        timer.daemon = True
-        timer.start()
     try:
-        channel = ssh.open_session()
-        channel.exec_command(line)
-        pid = _first_line(channel.recv)
-    except (MachineError, paramiko.SSHException, EOFError, OSError) as error:
-        if late.is_set():
-            return _too_late(timeout)
-        raise ssh.lost(error) from error
-    errors = threading.Thread(target=_copy, args=(channel.recv_stderr, sys.stderr.fileno()), daemon=True)
-    errors.start()
-    threading.Thread(target=_feed, args=(channel,), daemon=True).start()
-    signals: list[int] = []
+        return asyncio.run(work())
+    except MachineError:
+        if limit is None or not limit.expired:
+            raise
+        say(f"not begun within {limit.limit:g} s: machine {arguments.machine} did not answer before")
+        return TOO_LATE
 
-    def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-        signals.append(number)
-        raise KeyboardInterrupt
 
-    # The event loop's own handler would only cancel its task, which never looks while this blocks.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupted)
-    try:
-        _copy(channel.recv, sys.stdout.fileno())
+class _Streams:
+    """The command joined to our own streams: a thread for each, and this one, which waits for what ends it."""
+
+    def __init__(self, ssh: Ssh, running: Running, *, with_stdin: bool) -> None:
+        self._ssh = ssh
+        self._running = running
+        self._with_stdin = with_stdin
+        # What happened first counts: the exit code, a failure, or a signal. The queue is safe in a signal's handler.
+        self._outcomes: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+
+    def run(self, limit: Deadline | None) -> int:
+        """Run it to its end (blocking: nothing else is to be done); its exit code."""
+        # The event loop's own handler would only cancel its task, which never looks while this blocks.
+        for number in ending_signals():
+            signal.signal(number, self._signalled)
+        taker = threading.Thread(target=self._guarded, args=(self._command,), daemon=True, name="stdout")
+        taker.start()
+        try:
+            outcome = self._outcomes.get(timeout=None if limit is None else limit.left)
+        except queue.Empty:
+            self._running.end(taker)
+            say(f"ended after {limit.limit if limit else 0:g} s, in the machine too")
+            return TOO_LATE
+        if isinstance(outcome, BaseException):
+            self._running.end()
+            raise outcome
+        if self._running.ended_by:
+            say(f"the command was ended by {self._running.ended_by}")
+        return outcome
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's signature
+        which = counts(number)
+        if which == 2:
+            os._exit(128 + number)
+        if which == 1:
+            self._outcomes.put(Interrupted(number))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where the command is waited for
+            self._outcomes.put(error)
+
+    def _command(self) -> None:
+        try:
+            channel = self._running.begin()
+            errors = threading.Thread(target=self._copy_errors, args=(channel,), daemon=True, name="stderr")
+            errors.start()
+            if self._with_stdin:
+                feeding = (lambda: _feed(channel),)
+                threading.Thread(target=self._guarded, args=feeding, daemon=True, name="stdin").start()
+            else:
+                channel.shutdown_write()
+            data = self._running.first_output() or channel.recv(CHUNK)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._ssh.lost(error) from error
+        while data:
+            give(STDOUT, data)
+            data = channel.recv(CHUNK)
         errors.join()
-        channel.status_event.wait(30)
-    except (KeyboardInterrupt, BrokenPipeError):
-        end()
-        if signals:
-            return 128 + signals[0]
-        raise
-    finally:
-        over.set()
-        if timer:
-            timer.cancel()
-    if late.is_set():
-        return _too_late(timeout)
-    if channel.exit_status < 0:
-        raise ssh.lost(RuntimeError("the channel closed without an exit status"))
-    return channel.exit_status
+        try:
+            self._outcomes.put(self._running.exit_code())
+        except EOFError as error:
+            raise self._ssh.lost(error) from error
 
-
-def _too_late(timeout: float | None) -> int:
-    say(f"ended after {timeout:g} s, in the machine too")
-    return 124
-
-
-def _first_line(read: Read) -> bytes:
-    """The pid that `command_line` prints first, and not one byte of what follows."""
-    line = b""
-    while not line.endswith(b"\n"):
-        one = read(1)
-        if not one:
-            break
-        line += one
-    return line.strip() or b"0"
-
-
-def _copy(read: Read, descriptor: int) -> None:
-    while data := read(1 << 16):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+    def _copy_errors(self, channel: paramiko.Channel) -> None:
+        failed = False
+        while data := channel.recv_stderr(CHUNK):
+            if not failed:  # and to the end also after that, or the guest could not go on
+                try:
+                    give(STDERR, data)
+                except (OSError, HostError) as error:
+                    failed = True
+                    self._outcomes.put(error)
 
 
 def _feed(channel: paramiko.Channel) -> None:
-    with suppress(OSError):
-        while data := os.read(sys.stdin.fileno(), 1 << 16):
-            channel.sendall(data)
-    with suppress(OSError):
-        channel.shutdown_write()
+    """Our stdin into the command's, to its end; a read that fails is no end."""
+    while True:
+        data = take(CHUNK)
+        with suppress(OSError, paramiko.SSHException):  # the command may end without reading it
+            if data:
+                channel.sendall(data)
+                continue
+            channel.shutdown_write()
+        return

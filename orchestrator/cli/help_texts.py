@@ -12,13 +12,15 @@ EXIT_MEANINGS = {
     "5": "environment held by another command",
     "23": "cp left something out",
     "124": "time limit",
-    "130/143": "interrupted",
+    "129/130/143": "interrupted",
+    "141": "nobody reads the output any more",
 }
 
 EXIT_CODES = """exit codes:
   0 passed    1 tests failed, or a machine shows trouble    2 usage or configuration
   3 infrastructure (image, boot, service, host)    4 no test ran    5 environment held by another command
-  23 cp left something out    124 time limit    130/143 interrupted
+  23 cp left something out    124 time limit    129/130/143 interrupted
+  141 nobody reads the output any more
   exec, shell: the guest command's own code"""
 
 # Variable → what it is for. An option on the command line wins over its variable.
@@ -63,6 +65,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "exec": (
         "orchestrator exec server -- systemctl status alicia",
         "orchestrator exec --user postgres server -- psql -c 'select 1'",
+        "orchestrator exec -n server -- systemctl is-active nginx",
     ),
     "cp": (
         "orchestrator cp server:/var/log/nginx/access.log .",
@@ -87,6 +90,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 # What is to be known of a command besides its options; below them in the help, paragraphs in docs/commands.md.
 NOTES: dict[str, tuple[str, ...]] = {
+    "exec": (
+        "Pipes, files, terminals and closed streams may be its streams. The command has the guest's PATH; with\n"
+        "`--user` also that user's HOME, USER and LOGNAME, and it begins in that user's folder. With `-n`, as\n"
+        "with ssh, it reads nothing from stdin: in a loop that does (`while read -r line; do … done < lines`)\n"
+        "each command would else take the rest of the lines.",
+        "It is over when its output is closed: as with ssh, a background child that holds stdout or stderr is\n"
+        "waited for (`sh -c 'server >/dev/null 2>&1 &'` is not). When it is interrupted, or its `--timeout`\n"
+        "passes (code 124), it is ended in the machine too, with all that it started in its session.",
+    ),
     "cp": (
         "It does as cp -R does: into a folder that is there, in place of a file, else to a new name, whose\n"
         "folders are made. DIR/. means what is in DIR. A link that is named is followed, on both sides; one that\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.images.debian_base import as_root
 from orchestrator.images.provider import ensure_images
 from orchestrator.process import run as run_short
-from orchestrator.text import size_text
+from orchestrator.text import json_text, size_text
 from orchestrator.topology.load import load_topology
 
 KEY_SHOWN = 16
@@ -225,4 +224,4 @@ def _cannot_remove(root: Path, error: OSError) -> HostError:
 
 
 def _print_json(data: object) -> None:
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(data, indent=2) + "\n")

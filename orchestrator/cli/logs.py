@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -23,8 +22,9 @@ from orchestrator.environment.state import read_state
 from orchestrator.errors import HostError, UsageError
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.services.journal import Entry, parse_entry
+from orchestrator.streams import ReaderGoneError, left_by_its_reader
 from orchestrator.tasks import together
-from orchestrator.text import clean
+from orchestrator.text import clean, json_text
 from orchestrator.vm.follow import follow_lines
 
 LINE_LIMIT = 2000
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         entries = entries[-arguments.lines :] if arguments.lines > 0 else []
     for entry, name in entries:
         printer.show(entry, name)
-    if arguments.follow:
+    if arguments.follow and chosen:
         sys.stdout.flush()
         with suppress(KeyboardInterrupt):
             asyncio.run(_follow(chosen, sizes, printer))
@@ -98,7 +98,7 @@ class Printer:
         if self._json:
             data = {"time": utc_text(entry.at), "machine": machine, "unit": entry.unit,
                     "identifier": entry.identifier, "priority": entry.priority, "message": entry.message}  # fmt: skip
-            sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(data) + "\n")
             return
         time = datetime.fromtimestamp(entry.at).strftime("%H:%M:%S.%f")[:-3]
         name = machine.ljust(self._width)
@@ -109,6 +109,12 @@ class Printer:
 
 
 async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printer) -> None:
+    """Go on for ever, or until nobody reads what we print.
+
+    Raises:
+        ReaderGoneError: the reader of our stdout is gone.
+    """
+
     async def one(name: str, path: Path) -> None:
         async for line in follow_lines(path, start=sizes[name]):
             entry = parse_entry(line)
@@ -116,4 +122,8 @@ async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printe
                 printer.show(entry, name)
                 sys.stdout.flush()
 
-    await together(*(one(name, path) for name, path in files.items()))
+    async def reader_gone() -> None:
+        await left_by_its_reader(sys.stdout.fileno())
+        raise ReaderGoneError
+
+    await together(reader_gone(), *(one(name, path) for name, path in files.items()))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from orchestrator.cli.arguments import build_parser
-from orchestrator.errors import Interrupted, OrchestratorError, as_error
+from orchestrator.errors import Interrupted, OrchestratorError
+from orchestrator.streams import ReaderGoneError, abandon_stdout
+
+NOBODY_READS = 141  # as a shell tells of SIGPIPE
 
 # Command → module with ``run(arguments) -> int``; imported only when it is called.
 MODULES = {
@@ -38,33 +40,60 @@ MODULES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
+    arguments: argparse.Namespace | None = None
     try:
         arguments = build_parser().parse_args(argv)
-    except KeyboardInterrupt:
-        return 130
-    try:
         module = importlib.import_module(MODULES[arguments.command])
-        code = module.run(arguments)
+        code = int(module.run(arguments))
         sys.stdout.flush()
-        return int(code)
+        return code
+    except SystemExit as end:  # argparse, after --help or a wrong word; `shell`, after a signal
+        return _ended(end)
     except Interrupted as stop:
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except ReaderGoneError:
         # The reader of our output is gone (head, less): nothing to say, and nothing may be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except (OrchestratorError, OSError) as cause:
-        error = as_error(cause)
-        if not error.shown:
-            show_error(error, arguments)
-        return error.exit_code
+        abandon_stdout()
+        return NOBODY_READS
+    except Exception as cause:  # noqa: BLE001 - no traceback is for people
+        return _failed(cause, arguments)
 
 
-def show_error(error: OrchestratorError, arguments: argparse.Namespace) -> None:
+def _ended(end: SystemExit) -> int:
+    """The code of an exit, when what was printed before it has arrived."""
+    try:
+        sys.stdout.flush()
+    except ReaderGoneError:
+        abandon_stdout()
+        return NOBODY_READS
+    except OrchestratorError as error:
+        return _failed(error, None)
+    return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+
+
+def _failed(cause: Exception, arguments: argparse.Namespace | None) -> int:
+    """Explain a failure on stderr; its exit code."""
+    error = cause if isinstance(cause, OrchestratorError) else _explained(cause)
+    try:
+        sys.stdout.flush()  # what there was to print before it
+    except (OSError, OrchestratorError):
+        abandon_stdout()
+    if not error.shown:
+        show_error(error, arguments)
+    return error.exit_code
+
+
+def _explained(cause: Exception) -> OrchestratorError:
+    from orchestrator.cli.crash import explained
+
+    return explained(cause)
+
+
+def show_error(error: OrchestratorError, arguments: argparse.Namespace | None) -> None:
     """The explanation of a failure, on stderr."""
     from orchestrator.cli.progress_failure import render_failure, use_color
 
-    color = use_color(sys.stderr, False if arguments.no_color else None)
+    color = use_color(sys.stderr, False if arguments is not None and arguments.no_color else None)
     sys.stderr.write(render_failure(error.as_dict(), color) + "\n")

@@ -51,6 +51,7 @@ class CommandParser(argparse.ArgumentParser):
         """Parse, or exit with 2 and an explanation on stderr."""
         words = list(sys.argv[1:] if args is None else args)
         words, rest = self._split(words)
+        words = self._without_stdin(words)
         found, extra = self.parse_known_args(words, namespace)
         parser = self.commands().get(getattr(found, "command", None) or "", self)
         if extra:
@@ -85,18 +86,40 @@ class CommandParser(argparse.ArgumentParser):
         at = words.index("--")
         return words[:at], words[at + 1 :]
 
+    def _without_stdin(self, words: list[str]) -> list[str]:
+        """ssh's ``-n`` of `exec` as the option it means here.
+
+        ``-n`` is also short for ``--name NAME``. It is ssh's where no word is left to be its NAME: where the machine
+        follows it, or nothing.
+        """
+        if self._command_in(words) != GUEST_COMMAND:
+            return words
+        command = self.commands()[GUEST_COMMAND]
+        begin = self._free(words)[0] + 1
+        for place in reversed(range(begin, len(words))):
+            if words[place] == "-n":
+                changed = [*words[:place], "--no-stdin", *words[place + 1 :]]
+                if len(command._free(changed[begin:])) == 1:
+                    return changed
+        return words
+
     def _command_in(self, words: Sequence[str]) -> str:
         """The first word that is neither an option nor an option's value."""
-        skip = False
-        for word in words:
+        free = self._free(words)
+        return words[free[0]] if free else ""
+
+    def _free(self, words: Sequence[str]) -> list[int]:
+        """The places of the words that are neither options nor options' values."""
+        found, skip = [], False
+        for place, word in enumerate(words):
             if skip:
                 skip = False
             elif word.startswith("-"):
                 action = self._option_string_actions.get(word)
                 skip = action is not None and action.nargs is None
             else:
-                return word
-        return ""
+                found.append(place)
+        return found
 
     # -------------------------------------------------------------- errors
 

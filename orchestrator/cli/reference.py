@@ -23,10 +23,11 @@ HEAD = """\
 `orchestrator COMMAND`, or `python -m orchestrator COMMAND`. Data goes to stdout, progress and explanations to
 stderr. Times are written `90`, `90s`, `10m`, `2h` or `7d`. Options must be written out in full."""
 
-EXIT_NOTE = (
-    "`exec` and `shell` end with the guest command's own code. A second Ctrl-C ends a command at once, "
-    "its machines with it."
-)
+EXIT_NOTE = """\
+`exec` and `shell` end with the guest command's own code, 128+n where a signal n ended it. A second Ctrl-C ends a
+command at once, its machines with it. SIGTERM and SIGHUP (a terminal that closes) end a command in order, as Ctrl-C
+does; under `nohup` SIGHUP is ignored. Code 3 is also that of an output that cannot be written (a full disk), and of an
+error that nobody foresaw: its traceback lies in a file, whose place is told."""
 
 
 def reference(parser: CommandParser) -> str:

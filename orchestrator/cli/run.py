@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import replace
 
+from orchestrator.cli.crash import explained
 from orchestrator.cli.runtime import (
     RunFolder,
     interrupt_code,
@@ -25,7 +26,7 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.suite import Chosen, run_suite
 from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, over_limit, tell_failure
 from orchestrator.environment.verdict import Verdict
-from orchestrator.errors import NothingRan, OrchestratorError, SignsFound, SuiteFailed, UsageError, as_error
+from orchestrator.errors import NothingRan, SignsFound, SuiteFailed, UsageError
 from orchestrator.events import EventBus
 from orchestrator.topology.suite_package import look_at
 
@@ -98,8 +99,8 @@ async def _stages(
                 found = await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
         verdict.demand()
         outcome = verdict.outcome if verdict.outcome != "passed" else found
-    except (OrchestratorError, OSError) as cause:
-        error = over_limit(as_error(cause), deadline)
+    except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
+        error = over_limit(explained(cause), deadline)
         code = error.exit_code
         outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
         await witness(session.machines.values(), error)

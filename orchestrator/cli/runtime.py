@@ -12,7 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.deadline import Deadline, monotonic
+from orchestrator.cli import crash
+from orchestrator.cli.signals import counts, ending_signals, first_signal
+from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import is_ours, remove_if_last
 from orchestrator.environment.places import Places, environments
 from orchestrator.environment.state import EnvironmentState, read_state
@@ -24,15 +26,9 @@ from orchestrator.process import kill_children
 T = TypeVar("T")
 
 
-# Seconds within which a signal is the last one once more: nobody presses Ctrl-C that fast. A wrapper hands on what the
-# terminal sent to us too, and the kernel tells of a dying parent for each of its threads.
-SAME_SIGNAL = 0.25
-_received: list[tuple[int, float]] = []  # signals of this process that counted, and when
-
-
 def interrupt_code() -> int:
     """The exit code of an interrupted command: 128 and the first signal's number."""
-    return 128 + (_received[0][0] if _received else signal.SIGINT)
+    return 128 + (first_signal() or signal.SIGINT)
 
 
 def run_command(
@@ -40,8 +36,8 @@ def run_command(
 ) -> T:
     """Run ``work`` in a new event loop, its events shown as the options say.
 
-    The first SIGINT or SIGTERM cancels it, and says so; a second one calls
-    ``force`` and ends the program at once.
+    The first SIGINT, SIGTERM or SIGHUP cancels it, and says so; a second one
+    calls ``force`` and ends the program at once.
 
     Raises:
         Interrupted: after a first signal, when the work has wound down.
@@ -62,28 +58,27 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int) -> None:
-        now = monotonic()
-        if _received and now - _received[-1][1] < SAME_SIGNAL:
-            return
-        _received.append((number, now))
-        if len(_received) > 1:
+        which = counts(number)
+        if which == 2:
             if force is not None:
                 force()
             kill_children()
             os._exit(128 + number)
-        bus.emit("note", level="warning", message="interrupted: ending in order; once more ends at once")
-        task.cancel()
+        if which == 1:
+            bus.emit("note", level="warning", message="interrupted: ending in order; once more ends at once")
+            task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = ending_signals()
+    for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
         return await work
     except asyncio.CancelledError:
-        if _received:
-            raise Interrupted(_received[0][0]) from None
+        if (first := first_signal()) is not None:
+            raise Interrupted(first) from None
         raise
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
@@ -171,6 +166,7 @@ class RunFolder:
     def __call__(self, event: Event) -> None:
         if event.kind == "run.started":
             self.path = Path(str(event.data["run_folder"]))
+            crash.FOLDERS.insert(0, self.path)
         if event.kind == "note" and "left_folder" in event.data:
             self._left.append(Path(str(event.data["left_folder"])))
 

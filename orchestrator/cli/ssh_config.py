@@ -13,7 +13,7 @@ def run(arguments: argparse.Namespace) -> int:
     places, _ = living_state(arguments)
     path = places.ssh_config
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError as error:
         raise HostError(
             f"environment {places.name} has no ssh configuration yet",

@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 
+from orchestrator.cli.crash import explained
 from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import witness
@@ -16,7 +17,7 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
 from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, tell_failure
-from orchestrator.errors import OrchestratorError, TopologyError, as_error
+from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
 from orchestrator.topology.load import load_topology, missing_files
 
@@ -73,8 +74,8 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
                 await bring_up(environment, deadline)
                 announce(environment, bus)
                 finish(bus, request.name, "passed", 0, deadline)
-            except (OrchestratorError, OSError) as cause:
-                error = as_error(cause)
+            except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
+                error = explained(cause)
                 await _failed(environment, error, arguments, bus, deadline)
                 outcome = error.exit_code
             except asyncio.CancelledError:

@@ -47,7 +47,7 @@ class Places:
     @classmethod
     def of(cls, name: str) -> Places:
         folder = state_root() / "environments" / name
-        digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
         base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         return cls(name, folder, base / f"orch-{os.getuid()}" / digest)
 
@@ -57,13 +57,13 @@ class Places:
 
     def remember_run(self, run_folder: Path) -> None:
         """Note which run folder a command writes into; the state may not tell, or tell another one."""
-        (self.folder / "run").write_text(f"{run_folder}\n")
+        (self.folder / "run").write_bytes(os.fsencode(run_folder) + b"\n")
 
     @property
     def unfinished_run(self) -> Path | None:
         """The run folder of a command that was killed before its reports were written."""
         try:
-            folder = Path((self.folder / "run").read_text().strip())
+            folder = Path(os.fsdecode((self.folder / "run").read_bytes().strip()))
         except (OSError, ValueError):
             return None
         return folder if folder.is_absolute() and folder.is_dir() and not (folder / "summary.json").exists() else None

@@ -275,7 +275,7 @@ def write_ssh_files(places: Places, state: EnvironmentState) -> None:
             f"  IdentityFile {places.user_key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {places.known_hosts}\n"
             "  StrictHostKeyChecking yes\n  BatchMode yes\n"
         )
-    places.ssh_config.write_text("\n".join(blocks))
+    places.ssh_config.write_text("\n".join(blocks), encoding="utf-8", errors="surrogateescape")
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import secrets
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from orchestrator.deadline import Deadline, came, pause
 from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
+from orchestrator.tasks import whatever_happens
 from orchestrator.vm.qmp import LOST, NOT_CONNECTED
 
 # NixOS keeps its programs elsewhere; both lists together serve every guest.
@@ -30,16 +33,20 @@ SYNC_INTERVAL = 0.5
 POLL_FIRST = 0.03
 POLL_MOST = 0.25
 READ_LIMIT = 1 << 16
+END_GRACE = 2.0  # seconds the guest has to end a command before we stop waiting for that
+# Bytes of one reply. The agent keeps 16 MiB of each output of a command, and sends them as base64 in one line.
+REPLY_LIMIT = 48 << 20
 NO_PROGRAM = "Failed to execute child process"  # GLib's words, in the agent's refusal
 
 
 @dataclass(frozen=True, slots=True)
 class GuestResult:
-    """What a command in the guest gave. ``code`` is 128+n for a signal n."""
+    """What a command in the guest gave. ``code`` is 128+n for a signal n; ``cut``: it printed more than is here."""
 
     code: int
     stdout: bytes
     stderr: bytes
+    cut: bool = False
 
     @property
     def text(self) -> str:
@@ -52,6 +59,54 @@ class GuestResult:
         return (self.stderr or self.stdout).decode("utf-8", "replace").strip()
 
 
+class _Begun:
+    """A command that the agent was asked to start. Its pid may come when nobody wants the command any more."""
+
+    def __init__(self, agent: Agent, arguments: Mapping[str, object]) -> None:
+        self._agent = agent
+        self._arguments = arguments
+        self._asking: asyncio.Task[int] | None = None
+        self._over = False  # it has ended
+
+    async def pid(self, deadline: Deadline) -> int:
+        """Ask, and wait for the answer; cancelled, the question goes on, for `end` to know what there is to end."""
+        async with deadline.enforce(lambda: self._agent.silent("guest-exec", deadline)):
+            self._asking = asyncio.ensure_future(self._ask())  # noqa: TID251 - it outlives whoever asked
+            return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> int:
+        # No limit but the connection's own end: an answer that comes late is worth having.
+        return int((await self._agent.answer("guest-exec", self._arguments))["pid"])
+
+    def over(self) -> None:
+        self._over = True
+
+    async def end(self) -> None:
+        """End it in the guest; a guest that does not answer is waited for only shortly, and ends it when it does."""
+        if self._asking is None or self._over:
+            return
+        ending = asyncio.ensure_future(self._end(self._asking))  # noqa: TID251 - it outlives whoever was cancelled
+        self._agent.keep(ending)
+
+        async def ended() -> None:
+            await came(lambda: asyncio.shield(ending), Deadline.after(END_GRACE))
+
+        await whatever_happens(ended())
+
+    async def _end(self, asking: asyncio.Task[int]) -> None:
+        with suppress(Exception):  # it is gone with its connection, its agent, or its machine
+            pid = await asking
+            # The agent makes each command the leader of a process group; an old agent may not.
+            kill = {"path": "/bin/sh", "arg": ["-c", f"kill -9 -- -{pid} || kill -9 {pid}"]}
+            killer = int((await self._agent.answer("guest-exec", kill))["pid"])
+            # The agent keeps what a command printed until it is asked for.
+            for one in (killer, pid):
+                delay = POLL_FIRST
+                while not (await self._agent.answer("guest-exec-status", {"pid": one}))["exited"]:
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 1.5, POLL_MOST)
+
+
 class Agent:
     """An open connection to a machine's guest agent."""
 
@@ -59,6 +114,7 @@ class Agent:
         self.machine = machine
         self._path = path
         self._client = _client(machine)
+        self._endings: set[asyncio.Task[None]] = set()  # commands that the guest has still to end
 
     async def connect(self, deadline: Deadline) -> None:
         """Connect and synchronise.
@@ -98,15 +154,19 @@ class Agent:
             MachineError: no answer before the deadline, or the connection is lost.
         """
 
-        def expired() -> MachineError:
-            return MachineError(
-                f"the guest agent of machine {self.machine} did not answer {command} within {deadline.limit:.0f} s",
-                hint=f"orchestrator console {self.machine}",
-            )
+        async with deadline.enforce(lambda: self.silent(command, deadline)):
+            return await self.answer(command, arguments)
 
+    def silent(self, command: str, deadline: Deadline) -> MachineError:
+        return MachineError(
+            f"the guest agent of machine {self.machine} did not answer {command} within {deadline.limit:.0f} s",
+            hint=f"orchestrator console {self.machine}",
+        )
+
+    async def answer(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
+        """As `call`, without a limit of its own."""
         try:
-            async with deadline.enforce(expired):
-                return await self._client.execute(command, arguments)
+            return await self._client.execute(command, arguments)
         except ExecuteError as error:
             raise GuestCommandError(
                 f"the guest agent of machine {self.machine} refused {command}", why=str(error)
@@ -135,33 +195,43 @@ class Agent:
         Raises:
             MachineError: it did not end before the deadline, or the agent is gone.
         """
-        # No shell between: each program more costs an emulated guest tens of milliseconds.
-        program, *words = as_user(command, user)
+        words = as_user(command, user)
+        if user != "root":
+            # Only here a shell comes between: each program more costs an emulated guest tens of milliseconds.
+            words = ["sh", "-c", f'{become(user)}; exec "$@"', "sh", *words]
         arguments: dict[str, object] = {
-            "path": program,
-            "arg": words,
-            "env": [f"PATH={GUEST_PATH}", f"HOME={'/root' if user == 'root' else '/'}", "LANG=C.UTF-8"],
+            "path": words[0],
+            "arg": words[1:],
+            "env": [f"PATH={GUEST_PATH}", "HOME=/root", "USER=root", "LOGNAME=root", "LANG=C.UTF-8"],
             "capture-output": True,
         }
         if stdin is not None:
             arguments["input-data"] = base64.b64encode(stdin).decode()
+        begun = _Begun(self, arguments)
         try:
-            pid = int((await self.call("guest-exec", arguments, deadline=deadline))["pid"])
+            return await self._follow(begun, command, deadline, news)
         except GuestCommandError as error:
             if NO_PROGRAM not in error.why:
                 raise
             return GuestResult(127, b"", error.why.encode())  # as a shell would put it
+        except BaseException:
+            # At the deadline, or when we are cancelled: nothing may go on in the guest.
+            await begun.end()
+            raise
+
+    async def _follow(
+        self, begun: _Begun, command: Sequence[str], deadline: Deadline, news: Callable[[], Awaitable[None]] | None
+    ) -> GuestResult:
+        pid = await begun.pid(deadline)
         delay = POLL_FIRST
         while True:
             status = await self.call("guest-exec-status", {"pid": pid}, deadline=Deadline.after(max(deadline.left, 5)))
             if status["exited"]:
+                begun.over()
                 code = int(status.get("exitcode", 128 + int(status.get("signal", 0))))
-                return GuestResult(code, _decode(status, "out-data"), _decode(status, "err-data"))
+                cut = bool(status.get("out-truncated") or status.get("err-truncated"))
+                return GuestResult(code, _decode(status, "out-data"), _decode(status, "err-data"), cut)
             if deadline.expired:
-                # The agent makes each command the leader of a process group; an old agent may not.
-                kill = {"path": "/bin/sh", "arg": ["-c", f"kill -9 -- -{pid} || kill -9 {pid}"]}
-                with suppress(MachineError, GuestCommandError):
-                    await self.call("guest-exec", kill, deadline=Deadline.after(5))
                 raise MachineError(
                     f"a command in machine {self.machine} did not end within {deadline.limit:.0f} s",
                     evidence=[" ".join(command)],
@@ -207,20 +277,42 @@ class Agent:
     def connected(self) -> bool:
         return self._client.runstate is Runstate.RUNNING
 
+    def keep(self, ending: asyncio.Task[None]) -> None:
+        """Hold a task that goes on after its caller, until the connection's end."""
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
     async def close(self) -> None:
+        for ending in self._endings:
+            ending.cancel()
         with suppress(*LOST):
             await self._client.disconnect()
 
 
 def as_user(command: Sequence[str], user: str) -> list[str]:
-    """The command run by another user of the guest, without PAM and its half second. HOME is the caller's to set."""
+    """The command run by another user of the guest, in all that user's groups.
+
+    chroot(1) to the same root does just that: without PAM and its half second, and with the groups of the guest's
+    own passwd. HOME and the like are the caller's to set (`become`).
+    """
     if user == "root":
         return list(command)
-    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--", *command]
+    return ["chroot", f"--userspec={user}", "--skip-chdir", "/", *command]
+
+
+def become(user: str) -> str:
+    """Words for the guest's shell that set HOME, USER and LOGNAME as its passwd has them; no program is started."""
+    if re.fullmatch(r"[0-9]+", user):  # the shell knows users by name only
+        found = f'who=$(id -nu {user} 2>/dev/null) && eval "HOME=~$who USER=$who LOGNAME=$who" || HOME=/'
+    elif re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", user):
+        found = f"HOME=~{user} USER={user} LOGNAME={user}"
+    else:
+        found = f"HOME=/ USER={shlex.quote(user)} LOGNAME={shlex.quote(user)}"
+    return f"{found}; export HOME USER LOGNAME"
 
 
 def _client(machine: str) -> QMPClient:
-    client = QMPClient(f"{machine}-agent")
+    client = QMPClient(f"{machine}-agent", readbuflen=REPLY_LIMIT)
     client.await_greeting = False
     client.negotiate = False
     return client

@@ -2,35 +2,33 @@
 
 paramiko blocks and its time-outs are not to be relied on; every call here runs
 in a worker thread, is bounded by a `Deadline` on our side, and a command that
-passes it is ended in the guest as well. A command's shell prints its pid as
-the first line of its output, which is how we know what to end.
+passes it is ended in the guest as well (`orchestrator.guest.command`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shlex
+import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_CLOSE
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import GuestCommandError, MachineError
-from orchestrator.guest.agent import GUEST_PATH, GuestResult, as_user
+from orchestrator.guest.agent import GuestResult
+from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end
+from orchestrator.tasks import whatever_happens
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
-
-CHUNK = 1 << 21  # all that paramiko holds at most: taking a part of it moves the rest
-PACKET = 1 << 15  # bytes of stdin handed to paramiko at once: what it cannot send at once it would copy again
-Sink = Callable[[bytes], None]
-Source = bytes | Iterable[bytes]
 
 # Key exchange is the cost of a connection under emulation: the cheapest safe algorithms, nothing else. GCM needs no
 # second pass for a MAC, which costs an emulated guest more than the cipher does.
@@ -38,6 +36,7 @@ KEX = ("curve25519-sha256@libssh.org",)
 CIPHERS = ("aes128-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 HOST_KEYS = ("ssh-ed25519",)
 KEEP_ALIVE = 10.0  # seconds between questions to an idle guest
+UNKNOWN_SIGNAL = 127  # stands for the number of a signal whose name we do not know: the code is 255
 PATIENCE = 45.0  # seconds until one that does not answer is left; an emulated guest on a busy host takes a few
 
 
@@ -58,10 +57,55 @@ class SshTarget:
     user: str = "root"
 
 
+class Transport(paramiko.Transport):
+    """paramiko's, with two things that it drops.
+
+    What a server says of a process that a signal ended. And a channel that the server opens when nobody waits for it
+    any more: it is closed again, or it would stay open in the guest, with its connection to a service.
+
+    Attributes:
+        signals: by channel; its ``exit_status`` is then 128 and the signal's number, as a shell puts it.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self.signals: WeakKeyDictionary[paramiko.Channel, str] = WeakKeyDictionary()
+        self._channel_handler_table = {
+            **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+            MSG_CHANNEL_REQUEST: self._channel_request,
+        }
+
+    def _parse_channel_open_success(self, message: paramiko.Message) -> None:
+        begin = message.packet.tell()
+        ours, theirs = message.get_int(), message.get_int()
+        if self._channels.get(ours) is None:  # type: ignore[attr-defined]
+            close = paramiko.Message()
+            close.add_byte(cMSG_CHANNEL_CLOSE)
+            close.add_int(theirs)
+            self._send_user_message(close)  # type: ignore[attr-defined]
+            return
+        message.packet.seek(begin)
+        super()._parse_channel_open_success(message)  # type: ignore[misc]
+
+    def _channel_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
+        begin = message.packet.tell()
+        kind = message.get_string()
+        if kind != b"exit-signal":
+            message.packet.seek(begin)
+            channel._handle_request(message)  # type: ignore[attr-defined]
+            return
+        message.get_boolean()  # it never wants a reply
+        name = f"SIG{message.get_string().decode('ascii', 'replace')}"
+        number = signal.Signals[name].value if name in signal.Signals.__members__ else UNKNOWN_SIGNAL
+        self.signals[channel] = name
+        channel.exit_status = 128 + number
+        channel.status_event.set()
+
+
 class Ssh:
     """An open connection. Make it with `connect`, end it with `close`."""
 
-    def __init__(self, target: SshTarget, transport: paramiko.Transport) -> None:
+    def __init__(self, target: SshTarget, transport: Transport) -> None:
         self.target = target
         self.machine = target.machine
         self._transport = transport
@@ -93,13 +137,20 @@ class Ssh:
             BaseException: whatever a sink, or the making of stdin, raises; the command is ended then.
         """
         line = command_line(command, user=user, environment=environment, cwd=cwd)
-        running = _Running(self, line, stdin, on_stdout, on_stderr)
+        running = Running(self, line)
+
+        def run() -> GuestResult:
+            try:
+                return run_to_end(running, stdin, on_stdout, on_stderr)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                raise self.lost(error) from error
+
         try:
             async with deadline.enforce(lambda: self._too_late(command, deadline)):
-                return await asyncio.to_thread(running.run)
+                return await asyncio.to_thread(run)
         except BaseException:
             # At the deadline, or when we are cancelled: nothing may go on in the guest.
-            await asyncio.shield(asyncio.to_thread(running.kill))
+            await whatever_happens(asyncio.to_thread(running.end))
             raise
 
     def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:
@@ -130,6 +181,10 @@ class Ssh:
             raise ConnectionError(error.text) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ConnectionError(str(error) or "the SSH connection is lost") from error
+
+    def signal_of(self, channel: paramiko.Channel) -> str:
+        """The signal that the guest said ended a channel's process; empty where it said none."""
+        return self._transport.signals.get(channel, "")
 
     def lost(self, error: BaseException) -> MachineError:
         return MachineError(
@@ -166,145 +221,6 @@ class Ssh:
 
     async def close(self) -> None:
         await asyncio.to_thread(self.cut)
-
-
-class _Running:
-    """One command on one channel. `run` blocks; `kill` may be called from another thread."""
-
-    def __init__(
-        self, ssh: Ssh, line: str, stdin: Source | None, on_stdout: Sink | None, on_stderr: Sink | None
-    ) -> None:
-        self._ssh = ssh
-        self._line = line
-        self._stdin = stdin
-        self._on_stdout = on_stdout
-        self._on_stderr = on_stderr
-        self._pid: int | None = None
-        self._channel: paramiko.Channel | None = None
-        self._given_up = False
-        self._no_input: BaseException | None = None  # why stdin could not be made
-
-    def run(self) -> GuestResult:
-        channel = self._channel = self._ssh.open_session()
-        out, err = bytearray(), bytearray()
-        try:
-            if self._given_up:  # a guest that hung answers only now: it must not begin what nobody waits for
-                raise EOFError("given up")
-            channel.exec_command(os.fsencode(self._line))
-            errors = threading.Thread(
-                target=_drain, args=(channel.recv_stderr, self._on_stderr or err.extend), daemon=True
-            )
-            errors.start()
-            if self._stdin is not None:
-                threading.Thread(target=self._feed, args=(channel, self._stdin), daemon=True).start()
-            else:
-                channel.shutdown_write()
-            rest = self._read_pid(channel)
-            sink = self._on_stdout or out.extend
-            if rest:
-                sink(rest)
-            _drain(channel.recv, sink)
-            errors.join()
-            channel.status_event.wait(30)  # the status follows the last data; its own wait knows no limit
-            code = channel.exit_status if channel.status_event.is_set() else -1
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            if self._no_input is not None:
-                raise self._no_input from None
-            raise self._ssh.lost(error) from error
-        finally:
-            channel.close()
-        if self._no_input is not None:
-            raise self._no_input
-        if code < 0:
-            raise self._ssh.lost(RuntimeError("the channel closed without an exit status"))
-        return GuestResult(code, bytes(out), bytes(err))
-
-    def _feed(self, channel: paramiko.Channel, source: Source) -> None:
-        """Send stdin, at the speed at which the guest takes it. What hinders its making ends the command."""
-        pieces = iter((source,) if isinstance(source, bytes) else source)
-        try:
-            while True:
-                try:
-                    piece = next(pieces, None)
-                except BaseException as error:  # noqa: BLE001 - `run` raises it
-                    self._no_input = error
-                    channel.close()
-                    return
-                if piece is None or not _send(channel, piece):
-                    break
-            channel.shutdown_write()
-        except (OSError, EOFError, paramiko.SSHException):
-            pass  # the command may end without reading it
-        finally:
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                with suppress(Exception):
-                    close()
-
-    def _read_pid(self, channel: paramiko.Channel) -> bytes:
-        head = bytearray()
-        while b"\n" not in head:
-            chunk = channel.recv(CHUNK)
-            if not chunk:
-                return bytes(head)
-            head += chunk
-        first, _, rest = bytes(head).partition(b"\n")
-        if not first.isdigit():
-            return bytes(head)
-        self._pid = int(first)
-        return rest
-
-    def kill(self) -> None:
-        """End the command's session in the guest and unblock `run`."""
-        self._given_up = True
-        with suppress(Exception):
-            if self._pid is not None and self._ssh.alive:
-                # sshd makes every session a process group of its own, led by this pid.
-                with self._ssh.open_session(timeout=5) as channel:
-                    channel.exec_command(f"kill -KILL -- -{self._pid}")
-                    channel.status_event.wait(5)
-        if self._channel is not None:
-            self._channel.close()
-
-
-def _drain(read: Callable[[int], bytes], sink: Sink) -> None:
-    while chunk := read(CHUNK):
-        sink(chunk)
-
-
-def _send(channel: paramiko.Channel, data: bytes) -> bool:
-    """Send all of it; whether the command still reads. `sendall` would copy what is left for each packet."""
-    at, view = 0, memoryview(data)
-    while at < len(view):
-        sent = channel.send(bytes(view[at : at + PACKET]))
-        if sent == 0:
-            return False
-        at += sent
-    return True
-
-
-def command_line(
-    command: Sequence[str],
-    *,
-    user: str = "root",
-    environment: Mapping[str, str] | None = None,
-    cwd: str | None = None,
-) -> str:
-    """The line for the guest's login shell: pid first, then our PATH, then the command itself.
-
-    The shell stays (no ``exec``, and ``exit`` comes last): a command that a signal ends
-    then has the code 128+n. As a signal of the session it would reach paramiko as no
-    code at all. What the shell can do itself (``true``, ``test``) starts no program.
-    """
-    variables = {**({} if user == "root" else {"HOME": "/"}), **(environment or {})}
-    assignments = [f"{name}={value}" for name, value in variables.items()]
-    words = as_user([*(["env", *assignments] if assignments else []), *command], user)
-    parts = ["echo $$", f"export PATH={GUEST_PATH}"]
-    if cwd is not None:
-        parts.append(f"cd {shlex.quote(cwd)} || exit 126")
-    # Quoted, the first word is never a keyword of the shell (`time`, `if`).
-    line = " ".join([f"'{words[0]}'" if words[0].isalnum() else shlex.quote(words[0]), *map(shlex.quote, words[1:])])
-    return "; ".join([*parts, line, "exit $?"])
 
 
 async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
@@ -352,7 +268,7 @@ def _greet(port: int, timeout: float) -> socket.socket:
 
 
 def _authenticate(target: SshTarget, connection: socket.socket, deadline: Deadline) -> Ssh:
-    transport = paramiko.Transport(connection)
+    transport = Transport(connection)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = max(deadline.left, 1.0)
     options = transport.get_security_options()
     options.kex, options.ciphers, options.key_types = KEX, CIPHERS, HOST_KEYS

@@ -11,9 +11,12 @@ import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol
+
+from orchestrator.errors import HostError
+from orchestrator.streams import STDIN, STDOUT, give
 
 
 class Stream(Protocol):
@@ -44,7 +47,11 @@ def raw_mode(descriptor: int) -> Iterator[None]:
     def ended(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
         sys.exit(128 + number)  # as an exception, so that the terminal is given back
 
-    handlers = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {
+        number: signal.signal(number, ended)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup left it
+    }
     try:
         tty.setraw(descriptor)
         yield
@@ -74,32 +81,31 @@ def join(stream: Stream, *, escape: bytes | None = None) -> None:
     Args:
         escape: one key that leaves; it is not sent.
     """
-    stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
-    watched: list[int] = [stdin, stream.fileno()]
+    watched: list[int] = [STDIN, stream.fileno()]
     while True:
         readable, _, _ = select.select(watched, [], [])
         if stream.fileno() in readable:
             data = stream.recv(1 << 16)
             if not data:
                 return
-            _write_all(stdout, data)
-        if stdin in readable:
-            keys = os.read(stdin, 1 << 12)
+            give(STDOUT, data)
+        if STDIN in readable:
+            try:
+                keys = os.read(STDIN, 1 << 12)
+            except BlockingIOError:
+                continue  # who shares it with us was quicker
+            except OSError as error:
+                raise HostError("standard input could not be read", why=str(error)) from error
             if escape is not None and escape in keys:
                 stream.sendall(keys.split(escape)[0])
                 return
             if keys:
-                stream.sendall(keys)
+                with suppress(OSError):  # it has just ended: the next look at it tells
+                    stream.sendall(keys)
             else:
-                watched.remove(stdin)
+                watched.remove(STDIN)
                 end = getattr(stream, "shutdown_write", None)
                 if end is not None:
                     end()
                 elif escape is not None:
                     return
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

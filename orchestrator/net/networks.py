@@ -8,6 +8,7 @@ between environments: no port, no path, no multicast group.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,8 @@ def check_lengths(paths: NetworkPaths, network: Network, members: list[str]) -> 
         *(paths.wire(network.name, m) for m in members),
         *(paths.sockets / m / "egress-out" for m in members),  # the longest in a machine's folder
     ]
-    longest = max(names, key=lambda path: len(str(path).encode()))
-    if len(str(longest).encode()) > SOCKET_NAME_LIMIT:
+    longest = max(names, key=lambda path: len(os.fsencode(path)))
+    if len(os.fsencode(longest)) > SOCKET_NAME_LIMIT:
         raise HostError(
             f"the socket name of network {network.name} is longer than {SOCKET_NAME_LIMIT} bytes",
             where=[str(longest)],

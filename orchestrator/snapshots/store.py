@@ -91,7 +91,7 @@ class SnapshotStore:
     @classmethod
     def of(cls, cache: Path) -> SnapshotStore:
         """The store that belongs to a cache folder."""
-        digest = hashlib.sha256(str(cache).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
         return cls(cache / "snapshots", shared_memory() / f"orch-{os.getuid()}" / f"snapshots-{digest}")
 
     def all(self) -> list[Stored]:

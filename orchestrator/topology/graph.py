@@ -5,8 +5,7 @@ Everything here is a pure function of a loaded topology, which has no cycles.
 
 from __future__ import annotations
 
-import json
-
+from orchestrator.text import json_text
 from orchestrator.topology.model import Condition, Service, ServiceKind, Topology
 
 _WORDS = {Condition.STARTED: "started", Condition.HEALTHY: "healthy", Condition.COMPLETED: "completed"}
@@ -114,7 +113,7 @@ def as_json(topology: Topology) -> str:
         for service in topology.services.values()
     ]
     data = {"topology": topology.name, "variant": topology.variant, "levels": levels, "services": services}
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return json_text(data, indent=2) + "\n"
 
 
 def _sorted(topology: Topology) -> tuple[str, ...]:

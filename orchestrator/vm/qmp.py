@@ -26,8 +26,8 @@ from orchestrator.errors import MachineError, OrchestratorError
 CONNECT_INTERVAL = 0.01
 SILENCE = 0.2  # seconds without an answer after which an attempt tells more than the refusals before it
 COMMAND_LIMIT = 10.0
-# How qemu.qmp tells that a connection is of no use any more; UnicodeError: bytes that are no text.
-LOST = (QMPError, EOFError, OSError, UnicodeError)
+# How qemu.qmp tells that a connection is of no use any more; ValueError: bytes that are no text, a line without end.
+LOST = (QMPError, EOFError, OSError, ValueError)
 # While connecting also this: qemu.qmp asserts that a connection it has just made still is one.
 NOT_CONNECTED = (*LOST, AssertionError)
 

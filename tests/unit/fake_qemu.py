@@ -228,6 +228,7 @@ class FakeGuest(FakeServer):
     Attributes:
         programs: by name, those that must not run on this host: words → code, stdout, stderr.
         commands: every command it was given, word by word.
+        lines: those that run or ran, by pid.
     """
 
     def __init__(self, path: Path, *, lost: int = 0) -> None:
@@ -253,6 +254,7 @@ class FakeGuest(FakeServer):
         self.files: dict[int, bytes] = {}
         self.written: dict[int, Path] = {}
         self.running: dict[int, tuple[asyncio.subprocess.Process, asyncio.Task[tuple[bytes, bytes]]]] = {}
+        self.lines: dict[int, str] = {}
         self.programs: dict[str, Callable[[list[str]], tuple[int, bytes, bytes]]] = {}
         self.commands: list[list[str]] = []
         self._results: dict[int, tuple[int, bytes, bytes]] = {}
@@ -294,6 +296,7 @@ class FakeGuest(FakeServer):
         except OSError as error:
             raise Refused(f"Failed to execute child process: {error}") from error
         data = base64.b64decode(arguments["input-data"]) if "input-data" in arguments else None
+        self.lines[process.pid] = " ".join(words)
         self.running[process.pid] = (process, asyncio.create_task(process.communicate(data)))
         return {"pid": process.pid}
 

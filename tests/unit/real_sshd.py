@@ -58,7 +58,7 @@ def sshd(folder: Path) -> Iterator[Server]:
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxSessions 50\n"
-        # What a user has in .bashrc would run before each command, and may take locks that a killed command leaves.
+        # bash reads ~/.bashrc for each command of sshd. The developer's own may do anything: take seconds, hold locks.
         f"SetEnv HOME={folder}\n"
     )
     with (folder / "sshd.log").open("wb") as log:

@@ -91,6 +91,28 @@ def test_exec_hands_over_the_guest_command_untouched(
     assert (found.machine, found.user, found.argv) == (machine, user, argv)
 
 
+@pytest.mark.parametrize(
+    ("words", "machine", "name", "no_stdin"),
+    [
+        (["exec", "-n", "m", "--", "cat", "-n"], "m", None, True),
+        (["exec", "m", "-n", "--", "cat"], "m", None, True),
+        (["exec", "--user", "u", "-n", "m", "--", "cat"], "m", None, True),
+        (["exec", "-n", "env", "m", "--", "cat"], "m", "env", False),
+        (["exec", "m", "-n", "env", "--", "cat"], "m", "env", False),
+        (["-n", "env", "exec", "-n", "m", "--", "cat"], "m", "env", True),
+        (["exec", "-n", "env", "-n", "m", "--", "cat"], "m", "env", True),
+        (["exec", "-n", "-n", "env", "m", "--", "cat"], "m", "env", True),
+        (["-n", "exec", "exec", "m", "--", "cat", "-n"], "m", "exec", False),
+        (["exec", "--no-stdin", "m", "--", "cat"], "m", None, True),
+    ],
+)
+def test_exec_n_is_sshs_where_no_name_follows(
+    words: list[str], machine: str, name: str | None, no_stdin: bool
+) -> None:
+    found = build_parser().parse_args(words)
+    assert (found.machine, found.name, found.no_stdin) == (machine, name, no_stdin)
+
+
 @pytest.mark.parametrize("name", ["", *MODULES, "ps"])
 def test_help_of_every_command(cli: Cli, name: str) -> None:
     done = cli(*([name] if name else []), "--help")

@@ -13,6 +13,7 @@ CODES = {
     "OrchestratorError": 3, "UsageError": 2, "TopologyError": 2, "HostError": 3, "ImageError": 3, "MachineError": 3,
     "SnapshotError": 3, "SnapshotDamaged": 3, "ServiceError": 3, "GuestCommandError": 3, "SuiteFailed": 1,
     "IncompleteCopy": 23, "SignsFound": 1, "NothingRan": 4, "LockedError": 5, "TimeLimit": 124,
+    "UnforeseenError": 3,
 }  # fmt: skip
 
 

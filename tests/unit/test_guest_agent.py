@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import pwd
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_qemu import CLOSE, GARBAGE, SILENT, FakeGuest, FakeServer, Refused, run_async
@@ -11,7 +15,7 @@ from fake_qemu import CLOSE, GARBAGE, SILENT, FakeGuest, FakeServer, Refused, ru
 from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest import agent as module
-from orchestrator.guest.agent import Agent, GuestResult, as_user
+from orchestrator.guest.agent import Agent, GuestResult, as_user, become
 from orchestrator.process import ProcessId
 
 
@@ -253,9 +257,141 @@ def test_a_file_that_cannot_be_written_says_why(tmp_path: Path, path: str) -> No
 def test_other_users_commands_are_whole_words() -> None:
     assert as_user(["a b", "$x"], "root") == ["a b", "$x"]
     assert as_user(["psql", "-c", "select 1"], "postgres") == [
-        "setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--",
-        "psql", "-c", "select 1",
+        "chroot", "--userspec=postgres", "--skip-chdir", "/", "psql", "-c", "select 1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_home_and_names_of_a_user_come_from_the_passwd(shell: str) -> None:
+    for entry in pwd.getpwall():
+        for user in (entry.pw_name, str(entry.pw_uid)):
+            script = f'{become(user)}; exec env'
+            done = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
+            found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+            assert (found["HOME"], found["USER"], found["LOGNAME"]) == (
+                entry.pw_dir, entry.pw_name, entry.pw_name,
+            ), user  # fmt: skip
+
+
+@pytest.mark.parametrize("user", ["$(touch it)", "a;touch it", "-x", "a b", "..", "4294967294", "no-such-user"])
+def test_a_name_that_is_no_user_runs_nothing(user: str, tmp_path: Path) -> None:
+    subprocess.run(["sh", "-c", f"{become(user)}; test -n \"$HOME\""], cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+class SlowGuest(FakeGuest):
+    """Starts every command only when it is told to, as a guest that hangs for a moment."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.go = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.handlers["guest-exec"] = self._slowly
+
+    async def _slowly(self, arguments: dict[str, Any]) -> object:
+        self.asked.set()
+        await self.go.wait()
+        return await self._exec(arguments)
+
+
+async def ended(guest: FakeGuest, word: str) -> bool:
+    """Whether every command of the guest with this word was begun and is gone."""
+    limit = Deadline.after(20)
+    while not limit.expired:
+        found = [process for process, _ in guest.running.values() if word in guest.lines[process.pid]]
+        if found and all(process.returncode is not None for process in found):
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+def test_a_command_that_is_cancelled_before_its_pid_is_known_is_ended(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        guest = SlowGuest(tmp_path / "agent")
+        async with guest.serving():
+            agent = await connected(guest)
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(agent.exec(["sleep", "600"], deadline=Deadline.after(60)))
+                await guest.asked.wait()
+                task.cancel()
+                await asyncio.sleep(0)
+                guest.go.set()
+            assert task.cancelled()
+            assert await ended(guest, "sleep 600")
+            assert (await agent.exec(["echo", "on"], deadline=Deadline.after(5))).text == "on"
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_a_command_that_the_guest_begins_late_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for longer than a moment, and ended when the guest comes back to its senses."""
+    monkeypatch.setattr(module, "END_GRACE", 0.2)
+
+    async def scenario() -> None:
+        guest = SlowGuest(tmp_path / "agent")
+        async with guest.serving():
+            agent = await connected(guest)
+            limit = Deadline.after(0.2)
+            with pytest.raises(MachineError, match="did not answer guest-exec within 0 s"):
+                await agent.exec(["sleep", "600"], deadline=limit)
+            assert not guest.running
+            guest.go.set()
+            assert await ended(guest, "sleep 600")
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_a_command_that_is_cancelled_while_it_runs_is_ended(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with FakeGuest(tmp_path / "agent").serving() as guest:
+            agent = await connected(guest)
+            async with asyncio.TaskGroup() as group:
+                script = f"touch {tmp_path}/begun; exec sleep 600"
+                task = group.create_task(agent.exec(["sh", "-c", script], deadline=Deadline.after(60)))
+                while not (tmp_path / "begun").exists():  # noqa: ASYNC110 - a file, for milliseconds
+                    await asyncio.sleep(0.01)
+                task.cancel()
+            assert task.cancelled()
+            assert await ended(guest, "sleep 600")
+            await agent.close()
+
+    run_async(scenario())
+
+
+def test_output_beyond_what_the_agent_keeps_is_said_to_be_cut(tmp_path: Path) -> None:
+    """16 MiB of each output, in one reply of 43 MiB."""
+    kept = base64.b64encode(b"x" * (16 << 20)).decode()
+
+    async def scenario() -> None:
+        guest = FakeGuest(tmp_path / "agent")
+        guest.handlers["guest-exec-status"] = lambda _: {
+            "exited": True, "exitcode": 0, "out-data": kept, "err-data": kept, "out-truncated": True,
+        }  # fmt: skip
+        async with guest.serving():
+            agent = await connected(guest)
+            done = await agent.exec(["true"], deadline=Deadline.after(30))
+            assert (len(done.stdout), len(done.stderr), done.cut) == (16 << 20, 16 << 20, True)
+            guest.handlers["guest-exec-status"] = lambda _: {"exited": True, "exitcode": 0}
+            assert not (await agent.exec(["true"], deadline=Deadline.after(30))).cut
+            await agent.close()
+
+    run_async(scenario(), 60)
+
+
+def test_a_reply_without_end_is_an_explained_error(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        guest = FakeGuest(tmp_path / "agent")
+        guest.handlers["guest-info"] = lambda _: {"text": "x" * (50 << 20)}
+        async with guest.serving():
+            agent = await connected(guest)
+            for _ in range(2):  # the second finds the connection gone
+                with pytest.raises(MachineError, match="connection to the guest agent of machine server is lost"):
+                    await agent.call("guest-info", deadline=Deadline.after(30))
+            await agent.close()
+
+    run_async(scenario(), 60)
 
 
 def test_texts_of_a_result() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -31,3 +32,43 @@ def test_a_signal_gives_the_terminal_back(number: signal.Signals) -> None:
     finally:
         os.close(controller)
         os.close(terminal)
+
+
+JOIN = """
+import socket, sys
+from orchestrator import streams
+streams.adopt()
+from orchestrator.guest.terminal import join
+with socket.socket(fileno=int(sys.argv[1])) as connection:
+    join(connection)
+print("the other side ended")
+"""
+
+
+def test_streams_that_do_not_block_are_joined_whole() -> None:
+    """A shared stdin that has nothing, and a stdout that is full, are neither an end nor an error."""
+    ours, theirs = socket.socketpair()
+    keys, typed = os.pipe()
+    screen, shown = os.pipe()
+    os.set_blocking(keys, False)
+    os.set_blocking(shown, False)
+    argv = [sys.executable, "-c", JOIN, str(theirs.fileno())]
+    with subprocess.Popen(argv, stdin=keys, stdout=shown, pass_fds=[theirs.fileno()]) as process:
+        for end in (keys, shown):
+            os.close(end)
+        theirs.close()
+        ours.settimeout(60)
+        for word in (b"one", b"two"):
+            os.write(typed, word)
+            assert ours.recv(100) == word
+        ours.sendall(b"x" * 100_000)
+        ours.shutdown(socket.SHUT_WR)
+        time.sleep(0.2)  # its pipe holds 64 KiB: it is full before anything is read
+        seen = b""
+        while data := os.read(screen, 1000):
+            seen += data
+        assert seen == b"x" * 100_000 + b"the other side ended\n"
+        assert process.wait(20) == 0
+    for end in (typed, screen):
+        os.close(end)
+    ours.close()
