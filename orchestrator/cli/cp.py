@@ -99,8 +99,9 @@ class _Copying:
 
     def so_far(self) -> str:
         """What there is of a copy that did not end well. A file alone is there whole, or not at all."""
+        begun = self._tally.files or self._tally.moved
         files = f"{self._tally.files} files, {size_text(self._tally.moved)}"
-        return f"{self._partial} is incomplete: about {files} were copied" if self._partial else ""
+        return f"{self._partial} is incomplete: about {files} were copied" if self._partial and begun else ""
 
     async def all(self, sources: Sequence[Side]) -> Tally:
         for source in sources:
@@ -108,6 +109,7 @@ class _Copying:
                 await self._from_machine(source)
             else:
                 await self._from_host(source)
+            self._partial = ""
         return self._tally
 
     async def _from_host(self, source: Side) -> None:
