@@ -23,6 +23,7 @@ import paramiko
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GUEST_PATH, GuestResult, as_user
+from orchestrator.threads import in_thread
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
 
@@ -88,10 +89,10 @@ class Ssh:
         running = _Running(self, line, stdin, on_stdout, on_stderr)
         try:
             async with deadline.enforce(lambda: self._too_late(command, deadline)):
-                return await asyncio.to_thread(running.run)
+                return await in_thread(running.run)
         except BaseException:
             # At the deadline, or when we are cancelled: nothing may go on in the guest.
-            await asyncio.shield(asyncio.to_thread(running.kill))
+            await asyncio.shield(in_thread(running.kill))
             raise
 
     def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:
@@ -157,7 +158,7 @@ class Ssh:
         self._transport.close()
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.cut)
+        await in_thread(self.cut)
 
 
 class _Running:
@@ -283,13 +284,13 @@ async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
                 hint=f"orchestrator console {target.machine}",
             )
         try:
-            connection = await asyncio.to_thread(_greet, target.port, min(deadline.left, 10.0))
+            connection = await in_thread(_greet, target.port, min(deadline.left, 10.0))
         except OSError as error:
             last = str(error) or type(error).__name__
             await pause(0.1, deadline)
             continue
         try:
-            return await asyncio.to_thread(_authenticate, target, connection, deadline)
+            return await in_thread(_authenticate, target, connection, deadline)
         except (paramiko.SSHException, EOFError, OSError) as error:
             last = str(error) or type(error).__name__
             await pause(0.2, deadline)

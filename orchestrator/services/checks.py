@@ -7,7 +7,6 @@ service that is not there yet: it answers, and the answer says why.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +19,7 @@ from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import GuestClient, open_tcp
+from orchestrator.threads import in_thread
 from orchestrator.topology.model import Check, CheckKind
 
 ANSWER_LIMIT = 300
@@ -80,7 +80,7 @@ async def _http(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
             return http.get(check.target)
 
     try:
-        response = await asyncio.to_thread(get)
+        response = await in_thread(get)
     except httpx.TimeoutException:
         return Answer(False, f"GET {check.target}: no answer within {limit.limit:.0f} s")
     except httpx.RequestError as error:
@@ -131,7 +131,7 @@ def json_difference(wanted: object, found: object, where: str = "$") -> str:
 async def _tcp(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
     host, _, port = check.target.rpartition(":")
     try:
-        await asyncio.to_thread(open_tcp, ssh, host.strip("[]"), int(port), limit.left)
+        await in_thread(open_tcp, ssh, host.strip("[]"), int(port), limit.left)
     except ConnectionError as error:
         return _lost_or(ssh, f"TCP {check.target}: {error}")
     return Answer(True, f"TCP {check.target}: connected")
