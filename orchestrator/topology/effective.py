@@ -60,7 +60,7 @@ def _document(topology: Topology) -> Iterator[str]:
     for machine in topology.machines.values():
         yield from _machine(machine, root)
     for service in topology.services.values():
-        yield from _service(service)
+        yield from _service(service, root)
     if topology.suite:
         yield from _suite(topology.suite, root)
     for one in topology.accept:
@@ -116,7 +116,7 @@ def _file(file: GuestFile, root: Path) -> dict[str, object]:
     }
 
 
-def _service(service: Service) -> Iterator[str]:
+def _service(service: Service, root: Path) -> Iterator[str]:
     yield from _table("services", service.name)
     yield from _pairs(
         description=service.description or None,
@@ -131,10 +131,10 @@ def _service(service: Service) -> Iterator[str]:
         yield f"depends_on.{_key(dependency.service)}.condition = {_value(dependency.condition)}"
     for check in service.checks:
         yield from _table("services", service.name, "checks", check.name)
-        yield from _check(check)
+        yield from _check(check, root)
 
 
-def _check(check: Check) -> Iterator[str]:
+def _check(check: Check, root: Path) -> Iterator[str]:
     target: object = list(check.command) if check.kind is CheckKind.EXEC else check.target
     yield from _pairs(**{check.kind: target, "from": check.machine, "timeout": _seconds(check.timeout)})
     if check.kind is CheckKind.EXEC:
@@ -142,6 +142,10 @@ def _check(check: Check) -> Iterator[str]:
     if check.kind is CheckKind.HTTP:
         headers = dict(check.headers) or None
         yield from _pairs(status=check.status, json=check.json, contains=check.contains, headers=headers)
+        yield from _pairs(
+            ca=_relative(check.ca, root) if check.ca else None,
+            verify=None if check.verify else False,
+        )
 
 
 def _suite(suite: Suite, root: Path) -> Iterator[str]:
