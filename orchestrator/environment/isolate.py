@@ -46,6 +46,7 @@ async def run_isolated(
     parts = await session.watched(_divide(session, suite, deadline, grade, chosen))
     if suite.prepare and len(parts) > 1:
         await session.watched(prepare(session, suite, parts[0].phase, deadline))
+    await session.watched(session.confirm(deadline))
     store, outcome = the_store(), Outcome()
     # The name tells whose it is: should we be killed, it is pruned.
     stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))

@@ -167,6 +167,7 @@ async def run_part(
     bus, machine = session.bus, session.machines[suite.machine]
     ssh = await machine.ssh()
     bus.emit("suite.state", phase.name, state="starting")
+    await session.confirm(limit)
     stopped = session.gate.graph.with_dependants(phase.stop) if phase.stop else ()
     # Only the named services are stopped: what rests on them must show how it fares without.
     await session.gate.stop(phase.stop, limit)

@@ -47,7 +47,7 @@ _LEGAL: Mapping[State, frozenset[State]] = MappingProxyType(
         State.STARTING: frozenset({State.CHECKING, State.FAILED}),
         State.CHECKING: frozenset({State.HEALTHY, State.COMPLETED, State.FAILED}),
         State.HEALTHY: frozenset({State.PENDING, State.STOPPED, State.FAILED}),
-        State.COMPLETED: frozenset({State.PENDING, State.STOPPED}),
+        State.COMPLETED: frozenset({State.PENDING, State.STOPPED, State.FAILED}),
         State.FAILED: frozenset({State.PENDING, State.STOPPED}),
         State.SKIPPED: frozenset({State.PENDING}),
         State.STOPPED: frozenset({State.PENDING}),
@@ -130,6 +130,10 @@ class ServiceGraph:
     @property
     def settled(self) -> bool:
         return all(state.settled for state in self.states.values())
+
+    def proven(self) -> tuple[str, ...]:
+        """The services that are healthy or completed, in the order of the file."""
+        return tuple(name for name in self.services if self.states[name] in _GOOD)
 
     @property
     def good(self) -> bool:
