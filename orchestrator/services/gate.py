@@ -77,6 +77,9 @@ class Gatekeeper:
                     if service.unit is not None and service.kind is ServiceKind.DAEMON:
                         watching.append(group.create_task(self._watch_proven(service)))
 
+                pending = [self.graph.services[name] for name in self.graph.pending()]
+                for machine in {service.machine for service in pending if service.unit is not None}:
+                    group.create_task(self._look_ahead(machine))
                 while not self.graph.settled:
                     for name in self.graph.startable():
                         self.graph = self.graph.advance(name, State.STARTING)
@@ -90,6 +93,11 @@ class Gatekeeper:
                     task.cancel()
         except BaseExceptionGroup as error:
             raise root_cause(error) from None
+
+    async def _look_ahead(self, machine: str) -> None:
+        """See the units while the first checks are made: whoever starts one finds that done."""
+        await self._reach.agent(machine)
+        await self._units.first_looks(machine)
 
     def _stuck(self) -> ServiceError:
         """Nothing runs, nothing may start, and something still waits: a dependency was stopped."""

@@ -80,6 +80,10 @@ class ServiceGraph:
             if self.states[name] is State.PENDING and all(self.satisfied(d) for d in service.depends_on)
         )
 
+    def pending(self) -> tuple[str, ...]:
+        """The services that are still to be started."""
+        return tuple(name for name in self.services if self.states[name] is State.PENDING)
+
     def satisfied(self, dependency: Dependency) -> bool:
         return self.states[dependency.service] in _SATISFIES[dependency.condition]
 

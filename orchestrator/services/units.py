@@ -69,14 +69,17 @@ class Units:
         """How the unit was before anything was done; one command for all units of its machine. None for a gate."""
         if service.unit is None:
             return None
-        machine = service.machine
+        status = (await self.first_looks(service.machine))[service.unit]
+        self._known[service.name] = Known(status.restarts, status.invocation)
+        return status
+
+    async def first_looks(self, machine: str) -> Mapping[str, UnitStatus]:
+        """The same for all units of a machine."""
         async with self._looking[machine]:
             if machine not in self._first:
                 units = [one.unit for one in self._services.values() if one.machine == machine and one.unit is not None]
-                self._first[machine] = await self._look(machine, units)
-        status = self._first[machine][service.unit]
-        self._known[service.name] = Known(status.restarts, status.invocation)
-        return status
+                self._first[machine] = await self._look(machine, units) if units else {}
+        return self._first[machine]
 
     async def start(self, service: Service, limit: Deadline) -> None:
         """Start the unit, and know it as it is from now on.
