@@ -20,30 +20,37 @@ class PatternError(ValueError):
     """An expression that cannot be used; the text says why."""
 
 
-@lru_cache(maxsize=256)
-def compiled(pattern: str) -> Any:
-    """The expression, made once.
+def check(pattern: str) -> None:
+    """Refuse what RE2 does not know, or what is too large.
 
     Raises:
-        PatternError: RE2 does not know it, or it is too large.
+        PatternError: in words for people.
     """
+    size = _compiled(pattern).programsize
+    if size > PROGRAM_LIMIT:
+        raise PatternError(f"it is too large ({size} instructions of RE2, at most {PROGRAM_LIMIT})")
+
+
+def found(pattern: str, text: str, limit: int = TEXT_LIMIT) -> bool:
+    """Whether an expression that `check` let pass is found in the first ``limit`` bytes of the text.
+
+    Raises:
+        PatternError: it did not, and RE2 does not know it.
+    """
+    return _compiled(pattern).search(text[:limit].encode("utf-8", "replace")[:limit]) is not None
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Any:
     import re2  # only where somebody uses one
 
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
     try:
-        found = re2.compile(pattern.encode(), options)
+        return re2.compile(pattern.encode(), options)
     except re2.error as error:
         raise PatternError(_explained(error)) from error
-    if found.programsize > PROGRAM_LIMIT:
-        raise PatternError(f"it is too large ({found.programsize} instructions of RE2, at most {PROGRAM_LIMIT})")
-    return found
-
-
-def found(pattern: str, text: str, limit: int = TEXT_LIMIT) -> bool:
-    """Whether the expression is found in the first ``limit`` bytes of the text."""
-    return compiled(pattern).search(text[:limit].encode("utf-8", "replace")[:limit]) is not None
 
 
 _NOT_IN_RE2 = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from orchestrator.patterns import LINE_LIMIT, found
+from orchestrator.patterns import LINE_LIMIT, PatternError, found
 
 
 class Weight(StrEnum):
@@ -68,8 +68,14 @@ class Acceptance:
         return (
             self.sign == sign
             and self.machine in ("", machine)
-            and (not self.matching or found(self.matching, line, LINE_LIMIT))
+            and (not self.matching or self._matches(line))
         )
+
+    def _matches(self, line: str) -> bool:
+        try:
+            return found(self.matching, line, LINE_LIMIT)
+        except PatternError:  # another version wrote it; it accepts nothing now
+            return False
 
 
 def _sign(

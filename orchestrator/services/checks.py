@@ -16,7 +16,7 @@ from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer, NoAnswerError, get, open_tcp, tls_context
-from orchestrator.patterns import TEXT_LIMIT, found
+from orchestrator.patterns import TEXT_LIMIT, PatternError, found
 from orchestrator.threads import in_thread
 from orchestrator.topology.model import Check, CheckKind
 from orchestrator.topology.urls import parse_endpoint, parse_url
@@ -173,6 +173,8 @@ async def _exec(check: Check, agent: Agent, limit: Deadline) -> Answer:
     try:
         async with limit.enforce():
             matches = await in_thread(found, f"(?m){check.stdout}", text)
+    except PatternError as error:  # of an environment that another version started
+        return _answer(False, f"{name}: /{check.stdout}/ cannot be searched: {error}")
     except TimeLimit:
         return _answer(False, f"{name}: its output was not searched for /{check.stdout}/ within {limit.limit:.0f} s")
     if not matches:

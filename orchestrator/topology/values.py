@@ -12,7 +12,7 @@ from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Final
 
-from orchestrator.patterns import PatternError, compiled
+from orchestrator import patterns
 from orchestrator.topology.document import Node, quote
 from orchestrator.topology.model import Destination, PortForward
 from orchestrator.topology.urls import parse_endpoint, parse_url
@@ -303,8 +303,8 @@ def pattern(node: Node) -> str:
     """A regular expression of RE2, which may be empty."""
     value = any_text(node)
     try:
-        compiled(value)
-    except PatternError as error:
+        patterns.check(value)
+    except patterns.PatternError as error:
         raise Bad(f"{quote(value)} is not a regular expression: {error}") from error
     return value
 
