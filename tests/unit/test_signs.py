@@ -190,7 +190,7 @@ def test_the_report_tells_why_a_run_is_suspicious() -> None:
 
 @pytest.mark.parametrize("pattern", ["(a+)+$b", "a(?=b)"])
 def test_no_expression_and_no_line_holds_the_watch(pattern: str) -> None:
-    """An expression that would explode, one of another version, and lines that are one sign's beginning again and again."""
+    """An expression that would explode, one of another version, and lines that begin like a sign again and again."""
     began = time.monotonic()
     line = "segfault at " + "a" * 60_000
     assert not acceptance(matching=pattern).covers("segfault", "client", line)
