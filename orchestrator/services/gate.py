@@ -111,6 +111,7 @@ class Gatekeeper:
     async def _one(self, service: Service, deadline: Deadline) -> None:
         for machine in {service.machine, *(check.machine for check in service.checks)}:
             await self._reach.agent(machine)  # its limit does not run while a machine still boots
+        await self._units.first_look(service)
         limit = deadline.earlier(service.timeout * self._reach.factor)
         self._emit(service.name, State.STARTING, 0.0, "")
         try:
@@ -159,11 +160,11 @@ class Gatekeeper:
 
     async def _prove(self, service: Service, deadline: Deadline) -> None:
         await self._reach.agent(service.machine)
+        status = await self._units.first_look(service)
         limit = deadline.earlier(service.timeout * self._reach.factor)
         self.graph = self.graph.advance(service.name, State.STARTING)  # it is not started: no event
         self._move(service.name, State.CHECKING, limit.elapsed)
         try:
-            status = await self._units.first_look(service)
             if status is not None:
                 self._units.listen(service)
                 judge = self._units.trouble if service.checks else self._units.fault
