@@ -23,7 +23,8 @@ from orchestrator.vm.arguments import JOURNAL_PORT
 HANDED_OVER = "/run/orchestrator-handed-over"  # of this boot: a guest that rebooted by itself has none
 JOURNAL_UNIT = "orchestrator-journal.service"
 JOURNAL_FIELDS = (
-    "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,EXIT_STATUS"
+    "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,INVOCATION_ID,MESSAGE_ID,JOB_RESULT,JOB_TYPE,_PID,EXIT_CODE,"
+    "EXIT_STATUS"
 )
 
 

@@ -34,10 +34,12 @@ class Known:
     Attributes:
         restarts: those up to then.
         run: the mark of its run; empty where it was still to be started, and only the journal tells.
+        before: that of its last run, then; systemd's first line about the new one may still carry it.
     """
 
     restarts: int
     run: str
+    before: str = ""
 
 
 class Units:
@@ -92,7 +94,7 @@ class Units:
         if unit is None or before is None:
             return
         if before.at_rest:
-            self._known[service.name] = Known(0, "")
+            self._known[service.name] = Known(0, "", before.invocation)
         self.listen(service)
         agent, journal = await self._reach.agent(service.machine), self._reach.journal(service.machine)
         try:
@@ -212,7 +214,7 @@ class Units:
             return False
         if known.run:
             return known.run != status.invocation
-        return journal is None or journal.runs(str(service.unit)) != {status.invocation}
+        return journal is None or journal.runs(str(service.unit)) - {known.before} != {status.invocation}
 
     async def _look(self, machine: str, units: Sequence[str]) -> dict[str, UnitStatus]:
         """The units as they are now. Their own names are kept."""

@@ -101,7 +101,10 @@ class FakeMachine:
     def say_started(self, unit: str) -> None:
         """systemd's line when it starts a unit."""
         real = self.units[unit].real or unit
-        words = {"MESSAGE": f"Starting {real}...", "UNIT": real, "INVOCATION_ID": self.units[unit].invocation}
+        self.tell({"MESSAGE": f"Started {real}.", "UNIT": real, "INVOCATION_ID": self.units[unit].invocation})
+
+    def tell(self, words: dict[str, str]) -> None:
+        """A line of the journal."""
         with self.journal.open("a") as file:
             file.write(json.dumps(words) + "\n")
 

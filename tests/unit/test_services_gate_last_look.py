@@ -265,6 +265,22 @@ def test_a_unit_that_is_started_by_us_counts_from_zero(tmp_path: Path) -> None:
     play(tmp_path, [service("a")], scene)
 
 
+def test_the_run_before_ours_is_not_counted(tmp_path: Path) -> None:
+    """systemd's line "Starting …" comes before the new run has its mark, and carries that of the last one."""
+
+    async def scene(world: World) -> None:
+        world.unit("a").run = 7
+        words = {"MESSAGE": "Starting", "UNIT": "a.service", "INVOCATION_ID": world.unit("a").invocation}
+        world.unit("a").then = lambda: world.server.tell(words)
+        await up(world)
+        await heard(world)
+        world.server.log.clear()
+        await confirm(world)
+        assert world.server.done("") == []
+
+    play(tmp_path, [service("a")], scene)
+
+
 def test_a_unit_that_runs_already_keeps_its_count(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         unit = world.unit("a")
