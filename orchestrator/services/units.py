@@ -25,6 +25,7 @@ from orchestrator.topology.model import Service, ServiceKind
 LOOK_INTERVAL = 1.0  # seconds between looks at a unit of which no journal tells
 LOOK_INTERVAL_HEARD = 3.0  # seconds between looks at a unit whose journal is silent
 ASK_AGAIN = 0.2  # seconds until systemd is asked again that did not answer
+ASKED_AGAIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +220,12 @@ class Units:
     async def _look(self, machine: str, units: Sequence[str]) -> dict[str, UnitStatus]:
         """The units as they are now. Their own names are kept."""
         agent, limit = await self._reach.agent(machine), self._reach.look_limit()
-        while True:
-            found = await systemd.show(agent, units, limit)
-            if all(status.known for status in found) or limit.expired:
+        found = await systemd.show(agent, units, limit)
+        for _ in range(ASKED_AGAIN):
+            if all(status.known for status in found):
                 break
             await pause(ASK_AGAIN, limit)
+            found = await systemd.show(agent, units, limit)
         for unit, status in zip(units, found, strict=True):
             self._reach.know(machine, unit, status.unit)
         return dict(zip(units, found, strict=True))
