@@ -114,7 +114,8 @@ def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) ->
                 await keeper.bring_up(limit)
             assert re.search(ENDS[name], caught.value.why), caught.value.why
             assert limit.elapsed < 100, "nobody waited for a limit"
-            assert [e.data["state"] for e in events if e.subject == name][-1] == "failed"
+            states = [e.data["state"] for e in events if e.kind == "service.state" and e.subject == name]
+            assert states == ["starting", "checking", "healthy", "failed"]
 
         await together(*(one(name) for name in ENDS))
 
