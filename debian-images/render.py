@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 def server(variant: str, app: Path | None) -> list[Item]:
     """The server's items; without ``app`` it has the stack but no application."""
-    stack = tomllib.loads((STACK / "stack.toml").read_text(encoding="utf-8"))
+    stack = tomllib.loads((STACK / "stack.toml").read_text(encoding="utf-8-sig"))
     items = [*guest_items(), *server_items(stack, variant), *script_items(STACK)]
     if app is not None:
         items += tree(app.resolve(), APP)

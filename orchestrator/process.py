@@ -27,6 +27,7 @@ from typing import IO
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.tasks import guarded
+from orchestrator.threads import in_thread
 
 TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 OUTPUT_GRACE = 1.0  # seconds for the rest of a command's output after its end
@@ -153,7 +154,7 @@ async def run(
     if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
         raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
     try:
-        result = await asyncio.to_thread(subprocess_tee.run, guarded, **keywords)
+        result = await in_thread(subprocess_tee.run, guarded, **keywords)
     except OSError as error:
         raise _not_started(guarded[0], error) from error
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from orchestrator.patterns import LINE_LIMIT, PatternError, found
+
 
 class Weight(StrEnum):
     FATAL = "fatal"
@@ -48,7 +50,7 @@ class Acceptance:
 
     Attributes:
         machine: only there; empty: everywhere.
-        matching: only lines in which this regular expression is found; empty: all.
+        matching: only lines in which this regular expression (RE2) is found; empty: all.
         until: the last day it holds.
     """
 
@@ -66,8 +68,14 @@ class Acceptance:
         return (
             self.sign == sign
             and self.machine in ("", machine)
-            and (not self.matching or re.search(self.matching, line) is not None)
+            and (not self.matching or self._matches(line))
         )
+
+    def _matches(self, line: str) -> bool:
+        try:
+            return found(self.matching, line, LINE_LIMIT)
+        except PatternError:  # another version wrote it; it accepts nothing now
+            return False
 
 
 def _sign(
@@ -88,7 +96,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         "no-root",
-        r"Gave up waiting for root|ALERT! .* does not exist|VFS: Unable to mount root fs",
+        r"Gave up waiting for root|ALERT! .{0,200} does not exist|VFS: Unable to mount root fs",
         "the kernel did not find its root disk",
         Weight.FATAL,
     ),
@@ -110,7 +118,7 @@ SIGNS: tuple[Sign, ...] = (
           Weight.FAILING),
     _sign("oom-kill", r"Out of memory: Killed process|oom-kill:",
           "the guest ran out of memory and killed a process", Weight.FAILING),
-    _sign("hung-task", r"INFO: task .* blocked for more than", "a task of the guest hung", Weight.SUSPICIOUS),
+    _sign("hung-task", r"INFO: task .{0,200} blocked for more than", "a task of the guest hung", Weight.SUSPICIOUS),
     _sign("disk-error", r"I/O error, dev|EXT4-fs error", "the guest's disk fails", Weight.FAILING),
     _sign("segfault", r"\bsegfault at\b", "a program of the guest crashed", Weight.SUSPICIOUS),
     _sign("core-dump", r"code=dumped", "a unit of the guest crashed", Weight.SUSPICIOUS, "systemd", console=False),
@@ -126,11 +134,13 @@ ACCEPTABLE: tuple[str, ...] = tuple(sign.name for sign in SIGNS if sign.weight i
 
 def find_sign(line: str) -> Sign | None:
     """The first sign a line of a console shows, if any."""
+    line = line[:LINE_LIMIT]  # a guest may write what it likes, and as much
     return next((sign for sign in SIGNS if sign.console and sign.pattern.search(line)), None)
 
 
 def find_journal_sign(identifier: str, message: str) -> Sign | None:
     """The first sign a journal's message shows, if any."""
+    message = message[:LINE_LIMIT]
     return next(
         (
             sign

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"no journal of {', '.join(unknown)}", why=f"there are {', '.join(files) or 'none'}",
                          where=[str(folder)])  # fmt: skip
     chosen = {name: path for name, path in files.items() if not arguments.machine or name in arguments.machine}
-    printer = Printer(arguments, chosen)
+    printer = Printer(arguments, chosen, real_names(folder.parent) if arguments.unit else {})
     sizes = {name: path.stat().st_size for name, path in chosen.items()}
     entries = [(entry, name) for entry, name in _merged(chosen) if printer.wanted(entry)]
     if arguments.lines is not None:
@@ -68,6 +69,21 @@ def _logs_folder(arguments: argparse.Namespace) -> Path:
     raise HostError(f"environment {name} does not run, and there is no earlier run here", hint="orchestrator up")
 
 
+def real_names(run_folder: Path) -> dict[str, set[str]]:
+    """Units that the topology calls by an alias, and the names under which the journal has them."""
+    found: dict[str, set[str]] = {}
+    for path in run_folder.glob("events*.jsonl"):
+        with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if '"unit.name"' not in line:
+                    continue
+                with suppress(ValueError, KeyError, TypeError):
+                    event = json.loads(line)
+                    if event["kind"] == "unit.name":
+                        found.setdefault(str(event["subject"]), set()).add(str(event["real"]))
+    return found
+
+
 def _merged(files: dict[str, Path]) -> Iterator[tuple[Entry, str]]:
     return heapq.merge(*(_read(path, name) for name, path in files.items()), key=lambda pair: pair[0].at)
 
@@ -83,8 +99,9 @@ def _read(path: Path, name: str) -> Iterator[tuple[Entry, str]]:
 class Printer:
     """Filters and prints entries as the options say."""
 
-    def __init__(self, arguments: argparse.Namespace, machines: dict[str, Path]) -> None:
+    def __init__(self, arguments: argparse.Namespace, machines: dict[str, Path], real: dict[str, set[str]]) -> None:
         self._units = {unit if "." in unit else f"{unit}.service" for unit in arguments.unit}
+        self._units |= {name for unit in self._units for name in real.get(unit, ())}
         self._after = wall_clock() - arguments.since if arguments.since else 0.0
         self._json = arguments.json
         self._width = max((len(name) for name in machines), default=0)

@@ -126,7 +126,7 @@ def _name_in(path: Path) -> str | None:
     import tomllib
 
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8")).get("name")
+        value = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("name")
     except (OSError, ValueError):
         return None
     return value if isinstance(value, str) else None

@@ -21,6 +21,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.topology.model import Service, ServiceKind
 
+NEVER_STARTED = ("pending", "skipped")
 QUESTION_LIMIT = 5.0  # seconds for one question to one machine, before scaling
 
 
@@ -106,7 +107,8 @@ async def _ask(places: Places, state: EnvironmentState, name: str, seen: Seen) -
         await agent.connect(limit)
         try:
             units = [s.unit for s in services if s.unit is not None]
-            found = {u.unit: u for u in await systemd.show(agent, units, limit)} if units else {}
+            # By the names they were asked for: one that is an alias is answered with the unit's own.
+            found = dict(zip(units, await systemd.show(agent, units, limit), strict=True)) if units else {}
         finally:
             await agent.close()
     except OrchestratorError as error:
@@ -122,10 +124,12 @@ def _word(service: Service, unit: Any, state: EnvironmentState) -> tuple[str, st
     recorded = state.services.get(service.name, "pending")
     if service.unit is None:
         return recorded, ""
-    if unit is None:
+    if unit is None or not unit.known:
         return "unknown", "systemd does not know its unit"
     oneshot = service.kind is ServiceKind.ONESHOT
-    trouble = unit.trouble(oneshot=oneshot)
+    if unit.active == "inactive" and not unit.invocation and recorded in NEVER_STARTED:
+        return "not started", ""
+    trouble = unit.trouble(oneshot=oneshot, restarts=state.restarts.get(service.name, 0))
     if trouble:
         return ("stopped" if unit.active == "inactive" and unit.result == "success" else "failed"), trouble
     if unit.running or oneshot:

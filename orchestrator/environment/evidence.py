@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,11 +25,13 @@ async def witness(machines: Iterable[LiveMachine], error: OrchestratorError) -> 
 
 
 async def collect_all(
-    machines: Collection[LiveMachine], topology: Topology, run_folder: Path, step: str, bus: EventBus, patience: float
+    machines: Collection[LiveMachine], topology: Topology, run_folder: Path, step: str, bus: EventBus, patience: float,
+    real: Callable[[str, str], str],
 ) -> None:
     """Pictures of all machines, then logs of those that still answer.
 
     Args:
+        real: a unit's own name, of machine and the name in the topology.
         patience: what the limit is multiplied with.
     """
     limit = Deadline.after(EVIDENCE_LIMIT * patience)
@@ -43,13 +45,17 @@ async def collect_all(
             message = "logs of services not collected: the machine does not answer; its journal so far is here"
             bus.emit("note", machine.name, level="warning", message=message)
         else:
-            await collect_logs(machine, topology, run_folder, bus, limit)
+            await collect_logs(machine, topology, run_folder, bus, limit, real)
 
 
 async def collect_logs(
-    machine: LiveMachine, topology: Topology, run_folder: Path, bus: EventBus, deadline: Deadline
+    machine: LiveMachine, topology: Topology, run_folder: Path, bus: EventBus, deadline: Deadline,
+    real: Callable[[str, str], str],
 ) -> None:
     """Write ``services/<unit>.log`` for every unit of the machine, and the files services name.
+
+    Args:
+        real: a unit's own name, of machine and the name in the topology.
 
     A guest that does not answer loses only what is not already on the host.
     """
@@ -61,7 +67,8 @@ async def collect_logs(
         sources: dict[str, list[str]] = {}
         if service.unit is not None:
             sources[f"{service.unit.removesuffix('.service')}.log"] = [
-                "journalctl", "-b", "-u", service.unit, "-o", "short-iso-precise", "--no-pager", "-q",
+                "journalctl", "-b", f"--unit={real(service.machine, service.unit)}", "-o", "short-iso-precise",
+                "--no-pager", "-q",
             ]  # fmt: skip
         for path in service.logs:
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", path).strip("-.")

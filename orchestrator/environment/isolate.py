@@ -47,6 +47,7 @@ async def run_isolated(
         return judged(outcome, session, chosen)  # nothing to run, or nothing that can be
     if suite.prepare and len(parts) > 1:
         await session.watched(prepare(session, suite, parts[0].phase, deadline))
+    await session.watched(session.confirm(deadline))
     store = the_store()
     # The name tells whose it is: should we be killed, it is pruned.
     stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))

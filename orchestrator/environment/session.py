@@ -133,6 +133,7 @@ class Session:
             *(self._boot(machine, launch, deadline) for machine in self.machines.values()),
             self._gate(deadline),
         )
+        await self.confirm(deadline)
 
     async def restore(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
         """All machines as they were when the launch's snapshot was taken; every check must pass again.
@@ -160,6 +161,7 @@ class Session:
         await together(
             *(self._wake(live, launch, deadline) for live in self.machines.values()), self.gate.prove(deadline)
         )
+        await self.confirm(deadline)
 
     async def _lay_out(self, folder: Path, live: LiveMachine, launch: Launch) -> Memory:
         own = None if launch.ram is None else ram_file(self.places, live.machine, launch.ram)
@@ -228,6 +230,18 @@ class Session:
         if not await self.gate.holds(deadline):
             self.gate.forget(tuple(self.topology.services))
             await self._gate(deadline)
+        await self.confirm(deadline)
+
+    async def confirm(self, deadline: Deadline) -> None:
+        """All that is proven is looked at once more: before READY, before it is saved, before a phase of the suite.
+
+        Raises:
+            ServiceError: something of it ended, failed or was restarted since.
+        """
+        await self.gate.confirm(deadline)
+        restarts = self.gate.restarts
+        if restarts != self.record.state.restarts:
+            self.record.change(restarts=restarts)
 
     async def join(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
         """Attach to every running machine; of those about to be rebooted, only to QEMU."""
@@ -327,6 +341,7 @@ class Session:
             await self._reboot(name, deadline)
         self.gate.forget(chosen)
         await self._gate(deadline)
+        await self.confirm(deadline)
 
     async def _reboot(self, name: str, deadline: Deadline) -> None:
         live = self.machines[name]
@@ -340,7 +355,8 @@ class Session:
     async def collect(self, step: str) -> None:
         """Logs and pictures of every machine that still answers."""
         patience = max(1.0, self.factor / 4)
-        await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, patience)
+        real = self.gate.real_name
+        await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, patience, real)
 
     async def close(self) -> None:
         """Let go; the machines go on."""

@@ -53,6 +53,7 @@ class EnvironmentState:
         owner: the command that is working on it, or that made it.
         run_folder: where its evidence is written.
         factor: what limits are multiplied with.
+        restarts: how often systemd had started a service's unit again when it was proven; those are no trouble.
         parts: what a snapshot of it depends on (`orchestrator.snapshots.key`).
         snapshot: the folder of its healthy point; empty when none was saved.
         generation: how often it was put back to a snapshot.
@@ -71,6 +72,7 @@ class EnvironmentState:
     networks: Mapping[str, ProcessId] = field(default_factory=dict)
     machines: Mapping[str, MachineState] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
+    restarts: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     snapshot: str = ""
     generation: int = 0
@@ -163,6 +165,7 @@ def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
             for name, machine in state.machines.items()
         },
         "services": dict(state.services),
+        "restarts": dict(state.restarts),
         "parts": dict(state.parts),
         "snapshot": state.snapshot,
         "generation": state.generation,
@@ -202,6 +205,7 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
             for name, m in data["machines"].items()
         },
         services={str(k): str(v) for k, v in data["services"].items()},
+        restarts={str(name): int(count) for name, count in data.get("restarts", {}).items()},
         parts={str(k): str(v) for k, v in data["parts"].items()},
         snapshot=str(data["snapshot"]),
         generation=int(data["generation"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from orchestrator.errors import GuestCommandError, MachineError, OrchestratorErr
 from orchestrator.events import EventBus
 from orchestrator.guest.files import ARTIFACTS, get, put
 from orchestrator.guest.ssh import Ssh
+from orchestrator.threads import in_thread
 from orchestrator.topology.model import Suite, SuitePhase
 from orchestrator.topology.suite_package import allows, look_at
 
@@ -98,7 +98,7 @@ async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncE
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(COPY_LIMIT * session.factor)
     await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
-    modules = None if stack is None else await asyncio.to_thread(large, suite)
+    modules = None if stack is None else await in_thread(large, suite)
     skip = SKIPPED_FOLDERS | ({f"/{NODE_MODULES}"} if modules else frozenset())
     tally = await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=skip)
     for text in tally.told("the suite"):
@@ -115,6 +115,7 @@ async def run_part(
     bus, machine = session.bus, session.machines[suite.machine]
     ssh = await machine.ssh()
     bus.emit("suite.state", phase.name, state="starting")
+    await session.confirm(limit)
     stopped: list[str] = []
 
     async def stop_services() -> None:

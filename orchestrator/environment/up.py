@@ -23,7 +23,7 @@ from orchestrator.environment.teardown import strays, take_down
 from orchestrator.environment.verdict import warn_of_expired
 from orchestrator.environment.wards import Wards, wards
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
-from orchestrator.errors import HostError, OrchestratorError, TimeLimit
+from orchestrator.errors import HostError, OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
@@ -177,7 +177,11 @@ async def bring_up(environment: Opened, deadline: Deadline) -> None:
     session.record.change(phase="ready")
     session.bus.emit("run.ready", session.places.name, elapsed=round(deadline.elapsed, 3), restored=restored)
     if launch is not None and not restored:
-        await session.watched(save_healthy(session, deadline))
+        try:
+            await session.watched(save_healthy(session, deadline))
+        except ServiceError:
+            session.record.change(phase="failed")
+            raise
 
 
 def over_limit(error: OrchestratorError, deadline: Deadline) -> OrchestratorError:

@@ -104,7 +104,12 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
 
 
 async def save_healthy(session: Session, deadline: Deadline) -> None:
-    """Save the state that was just proven, unless there is one of this key; a failure is only noted."""
+    """Save the state that was just proven, unless there is one of this key; a failure is only noted.
+
+    Raises:
+        ServiceError: a service ended since it was proven: nothing is saved, and nothing is ready.
+        MachineError: a machine is lost.
+    """
     state, bus, store = session.record.state, session.bus, the_store()
     known = store.healthy(key_of(state.parts))
     if known is not None:
@@ -115,6 +120,7 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
     for one in store.all():
         if one.problem:
             store.remove(one)  # it may hold the name
+    await session.confirm(deadline)
     try:
         stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.parts)}", deadline)
     except OrchestratorError as error:

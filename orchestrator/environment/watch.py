@@ -16,6 +16,7 @@ from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watc
 from orchestrator.services.journal import Entry, Journal
 from orchestrator.signs import CPU_STALL, Acceptance, Sign, accepted, find_journal_sign, find_sign
 from orchestrator.tasks import guarded
+from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
 from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
 from orchestrator.vm.qmp import Monitor, event_summary
@@ -110,7 +111,7 @@ class Watcher:
             for log in (self._paths.serial_log, self._paths.journal, self._paths.qemu_log):
                 cut = False
                 with suppress(OSError):  # its folder was removed
-                    cut = await asyncio.to_thread(shorten, log, FILE_LIMIT)
+                    cut = await in_thread(shorten, log, FILE_LIMIT)
                 if cut and log not in told:
                     told.add(log)
                     message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"

@@ -7,7 +7,6 @@ passes it is ended in the guest as well (`orchestrator.guest.command`).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
 import signal
@@ -27,6 +26,7 @@ from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end
 from orchestrator.tasks import whatever_happens
+from orchestrator.threads import in_thread
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
 
@@ -147,10 +147,10 @@ class Ssh:
 
         try:
             async with deadline.enforce(lambda: self._too_late(command, deadline)):
-                return await asyncio.to_thread(run)
+                return await in_thread(run)
         except BaseException:
             # At the deadline, or when we are cancelled: nothing may go on in the guest.
-            await whatever_happens(asyncio.to_thread(running.end))
+            await whatever_happens(in_thread(running.end))
             raise
 
     def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:
@@ -220,7 +220,7 @@ class Ssh:
         self._transport.close()
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.cut)
+        await in_thread(self.cut)
 
 
 async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
@@ -239,13 +239,13 @@ async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
                 hint=f"orchestrator console {target.machine}",
             )
         try:
-            connection = await asyncio.to_thread(_greet, target.port, min(deadline.left, 10.0))
+            connection = await in_thread(_greet, target.port, min(deadline.left, 10.0))
         except OSError as error:
             last = str(error) or type(error).__name__
             await pause(0.1, deadline)
             continue
         try:
-            return await asyncio.to_thread(_authenticate, target, connection, deadline)
+            return await in_thread(_authenticate, target, connection, deadline)
         except (paramiko.SSHException, EOFError, OSError) as error:
             last = str(error) or type(error).__name__
             await pause(0.2, deadline)

@@ -1,14 +1,19 @@
-"""HTTP from inside a guest: httpx over a TCP connection that the guest's sshd makes.
+"""TCP and HTTP from inside a guest: httpcore over a connection that the guest's sshd makes.
 
 The guest resolves the name and opens the connection, so a request proves its
-resolver, its network and its firewall; no program has to be started there.
+resolver, its network and its firewall; no program has to be started there. TLS
+is spoken on the host, where the certificates to trust lie.
 """
 
 from __future__ import annotations
 
+import codecs
 import socket
-from collections.abc import Iterable, Iterator
-from types import TracebackType
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import httpcore
 import httpx
@@ -16,12 +21,129 @@ import paramiko
 
 from orchestrator.deadline import Deadline
 from orchestrator.guest.ssh import Ssh
+from orchestrator.topology.urls import Url
 
-BODY_LIMIT = 1 << 20
+BODY_LIMIT = 1 << 20  # bytes, as sent and when unpacked
+CHUNK = 1 << 16
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What a server answered.
+
+    Attributes:
+        body: its text; None where it was not read.
+        fault: why the body is not whole, or empty.
+    """
+
+    status: int
+    headers: httpx.Headers
+    body: str | None
+    fault: str = ""
+
+
+class NoAnswerError(Exception):
+    """No answer, and the text says why; ``late``: because the limit passed."""
+
+    def __init__(self, text: str, *, late: bool = False) -> None:
+        super().__init__(text)
+        self.late = late
+
+
+def get(ssh: Ssh, url: Url, limit: Deadline, wanted: Callable[[int], bool], tls: ssl.SSLContext | None) -> HttpAnswer:
+    """One request from the guest (blocking); redirects are not followed.
+
+    Args:
+        wanted: whether the body is, given the status. One that nobody wants is not read: it may be long, or endless.
+        tls: for https.
+
+    Raises:
+        NoAnswerError: there is none, with the guest's or the server's reason.
+    """
+    request = httpcore.Request(
+        "GET",
+        httpcore.URL(scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=url.target.encode()),
+        headers=[
+            ("Host", url.authority), ("Accept", "*/*"), ("Accept-Encoding", "gzip, deflate"),
+            ("Connection", "close"), ("User-Agent", "orchestrator"),
+        ],
+    )  # fmt: skip
+    try:
+        with httpcore.ConnectionPool(network_backend=_GuestBackend(ssh, limit), ssl_context=tls) as pool:
+            answer = pool.handle_request(request)
+            headers = httpx.Headers(answer.headers)
+            if not wanted(answer.status):
+                return HttpAnswer(answer.status, headers, None)
+            body, fault = _read(httpx.Response(answer.status, headers=headers, stream=_Stream(answer)), limit)
+            return HttpAnswer(answer.status, headers, body, fault)
+    except httpcore.TimeoutException as error:
+        raise NoAnswerError(str(error), late=True) from error
+    except (*_BROKEN, ssl.SSLError) as error:
+        raise NoAnswerError(str(error) or type(error).__name__) from error
+
+
+_BROKEN = (httpcore.NetworkError, httpcore.ProtocolError, OSError, EOFError, paramiko.SSHException)
+
+
+class _Stream(httpx.SyncByteStream):
+    """A body as it comes, at most so much of it."""
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        taken = 0
+        for chunk in self._answer.iter_stream():
+            taken += len(chunk)
+            if taken > BODY_LIMIT:
+                raise _TooLongError
+            yield chunk
+
+
+class _TooLongError(Exception):
+    pass
+
+
+def _read(response: httpx.Response, limit: Deadline) -> tuple[str, str]:
+    """The body as text, unpacked, and why it is not whole."""
+    body, fault = bytearray(), ""
+    try:
+        for chunk in response.iter_bytes(CHUNK):
+            body += chunk
+            if len(body) > BODY_LIMIT:  # a small packed one may be huge
+                raise _TooLongError
+    except _TooLongError:
+        fault = f"the answer is longer than {BODY_LIMIT} bytes"
+    except httpcore.TimeoutException:
+        fault = f"the body did not end within {limit.limit:.0f} s"
+    except (*_BROKEN, httpx.DecodingError) as error:
+        fault = str(error) or type(error).__name__
+    encoding = response.charset_encoding or "utf-8"
+    try:
+        codecs.lookup(encoding)
+        text = bytes(body[:BODY_LIMIT]).decode(encoding, "replace")
+    except (LookupError, ValueError):  # a name nobody knows, or one of Python's that makes no text
+        text = bytes(body[:BODY_LIMIT]).decode("utf-8", "replace")
+    return text.removeprefix("\ufeff"), fault
+
+
+def tls_context(ca: Path | None, *, verify: bool) -> ssl.SSLContext:
+    """What https is spoken with: certificates of a file, of the host, or any.
+
+    Raises:
+        OSError: the file cannot be read, or holds none.
+    """
+    if verify:
+        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class _ChannelStream(httpcore.NetworkStream):
-    """httpx limits each read; a server that sends a byte now and then must not hold us, so all of them share one."""
+    """httpcore limits each read; a server that sends a byte now and then must not hold us, so all share one limit."""
 
     def __init__(self, channel: paramiko.Channel, limit: Deadline) -> None:
         self._channel = channel
@@ -36,8 +158,10 @@ class _ChannelStream(httpcore.NetworkStream):
         except TimeoutError as error:
             raise httpcore.ReadTimeout("no answer") from error
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._channel.settimeout(timeout)
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        if self._limit.expired:
+            raise httpcore.WriteTimeout("the request was not taken")
+        self._channel.settimeout(self._limit.left)
         try:
             self._channel.sendall(buffer)
         except TimeoutError as error:
@@ -48,82 +172,83 @@ class _ChannelStream(httpcore.NetworkStream):
     def close(self) -> None:
         self._channel.close()
 
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        return _TlsStream(self, ssl_context, server_hostname)
+
+
+class _TlsStream(httpcore.NetworkStream):
+    """TLS over another stream; a channel of SSH is no socket that OpenSSL could use itself."""
+
+    def __init__(self, below: httpcore.NetworkStream, context: ssl.SSLContext, hostname: str | None) -> None:
+        self._below = below
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=hostname)
+        try:
+            self._until_done(self._tls.do_handshake)
+        except ssl.SSLCertVerificationError as error:
+            raise httpcore.ConnectError(f"its certificate is not trusted: {error.verify_message}") from error
+
+    def _until_done(self, step: Callable[[], T]) -> T:
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                self._send()
+                data = self._below.read(CHUNK)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+                continue
+            self._send()
+            return done
+
+    def _send(self) -> None:
+        if data := self._outgoing.read():
+            self._below.write(data)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        try:
+            return self._until_done(lambda: self._tls.read(max_bytes))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        while buffer:
+            rest = buffer
+            buffer = rest[self._until_done(lambda: self._tls.write(rest)) :]  # noqa: B023 - called at once
+
+    def close(self) -> None:
+        self._below.close()
+
+    def get_extra_info(self, info: str) -> ssl.SSLObject | None:
+        return self._tls if info == "ssl_object" else None
+
 
 class _GuestBackend(httpcore.NetworkBackend):
-    def __init__(self, ssh: Ssh) -> None:
+    def __init__(self, ssh: Ssh, limit: Deadline) -> None:
         self._ssh = ssh
+        self._limit = limit
 
     def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 - httpcore's signature
+        timeout: float | None = None,  # noqa: ARG002 - httpcore's signature
+        local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[object] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         try:
-            limit = Deadline.after(timeout or 5.0)  # one connection serves one request
-            return _ChannelStream(self._ssh.open_direct(host, port, limit.left), limit)
+            return _ChannelStream(self._ssh.open_direct(host, port, self._limit.left), self._limit)
         except ConnectionError as error:
+            if self._limit.expired:
+                raise httpcore.ConnectTimeout(str(error)) from error
             raise httpcore.ConnectError(str(error)) from error
-
-
-class GuestTransport(httpx.BaseTransport):
-    """An httpx transport whose connections begin in the guest. Plain HTTP only."""
-
-    def __init__(self, ssh: Ssh) -> None:
-        self._pool = httpcore.ConnectionPool(network_backend=_GuestBackend(ssh), max_keepalive_connections=0)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.scheme != "http":
-            raise httpx.UnsupportedProtocol(f"{request.url.scheme} is not spoken from inside a guest")
-        inner = httpcore.Request(
-            method=request.method,
-            url=httpcore.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        try:
-            answer = self._pool.handle_request(inner)
-            body = b"".join(_bounded(answer.iter_stream()))
-        except httpcore.TimeoutException as error:
-            raise httpx.TimeoutException(str(error) or "no answer in time") from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
-            raise httpx.TransportError(str(error) or type(error).__name__) from error
-        return httpx.Response(answer.status, headers=answer.headers, content=body, request=request)
-
-    def close(self) -> None:
-        self._pool.close()
-
-
-def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    taken = 0
-    for chunk in chunks:
-        taken += len(chunk)
-        if taken > BODY_LIMIT:
-            raise httpcore.RemoteProtocolError(f"the answer is longer than {BODY_LIMIT} bytes")
-        yield chunk
-
-
-class GuestClient:
-    """``with GuestClient(ssh) as http: http.get("http://server/health")``, blocking."""
-
-    def __init__(self, ssh: Ssh, timeout: float) -> None:
-        self._client = httpx.Client(transport=GuestTransport(ssh), timeout=timeout, follow_redirects=False)
-
-    def __enter__(self) -> httpx.Client:
-        return self._client
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.close()
 
 
 def open_tcp(ssh: Ssh, host: str, port: int, timeout: float) -> None:

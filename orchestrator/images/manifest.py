@@ -99,7 +99,7 @@ def load_manifest(folder: Path) -> tuple[LayerEntry, ...]:
     """
     path = folder / "manifest.json"
     try:
-        items = json.loads(path.read_text(encoding="utf-8"))["entries"]
+        items = json.loads(path.read_text(encoding="utf-8-sig"))["entries"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageError(
             "the layer program left no usable manifest.json", why=repr(error), where=[str(path)]

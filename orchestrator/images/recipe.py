@@ -148,7 +148,7 @@ def _merged(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
     if path in above:
         raise ImageError(f"the recipe {path} includes itself", where=[str(one) for one in above])
     try:
-        data: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         where = [str(above[-1])] if above else []
         raise ImageError(f"there is no recipe {path}", where=where) from error

@@ -5,7 +5,6 @@ See `orchestrator.net.egress_filter` for the gate itself.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.net import egress_filter
 from orchestrator.process import ProcessId, launch
+from orchestrator.threads import in_thread
 from orchestrator.topology.model import Destination, Machine
 from orchestrator.vm.arguments import MachinePaths, kept_variables
 
@@ -48,10 +48,9 @@ async def _lookup(machine: str, name: str, limit: Deadline) -> tuple[str, ...]:
             hint=f"getent ahostsv4 {name}; or remove it from egress of machine {machine}",
         )
 
-    loop = asyncio.get_running_loop()
     try:
         async with limit.enforce(lambda: failed(f"the host's resolver did not answer within {limit.limit:.0f} s")):
-            answers = await loop.getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+            answers = await in_thread(socket.getaddrinfo, name, None, socket.AF_INET, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise failed(str(error)) from error
     found = {str(answer[4][0]) for answer in answers}

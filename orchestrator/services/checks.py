@@ -7,22 +7,22 @@ service that is not there yet: it answers, and the answer says why.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-import httpx
-
 from orchestrator.deadline import Deadline
-from orchestrator.errors import GuestCommandError, MachineError
+from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.ssh import Ssh
-from orchestrator.guest.tunnel import GuestClient, open_tcp
+from orchestrator.guest.tunnel import HttpAnswer, NoAnswerError, get, open_tcp, tls_context
+from orchestrator.patterns import TEXT_LIMIT, PatternError, found
+from orchestrator.threads import in_thread
 from orchestrator.topology.model import Check, CheckKind
+from orchestrator.topology.urls import parse_endpoint, parse_url
 
 ANSWER_LIMIT = 300
+THREAD_GRACE = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,19 @@ class Channels:
 async def attempt(check: Check, channels: Channels, *, factor: float, deadline: Deadline) -> Answer:
     """Make one attempt. ``factor`` scales its own limit, ``deadline`` bounds everything.
 
+    The limit of the attempt begins when its machine can be reached.
+
     Raises:
         MachineError: the machine itself is lost (not: the service is not up).
     """
-    limit = deadline.earlier(check.timeout * factor)
     match check.kind:
-        case CheckKind.HTTP:
-            return await _http(check, await channels.ssh(), limit)
-        case CheckKind.TCP:
-            return await _tcp(check, await channels.ssh(), limit)
+        case CheckKind.HTTP | CheckKind.TCP:
+            ssh = await channels.ssh()
+            make = _http if check.kind is CheckKind.HTTP else _tcp
+            return await make(check, ssh, deadline.earlier(check.timeout * factor))
         case CheckKind.EXEC | CheckKind.FILE | CheckKind.UNIT:
             agent = await channels.agent()
+            limit = deadline.earlier(check.timeout * factor)
             try:
                 return await _by_agent(check, agent, limit)
             except MachineError:
@@ -70,36 +72,48 @@ async def _by_agent(check: Check, agent: Agent, limit: Deadline) -> Answer:
     if check.kind is CheckKind.FILE:
         result = await agent.exec(["test", "-e", check.target], deadline=limit)
         return Answer(result.code == 0, f"{check.target} {'exists' if result.code == 0 else 'does not exist'}")
-    result = await agent.exec(["systemctl", "is-active", check.target], deadline=limit)
+    result = await agent.exec(["systemctl", "is-active", "--", check.target], deadline=limit)
     return Answer(result.code == 0, f"{check.target} is {result.text}")
 
 
 async def _http(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
-    def get() -> httpx.Response:
-        with GuestClient(ssh, max(limit.left, 0.1)) as http:
-            return http.get(check.target)
+    prefix = f"GET {check.target}"
 
+    def request() -> HttpAnswer:
+        url = parse_url(check.target)
+        tls = tls_context(check.ca, verify=check.verify) if url.scheme == "https" else None
+        return get(ssh, url, limit, lambda status: status != check.status or check.wants_body, tls)
+
+    late = _answer(False, f"{prefix}: no answer within {limit.limit:.0f} s")
     try:
-        response = await asyncio.to_thread(get)
-    except httpx.TimeoutException:
-        return Answer(False, f"GET {check.target}: no answer within {limit.limit:.0f} s")
-    except httpx.RequestError as error:
-        return _lost_or(ssh, f"GET {check.target}: {error}")
-    return judge_response(check, response.status_code, response.headers, response.text)
+        async with _a_little_later(limit).enforce():
+            answer = await in_thread(request)
+    except TimeLimit:
+        return late
+    except NoAnswerError as error:
+        return late if error.late else _lost_or(ssh, f"{prefix}: {error}")
+    except OSError as error:  # of the file of certificates
+        return _answer(False, f"{prefix}: {check.ca} cannot be used: {error}")
+    return judge_response(check, answer)
 
 
-def judge_response(check: Check, status: int, headers: Mapping[str, str], body: str) -> Answer:
+def judge_response(check: Check, answer: HttpAnswer) -> Answer:
     """Whether an HTTP answer is what the check wants; pure."""
-    prefix = f"GET {check.target}: HTTP {status}"
-    start = " ".join(body.split())[:120]
-    if status != check.status:
+    prefix = f"GET {check.target}: HTTP {answer.status}"
+    start = " ".join((answer.body or "")[:1000].split())[:120]
+    if answer.status != check.status:
         return _answer(False, f"{prefix}, expected {check.status}; {start}")
+    for name, wanted in check.headers.items():
+        sent = answer.headers.get(name)
+        if sent != wanted:
+            return _answer(False, f"{prefix}, but header {name} is {sent!r}, expected {wanted!r}")
+    if not check.wants_body:
+        return _answer(True, prefix)
+    if answer.fault:
+        return _answer(False, f"{prefix}, but {answer.fault}; {start}")
+    body = answer.body or ""
     if check.contains is not None and check.contains not in body:
         return _answer(False, f"{prefix}, but the body lacks {check.contains!r}; {start}")
-    for name, wanted in check.headers.items():
-        found = headers.get(name)
-        if found != wanted:
-            return _answer(False, f"{prefix}, but header {name} is {found!r}, expected {wanted!r}")
     if check.json is not None:
         try:
             data = json.loads(body)
@@ -108,7 +122,7 @@ def judge_response(check: Check, status: int, headers: Mapping[str, str], body: 
         missing = json_difference(check.json, data)
         if missing:
             return _answer(False, f"{prefix}, but {missing}; {start}")
-    return _answer(True, f"{prefix}")
+    return _answer(True, prefix)
 
 
 def json_difference(wanted: object, found: object, where: str = "$") -> str:
@@ -129,11 +143,14 @@ def json_difference(wanted: object, found: object, where: str = "$") -> str:
 
 
 async def _tcp(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
-    host, _, port = check.target.rpartition(":")
+    host, port = parse_endpoint(check.target)
     try:
-        await asyncio.to_thread(open_tcp, ssh, host.strip("[]"), int(port), limit.left)
+        async with _a_little_later(limit).enforce():
+            await in_thread(open_tcp, ssh, host, port, limit.left)
     except ConnectionError as error:
         return _lost_or(ssh, f"TCP {check.target}: {error}")
+    except TimeLimit:
+        return _answer(False, f"TCP {check.target}: no answer within {limit.limit:.0f} s")
     return Answer(True, f"TCP {check.target}: connected")
 
 
@@ -149,9 +166,30 @@ async def _exec(check: Check, agent: Agent, limit: Deadline) -> Answer:
         raise
     if result.code != 0:
         return _answer(False, f"{name} exited with {result.code}: {result.complaint}")
-    if check.stdout is not None and not re.search(check.stdout, result.text, re.MULTILINE):
-        return _answer(False, f"{name} printed {result.text!r}, expected /{check.stdout}/")
-    return _answer(True, f"{name} printed {result.text!r}" if check.stdout is not None else f"{name} exited with 0")
+    if check.stdout is None:
+        return _answer(True, f"{name} exited with 0")
+    text = result.text
+    # Beside the event loop: the longest text takes the largest expression seconds.
+    try:
+        async with limit.enforce():
+            matches = await in_thread(found, f"(?m){check.stdout}", text)
+    except PatternError as error:  # of an environment that another version started
+        return _answer(False, f"{name}: /{check.stdout}/ cannot be searched: {error}")
+    except TimeLimit:
+        return _answer(False, f"{name}: its output was not searched for /{check.stdout}/ within {limit.limit:.0f} s")
+    if not matches:
+        rest = f" in its first {TEXT_LIMIT >> 10} KiB" if len(result.stdout) > TEXT_LIMIT else ""
+        return _answer(False, f"{name} printed {_start(text)!r}, expected /{check.stdout}/{rest}")
+    return _answer(True, f"{name} printed {_start(text)!r}")
+
+
+def _start(text: str) -> str:
+    return text[:ANSWER_LIMIT]
+
+
+def _a_little_later(limit: Deadline) -> Deadline:
+    """A thread keeps its limit itself, and says more; this is for one that does not."""
+    return Deadline.after(limit.left + THREAD_GRACE)
 
 
 def _lost_or(ssh: Ssh, text: str) -> Answer:
@@ -161,9 +199,13 @@ def _lost_or(ssh: Ssh, text: str) -> Answer:
 
 
 def _answer(ok: bool, text: str) -> Answer:
-    return Answer(ok, " ".join(text.split())[:ANSWER_LIMIT])
+    # JSON may hold halves of characters, which nothing can print.
+    return Answer(ok, " ".join(text.encode("utf-8", "replace").decode().split())[:ANSWER_LIMIT])
 
 
 def _brief(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        text = "[[[" if isinstance(value, list) else "{{{"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -2,7 +2,8 @@
 
 The orchestrator starts every unit itself, when the checks of all it needs have
 passed. Independent services start at the same time, across machines. The first
-failure ends the whole, with the unit's own words as evidence.
+failure ends the whole, with the unit's own words as evidence. What was proven is
+looked at once more before anybody is told that it is.
 """
 
 from __future__ import annotations
@@ -10,28 +11,21 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 
-from orchestrator.deadline import Deadline, came, pause
-from orchestrator.errors import MachineError, OrchestratorError, ServiceError
+from orchestrator.deadline import Deadline, monotonic
+from orchestrator.errors import ServiceError
 from orchestrator.events import EventBus
-from orchestrator.guest.agent import Agent
-from orchestrator.services import systemd
-from orchestrator.services.checks import Answer, Channels, attempt
+from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph, State, good_state
 from orchestrator.services.journal import Journal
-from orchestrator.tasks import guarded, root_cause, together
-from orchestrator.topology.model import Check, CheckKind, Service, ServiceKind
+from orchestrator.services.proving import Prover
+from orchestrator.services.reach import Reach
+from orchestrator.services.units import Units
+from orchestrator.tasks import root_cause, together
+from orchestrator.topology.model import Service, ServiceKind
 
-EVIDENCE_LINES = 15
-HEARTBEAT = 30.0  # seconds
-LOOK_INTERVAL = 1.0  # seconds between looks at a unit of which no journal tells
-LOOK_INTERVAL_HEARD = 3.0  # seconds between looks at a unit whose journal is silent
-# Seconds between attempts, before scaling. News of the unit in its journal brings the next one forward, so that few are
-# needed: each that is refused costs an emulated guest, which has the service to start, a connection and two log lines.
-ATTEMPT_INTERVAL = {CheckKind.HTTP: 0.05, CheckKind.TCP: 0.05}
-ATTEMPT_INTERVAL_EXEC = 0.1
+LOOKS = 5  # how often units may be found started anew before that is their trouble
+FRESH = 1.0  # seconds for which a last look holds
 
 
 class Gatekeeper:
@@ -57,16 +51,17 @@ class Gatekeeper:
         on_up: Callable[[Service], Awaitable[None]] | None = None,
     ) -> None:
         self.graph = graph
-        self._channels = channels
-        self._journals = journals
-        self._bus = bus
-        self._factor = factor
-        self._command = command
+        self._reach = Reach(channels, journals, bus, factor, command)
+        self._units = Units(self._reach, graph.services)
+        self._prover = Prover(self._reach, self._units)
         self._on_up = on_up
         self._changed = asyncio.Event()
+        self._confirmed = -FRESH  # when all was looked at last
+
+    # ------------------------------------------------------------------ bringing up
 
     async def bring_up(self, deadline: Deadline) -> None:
-        """Start everything that is pending; return when all are up.
+        """Start everything that is pending; return when all are up. What was proven is watched until then.
 
         Raises:
             ServiceError: the first service that failed, with its evidence.
@@ -75,16 +70,34 @@ class Gatekeeper:
         try:
             async with asyncio.TaskGroup() as group:
                 running: set[asyncio.Task[None]] = set()
+                watching: list[asyncio.Task[None]] = []
+
+                async def one(service: Service) -> None:
+                    await self._one(service, deadline)
+                    if service.unit is not None and service.kind is ServiceKind.DAEMON:
+                        watching.append(group.create_task(self._watch_proven(service)))
+
+                pending = [self.graph.services[name] for name in self.graph.pending()]
+                for machine in {service.machine for service in pending if service.unit is not None}:
+                    group.create_task(self._look_ahead(machine))
                 while not self.graph.settled:
                     for name in self.graph.startable():
                         self.graph = self.graph.advance(name, State.STARTING)
-                        running.add(group.create_task(self._one(self.graph.services[name], deadline)))
+                        running.add(group.create_task(one(self.graph.services[name])))
                     if all(task.done() for task in running):
                         raise self._stuck()
                     self._changed.clear()
                     await self._changed.wait()
+                await asyncio.gather(*running)  # what is told of each when it is up
+                for task in watching:
+                    task.cancel()
         except BaseExceptionGroup as error:
             raise root_cause(error) from None
+
+    async def _look_ahead(self, machine: str) -> None:
+        """See the units while the first checks are made: whoever starts one finds that done."""
+        await self._reach.agent(machine)
+        await self._units.first_looks(machine)
 
     def _stuck(self) -> ServiceError:
         """Nothing runs, nothing may start, and something still waits: a dependency was stopped."""
@@ -92,8 +105,38 @@ class Gatekeeper:
         return ServiceError(
             f"service {', '.join(waiting)} cannot start",
             why="something it needs was stopped and not started again",
-            hint=f"{self._command} status",
+            hint=f"{self._reach.command} status",
         )
+
+    async def _one(self, service: Service, deadline: Deadline) -> None:
+        for machine in {service.machine, *(check.machine for check in service.checks)}:
+            await self._reach.agent(machine)  # its limit does not run while a machine still boots
+        await self._units.first_look(service)
+        limit = deadline.earlier(service.timeout * self._reach.factor)
+        self._emit(service.name, State.STARTING, 0.0, "")
+        try:
+            await self._units.start(service, limit)
+            self._move(service.name, State.CHECKING, limit.elapsed)
+            await self._prover.prove(service, limit)
+            if service.unit is not None and not service.checks:
+                why = self._units.fault(service, await self._units.look(service))
+                if why:
+                    raise await self._reach.explained(service, "is not running", why)
+        except ServiceError as error:
+            self._fail(service, limit.elapsed, error)
+            raise
+        self._move(service.name, good_state(service), limit.elapsed)
+        if self._on_up is not None:
+            await self._on_up(service)
+
+    async def _watch_proven(self, service: Service) -> None:
+        try:
+            await self._units.watch_proven(service)
+        except ServiceError as error:
+            self._fail(service, 0.0, error)
+            raise
+
+    # ------------------------------------------------------------------ proving what runs
 
     async def prove(self, deadline: Deadline) -> None:
         """Prove services that all ran when their machines were saved: nothing is started, order tells nothing.
@@ -103,89 +146,115 @@ class Gatekeeper:
         """
         services = self.graph.services.values()
         await together(*(self._after_restore(service, deadline) for service in services if service.after_restore))
-        unchecked = [service for service in services if not service.checks]  # a check that passes proves its unit too
-        checked = [service for service in services if service.checks]
-        await together(*(self._prove(service, deadline) for service in checked), self._all_run(unchecked))
+        await together(*(self._prove(service, deadline) for service in services))
 
     async def _after_restore(self, service: Service, deadline: Deadline) -> None:
-        limit = deadline.earlier(service.timeout * self._factor)
-        result = await (await self._agent(service)).exec(service.after_restore, deadline=limit)
+        limit = deadline.earlier(service.timeout * self._reach.factor)
+        result = await (await self._reach.agent(service.machine)).exec(service.after_restore, deadline=limit)
         if result.code != 0:
             why = f"{shlex.join(service.after_restore)} ended with {result.code}: {result.complaint}"
-            error = await self._explain(service, "could not be renewed after the restore", why)
+            error = await self._reach.explained(service, "could not be renewed after the restore", why)
             self.graph = self.graph.advance(service.name, State.STARTING)
-            self._fail(service, limit, error)
+            self._fail(service, limit.elapsed, error)
             raise error
+
+    async def _prove(self, service: Service, deadline: Deadline) -> None:
+        await self._reach.agent(service.machine)
+        status = await self._units.first_look(service)
+        limit = deadline.earlier(service.timeout * self._reach.factor)
+        self.graph = self.graph.advance(service.name, State.STARTING)  # it is not started: no event
+        self._move(service.name, State.CHECKING, limit.elapsed)
+        try:
+            if status is not None:
+                self._units.listen(service)
+                judge = self._units.trouble if service.checks else self._units.fault
+                if why := judge(service, status):
+                    raise await self._reach.explained(service, "does not run after the restore", why)
+            if service.checks:
+                await self._prover.prove(service, limit)
+        except ServiceError as error:
+            self._fail(service, limit.elapsed, error)
+            raise
+        self._move(service.name, good_state(service), limit.elapsed)
 
     async def holds(self, deadline: Deadline) -> bool:
         """Whether every service runs and passes its checks right now; if so, all are known as good.
 
-        One attempt of each check, nothing started, nothing waited for, nothing told on failure.
+        One look at every unit and one attempt of each check, nothing started, nothing waited for, nothing told on
+        failure.
         """
         everything = list(self.graph.services.values())
-        for name, service in self.graph.services.items():
+        for name in self.graph.services:
             self.graph = self.graph.reset([name]).advance(name, State.STARTING).advance(name, State.CHECKING)
-            await self._agent(service)
-        answers = await together(*(self._hold(service, check, deadline) for service in everything
-                                   for check in service.checks))  # fmt: skip
-        if not all(answers) or await self._troubles(everything):
+        if not await self._hold(everything, deadline):
             self.graph = self.graph.reset(self.graph.services)
             return False
         for service in everything:
             self._move(service.name, good_state(service))
         return True
 
-    async def _hold(self, service: Service, check: Check, deadline: Deadline) -> bool:
-        answer = await attempt(check, self._channels[check.machine], factor=self._factor, deadline=deadline)
-        self._tell(service, check, answer, 1, deadline)
-        return answer.ok
-
-    def _tell(self, service: Service, check: Check, answer: Answer, attempts: int, limit: Deadline) -> None:
-        self._bus.emit(
-            "check.answer",
-            service.name,
-            check=check.name,
-            ok=answer.ok,
-            answer=answer.text,
-            attempt=attempts,
-            elapsed=round(limit.elapsed, 3),
+    async def _hold(self, services: Sequence[Service], deadline: Deadline) -> bool:
+        looks = await together(*(self._units.first_look(service) for service in services))
+        for service, status in zip(services, looks, strict=True):
+            if status is not None and self._units.fault(service, status):
+                return False
+        answers = await together(
+            *(self._prover.once(service, check, deadline) for service in services for check in service.checks)
         )
+        return all(answers)
 
-    async def _troubles(self, services: Sequence[Service]) -> list[tuple[Service, str]]:
-        """The services whose unit is in trouble, and how; one command per machine."""
-        found = []
-        for machine in {service.machine for service in services}:
-            mine = [service for service in services if service.machine == machine and service.unit is not None]
-            if mine:
-                limit = Deadline.after(10 * max(1.0, self._factor))
-                shown = await systemd.show(await self._agent(mine[0]), [s.unit for s in mine if s.unit], limit)
-                for service, status in zip(mine, shown, strict=True):
-                    oneshot = service.kind is ServiceKind.ONESHOT
-                    why = status.trouble(oneshot=oneshot)
-                    if not why and not oneshot and not status.running:
-                        why = f"{status.unit} is {status.active} ({status.sub})"
-                    if why:
-                        found.append((service, why))
-        return found
+    # ------------------------------------------------------------------ the last look
 
-    async def _prove(self, service: Service, deadline: Deadline) -> None:
-        await self._agent(service)
-        limit = deadline.earlier(service.timeout * self._factor)
-        self.graph = self.graph.advance(service.name, State.STARTING)  # it is not started: no event
-        self._move(service.name, State.CHECKING, limit.elapsed)
-        await self._checked(service, asyncio.Event(), limit)
+    async def confirm(self, deadline: Deadline) -> None:
+        """All that is proven is so now: every unit is looked at once more, one command a machine, all at once.
 
-    async def _all_run(self, services: Sequence[Service]) -> None:
-        """Services without a check: their units must run."""
-        for service in services:
-            self.graph = self.graph.advance(service.name, State.STARTING)
-            self._move(service.name, State.CHECKING)
-        for service, why in await self._troubles(services):
-            error = await self._explain(service, "does not run after the restore", why)
-            self._fail(service, Deadline.after(0), error)
-            raise error
-        for service in services:
-            self._move(service.name, good_state(service))
+        Where another run of a unit is there than the one that was proven, its checks, and those of what rests on it,
+        are made again.
+
+        Raises:
+            ServiceError: a unit ended, failed, or was restarted by systemd, since its service was proven.
+        """
+        if monotonic() - self._confirmed < FRESH:
+            return
+        others: list[Service] = []
+        for _ in range(LOOKS):
+            proven = [self.graph.services[name] for name in self.graph.proven()]
+            wrong, others = await self._units.last_look(proven)
+            for service, why in wrong[:1]:
+                raise await self._disproved(service, "failed after it was proven", why)
+            if not others:
+                self._confirmed = monotonic()
+                return
+            again = self.graph.with_dependants(service.name for service in others)
+            await together(*(self._again(self.graph.services[name], deadline) for name in again))
+        why = f"{others[0].unit} runs anew at each of {LOOKS} looks, and nobody here started it"
+        raise await self._disproved(others[0], "does not stay as it was proven", why)
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often systemd had started units again when their services were proven, where it had."""
+        return self._units.restarts
+
+    def real_name(self, machine: str, unit: str) -> str:
+        """A unit's own name, where the topology calls it by an alias."""
+        return self._reach.real(machine, unit)
+
+    async def _again(self, service: Service, deadline: Deadline) -> None:
+        limit = deadline.earlier(service.timeout * self._reach.factor)
+        if service.name not in self.graph.proven():
+            return
+        try:
+            await self._prover.checks(service, limit)
+        except ServiceError as error:
+            self._fail(service, limit.elapsed, error)
+            raise
+
+    async def _disproved(self, service: Service, what: str, why: str) -> ServiceError:
+        error = await self._reach.explained(service, what, why)
+        self._fail(service, 0.0, error)
+        return error
+
+    # ------------------------------------------------------------------ changing what runs
 
     async def stop(self, names: tuple[str, ...], deadline: Deadline) -> None:
         """Stop these services (dependants first) on purpose, and say so."""
@@ -196,160 +265,23 @@ class Gatekeeper:
     async def stop_units(self, names: tuple[str, ...], deadline: Deadline) -> None:
         """Stop the units of these services, dependants first."""
         for name in self.graph.stop_order(names):
-            service = self.graph.services[name]
-            if service.unit is not None:
-                result = await systemd.stop(await self._agent(service), [service.unit], deadline)
-                if result.code != 0:
-                    raise ServiceError(f"service {name} could not be stopped", why=result.complaint)
+            await self._units.stop(self.graph.services[name], deadline)
 
     def forget(self, names: tuple[str, ...]) -> None:
         """Make services pending again, to be brought up anew."""
         self.graph = self.graph.reset(names)
+        self._units.forget(names)
+        self._confirmed = -FRESH
         for name in names:
             self._emit(name, State.PENDING, 0.0, "")
 
-    async def _one(self, service: Service, deadline: Deadline) -> None:
-        for machine in {service.machine, *(check.machine for check in service.checks)}:
-            await self._channels[machine].agent()  # its limit does not run while a machine still boots
-        limit = deadline.earlier(service.timeout * self._factor)
-        self._emit(service.name, State.STARTING, 0.0, "")
-        unit = service.unit
-        ended = asyncio.Event()
-        if unit is not None:
-            if service.machine in self._journals:
-                ended = self._journals[service.machine].await_end(unit)
-            await self._start_unit(service, unit, limit)
-        self._move(service.name, State.CHECKING, limit.elapsed)
-        await self._checked(service, ended, limit)
-        if self._on_up is not None:
-            await self._on_up(service)
+    # ------------------------------------------------------------------ telling
 
-    async def _checked(self, service: Service, ended: asyncio.Event, limit: Deadline) -> None:
-        """From ``checking`` to good, or failed: its checks pass, and its unit is watched meanwhile."""
-        unit = service.unit
-        guards = [] if unit is None else [lambda: self._watch_unit(service, unit, ended)]
-        try:
-            await guarded(together(*(self._pass(service, check, limit) for check in service.checks)), guards)
-            if unit is not None and not service.checks:
-                await self._wait_active(service, unit, limit)
-        except ServiceError as error:
-            self._fail(service, limit, error)
-            raise
-        self._move(service.name, good_state(service), limit.elapsed)
-
-    async def _start_unit(self, service: Service, unit: str, limit: Deadline) -> None:
-        try:
-            journal = self._journals.get(service.machine)
-            news = None if journal is None else partial(journal.news, unit)
-            result = await systemd.start(await self._agent(service), unit, limit, news)
-        except MachineError as error:
-            if not limit.expired:
-                raise
-            late = await self._explain(
-                service, f"did not start within {limit.limit:.0f} s", "systemctl start did not return"
-            )
-            self._fail(service, limit, late)
-            raise late from error
-        if result.code != 0:
-            why = await self._unit_trouble(service, unit) or result.complaint
-            failed = await self._explain(service, "failed to start", why)
-            self._fail(service, limit, failed)
-            raise failed
-
-    async def _pass(self, service: Service, check: Check, limit: Deadline) -> None:
-        """Attempt one check until it passes."""
-        interval = ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC) * max(1.0, self._factor)
-        last = Answer(False, "not attempted yet")
-        tries = 0
-        beat = Deadline.after(HEARTBEAT)
-        while True:
-            answer = await attempt(check, self._channels[check.machine], factor=self._factor, deadline=limit)
-            tries += 1
-            if limit.expired and tries > 1 and not answer.ok:
-                answer = last  # cut short by the service's limit; the answer before says more
-            if answer != last or answer.ok:
-                self._tell(service, check, answer, tries, limit)
-            if answer.ok:
-                return
-            last = answer
-            if limit.expired:
-                raise await self._explain(
-                    service,
-                    f"is not up within {limit.limit:.0f} s",
-                    f"check {check.name} made from machine {check.machine} never passed; last answer: {last.text}",
-                )
-            if beat.expired:
-                beat = Deadline.after(HEARTBEAT)
-                self._bus.emit(
-                    "wait.heartbeat",
-                    service.name,
-                    what=f"check {check.name}",
-                    elapsed=round(limit.elapsed, 1),
-                    limit=limit.limit,
-                    last=last.text,
-                )
-            await self._pause_or_news(service, interval, limit)
-
-    async def _pause_or_news(self, service: Service, interval: float, limit: Deadline) -> None:
-        """Wait the interval, or less when the unit's journal says something."""
-        journal = self._journals.get(service.machine)
-        if service.unit is None or journal is None:
-            await pause(interval, limit)
-            return
-        if await came(partial(journal.news, service.unit), limit.earlier(interval)):
-            await pause(0.02, limit)  # the line often comes just before what it announces
-
-    async def _watch_unit(self, service: Service, unit: str, ended: asyncio.Event) -> None:
-        """Raise as soon as the unit is in trouble; it never returns.
-
-        The journal tells of an end at once. A look now and then is for what it does not tell;
-        each costs an emulated guest a third of a second.
-        """
-        journal = self._journals.get(service.machine)
-        while True:
-            heard = journal is not None and journal.heard
-            interval = (LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL) * max(1.0, self._factor / 4)
-            await came(ended.wait, Deadline.after(interval))
-            ended.clear()
-            why = await self._unit_trouble(service, unit)
-            if why:
-                raise await self._explain(service, "failed", why)
-
-    async def _wait_active(self, service: Service, unit: str, limit: Deadline) -> None:
-        status = (await systemd.show(await self._agent(service), [unit], limit))[0]
-        if service.kind is ServiceKind.DAEMON and not status.running:
-            raise await self._explain(service, "is not running", f"{unit} is {status.active} ({status.sub})")
-
-    async def _unit_trouble(self, service: Service, unit: str) -> str:
-        # One look gets its own limit: it must not fail the wait on a busy machine.
-        status = await systemd.show(await self._agent(service), [unit], Deadline.after(10 * max(1.0, self._factor)))
-        return status[0].trouble(oneshot=service.kind is ServiceKind.ONESHOT)
-
-    async def _explain(self, service: Service, what: str, why: str) -> ServiceError:
-        """The error with the unit's last words."""
-        evidence: list[str] = []
-        where = [str(self._journals[service.machine].path)] if service.machine in self._journals else []
-        hint = f"{self._command} shell {service.machine}"
-        if service.unit is not None:
-            hint = f"{self._command} logs --unit {service.unit} {service.machine}"
-            with suppress(OrchestratorError):
-                limit = Deadline.after(10 * max(1.0, self._factor / 2))
-                evidence = await systemd.last_lines(await self._agent(service), service.unit, EVIDENCE_LINES, limit)
-        return ServiceError(
-            f"service {service.name} on machine {service.machine} {what}",
-            subject=service.name,
-            why=why,
-            evidence=evidence,
-            where=where,
-            hint=hint,
-        )
-
-    async def _agent(self, service: Service) -> Agent:
-        return await self._channels[service.machine].agent()
-
-    def _fail(self, service: Service, limit: Deadline, error: ServiceError) -> None:
+    def _fail(self, service: Service, elapsed: float, error: ServiceError) -> None:
         before = dict(self.graph.states)
-        self._move(service.name, State.FAILED, limit.elapsed, error.why)
+        if before[service.name] is State.FAILED:
+            return
+        self._move(service.name, State.FAILED, elapsed, error.why)
         for name, state in self.graph.states.items():
             if state is State.SKIPPED and before[name] is not State.SKIPPED:
                 self._emit(name, State.SKIPPED, 0.0, f"needs {service.name}")
@@ -361,6 +293,6 @@ class Gatekeeper:
 
     def _emit(self, name: str, state: State, elapsed: float, detail: str) -> None:
         machine = self.graph.services[name].machine
-        self._bus.emit(
+        self._reach.bus.emit(
             "service.state", name, machine=machine, state=state.value, elapsed=round(elapsed, 3), detail=detail
         )

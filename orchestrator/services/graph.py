@@ -47,7 +47,7 @@ _LEGAL: Mapping[State, frozenset[State]] = MappingProxyType(
         State.STARTING: frozenset({State.CHECKING, State.FAILED}),
         State.CHECKING: frozenset({State.HEALTHY, State.COMPLETED, State.FAILED}),
         State.HEALTHY: frozenset({State.PENDING, State.STOPPED, State.FAILED}),
-        State.COMPLETED: frozenset({State.PENDING, State.STOPPED}),
+        State.COMPLETED: frozenset({State.PENDING, State.STOPPED, State.FAILED}),
         State.FAILED: frozenset({State.PENDING, State.STOPPED}),
         State.SKIPPED: frozenset({State.PENDING}),
         State.STOPPED: frozenset({State.PENDING}),
@@ -79,6 +79,10 @@ class ServiceGraph:
             for name, service in self.services.items()
             if self.states[name] is State.PENDING and all(self.satisfied(d) for d in service.depends_on)
         )
+
+    def pending(self) -> tuple[str, ...]:
+        """The services that are still to be started."""
+        return tuple(name for name in self.services if self.states[name] is State.PENDING)
 
     def satisfied(self, dependency: Dependency) -> bool:
         return self.states[dependency.service] in _SATISFIES[dependency.condition]
@@ -130,6 +134,10 @@ class ServiceGraph:
     @property
     def settled(self) -> bool:
         return all(state.settled for state in self.states.values())
+
+    def proven(self) -> tuple[str, ...]:
+        """The services that are healthy or completed, in the order of the file."""
+        return tuple(name for name in self.services if self.states[name] in _GOOD)
 
     @property
     def good(self) -> bool:

@@ -17,6 +17,8 @@ from pathlib import Path
 from orchestrator.vm.follow import follow_lines
 
 MESSAGE_LIMIT = 4000
+INVOCATION_LENGTH = 32
+RUNS_LIMIT = 50  # runs of one unit that are remembered: the first two tell all
 
 # systemd's message ids (systemd.messages in its catalogue) for a unit that ended, failed, or is started again.
 ENDED = frozenset({
@@ -31,7 +33,13 @@ ENDED = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One journal line: ``at`` by the guest's clock, seconds since the epoch; ``ended``: systemd says its unit did."""
+    """One journal line.
+
+    Attributes:
+        at: by the guest's clock, seconds since the epoch.
+        ended: systemd says that its unit did.
+        invocation: of which run of the unit systemd speaks, else empty.
+    """
 
     at: float
     unit: str
@@ -39,6 +47,7 @@ class Entry:
     message: str
     priority: int
     ended: bool = False
+    invocation: str = ""
 
 
 def parse_entry(line: str) -> Entry | None:
@@ -56,7 +65,8 @@ def parse_entry(line: str) -> Entry | None:
     unit = data.get("UNIT") or data.get("_SYSTEMD_UNIT") or ""
     ended = data.get("MESSAGE_ID") in ENDED if "UNIT" in data and isinstance(data.get("MESSAGE_ID"), str) else False
     identifier = str(data.get("SYSLOG_IDENTIFIER", ""))
-    return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended)
+    invocation = str(data.get("INVOCATION_ID", ""))[:INVOCATION_LENGTH] if "UNIT" in data else ""
+    return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended, invocation)
 
 
 class Journal:
@@ -68,6 +78,8 @@ class Journal:
         self.start = 0  # bytes of the file that were read by others, or are of before a restore
         self._news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._ended: dict[str, asyncio.Event] = {}
+        self._runs: dict[str, set[str]] = {}
+        self._real: dict[str, str] = {}  # name in the topology → the name under which lines come
         self._on_entry = on_entry
 
     def skip(self) -> None:
@@ -86,16 +98,30 @@ class Journal:
                 self._news[entry.unit].set()
             if entry.ended and entry.unit in self._ended:
                 self._ended[entry.unit].set()
+            runs = self._runs.get(entry.unit)
+            if entry.invocation and runs is not None and len(runs) < RUNS_LIMIT:
+                runs.add(entry.invocation)
             if self._on_entry is not None:
                 self._on_entry(entry)
 
+    def know(self, unit: str, real: str) -> None:
+        """Lines about this unit come under its own name; the topology may call it by an alias."""
+        if unit != real:
+            self._real[unit] = real
+
     async def news(self, unit: str) -> None:
         """Return at the next line of this unit."""
-        event = self._news[unit]
+        event = self._news[self._real.get(unit, unit)]
         event.clear()
         await event.wait()
 
     def await_end(self, unit: str) -> asyncio.Event:
         """An event, unset now, which is set when systemd says that the unit ended. Ask for it before the start."""
-        event = self._ended[unit] = asyncio.Event()
+        real = self._real.get(unit, unit)
+        event = self._ended[real] = asyncio.Event()
+        self._runs[real] = set()
         return event
+
+    def runs(self, unit: str) -> frozenset[str]:
+        """The runs of the unit that systemd told of since `await_end`."""
+        return frozenset(self._runs.get(self._real.get(unit, unit), ()))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline
 from orchestrator.guest.agent import Agent, GuestResult
 
-PROPERTIES = ("ActiveState", "SubState", "Result", "NRestarts", "ExecMainStatus", "ExecMainCode", "LoadState", "Type")
+PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "NRestarts", "ExecMainStatus", "InvocationID")
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class UnitStatus:
-    """What ``systemctl show`` says of a unit."""
+    """What ``systemctl show`` says of a unit.
+
+    Attributes:
+        unit: its own name, also where it was asked for by another one (an alias).
+        restarts: how often systemd itself started it again since somebody else did.
+        invocation: the mark of this run of it; empty where it never ran, or was forgotten after its end.
+    """
 
     unit: str
     load: str
@@ -22,22 +29,35 @@ class UnitStatus:
     result: str
     restarts: int
     main_status: int
+    invocation: str = ""
 
     @property
     def running(self) -> bool:
-        return self.active == "active"
+        return self.active in ("active", "reloading", "refreshing")
 
-    def trouble(self, *, oneshot: bool) -> str:
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing of it runs, so that a start begins anew and counts from zero."""
+        return self.active in ("inactive", "failed")
+
+    @property
+    def known(self) -> bool:
+        return self.active != UNKNOWN
+
+    def trouble(self, *, oneshot: bool, restarts: int = 0) -> str:
         """Why the unit will not come up by itself; empty while it may.
 
         A unit that systemd restarts again and again is in trouble too: it is
         ``activating`` for ever and never ``failed``.
+
+        Args:
+            restarts: how many of its restarts were before, and are nobody's concern.
         """
         if self.load not in ("loaded", ""):
             return f"{self.unit} is {self.load}"
         if self.active == "failed":
             return f"{self.unit} failed ({self._how()})"
-        if self.sub == "auto-restart" or self.restarts > 0:
+        if self.sub.startswith("auto-restart") or self.restarts > restarts:
             return f"{self.unit} ended and is being restarted by systemd ({self._how()}, restart {self.restarts})"
         if self.active == "inactive" and not (oneshot and self.result == "success"):
             return f"{self.unit} ended ({self._how()})"
@@ -58,11 +78,12 @@ def parse_show(text: str) -> list[UnitStatus]:
             UnitStatus(
                 unit=values.get("Id", ""),
                 load=values.get("LoadState", ""),
-                active=values.get("ActiveState", "unknown"),
+                active=values.get("ActiveState", UNKNOWN),
                 sub=values.get("SubState", ""),
                 result=values.get("Result", ""),
                 restarts=_number(values.get("NRestarts", "0")),
                 main_status=_number(values.get("ExecMainStatus", "0")),
+                invocation=values.get("InvocationID", ""),
             )
         )
     return found
@@ -72,10 +93,14 @@ def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-async def show(agent: Agent, units: list[str], deadline: Deadline) -> list[UnitStatus]:
-    """The state of several units with one command."""
+async def show(agent: Agent, units: Sequence[str], deadline: Deadline) -> list[UnitStatus]:
+    """The state of each of the units, in their order, with one command; unknown where systemd does not answer."""
     command = ["systemctl", "show", "-p", ",".join(("Id", *PROPERTIES)), "--", *units]
-    return parse_show((await agent.exec(command, deadline=deadline)).text)
+    found = parse_show((await agent.exec(command, deadline=deadline)).text)
+    if len(found) == len(units):
+        return found
+    named = {one.unit: one for one in found}
+    return [named.get(unit, parse_show("")[0]) for unit in units]
 
 
 async def start(
@@ -103,6 +128,6 @@ async def stop(agent: Agent, units: list[str], deadline: Deadline) -> GuestResul
 
 async def last_lines(agent: Agent, unit: str, count: int, deadline: Deadline) -> list[str]:
     """The unit's last journal lines of this boot, messages only."""
-    command = ["journalctl", "-b", "-u", unit, "-n", str(count), "-o", "cat", "--no-pager", "-q"]
+    command = ["journalctl", "-b", f"--unit={unit}", "-n", str(count), "-o", "cat", "--no-pager", "-q"]
     result = await agent.exec(command, deadline=deadline)
     return [line for line in result.text.splitlines() if line.strip()]

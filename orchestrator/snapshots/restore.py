@@ -6,7 +6,6 @@ answers nothing until it runs.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from orchestrator.snapshots.manifest import Manifest, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
 from orchestrator.snapshots.save import CAPABILITIES, POLL
 from orchestrator.tasks import together
+from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import MachinePaths, Memory
 from orchestrator.vm.qmp import Monitor
 
@@ -48,7 +48,7 @@ async def verify(folder: Path, manifest: Manifest) -> None:
         if not Path(machine.image).is_dir():
             raise SnapshotDamaged(f"the snapshot in {folder} rests on an image that is gone", where=[machine.image])
     try:
-        found = await together(*(asyncio.to_thread(digest, path) for path, _ in wanted))
+        found = await together(*(in_thread(digest, path) for path, _ in wanted))
     except (OSError, ValueError) as error:
         raise SnapshotDamaged(f"the snapshot in {folder} is not whole", why=str(error)) from error
     for (path, fingerprint), real in zip(wanted, found, strict=True):
@@ -74,10 +74,10 @@ async def lay_out(folder: Path, name: str, paths: MachinePaths, ram: Path | None
     files = files_of(folder, name)
     paths.work.mkdir(parents=True, exist_ok=True, mode=0o700)
     paths.disk.unlink(missing_ok=True)
-    copies = [asyncio.to_thread(copy_sparse, files.disk, paths.disk)]
+    copies = [in_thread(copy_sparse, files.disk, paths.disk)]
     if ram is not None:
         ram.unlink(missing_ok=True)
-        copies.append(asyncio.to_thread(copy_sparse, files.ram, ram))
+        copies.append(in_thread(copy_sparse, files.ram, ram))
     try:
         await together(*copies)
     except OSError as error:

@@ -19,6 +19,7 @@ from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
 from orchestrator.snapshots.manifest import MachineFiles, SavedMachine, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
 from orchestrator.tasks import together, whatever_happens
+from orchestrator.threads import in_thread
 from orchestrator.vm.qmp import Monitor
 
 SAVE_LIMIT = 60.0  # seconds; a memory of many GiB on a slow disk
@@ -65,7 +66,7 @@ async def save_machines(
             await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
             await source.monitor.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40}, deadline=limit)
         # A first copy while they run: what it costs is mostly to get the pages, and they have them then.
-        await together(*(asyncio.to_thread(copy_sparse, one.ram, files_of(folder, one.name).ram) for one in sources))
+        await together(*(in_thread(copy_sparse, one.ram, files_of(folder, one.name).ram) for one in sources))
         begun = monotonic()
         try:
             await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
@@ -103,8 +104,8 @@ async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
         await _write_state(source, name, limit)
     # Now QEMU has let go of the disk: what it cached is in the file.
     await together(
-        asyncio.to_thread(copy_sparse, source.ram, files.ram, again=True),
-        asyncio.to_thread(copy_sparse, source.disk, files.disk),
+        in_thread(copy_sparse, source.ram, files.ram, again=True),
+        in_thread(copy_sparse, source.disk, files.disk),
     )
 
 
@@ -157,7 +158,7 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
         if text.exists():
             shutil.copyfile(text, copy)
             copy.chmod(0o600)
-    ram, state, disk = await together(*(asyncio.to_thread(digest, one) for one in (files.ram, files.state, files.disk)))
+    ram, state, disk = await together(*(in_thread(digest, one) for one in (files.ram, files.state, files.disk)))
     return SavedMachine(
         image=source.image,
         ram=ram,

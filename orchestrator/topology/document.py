@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ class Problems:
 def read(path: Path) -> str:
     """The text of the topology file; `TopologyError` if there is none or it is no UTF-8."""
     try:
-        raw = path.read_bytes()
+        raw = path.read_bytes().removeprefix(BOM_UTF8)  # editors of some systems write one
     except FileNotFoundError as error:
         looked = path.absolute()
         above = [folder / path.name for folder in looked.parent.parents if (folder / path.name).is_file()]

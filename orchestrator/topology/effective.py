@@ -133,10 +133,10 @@ def _service(service: Service, root: Path) -> Iterator[str]:
         yield f"depends_on.{_key(dependency.service)}.condition = {_value(dependency.condition)}"
     for check in service.checks:
         yield from _table("services", service.name, "checks", check.name)
-        yield from _check(check)
+        yield from _check(check, root)
 
 
-def _check(check: Check) -> Iterator[str]:
+def _check(check: Check, root: Path) -> Iterator[str]:
     target: object = list(check.command) if check.kind is CheckKind.EXEC else check.target
     yield from _pairs(**{check.kind: target, "from": check.machine, "timeout": _seconds(check.timeout)})
     if check.kind is CheckKind.EXEC:
@@ -144,6 +144,10 @@ def _check(check: Check) -> Iterator[str]:
     if check.kind is CheckKind.HTTP:
         headers = dict(check.headers) or None
         yield from _pairs(status=check.status, json=check.json, contains=check.contains, headers=headers)
+        yield from _pairs(
+            ca=_relative(check.ca, root) if check.ca else None,
+            verify=None if check.verify else False,
+        )
 
 
 def _suite(suite: Suite, root: Path) -> Iterator[str]:

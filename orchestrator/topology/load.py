@@ -108,7 +108,7 @@ def _build(root: Node, path: Path, variant: str, app: Path | None, suite: Path |
     machines = read_machines.machines(file, own, folder, networks, images, merged)
     if not machines and file.node.find("machines") is None:
         problems.add(file.node.key, "a topology has no machines")
-    known = services(file, folder, machines, merged)
+    known = services(file, machines, merged, folder)
     return Topology(
         name=own,
         path=folder / path.name,
@@ -163,7 +163,7 @@ def _suite(
     machine = table.required("machine", values.text, "")
     table.refer(table.get("machine"), "machine", machines, gone)
     if not given:
-        table.required("path", values.line, "")
+        table.required("path", values.host_path, "")
     table.required("command", lambda entry: entry, node)
     return Suite(
         machine=machine,

@@ -145,7 +145,9 @@ class Check:
     * http: ``target`` is a URL; ``status`` the expected code, ``json`` a subset
       the body must contain, ``contains`` a text it must contain,
       ``headers`` header names with the value they must have.
-    * exec: ``command``; ``stdout`` is a regular expression searched in the output.
+      Where the URL is https, ``ca`` is the file of certificates that are trusted instead of the host's, and without
+      ``verify`` any certificate will do.
+    * exec: ``command``; ``stdout`` is a regular expression (RE2) searched in the output.
     * file: ``target`` is a path that must exist.
     * unit: ``target`` is a unit that must be active.
 
@@ -166,7 +168,14 @@ class Check:
     json: Mapping[str, object] | None = None
     contains: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    ca: Path | None = None
+    verify: bool = True
     timeout: float = 5.0
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether an http check looks at more than status and headers."""
+        return self.json is not None or self.contains is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def _files(table: Table, root: Path) -> tuple[GuestFile, ...]:
     found: list[GuestFile] = []
     for index, node in enumerate(table.items("files")):
         entry = Table(node, table.problems, "machines.NAME.files", f"file {index + 1} of {table.label}")
-        source = entry.required("source", values.line, "")
+        source = entry.required("source", values.host_path, "")
         target = entry.required("target", values.guest_path, "")
         if target and any(target == other.target for other in found):
             entry.complain("target", f"{quote(target)} is the target of another file")

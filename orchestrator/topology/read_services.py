@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +14,13 @@ from orchestrator.topology import values
 from orchestrator.topology.dependencies import dependencies
 from orchestrator.topology.document import Node, quote
 from orchestrator.topology.model import Check, CheckKind, Dependency, Machine, Service, ServiceKind
-from orchestrator.topology.tables import Table
+from orchestrator.topology.tables import Table, absolute
 from orchestrator.topology.values import Bad
 from orchestrator.topology.variants import Merged
 
 # The keys beside `from` and `timeout` that a check of each kind may have.
 _OWN_KEYS: Final[dict[CheckKind, tuple[str, ...]]] = {
-    CheckKind.HTTP: ("status", "json", "contains", "headers"),
+    CheckKind.HTTP: ("status", "json", "contains", "headers", "ca", "verify"),
     CheckKind.TCP: (),
     CheckKind.EXEC: ("user", "stdout"),
     CheckKind.FILE: (),
@@ -29,7 +30,7 @@ IMPLIED_CHECK = "unit"
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def services(file: Table, root: Path, machines: Mapping[str, Machine], merged: Merged) -> dict[str, Service]:
+def services(file: Table, machines: Mapping[str, Machine], merged: Merged, root: Path) -> dict[str, Service]:
     """All services; dependencies on removed ones are replaced by what those depended on."""
     tables = dict(file.named("services", "service", "services.NAME"))
     kinds = {name: table.choice("kind", ServiceKind, ServiceKind.DAEMON) for name, table in tables.items()}
@@ -38,7 +39,7 @@ def services(file: Table, root: Path, machines: Mapping[str, Machine], merged: M
     found = {}
     owners: dict[tuple[str, str], str] = {}
     for name, table in tables.items():
-        found[name] = _service(name, kinds[name], table, root, machines, gone, edges[name])
+        found[name] = _service(name, kinds[name], table, machines, gone, edges[name], root)
         key = (found[name].machine, found[name].unit or "")
         if key[1] and owners.setdefault(key, name) != name:
             table.complain("unit", f"{quote(key[1])} is the unit of service {quote(owners[key])} already")
@@ -49,15 +50,15 @@ def _service(
     name: str,
     kind: ServiceKind,
     table: Table,
-    root: Path,
     machines: Mapping[str, Machine],
     gone: Iterable[str],
     depends_on: tuple[Dependency, ...],
+    root: Path,
 ) -> Service:
     machine = table.required("machine", values.text, "")
     table.refer(table.get("machine"), "machine", machines, gone)
     unit = table.optional("unit", values.unit, "") or None
-    checks = _checks(table, machine, machines, gone)
+    checks = _checks(table, machine, machines, gone, root)
     if kind is ServiceKind.GATE:
         if table.has("unit"):
             table.complain("unit", "a gate has no unit; leave it out, or make this a daemon or oneshot")
@@ -95,17 +96,19 @@ def environment(table: Table) -> Mapping[str, str]:
     return found
 
 
-def _checks(service: Table, machine: str, machines: Mapping[str, Machine], gone: Iterable[str]) -> tuple[Check, ...]:
+def _checks(
+    service: Table, machine: str, machines: Mapping[str, Machine], gone: Iterable[str], root: Path
+) -> tuple[Check, ...]:
     found = []
     for name, table in service.named("checks", "check", "services.NAME.checks.NAME"):
-        check = _check(name, table, machine)
+        check = _check(name, table, machine, root)
         table.refer(table.get("from"), "machine", machines, gone)
         if check is not None:
             found.append(check)
     return tuple(found)
 
 
-def _check(name: str, table: Table, machine: str) -> Check | None:
+def _check(name: str, table: Table, machine: str, root: Path) -> Check | None:
     kinds = [kind for kind in CheckKind if table.has(kind)]
     if table.node.fields is None:
         return None
@@ -122,11 +125,13 @@ def _check(name: str, table: Table, machine: str) -> Check | None:
                 table.problems.add(table.place(key), text)
     target = ""
     command: tuple[str, ...] = ()
+    ca: Path | None = None
     match kind:
         case CheckKind.TCP:
             target = table.required(kind, values.endpoint, "")
         case CheckKind.HTTP:
             target = table.required(kind, values.url, "")
+            ca = _tls(table, target, root)
         case CheckKind.FILE:
             target = table.required(kind, values.guest_path, "")
         case CheckKind.UNIT:
@@ -144,9 +149,45 @@ def _check(name: str, table: Table, machine: str) -> Check | None:
         status=table.optional("status", values.status, 200),
         json=table.optional("json", _json_table, None),
         contains=table.optional("contains", _text, None),
-        headers=table.mapping("headers", values.any_text),
+        headers=_headers(table),
+        ca=ca,
+        verify=table.optional("verify", values.flag, True),
         timeout=table.optional("timeout", values.seconds, 5.0),
     )
+
+
+def _headers(table: Table) -> dict[str, str]:
+    headers = table.mapping("headers", values.any_text)
+    for name in headers:
+        if not values.TOKEN.fullmatch(name):
+            table.complain("headers", f"{quote(name)} is no name of a header")
+    return headers
+
+
+def _tls(table: Table, target: str, root: Path) -> Path | None:
+    """The certificates to trust; what is said about them must mean something."""
+    if target and not target.lower().startswith("https:"):
+        for key in ("ca", "verify"):
+            if table.has(key):
+                table.complain(key, "it is about https://, and the URL is not")
+        return None
+    if table.has("ca") and table.has("verify"):
+        table.complain("verify", 'either "ca" says whom to trust, or nobody is asked; not both')
+    return table.optional("ca", partial(_authorities, root=root), None)
+
+
+def _authorities(node: Node, root: Path) -> Path | None:
+    """A file of certificates that are trusted."""
+    path = absolute(root, values.host_path(node))
+    import ssl  # only where a check speaks TLS
+
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except FileNotFoundError as error:
+        raise Bad(f"there is no file {quote(str(path))}") from error
+    except OSError as error:  # ssl.SSLError is one
+        raise Bad(f"{quote(str(path))} is no readable file of certificates (PEM): {error}") from error
+    return path
 
 
 def command_line(table: Table, key: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from orchestrator.topology.document import Node, Problems, quote, suggest
 from orchestrator.topology.positions import Position
-from orchestrator.topology.values import NAME, Bad, line
+from orchestrator.topology.values import NAME, Bad, host_path
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -36,7 +36,7 @@ KEYS: Final = MappingProxyType(
         "services.NAME.depends_on.NAME": ("condition",),
         "services.NAME.checks.NAME": (
             "http", "tcp", "exec", "file", "unit",
-            "from", "timeout", "user", "stdout", "status", "json", "contains", "headers",
+            "from", "timeout", "user", "stdout", "status", "json", "contains", "headers", "ca", "verify",
         ),
         "suite": (
             "machine", "path", "command", "user", "environment", "artifacts", "timeout", "prepare", "phases",
@@ -119,7 +119,7 @@ class Table:
 
     def path(self, key: str, root: Path) -> Path | None:
         """A host path, made absolute from ``root``."""
-        value = self.optional(key, line, "")
+        value = self.optional(key, host_path, "")
         return absolute(root, value) if value else None
 
     def array(self, key: str, reader: Reader[T]) -> tuple[T, ...]:

@@ -11,10 +11,11 @@ from datetime import date, datetime
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Final
-from urllib.parse import urlsplit
 
+from orchestrator import patterns
 from orchestrator.topology.document import Node, quote
 from orchestrator.topology.model import Destination, PortForward
+from orchestrator.topology.urls import parse_endpoint, parse_url
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 LONGEST_TIME: Final = 86_400.0  # a day: longer is a slip of a unit
@@ -24,7 +25,16 @@ _MEMORY = re.compile(r"(\d+) ?(MiB|GiB)")
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:service|socket|target|mount|path|timer|device|swap|slice|scope)")
+# As systemd's unit_name_is_valid: what stands before the first @ is the template, what follows its instance.
+_UNIT = re.compile(
+    r"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\@-]+)?"
+    r"\.(?:service|socket|target|mount|automount|path|timer|device|swap|slice|scope)"
+)
+_TEMPLATE = re.compile(r"[A-Za-z0-9:_.\\-]+@\.[a-z]+")
+_LONGEST_UNIT = 255
+_LONGEST_PATH = 4095  # bytes, and of each part 255: what Linux takes
+_LONGEST_PART = 255
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _DIGITS = re.compile(r"[0-9.]+")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -226,6 +236,13 @@ def mode(node: Node) -> int:
     return int(node.value, 8)
 
 
+def host_path(node: Node) -> str:
+    """A path of the host, as it is written: absolute, or relative to some folder."""
+    value = line(node)
+    _path_length(value)
+    return value
+
+
 def guest_path(node: Node) -> str:
     """An absolute path in a guest, without ``..`` and without a slash at its end."""
     value = line(node)
@@ -233,13 +250,22 @@ def guest_path(node: Node) -> str:
         raise Bad(f"expected an absolute path, found {quote(value)}")
     if value.endswith("/") or any(part in ("", ".", "..") for part in value.split("/")[1:]):
         raise Bad(f"expected a plain path without .., doubled or closing slashes, found {quote(value)}")
+    _path_length(value)
     return value
+
+
+def _path_length(value: str) -> None:
+    parts = value.encode().split(b"/")
+    if len(value.encode()) > _LONGEST_PATH or any(len(part) > _LONGEST_PART for part in parts):
+        raise Bad(f"a path has at most {_LONGEST_PATH} bytes, and each of its parts {_LONGEST_PART}: {quote(value)}")
 
 
 def unit(node: Node) -> str:
     value = text(node)
-    if _UNIT.fullmatch(value):
+    if _UNIT.fullmatch(value) and len(value) <= _LONGEST_UNIT:
         return value
+    if _TEMPLATE.fullmatch(value):
+        raise Bad(f"{quote(value)} is a template; name one instance of it, like {quote(value.replace('@', '@main'))}")
     hint = f" (did you mean {quote(value + '.service')}?)" if _UNIT.fullmatch(value + ".service") else ""
     raise Bad(f'expected a systemd unit with its suffix, like "nginx.service", found {quote(value)}{hint}')
 
@@ -254,38 +280,31 @@ def user(node: Node) -> str:
 def endpoint(node: Node) -> str:
     """``host:port``."""
     value = text(node)
-    host, _, port = value.rpartition(":")
-    if not host or not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]", host):
-        raise Bad(f'expected host:port like "127.0.0.1:7880", found {quote(value)}')
-    _port(port, node)
+    try:
+        parse_endpoint(value)
+    except ValueError as error:
+        raise Bad(f'expected host:port like "127.0.0.1:7880", found {quote(value)}: {error}') from error
     return value
 
 
 def url(node: Node) -> str:
-    """An http URL with a host and without credentials; checks speak no TLS."""
+    """An http or https URL with a host and without credentials."""
     value = text(node)
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise Bad(f"{quote(value)} is not a URL: {error}") from error
-    if parts.scheme == "https":
-        raise Bad(f"a check speaks no TLS, found {quote(value)}; check https with exec and curl in the machine")
-    if parts.scheme != "http":
-        raise Bad(f"expected a URL with http://, found {quote(value)}")
-    if not host or any(c.isspace() or not c.isprintable() for c in value):
-        raise Bad(f'expected a URL like "http://server/health", found {quote(value)}')
-    if parts.username is not None or parts.password is not None:
+    if "@" in value.partition("//")[2].partition("/")[0]:  # it is not shown here either
         raise Bad("a URL here cannot carry a user or a password: it is shown in logs and reports")
+    try:
+        parse_url(value)
+    except ValueError as error:
+        raise Bad(f'expected a URL like "http://server/health", found {quote(value)}: {error}') from error
     return value
 
 
 def pattern(node: Node) -> str:
-    """A regular expression, which may be empty."""
+    """A regular expression of RE2, which may be empty."""
     value = any_text(node)
     try:
-        re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
+        patterns.check(value)
+    except patterns.PatternError as error:
         raise Bad(f"{quote(value)} is not a regular expression: {error}") from error
     return value
 

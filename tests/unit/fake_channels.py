@@ -25,6 +25,8 @@ class Unit:
     Attributes:
         start_takes: seconds; ``start_code`` is what systemctl start then exits with.
         then: called when it was started.
+        run: the number of its run, as the mark systemd gives it.
+        real: its own name, where the topology calls it by another.
     """
 
     active: str = "inactive"
@@ -38,13 +40,20 @@ class Unit:
     start_code: int = 0
     words: list[str] = field(default_factory=list)
     then: Callable[[], None] = lambda: None
+    run: int = 0
+    real: str = ""
 
     def fail(self, status: int) -> None:
         self.active, self.sub, self.result, self.status = "failed", "failed", "exit-code", status
 
+    @property
+    def invocation(self) -> str:
+        return f"{self.run:032x}" if self.run else ""
+
     def show(self, name: str) -> str:
         return (
-            f"Id={name}\nLoadState={self.load}\nActiveState={self.active}\nSubState={self.sub}\n"
+            f"Id={self.real or name}\nInvocationID={self.invocation}\nLoadState={self.load}\n"
+            f"ActiveState={self.active}\nSubState={self.sub}\n"
             f"Result={self.result}\nNRestarts={self.restarts}\nExecMainStatus={self.status}\n"
         )
 
@@ -89,6 +98,23 @@ class FakeMachine:
         with self.journal.open("a") as file:
             file.write(json.dumps({"MESSAGE": message, "_SYSTEMD_UNIT": unit}) + "\n")
 
+    def say_started(self, unit: str) -> None:
+        """systemd's line when it starts a unit."""
+        real = self.units[unit].real or unit
+        self.tell({"MESSAGE": f"Started {real}.", "UNIT": real, "INVOCATION_ID": self.units[unit].invocation})
+
+    def tell(self, words: dict[str, str]) -> None:
+        """A line of the journal."""
+        with self.journal.open("a") as file:
+            file.write(json.dumps(words) + "\n")
+
+    def restart(self, unit: str, *, by_systemd: bool = False) -> None:
+        """The unit runs anew: somebody in the guest restarted it, or systemd did after its end."""
+        one = self.units[unit]
+        one.run += 1
+        one.restarts = one.restarts + 1 if by_systemd else 0
+        self.say_started(unit)
+
     def say_ended(self, unit: str) -> None:
         """systemd's line when the main process of a unit exited."""
         words = {"MESSAGE": f"{unit}: Main process exited", "UNIT": unit, "MESSAGE_ID": next(iter(ENDED))}
@@ -122,12 +148,16 @@ class FakeMachine:
                 unit.active, unit.sub = "inactive", "dead"
             return GuestResult(0, b"", b"")
         if words[0] == "journalctl":
-            return GuestResult(0, "\n".join(self.units[words[3]].words).encode(), b"")
+            unit = self.units[self._named(words[2].removeprefix("--unit="))]
+            return GuestResult(0, "\n".join(unit.words).encode(), b"")
         answer = self.answers[words[0]]()
         if answer.code == HANGS:
             await asyncio.sleep(deadline.left)
             raise MachineError(f"a command in machine {self.name} did not end within {deadline.limit:.0f} s")
         return answer
+
+    def _named(self, real: str) -> str:
+        return next((name for name, unit in self.units.items() if unit.real == real), real)
 
     async def _start(self, name: str, deadline: Deadline) -> GuestResult:
         unit = self.units[name]
@@ -136,6 +166,9 @@ class FakeMachine:
             await asyncio.sleep(deadline.left)
             raise MachineError(f"a command in machine {self.name} did not end within {deadline.limit:.0f} s")
         await asyncio.sleep(unit.start_takes)
+        if unit.active != "active":
+            unit.run += 1
+            self.say_started(name)
         if unit.start_code == 0 and unit.active == "inactive" and not unit.oneshot:
             unit.active, unit.sub = "active", "running"
         unit.then()

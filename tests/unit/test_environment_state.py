@@ -120,7 +120,7 @@ def a_state(path: Path) -> EnvironmentState:
         phase="ready", owner=ProcessId(4, 5, "boot"), command="orchestrator up", started=1795400000.5,
         provider="debian", accelerator="tcg", factor=10.0, networks={"lan": ProcessId(6, 7, "boot")},
         machines={"server": MachineState(ProcessId(8, 9, "boot"), "/cache/i", {22: 40001, 80: 40002}, "ssh-ed25519 A")},
-        services={"web": "healthy"},
+        services={"web": "healthy"}, restarts={"web": 2},
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from orchestrator.errors import (
     HostError,
     MachineError,
     OrchestratorError,
+    ServiceError,
     SnapshotError,
     TimeLimit,
 )
@@ -56,6 +57,11 @@ class Saver:
         self.failure = failure
         self.runs = runs
         self.saves = 0
+        self.disproved: ServiceError | None = None
+
+    async def confirm(self, deadline: Deadline) -> None:
+        if self.disproved is not None:
+            raise self.disproved
 
     async def save(
         self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
@@ -101,6 +107,15 @@ def test_a_state_that_is_known_is_not_saved_again(tmp_path: Path) -> None:
     assert saver.saved() == str(known.folder)
     assert saver.saves == 0
     assert [one.folder for one in the_store().all()] == [known.folder]
+
+
+def test_what_ended_since_it_was_proven_is_not_saved_and_no_mere_warning(tmp_path: Path) -> None:
+    saver = Saver(tmp_path)
+    saver.disproved = ServiceError("service web on machine server failed after it was proven", subject="web")
+    with pytest.raises(ServiceError, match="after it was proven"):
+        saver.saved()
+    assert saver.saves == 0
+    assert saver.notes.texts("warning") == []
 
 
 def test_machines_whose_memory_is_no_file_are_not_saved(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from orchestrator.guest.agent import GUEST_PATH
 from orchestrator.guest.command import command_line, search_and_kill
 from orchestrator.guest.keys import host_key_blob, make_user_key
 from orchestrator.guest.ssh import Ssh, connect
-from orchestrator.guest.tunnel import GuestClient, open_tcp
+from orchestrator.guest.tunnel import get, open_tcp
 from orchestrator.process import ProcessId
+from orchestrator.topology.urls import parse_url
 
 COMMANDS = int(os.environ.get("ORCH_TEST_COMMANDS", "60"))  # a thousand take minutes on a busy host
 
@@ -487,11 +488,10 @@ def test_http_through_the_guest(server: Server) -> None:
             thread = threading.Thread(target=answer, args=(listening,), daemon=True)
             thread.start()
 
-            def get() -> list[object]:
-                with GuestClient(ssh, 5) as http:
-                    return [http.get(f"http://localhost:{listening.getsockname()[1]}/health").json() for _ in range(2)]
-
-            assert await asyncio.to_thread(get) == [{"status": "ok"}] * 2
+            url = parse_url(f"http://localhost:{listening.getsockname()[1]}/health")
+            for _ in range(2):
+                got = await asyncio.to_thread(get, ssh, url, Deadline.after(5), lambda _: True, None)
+                assert got.body == '{"status": "ok"}'
             thread.join(5)
 
     with_ssh(server, work)

@@ -46,6 +46,13 @@ def test_the_shipped_recipes_load() -> None:
     assert server.layer.program.is_file()
 
 
+def test_a_byte_order_mark_is_no_part_of_a_recipe_or_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert load_recipe(tmp_path / "x.toml").name == "x"
+    (tmp_path / "manifest.json").write_bytes(b'\xef\xbb\xbf{"entries": []}')
+    assert load_manifest(tmp_path) == ()
+
+
 def test_includes_are_joined_and_the_includer_wins(tmp_path: Path) -> None:
     (tmp_path / "common.toml").write_text('suite = "bookworm"\npackages = ["z"]\n[customize]\none = "1"\n')
     loaded = load_recipe(

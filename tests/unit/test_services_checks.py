@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +17,15 @@ from typing import Any, cast
 import pytest
 from fake_channels import HANGS, FakeMachine, LocalSsh, bad, ok
 from fake_qemu import run_async
+from httpx import Headers
 from real_sshd import free_port
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
+from orchestrator.guest.tunnel import HttpAnswer
+from orchestrator.patterns import TEXT_LIMIT
 from orchestrator.services.checks import ANSWER_LIMIT, Answer, Channels, attempt, json_difference, judge_response
 from orchestrator.topology.model import Check, CheckKind
 
@@ -44,7 +50,7 @@ def http(target: str = HEALTH, **fields: Any) -> Check:
     ],
 )
 def test_good_answers(fields: dict[str, Any], status: int, headers: dict[str, str], body: str, answer: str) -> None:
-    assert judge_response(http(**fields), status, headers, body) == Answer(True, answer)
+    assert judge_response(http(**fields), HttpAnswer(status, Headers(headers), body)) == Answer(True, answer)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +61,14 @@ def test_good_answers(fields: dict[str, Any], status: int, headers: dict[str, st
         ({"headers": {"X-A": "1"}}, 200, "", "HTTP 200, but header X-A is None, expected '1'"),
         ({"json": {}}, 200, "<html>", "HTTP 200, but the body is not JSON; <html>"),
         ({"json": {}}, 200, "[" * 100_000, "HTTP 200, but the body is not JSON"),
+        ({"json": {"a": 1}}, 200, '{"a": "\\ud800"}', '$.a is "?", expected 1'),
+        ({"json": {"a": 1}}, 200, '{"a": ' + "[" * 900 + "]" * 900 + "}", "$.a is ["),
         ({"json": {"status": "ok"}}, 200, '{"status": "no"}', '$.status is "no", expected "ok"'),
         ({"json": {"status": "ok"}}, 200, "[]", "$ is [], expected a table"),
     ],
 )
 def test_bad_answers_say_why(fields: dict[str, Any], status: int, body: str, part: str) -> None:
-    answer = judge_response(http(**fields), status, {}, body)
+    answer = judge_response(http(**fields), HttpAnswer(status, Headers(), body))
     assert not answer.ok
     assert part in answer.text
     assert len(answer.text) <= ANSWER_LIMIT
@@ -145,15 +153,17 @@ def test_an_http_answer() -> None:
         (b"\x00\xff" * 100, ""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "closed"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 2_000_000, "longer than 1048576 bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(300 << 20), 1), "longer than"),
+        (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 2\r\n\r\nno", "HTTP 301, expected 200; no"),
         (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 300_000, ""),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope", ""),
         (b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", "HTTP 302, expected 200"),
     ],
-    ids=["closed", "ssh", "noise", "cut", "huge", "headers", "gzip", "redirect"],
+    ids=["closed", "ssh", "noise", "cut", "huge", "packed", "moved", "headers", "gzip", "redirect"],
 )
 def test_odd_servers_are_answers_not_errors(data: bytes, part: str) -> None:
     with server(replies(data)) as port:
-        answer = answer_of(http(f"http://127.0.0.1:{port}/"))
+        answer = answer_of(http(f"http://127.0.0.1:{port}/", contains="root"))
     assert not answer.ok
     assert answer.text.startswith(f"GET http://127.0.0.1:{port}/: ")
     assert part in answer.text
@@ -189,16 +199,78 @@ def trickle_headers(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("talk", [silent, trickle, trickle_headers])
+@pytest.mark.parametrize(
+    ("talk", "why"),
+    [
+        (silent, "no answer within 0 s"),
+        (trickle, "HTTP 200, but the body did not end within 0 s"),
+        (trickle_headers, "no answer within 0 s"),
+    ],
+)
 @pytest.mark.parametrize(("timeout", "limit"), [(0.2, 10.0), (10.0, 0.2)])
 def test_a_server_that_hangs_holds_no_longer_than_the_limit(
-    talk: Callable[[socket.socket], object], timeout: float, limit: float
+    talk: Callable[[socket.socket], object], why: str, timeout: float, limit: float
 ) -> None:
     with server(talk) as port:
         began = time.monotonic()
-        answer = answer_of(http(f"http://127.0.0.1:{port}/", timeout=timeout), limit=limit)
-        assert time.monotonic() - began < 0.8
-    assert answer == Answer(False, f"GET http://127.0.0.1:{port}/: no answer within 0 s")
+        answer = answer_of(http(f"http://127.0.0.1:{port}/", contains="x", timeout=timeout), limit=limit)
+        assert time.monotonic() - began < 5
+    assert not answer.ok
+    assert answer.text.startswith(f"GET http://127.0.0.1:{port}/: {why}")
+
+
+def endless(connection: socket.socket) -> None:
+    """An event stream: it begins, and stays open as long as it is listened to."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    connection.recv(1)
+
+
+@pytest.mark.parametrize("talk", [
+    endless, trickle, replies(b"HTTP/1.1 200 OK\r\nContent-Length: 3145728\r\n\r\n" + b"x" * 3145728),
+], ids=["events", "slow", "3 MiB"])  # fmt: skip
+def test_a_body_that_nobody_asked_for_is_not_read(talk: Callable[[socket.socket], object]) -> None:
+    with server(talk) as port:
+        began = time.monotonic()
+        assert answer_of(http(f"http://127.0.0.1:{port}/")) == Answer(True, f"GET http://127.0.0.1:{port}/: HTTP 200")
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
+@pytest.mark.parametrize("charset", [b"", b"; charset=utf-8", b"; charset=nonsense", b"; charset=base64"])
+def test_json_may_begin_with_a_byte_order_mark(mark: bytes, charset: bytes) -> None:
+    body = mark + b'{"status": "gr\xc3\xbcn"}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json%s\r\nContent-Length: %d\r\n\r\n"
+    with server(replies(head % (charset, len(body)) + body)) as port:
+        assert answer_of(http(f"http://127.0.0.1:{port}/", json={"status": "grün"})).ok
+
+
+def test_a_quick_check_does_not_wait_for_a_hundred_slow_ones() -> None:
+    async def scenario(slow: int, quick: int) -> None:
+        async def channel() -> Ssh:
+            return cast("Ssh", LocalSsh("client"))
+
+        channels = Channels(cast("Any", None), channel)
+
+        async def made(port: int, timeout: float) -> tuple[Answer, float]:
+            check = http(f"http://127.0.0.1:{port}/", timeout=timeout)
+            limit = Deadline.after(30)
+            return await attempt(check, channels, factor=1.0, deadline=limit), limit.elapsed
+
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(made(slow, 4)) for _ in range(100)]
+            await asyncio.sleep(0)  # all have begun
+            answer, elapsed = await made(quick, 3)
+            assert answer.ok, answer
+            assert elapsed < 3
+        for task in waiting:
+            answer, elapsed = task.result()
+            assert answer.text.endswith("no answer within 4 s")
+            assert 3.9 <= elapsed < 15, "each has its own time"
+
+    answering = replies(b"HTTP/1.1 200 OK\r\n\r\n")
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent_one, server(answering) as quick:
+        run_async(scenario(silent_one.getsockname()[1], quick))
 
 
 def test_nobody_listens() -> None:
@@ -226,11 +298,54 @@ def test_a_dead_connection_to_the_machine_is_not_an_answer(kind: CheckKind) -> N
         answer_of(Check("c", kind, "client", target=target), ssh)
 
 
-def test_https_is_an_answer_too() -> None:
-    with server(replies(b"")) as port:
-        answer = answer_of(http(f"https://127.0.0.1:{port}/"))
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key and the certificate of localhost that nobody but itself vouches for."""
+    folder = tmp_path_factory.mktemp("tls")
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "cert")]
+    subprocess.run([*new, *names, *files], check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_bytes((folder / "key").read_bytes() + (folder / "cert").read_bytes())
+    return both
+
+
+@contextmanager
+def tls_server(certificate: Path, body: bytes = b"hello root") -> Iterator[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def talk(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            replies(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))(secure)
+
+    with server(talk) as port:
+        yield port
+
+
+def test_https_with_an_authority_of_its_own(certificate: Path) -> None:
+    with tls_server(certificate, b"x" * 500_000 + b"root") as port:
+        url = f"https://localhost:{port}/"
+        assert answer_of(http(url, contains="root", ca=certificate)) == Answer(True, f"GET {url}: HTTP 200")
+        assert answer_of(http(url, contains="root", verify=False)) == Answer(True, f"GET {url}: HTTP 200")
+        assert answer_of(http(f"https://127.0.0.1:{port}/", ca=certificate)).ok
+
+
+def test_https_with_a_certificate_that_nobody_vouches_for(certificate: Path) -> None:
+    with tls_server(certificate) as port:
+        answer = answer_of(http(f"https://localhost:{port}/"))
+        assert not answer.ok
+        assert "its certificate is not trusted: self-signed certificate" in answer.text
+        other = answer_of(http(f"https://localhost:{port}/", ca=certificate.with_name("gone")))
+        assert f"{certificate.with_name('gone')} cannot be used: " in other.text
+
+
+def test_https_with_somebody_who_speaks_none() -> None:
+    with server(replies(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+        answer = answer_of(http(f"https://127.0.0.1:{port}/", verify=False))
     assert not answer.ok
-    assert "https" in answer.text
+    assert "SSL" in answer.text
 
 
 # ------------------------------------------------------------------ through the agent
@@ -256,12 +371,28 @@ def psql(stdout: str | None = None) -> Check:
         (None, ok("whatever"), Answer(True, "psql exited with 0")),
         ("^1$", ok("notice\n1\n"), Answer(True, "psql printed 'notice\\n1'")),
         ("^1$", ok("11\n"), Answer(False, "psql printed '11', expected /^1$/")),
+        ("^b$", ok("a\nb\nc"), Answer(True, "psql printed 'a\\nb\\nc'")),
         ("^1$", bad("psql: error:\n  the database system is starting up\n", 2),
          Answer(False, "psql exited with 2: psql: error: the database system is starting up")),
     ],
 )  # fmt: skip
 def test_exec(tmp_path: Path, stdout: str | None, result: GuestResult, answer: Answer) -> None:
     assert by_agent(tmp_path, psql(stdout), result) == answer
+
+
+def test_an_expression_that_would_explode_does_not(tmp_path: Path) -> None:
+    """Python's own engine would try every way to divide the letters, for ever, and no Ctrl-C would end it."""
+    began = time.monotonic()
+    answer = by_agent(tmp_path, psql("(a+)+$b"), ok("a" * 100_000))
+    assert time.monotonic() - began < 5
+    assert not answer.ok
+    assert answer.text.startswith("psql printed 'aaa")
+
+
+def test_only_the_beginning_of_a_long_output_is_searched(tmp_path: Path) -> None:
+    assert by_agent(tmp_path, psql("x$"), ok("a" * (TEXT_LIMIT - 1) + "x\n" + "b" * TEXT_LIMIT)).ok
+    answer = by_agent(tmp_path, psql("x"), ok("é" * TEXT_LIMIT + "x"))
+    assert not answer.ok
 
 
 def test_file_and_unit(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_restored_service_that_does_not_answer_fails_with_its_explanation(tmp_
     play(tmp_path, [service("a", timeout=0.3), service("b", "a")], scene)
 
 
-def test_units_without_checks_are_looked_at_once_per_machine(tmp_path: Path) -> None:
+def test_units_are_looked_at_once_per_machine(tmp_path: Path) -> None:
     services = [
         service("a", check=False),
         service("checked"),
@@ -153,19 +153,10 @@ def test_units_without_checks_are_looked_at_once_per_machine(tmp_path: Path) -> 
         running(world)
         await prove(world)
         assert world.gate.graph.good
-        assert world.server.looks == [["a.service", "b.service"]]
+        assert world.server.looks == [["a.service", "checked.service", "b.service"]]
         assert world.machines["client"].looks == [["c.service"]]
 
     play(tmp_path, services, scene)
-
-
-def test_units_with_checks_cost_no_look(tmp_path: Path) -> None:
-    async def scene(world: World) -> None:
-        running(world)
-        await prove(world)
-        assert world.server.looks == []
-
-    play(tmp_path, [service("a"), service("b")], scene)
 
 
 @pytest.mark.parametrize("how", ["failed", "ended", "auto-restart"])

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.deadline import Deadline
-from orchestrator.services.journal import MESSAGE_LIMIT, Entry, Journal, parse_entry
+from orchestrator.services.journal import MESSAGE_LIMIT, RUNS_LIMIT, Entry, Journal, parse_entry
 from orchestrator.vm.follow import LINE_LIMIT, follow_lines, shorten
 
 
@@ -157,6 +157,35 @@ def test_the_end_of_a_unit_is_told_once_to_who_asked_before(tmp_path: Path) -> N
         assert not journal.await_end("web.service").is_set(), "another start is another wait"
 
     check(work, path)
+
+
+def test_the_runs_of_a_unit_are_known_by_its_own_name(tmp_path: Path) -> None:
+    """The topology calls it by an alias; what others say of it, and what was said before, does not count."""
+
+    def line(unit: str, run: str, key: str = "UNIT") -> str:
+        return json.dumps({"MESSAGE": "Starting", key: unit, "INVOCATION_ID": run}) + "\n"
+
+    async def scenario() -> None:
+        path = tmp_path / "journal.jsonl"
+        path.write_text(line("ssh.service", "0"))
+        journal = Journal(path)
+        follower = asyncio.create_task(journal.follow())
+        await journal.news("ssh.service")
+        journal.know("sshd.service", "ssh.service")
+        journal.await_end("sshd.service")
+        with path.open("a") as file:
+            file.write(line("ssh.service", "1") + line("web.service", "2") + line("ssh.service", "3", "_SYSTEMD_UNIT"))
+            file.write("".join(line("ssh.service", f"{n}") for n in range(1000, 2000)))
+            file.write(json.dumps({"MESSAGE": "end", "_SYSTEMD_UNIT": "end.service"}) + "\n")
+        await journal.news("end.service")
+        runs = journal.runs("sshd.service")
+        assert "1" in runs
+        assert not {"0", "2", "3"} & runs
+        assert len(runs) == RUNS_LIMIT, "bounded, whatever a guest says"
+        assert journal.runs("web.service") == frozenset(), "nobody asked for it"
+        follower.cancel()
+
+    run_async(scenario())
 
 
 def test_news_wakes_at_the_next_line_of_the_unit_only(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fake_qemu import run_async
 
 from orchestrator.deadline import Deadline
 from orchestrator.guest.agent import Agent, GuestResult
-from orchestrator.services.systemd import PROPERTIES, UnitStatus, parse_show, start
+from orchestrator.services.systemd import PROPERTIES, UnitStatus, parse_show, show, start
 
 RUNNING = """Type=notify
 ExecMainCode=0
@@ -123,8 +123,46 @@ def test_hostile_or_empty_text_is_an_unknown_unit(text: str) -> None:
     assert not status.running
 
 
+class Answers:
+    """A guest whose systemctl prints this."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    async def exec(self, command: Sequence[str], *, deadline: Deadline, news: object = None) -> GuestResult:
+        return GuestResult(1, self.text.encode(), b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "active"),
+    [
+        ("", ["unknown", "unknown"]),
+        (FAILED, ["failed", "unknown"]),  # systemctl gives up at a name it does not take
+        ("\n\n".join([FAILED, TARGET]), ["failed", "active"]),
+        ("\n\n".join([TARGET, FAILED, TARGET]), ["failed", "unknown"]),
+    ],
+)
+def test_there_is_an_answer_for_each_unit_that_was_asked_for(text: str, active: list[str]) -> None:
+    found = run_async(show(cast(Agent, Answers(text)), ["alicia.service", "sshd.service"], Deadline.after(5)))
+    assert [status.active for status in found] == active
+    assert [status.known for status in found] == [word != "unknown" for word in active]
+
+
+def test_restarts_of_before_are_no_trouble() -> None:
+    (status,) = parse_show(RESTARTED)
+    assert status.trouble(oneshot=False, restarts=2) == ""
+    assert status.trouble(oneshot=False, restarts=1).endswith("restart 2)")
+
+
+def test_a_unit_that_reloads_runs() -> None:
+    (status,) = parse_show(RUNNING.replace("ActiveState=active", "ActiveState=reloading"))
+    assert status.running
+    assert not status.at_rest
+
+
 def test_every_property_that_is_read_is_asked_for() -> None:
-    assert {"LoadState", "ActiveState", "SubState", "Result", "NRestarts", "ExecMainStatus"} <= set(PROPERTIES)
+    read = {"LoadState", "ActiveState", "SubState", "Result", "NRestarts", "ExecMainStatus", "InvocationID"}
+    assert read <= set(PROPERTIES)
 
 
 class Refusing:

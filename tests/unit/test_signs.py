@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 
@@ -185,3 +186,15 @@ def test_the_report_tells_why_a_run_is_suspicious() -> None:
     page = render_html(view)
     assert "Passed, with signs of trouble" in page
     assert "accepted: &lt;known&gt; &amp; harmless" in page
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$b", "a(?=b)"])
+def test_no_expression_and_no_line_holds_the_watch(pattern: str) -> None:
+    """An expression that would explode, one of another version, and lines that begin like a sign again and again."""
+    began = time.monotonic()
+    line = "segfault at " + "a" * 60_000
+    assert not acceptance(matching=pattern).covers("segfault", "client", line)
+    for text in ("ALERT! " * 9000, "INFO: task " * 6000):
+        assert find_sign(text) is None
+        assert find_journal_sign("kernel", text) is None
+    assert time.monotonic() - began < 5

@@ -81,6 +81,17 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert problems(file) == ["orchestrator.toml:2:8: byte 0xff is not UTF-8"]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    text = completed("").encode()
+    file = write(tmp_path, "")
+    file.write_bytes(b"\xef\xbb\xbf" + text)
+    assert load_topology(file).name == "shop"
+    file.write_bytes(b"\xef\xbb\xbf" + b"nme = 1\n" + text)
+    assert problems(file) == ['orchestrator.toml:1:1: "nme" is no key of a topology (did you mean "name"?)']
+    file.write_bytes(b"\xef\xbb\xbf" + b"a = 1\nb = \xff\n")
+    assert problems(file) == ["orchestrator.toml:2:5: byte 0xff is not UTF-8"]
+
+
 def test_no_file(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     with pytest.raises(TopologyError) as caught:

@@ -99,19 +99,38 @@ def test_a_check_has_one_kind(check: str, why: str, tmp_path: Path) -> None:
     assert one(tmp_path, text) == f'check "it" in service "web" {why}'
 
 
+URL = '"http" in {}: expected a URL like "http://server/health", '
+
+
 @pytest.mark.parametrize(
     ("check", "why"),
     [
-        ('http = "server/health"', '"http" in {}: expected a URL with http://, found "server/health"'),
-        (
-            'http = "https://server/"',
-            '"http" in {}: a check speaks no TLS, found "https://server/"; '
-            "check https with exec and curl in the machine",
-        ),
-        ('http = "http:///x"', '"http" in {}: expected a URL like "http://server/health", found "http:///x"'),
-        ('http = "http://a:b/"', '"http" in {}: "http://a:b/" is not a URL: Port could not be cast to integer'),
+        ('http = "server/health"', URL + 'found "server/health": it does not begin with http:// or https://'),
+        ('http = "http:///x"', URL + 'found "http:///x": it names no host'),
+        ('http = "http://a:b/"', URL + 'found "http://a:b/": a port is a number from 1 to 65535'),
+        ('http = "http://a:0/"', URL + 'found "http://a:0/": a port is a number from 1 to 65535'),
+        ('http = "http://10.77.0.256/"', URL + 'found "http://10.77.0.256/": 10.77.0.256 is no IPv4 address'),
+        ('http = "http://ä_b/"', URL + 'found "http://ä_b/": a name of a host is ASCII'),
+        ('http = "http://a b/"', URL + 'found "http://a b/": it holds a blank or a control character'),
+        ('http = "http://a/%zz"', URL + 'found "http://a/%zz": a % in it is not followed by two hexadecimal digits'),
+        (f'http = "http://a/{"x" * 70_000}"', URL + f'found "http://a/{"x" * 50}…": it is longer than 2000 characters'),
+        ('http = "http://a/"\nca = "ca.pem"', '"ca" in {}: it is about https://, and the URL is not'),
+        ('http = "http://a/"\nverify = false', '"verify" in {}: it is about https://, and the URL is not'),
+        ('http = "https://a/"\nca = "ca.pem"\nverify = false', '"verify" in {}: either "ca" says whom to trust'),
+        ('http = "https://a/"\nca = "none.pem"', '"ca" in {}: there is no file "'),
+        ('http = "https://a/"\nca = "orchestrator.toml"', '"ca" in {}: "'),
+        ('http = "http://a/"\nheaders = { "a b" = "" }', '"headers" in {}: "a b" is no name of a header'),
         ('http = "http://u:p@a/"', '"http" in {}: a URL here cannot carry a user or a password'),
         ('exec = ["a"]\nstdout = "("', '"stdout" in {}: "(" is not a regular expression: missing )'),
+        ('exec = ["a"]\nstdout = "a(?=b)"', '"stdout" in {}: "a(?=b)" is not a regular expression: RE2 has no look'),
+        ("exec = ['a']\nstdout = '(a)\\1'", '"stdout" in {}: "(a)\\1" is not a regular expression: RE2 has no back'),
+        ('exec = ["a"]\nstdout = ".{1,900}"', '"stdout" in {}: ".{1,900}" is not a regular expression: it is too'),
+        ('exec = ["a"]\nstdout = "(.{99}){99}"', '"stdout" in {}: "(.{99}){99}" is not a regular expression: invalid'),
+        ('tcp = "a:0"', '"tcp" in {}: expected host:port like "127.0.0.1:7880", found "a:0": a port is a number'),
+        ('tcp = "::1:80"', '"tcp" in {}: expected host:port like "127.0.0.1:7880", found "::1:80": an IPv6 address'),
+        (f'file = "/{"x" * 256}"', '"file" in {}: a path has at most 4095 bytes, and each of its parts 255'),
+        ('unit = "getty@.service"', '"unit" in {}: "getty@.service" is a template; name one instance of it'),
+        ('unit = "@a.service"', '"unit" in {}: expected a systemd unit with its suffix'),
         ('exec = "a b"', '"exec" in {}: expected an array, found the string "a b"'),
         ("exec = []", '"exec" in {}: expected a command like'),
         ('exec = ["a", 1]', 'item 2 of "exec" in {}: expected a string, found the integer 1'),
@@ -126,7 +145,7 @@ def test_a_check_has_one_kind(check: str, why: str, tmp_path: Path) -> None:
 )
 def test_checks_that_are_refused(check: str, why: str, tmp_path: Path) -> None:
     text = f'[services.web]\nmachine = "server"\nunit = "web.service"\n[services.web.checks.it]\n{check}\n'
-    assert one(tmp_path, text).startswith(why.format('check "it" in service "web"'))
+    assert one(tmp_path, text).startswith(why.replace("{}", 'check "it" in service "web"'))
 
 
 def test_mac_addresses_are_fixed_and_different(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from shutil import copy
 
+import certifi
 import pytest
 
 from orchestrator.errors import TopologyError
@@ -39,13 +41,15 @@ def completed(text: str) -> str:
 
 
 def folder(path: Path) -> Path:
-    """A folder with an application package and a suite, as topology files name them."""
+    """A folder with an application package, a suite and certificates, as topology files name them."""
     app = path / "standin"
     for part in ("bin/alicia", "share/alicia/frontend/index.html", "share/alicia/migrations/0001_first.up.sql"):
         (app / part).parent.mkdir(parents=True, exist_ok=True)
         (app / part).touch(mode=0o755)
     (path / "suite").mkdir(exist_ok=True)
     (path / "suite" / "a.spec.ts").touch()
+    if not (path / "ca.pem").exists():
+        copy(certifi.where(), path / "ca.pem")
     return path
 
 

@@ -1,0 +1,102 @@
+"""Making the checks of a service until they pass, while its unit is watched."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from orchestrator.deadline import Deadline, came, pause
+from orchestrator.services.checks import Answer, attempt
+from orchestrator.services.reach import Reach
+from orchestrator.services.units import Units
+from orchestrator.tasks import guarded, together
+from orchestrator.topology.model import Check, CheckKind, Service
+
+HEARTBEAT = 30.0  # seconds
+# Seconds between attempts, before scaling. News of the unit in its journal brings the next one forward, so that few are
+# needed: each that is refused costs an emulated guest, which has the service to start, a connection and two log lines.
+ATTEMPT_INTERVAL = {CheckKind.HTTP: 0.05, CheckKind.TCP: 0.05}
+ATTEMPT_INTERVAL_EXEC = 0.1
+
+
+class Prover:
+    """Makes checks, and tells their answers."""
+
+    def __init__(self, reach: Reach, units: Units) -> None:
+        self._reach = reach
+        self._units = units
+
+    async def prove(self, service: Service, limit: Deadline) -> None:
+        """Return when all checks have passed and the unit did not end meanwhile.
+
+        Raises:
+            ServiceError: the limit is over, or the unit is in trouble.
+        """
+        guards = [] if service.unit is None else [partial(self._units.watch, service)]
+        await guarded(self.checks(service, limit), guards)
+        await self._units.passed(service)
+
+    async def checks(self, service: Service, limit: Deadline) -> None:
+        """All checks at once, each until it passes."""
+        await together(*(self._until_passed(service, check, limit) for check in service.checks))
+
+    async def once(self, service: Service, check: Check, deadline: Deadline) -> bool:
+        """One attempt; whether it passed."""
+        answer = await self._attempt(check, deadline)
+        self._tell(service, check, answer, 1, deadline)
+        return answer.ok
+
+    async def _attempt(self, check: Check, limit: Deadline) -> Answer:
+        return await attempt(check, self._reach.channels[check.machine], factor=self._reach.factor, deadline=limit)
+
+    async def _until_passed(self, service: Service, check: Check, limit: Deadline) -> None:
+        interval = ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC) * max(1.0, self._reach.factor)
+        last = Answer(False, "not attempted yet")
+        tries = 0
+        beat = Deadline.after(HEARTBEAT)
+        while True:
+            answer = await self._attempt(check, limit)
+            tries += 1
+            if limit.expired and tries > 1 and not answer.ok:
+                answer = last  # cut short by the service's limit; the answer before says more
+            if answer != last or answer.ok:
+                self._tell(service, check, answer, tries, limit)
+            if answer.ok:
+                return
+            last = answer
+            if limit.expired:
+                raise await self._reach.explained(
+                    service,
+                    f"is not up within {limit.limit:.0f} s",
+                    f"check {check.name} made from machine {check.machine} never passed; last answer: {last.text}",
+                )
+            if beat.expired:
+                beat = Deadline.after(HEARTBEAT)
+                self._reach.bus.emit(
+                    "wait.heartbeat",
+                    service.name,
+                    what=f"check {check.name}",
+                    elapsed=round(limit.elapsed, 1),
+                    limit=limit.limit,
+                    last=last.text,
+                )
+            await self._pause_or_news(service, interval, limit)
+
+    async def _pause_or_news(self, service: Service, interval: float, limit: Deadline) -> None:
+        """Wait the interval, or less when the unit's journal says something."""
+        journal = self._reach.journal(service.machine)
+        if service.unit is None or journal is None:
+            await pause(interval, limit)
+            return
+        if await came(partial(journal.news, service.unit), limit.earlier(interval)):
+            await pause(0.02, limit)  # the line often comes just before what it announces
+
+    def _tell(self, service: Service, check: Check, answer: Answer, attempts: int, limit: Deadline) -> None:
+        self._reach.bus.emit(
+            "check.answer",
+            service.name,
+            check=check.name,
+            ok=answer.ok,
+            answer=answer.text,
+            attempt=attempts,
+            elapsed=round(limit.elapsed, 3),
+        )
