@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.memory import place_of_memory
+from orchestrator.environment.memory import memory_wanted, place_of_memory, savable
 from orchestrator.environment.places import Places, cache_root, environments
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import read_state
@@ -110,8 +110,8 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
     if known is not None:
         session.record.change(snapshot=str(known.folder))
         return
-    if not all(machine.ram for machine in state.machines.values()):
-        return  # said at the start
+    if not all(savable(machine) for machine in state.machines.values()):
+        return  # its image forbids it, at every start
     for one in store.all():
         if one.problem:
             store.remove(one)  # it may hold the name
@@ -162,7 +162,8 @@ async def save(session: Session, name: str, folder_name: str, deadline: Deadline
 
 async def _save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Stored:
     state, store = session.record.state, the_store()
-    wanted = sum(touched(Path(machine.ram)) for machine in state.machines.values() if machine.ram)
+    sizes = {name: machine.memory * MIB for name, machine in state.topology.machines.items()}
+    wanted = sum(memory_wanted(machine, sizes[name]) for name, machine in state.machines.items())
     wanted += sum(touched(live.paths.disk) for live in session.machines.values()) + 64 * MIB
     place = place_for(store, wanted)
 
