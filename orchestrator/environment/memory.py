@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,8 +67,8 @@ def memory_wanted(machine: MachineState, size: int) -> int:
         return touched(Path(machine.ram))
     found = 0
     with suppress(OSError):
-        status = Path(f"/proc/{machine.process.pid}/status").read_text()
-        found = int(status.partition("\nRssAnon:")[2].split()[0]) << 10
+        own = re.search(r"^RssAnon:\s+(\d+)", Path(f"/proc/{machine.process.pid}/status").read_text(), re.MULTILINE)
+        found = int(own[1]) << 10 if own else 0
     with suppress(OSError):
         found += touched(Path(machine.base)) if machine.base else 0
     return min(found or size, size)
