@@ -58,7 +58,8 @@ class Saver:
         run_script.parent.mkdir(parents=True)
         run_script.write_text(script)
         run_script.chmod(0o755)
-        one = MachineState(ProcessId(8, 9, "boot"), str(tmp_path / "image"), {22: 40001}, "ssh A", str(file) if ram else "")
+        image, memory = str(tmp_path / "image"), str(file) if ram else ""
+        one = MachineState(ProcessId(8, 9, "boot"), image, {22: 40001}, "ssh A", memory)
         self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
         self.places = Places.of("shop")
         monitor = SimpleNamespace(run_state=self.run_state)
