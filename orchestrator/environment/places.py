@@ -31,6 +31,11 @@ def cache_root() -> Path:
     return cache.cache_root().parent.absolute()
 
 
+def identity_of(folder: Path) -> str:
+    """What tells an environment's state folder from all others, short enough for the names of sockets."""
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """The places of one environment; nothing is made by asking.
@@ -47,7 +52,7 @@ class Places:
     @classmethod
     def of(cls, name: str) -> Places:
         folder = state_root() / "environments" / name
-        digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+        digest = identity_of(folder)
         base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         return cls(name, folder, base / f"orch-{os.getuid()}" / digest)
 

@@ -40,7 +40,7 @@ def chosen(state: EnvironmentState, name: str) -> Stored:
                 hint=f"orchestrator -n {state.name} up --fresh",
             )
     else:
-        found = store.point(state.name, name)
+        found = store.point(state.name, name, Places.of(state.name).identity)
     if found.manifest is None:
         raise SnapshotError(
             f"the snapshot {name} is damaged",
