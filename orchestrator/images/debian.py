@@ -12,7 +12,6 @@ import asyncio
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 
@@ -43,6 +42,7 @@ from orchestrator.images.manifest import (
 from orchestrator.images.recipe import Recipe, load_recipe
 from orchestrator.images.runscript import kernel_params, run_script
 from orchestrator.process import run
+from orchestrator.scratch import scratch
 
 LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
 HEARTBEAT = 5.0  # seconds between two signs of life while another command builds
@@ -76,8 +76,8 @@ async def build_debian(
     recipe = load_recipe(recipe_path)
     builder = _Builder(name, recipe, cache, bus, deadline)
     base_key = recipe.base_key(BUILDER)
-    with tempfile.TemporaryDirectory(prefix="orch-layer-") as rendered:
-        entries = await builder.render(Path(rendered), variant, app)
+    with scratch("layer") as rendered:
+        entries = await builder.render(rendered, variant, app)
         texts = {
             f"bin/run-{recipe.name}-vm": run_script(recipe.name, memory=recipe.memory, cpus=recipe.cpus),
             "kernel-params": kernel_params(recipe.kernel_parameters),

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.process import boot_id, run
+from orchestrator.scratch import scratch
+from orchestrator.vm.arguments import value
 
 QEMU = "qemu-system-x86_64"
 MINIMUM_QEMU = (10, 0)
@@ -122,14 +123,14 @@ async def _try_kvm() -> tuple[str, str]:
         return "tcg", "this host has no /dev/kvm"
     if not os.access(device, os.R_OK | os.W_OK):
         return "tcg", "/dev/kvm may not be opened by this user (group kvm is missing)"
-    with tempfile.TemporaryDirectory(prefix="orch-probe-") as folder:
-        disk = Path(folder) / "boot.img"
+    with scratch("probe") as folder:
+        disk = folder / "boot.img"
         disk.write_bytes(boot_sector())
         argv = [
             QEMU, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "16", "-no-reboot",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
-            "-drive", f"file={disk},format=raw,if=floppy,readonly=on",
+            "-drive", f"file={value(disk)},format=raw,if=floppy,readonly=on",
         ]  # fmt: skip
         try:
             done = await run(argv, deadline=Deadline.after(PROBE_LIMIT), check=False)
