@@ -141,7 +141,7 @@ class ImageCache:
         entry = self._entry_of(path)
         if entry is not None:
             (entry / PINS).mkdir(exist_ok=True)
-            _pin_file(entry, state_folder).write_text(f"{state_folder}\n")
+            _pin_file(entry, state_folder).write_bytes(os.fsencode(state_folder) + b"\n")
             _touch(entry)
 
     def unpin(self, path: Path, state_folder: Path) -> None:
@@ -277,7 +277,7 @@ def _pins(entry: Path) -> tuple[str, ...]:
     """State folders that exist and use the entry; pins of vanished ones are removed."""
     users = []
     for file in sorted((entry / PINS).glob("*")) if (entry / PINS).is_dir() else []:
-        folder = file.read_text().strip()
+        folder = os.fsdecode(file.read_bytes().removesuffix(b"\n"))
         if Path(folder).is_dir():
             users.append(folder)
         else:
