@@ -186,7 +186,8 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
     for machine in state.machines.values():
         cache.pin(Path(machine.image), stored.folder)
     assert stored.manifest is not None
-    where = f"memory ({place.folder})" if stored.kind == "tmpfs" else f"disk, since {place.reason}"
+    why = f", since {place.reason}" if place.folder == store.disk else f" ({place.folder})"
+    where = f"memory ({place.folder})" if stored.kind == "tmpfs" else f"disk{why}"
     session.bus.emit(
         "note",
         level="info",

@@ -24,6 +24,7 @@ from orchestrator.tasks import guarded, together, whatever_happens
 from orchestrator.vm.qmp import Monitor
 
 SAVE_LIMIT = 60.0  # seconds; a memory of many GiB on a slow disk
+SEND_LIMIT = 600.0  # seconds to send all memory once, while the machines run
 POLL = 0.005
 CONT_TRIES = 20
 CANCEL_LIMIT = 5.0
@@ -70,16 +71,17 @@ async def save_machines(
             files_of(folder, source.name).folder.mkdir(mode=0o700)
             await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
             await source.monitor.execute("migrate-set-parameters", PARAMETERS, deadline=limit)
-        paused = await _written(sources, folder, limit)
+        paused = await _written(sources, folder, deadline)
         saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
     except OSError as error:
         raise SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)]) from error
     return {source.name: one for source, one in zip(sources, saved, strict=True)}, paused
 
 
-async def _written(sources: Sequence[Source], folder: Path, limit: Deadline) -> float:
+async def _written(sources: Sequence[Source], folder: Path, deadline: Deadline) -> float:
     """Memory, state and disk of all, as they were at one moment; the seconds they stood still."""
     sent = [source for source in sources if source.ram is None]
+    limit = deadline.earlier(SEND_LIMIT if sent else SAVE_LIMIT)
     try:
         async with AsyncExitStack() as stack:
             flows = {}
@@ -88,7 +90,8 @@ async def _written(sources: Sequence[Source], folder: Path, limit: Deadline) -> 
                 flows[one.name] = await stack.enter_async_context(
                     flowing(one.name, one.monitor, one.base, files, limit)
                 )
-            return await guarded(_stopped_and_written(sources, folder, flows, limit), [f.pump for f in flows.values()])
+            work = _stopped_and_written(sources, folder, flows, limit)
+            return await guarded(work, [flow.pump for flow in flows.values()])
     except BaseException:
         # One that is still sending would stop by itself at its end.
         await whatever_happens(_all_go_on([source.monitor for source in sent]))
@@ -100,7 +103,7 @@ async def _stopped_and_written(
 ) -> float:
     # Once while they run: what it costs is mostly to get the pages, and they have them then.
     await together(*(_first(source, files_of(folder, source.name), flows, limit) for source in sources))
-    begun = monotonic()
+    begun, limit = monotonic(), limit.earlier(SAVE_LIMIT)
     try:
         await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
         await together(*(_write(source, files_of(folder, source.name), flows, limit) for source in sources))

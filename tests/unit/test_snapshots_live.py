@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 from fake_qemu import machine, run_async
 
 from orchestrator.deadline import Deadline
+from orchestrator.errors import MachineError, SnapshotError
 from orchestrator.process import ProcessId, launch
 from orchestrator.snapshots.manifest import SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, digest, touched
@@ -132,3 +134,56 @@ def test_a_state_is_saved_while_the_guest_writes_and_goes_on_where_it_was(folder
     assert memory == Memory(own, incoming=True)
     with running(two, memory) as paths:
         run_async(goes_on(paths, own))
+
+
+def test_a_lack_of_room_is_told_and_the_guest_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory comes, and the file system of the snapshot is full: QEMU must not wait for anybody."""
+    real = os.pwrite
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        if offset >= MIB // 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data, offset)
+
+    async def scenario(paths: MachinePaths) -> None:
+        monitor = await connect("server", paths.qmp, Deadline.after(20))
+        before = await counted(monitor, paths.work)
+        source = Source("server", monitor, None, paths.disk, "/i", "k", paths.serial_log, paths.journal)
+        (folder / "saved").mkdir()
+        monkeypatch.setattr("orchestrator.snapshots.stream.os.pwrite", full)
+        with pytest.raises(SnapshotError, match="could not be written") as caught:
+            await save_machines([source], folder / "saved", Deadline.after(30))
+        monkeypatch.undo()
+        assert "No space left on device" in caught.value.why
+        assert await monitor.run_state() == "running"
+        assert await counted(monitor, paths.work) > before
+        # And it can be saved when there is room.
+        (folder / "again").mkdir()
+        saved, _ = await save_machines([source], folder / "again", Deadline.after(30))
+        assert saved["server"].ram == digest(files_of(folder / "again", "server").ram)
+        await monitor.close()
+
+    with running(folder / "one", Memory(None, shared=False)) as paths:
+        run_async(scenario(paths), 90)
+
+
+def test_a_machine_that_dies_while_it_is_saved_is_lost(folder: Path) -> None:
+    async def scenario(paths: MachinePaths) -> None:
+        monitor = await connect("server", paths.qmp, Deadline.after(20))
+        await counted(monitor, paths.work)
+        source = Source("server", monitor, None, paths.disk, "/i", "k", paths.serial_log, paths.journal)
+        (folder / "saved").mkdir()
+        real = monitor.execute
+
+        async def dies_at_stop(command: str, *given: object, **named: object) -> object:
+            if command == "stop":
+                await real("quit")
+            return await real(command, *given, **named)  # type: ignore[arg-type]
+
+        monitor.execute = dies_at_stop  # type: ignore[method-assign]
+        with pytest.raises(MachineError, match=r"lost|refused"):
+            await save_machines([source], folder / "saved", Deadline.after(30))
+        await monitor.close()
+
+    with running(folder / "one", Memory(None, shared=False)) as paths:
+        run_async(scenario(paths), 60)
