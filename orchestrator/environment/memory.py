@@ -58,6 +58,18 @@ def savable(machine: MachineState) -> bool:
     return bool(machine.ram) or not own_memory(find_run_script(Path(machine.image)).read_text(errors="replace"))
 
 
+def base_of(machine: MachineState) -> Path | None:
+    """The file that its memory rests on; also when its name was removed meanwhile: QEMU has it open."""
+    if not machine.base or Path(machine.base).exists():
+        return Path(machine.base) if machine.base else None
+    with suppress(OSError):
+        for entry in Path(f"/proc/{machine.process.pid}/fd").iterdir():
+            with suppress(OSError):
+                if str(entry.readlink()) == f"{machine.base} (deleted)":
+                    return entry
+    return None
+
+
 def memory_wanted(machine: MachineState, size: int) -> int:
     """Bytes that its saved memory will take, as far as can be told; at most ``size``.
 

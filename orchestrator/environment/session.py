@@ -12,7 +12,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.losses import gate_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
-from orchestrator.environment.memory import new_memory, own_memory, ram_file, savable
+from orchestrator.environment.memory import base_of, new_memory, own_memory, ram_file, savable
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.targets import machines_of, services_of
@@ -208,9 +208,9 @@ class Session:
                     where=[known.image],
                     hint="docs/snapshots.md",
                 )
-            paths, ram, base = live.paths, *(Path(file) if file else None for file in (known.ram, known.base))
-            logs = (paths.serial_log, paths.journal)
-            sources.append(Source(name, live.monitor, ram, paths.disk, known.image, known.host_key, *logs, base))
+            paths, ram = live.paths, Path(known.ram) if known.ram else None
+            rest = (known.image, known.host_key, paths.serial_log, paths.journal, base_of(known))
+            sources.append(Source(name, live.monitor, ram, paths.disk, *rest))
         machines, paused = await save_machines(sources, saving.folder, deadline)
         return saving.publish(manifest(machines, paused))
 

@@ -143,8 +143,9 @@ def in_use() -> set[Path]:
             state = read_state(Places.of(name).state)
         except HostError:
             continue
-        if state is not None and state.living and state.snapshot:
-            found.add(Path(state.snapshot))
+        if state is not None and state.living:
+            found |= {Path(machine.base).parent.parent for machine in state.machines.values() if machine.base}
+            found |= {Path(state.snapshot)} if state.snapshot else set()
     return found
 
 

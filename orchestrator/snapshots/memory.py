@@ -135,7 +135,7 @@ class Holes:
     @classmethod
     def of(cls, path: Path) -> Holes | None:
         """Those of a file; None where reading fills none: not on tmpfs, or the file is gone."""
-        if file_system(path.parent) != "tmpfs":
+        if file_system(path.resolve().parent) != "tmpfs":
             return None
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -16,6 +16,8 @@ import pytest
 from fake_qemu import machine, run_async
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment.memory import base_of
+from orchestrator.environment.state import MachineState
 from orchestrator.errors import MachineError, SnapshotError
 from orchestrator.process import ProcessId, launch
 from orchestrator.snapshots.manifest import SavedMachine, files_of
@@ -61,6 +63,21 @@ def running(folder: Path, memory: Memory, *more: str) -> Iterator[MachinePaths]:
         run_async(process.end())
 
 
+async def is_up(paths: MachinePaths) -> None:
+    """QEMU has opened all its files."""
+    await (await connect("server", paths.qmp, Deadline.after(20))).close()
+
+
+def process_of(paths: MachinePaths) -> ProcessId:
+    """The QEMU of these paths."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and str(paths.qmp).encode() in (entry / "cmdline").read_bytes():
+            found = ProcessId.of(int(entry.name))
+            if found is not None:
+                return found
+    raise AssertionError("it does not run")
+
+
 def numbers(ram: Path) -> tuple[int, int]:
     with ram.open("rb") as file:
         return tuple(int.from_bytes(os.pread(file.fileno(), 4, at), "little") for at in (NEAR, FAR))  # type: ignore[return-value]
@@ -99,13 +116,21 @@ async def saved_of(paths: MachinePaths, base: Path | None, folder: Path) -> tupl
     return saved["server"], paused, before, after
 
 
-@pytest.mark.parametrize("kind", ["of another's state", "anonymous"])
+@pytest.mark.parametrize("kind", ["of another's state", "of a removed state", "anonymous"])
 def test_a_state_is_saved_while_the_guest_writes_and_goes_on_where_it_was(folder: Path, kind: str) -> None:
-    base, mark = base_file(folder) if kind == "of another's state" else (None, bytes(4096))
+    base, mark = base_file(folder) if kind != "anonymous" else (None, bytes(4096))
     with running(folder / "one", Memory(base, shared=False)) as paths:
-        saved, paused, before, after = run_async(saved_of(paths, base, folder), 60)
+        run_async(is_up(paths))
+        if kind == "of a removed state":
+            assert base is not None
+            base.unlink()
+        state = MachineState(process_of(paths), "/i", base=str(base or ""))
+        rests_on = base_of(state)
+        assert (rests_on is None) is (base is None)
+        saved, paused, before, after = run_async(saved_of(paths, rests_on, folder), 60)
         # A page that the guest itself reads first is filled, too.
-        assert base is None or touched(base) < 8 * MIB, "that QEMU read all of it fills no hole"
+        taken = rests_on.stat().st_blocks * 512 if rests_on is not None else 0
+        assert taken < 8 * MIB, "that QEMU read all of it fills no hole"
     files = files_of(folder / "saved", "server")
     near, far = numbers(files.ram)
     assert before < far <= near <= far + 1 and far < after, "one moment between"
