@@ -10,7 +10,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from cli_process import RECIPE, Cli
 
+from orchestrator.deadline import Deadline
 from orchestrator.scratch import PREFIX, scratch, sweep
 
 HOLDER = """
@@ -20,6 +22,13 @@ with scratch("layer") as folder:
     (folder / "tree").mkdir()
     print(folder, flush=True)
     sys.stdin.read()
+"""
+
+# A layer program that goes on as long as its folder is there.
+RENDER = """
+import os, sys, time
+while os.path.isdir(sys.argv[sys.argv.index("--out") + 1]):
+    time.sleep(0.05)
 """
 
 
@@ -60,3 +69,23 @@ def test_what_is_no_folder_of_ours_is_left_alone(own_tmp: Path) -> None:
     (own_tmp / f"{PREFIX}file").touch()
     assert sweep() == []
     assert len(list(own_tmp.iterdir())) == 3
+
+
+def test_a_killed_image_look_up_leaves_nothing_for_long(own_tmp: Path) -> None:
+    folder = own_tmp / "project"
+    folder.mkdir()
+    cli = Cli(folder, {"TMPDIR": str(own_tmp)})
+    (folder / "base.toml").write_text(RECIPE + '[layer]\nprogram = "render.py"\n')
+    (folder / "render.py").write_text(RENDER)
+    looking = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "images", "build", "--images", "debian"],
+        cwd=folder, env=cli.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    limit = Deadline.after(60)
+    while not (left := list(own_tmp.glob(f"{PREFIX}layer-*"))):
+        assert not limit.expired and looking.poll() is None
+    looking.kill()
+    looking.wait(30)
+    assert left[0].is_dir()
+    cli("doctor")
+    assert not left[0].exists()
