@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -71,10 +71,11 @@ async def is_up(paths: MachinePaths) -> None:
 def process_of(paths: MachinePaths) -> ProcessId:
     """The QEMU of these paths."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and str(paths.qmp).encode() in (entry / "cmdline").read_bytes():
-            found = ProcessId.of(int(entry.name))
-            if found is not None:
-                return found
+        with suppress(OSError):  # it ended meanwhile
+            if entry.name.isdigit() and str(paths.qmp).encode() in (entry / "cmdline").read_bytes():
+                found = ProcessId.of(int(entry.name))
+                if found is not None:
+                    return found
     raise AssertionError("it does not run")
 
 
