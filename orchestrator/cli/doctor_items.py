@@ -225,7 +225,7 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
 def disks(places: Places, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
     """Space where images, environments and run folders go."""
     items = []
-    for name, folder, needed in (("cache", cache, images_needed), ("state", places.folder, 0), ("runs", runs, 0)):
+    for name, folder, needed in (("cache", cache, images_needed), ("state", places.workshop, 0), ("runs", runs, 0)):
         there = existing(folder)
         free = shutil.disk_usage(there).free
         lack = disk_shortage(there, free >> 20)
