@@ -207,7 +207,7 @@ def _running(add: Adder) -> None:
     snapshot.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
     snapshot.add_argument("--all", action="store_true", help="prune: every one that no running environment needs")
     snapshot.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
-    snapshot.add_argument("--json", action="store_true", help="as JSON")
+    snapshot.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes; the table is for people")
 
 
 def _looking(add: Adder) -> None:
@@ -290,7 +290,7 @@ def _images(add: Adder) -> None:
     images.add_argument("--keep", type=count, default=2, metavar="N", help="prune: newest entries kept of a layer [2]")
     images.add_argument("--older-than", type=duration, metavar="TIME", help="prune: only entries unused for this long")
     images.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
-    images.add_argument("--json", action="store_true", help="as JSON")
+    images.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes; the table is for people")
 
 
 class Adder(Protocol):

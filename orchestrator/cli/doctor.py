@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,34 +88,63 @@ def verdict(items: Sequence[Item]) -> str:
 
 
 async def examine(arguments: argparse.Namespace) -> list[Item]:
-    """Every item, in the order of the screen."""
+    """Every item, in the order of the screen. What cannot be looked at is an item too."""
     topology, first = _topology(arguments)
     plan = _plan(topology, arguments.images)
-    places = Places.of(arguments.name or (topology.name if topology else "default"))
-    cache = ImageCache()
-    facts = debian_host.gather(cache.root)
     debian, cached = plan.provider is Provider.DEBIAN, not plan.to_build
-    items = [
-        *first,
-        look.python(),
-        look.packages(),
-        await look.qemu(),
-        look.kvm_device(),
-        await look.accelerator(cache_root() / "accelerator.json", fresh=arguments.fresh),
-        await look.vde(topology),
-        *plan.items,
-        look.debian_tools(facts, used=debian, cached=cached),
-        await look.rootless(facts, used=debian, cached=cached),
-        look.nix(used=plan.provider is Provider.NIXOS),
-        *look.disks(places, arguments.runs, cache.root, images_needed=len(plan.to_build) * look.BASE_SPACE),
-    ]
+
+    def places() -> Places:
+        return Places.of(arguments.name or (topology.name if topology else "default"))
+
+    def cache() -> Path:
+        return ImageCache().root
+
+    def facts() -> debian_host.HostFacts:
+        return debian_host.gather(cache())
+
+    async def rootless() -> Item:
+        return await look.rootless(facts(), used=debian, cached=cached)
+
+    async def accelerator() -> Item:
+        return await look.accelerator(cache_root() / "accelerator.json", fresh=arguments.fresh)
+
+    looks: list[tuple[str, Callable[[], Found | Awaitable[Found]]]] = [
+        ("Python", look.python),
+        ("Python packages", look.packages),
+        ("QEMU", look.qemu),
+        ("/dev/kvm", look.kvm_device),
+        ("accelerator", accelerator),
+        ("vde_switch", lambda: look.vde(topology)),
+        ("images", lambda: plan.items),
+        ("Debian image tools", lambda: look.debian_tools(facts(), used=debian, cached=cached)),
+        ("build without root", rootless),
+        ("Nix", lambda: look.nix(used=plan.provider is Provider.NIXOS)),
+        ("temporary folder", look.temporary),
+        ("disks", lambda: look.disks(places(), arguments.runs, cache(),
+                                     images_needed=len(plan.to_build) * look.BASE_SPACE)),
+    ]  # fmt: skip
     if topology is not None:
-        meminfo = Path("/proc/meminfo").read_text()
-        items += [
-            look.memory(topology, meminfo, running=_runs(places)),
-            look.socket_paths(topology, places),
+        known = topology
+        looks += [
+            ("memory", lambda: look.memory(known, Path("/proc/meminfo").read_text(), running=_runs(places()))),
+            ("socket paths", lambda: look.socket_paths(known, places())),
         ]
-    return [*items, *_environments()]
+    looks.append(("environments", _environments))
+    return [*first, *[item for name, one in looks for item in await _seen(name, one)]]
+
+
+Found = Item | list[Item]
+
+
+async def _seen(name: str, one: Callable[[], Found | Awaitable[Found]]) -> list[Item]:
+    try:
+        found = one()
+        items = await found if isinstance(found, Awaitable) else found
+    except OrchestratorError as error:
+        return [look.failed(name, error)]
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home at all
+        return [look.unseen(name, error)]
+    return [items] if isinstance(items, Item) else items
 
 
 def _topology(arguments: argparse.Namespace) -> tuple[Topology | None, list[Item]]:
@@ -154,6 +183,8 @@ def _plan(topology: Topology | None, wanted: str) -> _Plan:
         to_build = [name for name, cached in base_layers(topology, ImageCache()).items() if not cached]
     except OrchestratorError as error:
         return _Plan(None, [look.failed("images", error)], [])
+    except (OSError, RuntimeError) as error:
+        return _Plan(None, [look.unseen("images", error)], [])
     names = ", ".join(used_images(topology))
     if not to_build:
         return _Plan(provider, [Item("images", State.OK, f"{names}: Debian, base layers cached")], [])

@@ -17,9 +17,19 @@ from orchestrator.environment.places import Places
 from orchestrator.errors import OrchestratorError
 from orchestrator.images import debian_host, nixos
 from orchestrator.process import run
+from orchestrator.scratch import scratch
 from orchestrator.text import size_text
 from orchestrator.topology.model import NetworkKind, Topology
-from orchestrator.vm.accelerator import MINIMUM_QEMU, PROBE_LIMIT, QEMU, Accelerator, probe, qemu_version
+from orchestrator.vm.accelerator import (
+    MINIMUM_QEMU,
+    PROBE_LIMIT,
+    QEMU,
+    WITHOUT_HARDWARE,
+    Accelerator,
+    probe,
+    qemu_version,
+    without_hardware,
+)
 
 MINIMUM_PYTHON = (3, 11)
 SOCKET_LIMIT = 107  # bytes of a UNIX socket's path
@@ -57,6 +67,12 @@ def failed(name: str, error: OrchestratorError, state: State = State.MISSING) ->
     """An item out of an explained error."""
     reason = "; ".join(part for part in (error.why, *error.evidence) if part)
     return Item(name, state, error.what, reason, error.hint)
+
+
+def unseen(name: str, error: Exception) -> Item:
+    """An item for what could not even be looked at: a home that is none, a full disk."""
+    return Item(name, State.MISSING, "cannot be looked at", f"{type(error).__name__}: {error}",
+                "HOME, TMPDIR, ORCH_CACHE_DIR and ORCH_STATE_DIR name folders that can be written")  # fmt: skip
 
 
 def python() -> Item:
@@ -116,6 +132,9 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
     if not os.access(device, os.R_OK | os.W_OK):
         return Item("/dev/kvm", State.WARNING, "may not be opened by this user", "it belongs to the group kvm",
                     'sudo usermod -aG kvm "$USER", then log in again')  # fmt: skip
+    if without_hardware():
+        return Item("/dev/kvm", State.WARNING, "KVM without hardware (module kvm_pvm)", WITHOUT_HARDWARE,
+                    "a host with hardware virtualization; emulation works here")  # fmt: skip
     return Item("/dev/kvm", State.OK, "may be opened (whether a guest runs, the accelerator's probe tells)")
 
 
@@ -133,7 +152,7 @@ def accelerator_item(found: Accelerator, *, known: bool, forced: str) -> Item:
     text = f"{found.name}, time limits × {found.factor:g}"
     how = (
         "not probed"
-        if forced
+        if forced or found.reason == WITHOUT_HARDWARE
         else f"the probe runs a guest of one boot sector under KVM, for at most {PROBE_LIMIT:.0f} s, "
         f"where /dev/kvm opens{' (an answer of this boot is kept)' if known else ''}"
     )
@@ -206,7 +225,7 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
 def disks(places: Places, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
     """Space where images, environments and run folders go."""
     items = []
-    for name, folder, needed in (("cache", cache, images_needed), ("state", places.folder, 0), ("runs", runs, 0)):
+    for name, folder, needed in (("cache", cache, images_needed), ("state", places.workshop, 0), ("runs", runs, 0)):
         there = existing(folder)
         free = shutil.disk_usage(there).free
         lack = disk_shortage(there, free >> 20)
@@ -222,6 +241,17 @@ def disks(places: Places, runs: Path, cache: Path, *, images_needed: int) -> lis
         else:
             items.append(Item(f"disk: {name}", State.OK, text))
     return items
+
+
+def temporary() -> Item:
+    """Whether a temporary folder can be made and written."""
+    try:
+        with scratch("doctor") as folder:
+            (folder / "file").write_bytes(bytes(4096))
+            return Item("temporary folder", State.OK, str(folder.parent))
+    except OSError as error:
+        return Item("temporary folder", State.MISSING, "cannot be written", str(error),
+                    "TMPDIR names another folder; df -h shows what is full")  # fmt: skip
 
 
 def existing(folder: Path) -> Path:

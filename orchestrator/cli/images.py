@@ -73,13 +73,10 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json([entry_dict(entry) for entry in entries])
         return 0
-    if sys.stdout.isatty():
-        sys.stdout.write(for_people(entries, wall_clock()))
-        if not arguments.quiet:
-            total = size_text(sum(entry.size for entry in entries))
-            sys.stderr.write(f"{len(entries)} images, {total} in {cache.root}\n")
-    else:
-        sys.stdout.write(for_programs(entries))
+    sys.stdout.write(for_people(entries, wall_clock()))
+    if not arguments.quiet:
+        total = size_text(sum(entry.size for entry in entries))
+        sys.stderr.write(f"{len(entries)} image{'s' if len(entries) != 1 else ''}, {total} in {cache.root}\n")
     return 0
 
 
@@ -103,7 +100,7 @@ def entry_dict(entry: Entry) -> dict[str, object]:
 
 
 def for_people(entries: Sequence[Entry], now: float) -> str:
-    """The table for a terminal; empty without entries."""
+    """The table, on a pipe too, where programs are to ask for JSON; empty without entries."""
     if not entries:
         return ""
     rows = [
@@ -114,19 +111,6 @@ def for_people(entries: Sequence[Entry], now: float) -> str:
         for entry in entries
     ]  # fmt: skip
     return aligned([("NAME", "LAYER", "KEY", "SIZE", "LAST USED", "IN USE BY"), *rows], right=(3,))
-
-
-def for_programs(entries: Sequence[Entry]) -> str:
-    """One line an image, no heading, separated by tabs: name, layer, key, bytes, last use, environments, path."""
-    return "".join(
-        "\t".join(
-            (
-                entry.name, entry.layer, entry.key[:KEY_SHOWN], str(entry.size), utc_text(entry.used),
-                ",".join(users(entry)) or "-", str(entry.path),
-            )
-        ) + "\n"
-        for entry in entries
-    )  # fmt: skip
 
 
 # ------------------------------------------------------------------ prune
@@ -147,7 +131,7 @@ def _prune(arguments: argparse.Namespace) -> int:
         return 0
     for entry in pruned.removed:
         word = "would remove" if arguments.dry_run else "removed"
-        sys.stdout.write(f"{word}\t{entry.name}\t{entry.layer}\t{entry.key[:KEY_SHOWN]}\t{entry.size}\n")
+        sys.stdout.write(f"{word}\t{entry.name}\t{entry.layer}\t{entry.key[:KEY_SHOWN]}\t{size_text(entry.size)}\n")
     if not arguments.quiet:
         for entry, reason in pruned.kept:
             if arguments.verbose or not reason.startswith("one of the newest"):

@@ -21,7 +21,7 @@ from orchestrator.environment.warm import in_use, save, the_store
 from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.snapshots.restore import verify
-from orchestrator.snapshots.store import ISOLATE, Stored, check_name
+from orchestrator.snapshots.store import ISOLATE, Stored, check_name, point_name
 from orchestrator.text import size_text
 
 
@@ -64,7 +64,7 @@ async def _save_named(places: Places, name: str, bus: EventBus, deadline: Deadli
             async with deadline.enforce():
                 # Only QEMU is asked: a guest that hangs or has panicked can be saved too.
                 await session.join(deadline, tuple(session.machines))
-                return await save(session, name, name, deadline)
+                return await save(session, name, point_name(name, places.identity), deadline)
         finally:
             await session.close()
 
@@ -76,10 +76,8 @@ def _list(arguments: argparse.Namespace) -> int:
     found = the_store().all()
     if arguments.json:
         sys.stdout.write(json.dumps([as_dict(one) for one in found], indent=2) + "\n")
-    elif sys.stdout.isatty():
-        sys.stdout.write(for_people(found, wall_clock()))
     else:
-        sys.stdout.write(for_programs(found))
+        sys.stdout.write(for_people(found, wall_clock()))
     return 0
 
 
@@ -88,6 +86,7 @@ def as_dict(one: Stored) -> dict[str, object]:
     return {
         "environment": one.environment,
         "name": one.name,
+        "owner": one.owner,
         "automatic": one.automatic,
         "size": one.size,
         "place": one.kind,
@@ -100,12 +99,12 @@ def as_dict(one: Stored) -> dict[str, object]:
 
 
 def for_people(found: Sequence[Stored], now: float) -> str:
-    """The table for a terminal; empty without snapshots."""
+    """The table, on a pipe too, where programs are to ask for JSON; empty without snapshots."""
     if not found:
         return ""
     rows = [
         (
-            one.environment, one.name, size_text(one.size), "memory" if one.kind == "tmpfs" else "disk",
+            _whose(one), one.name, size_text(one.size), "memory" if one.kind == "tmpfs" else "disk",
             ago(now - one.created) if one.created else "-",
             ", ".join(one.manifest.machines) if one.manifest else "damaged",
         )
@@ -114,17 +113,10 @@ def for_people(found: Sequence[Stored], now: float) -> str:
     return aligned([("ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"), *rows], right=(2,))
 
 
-def for_programs(found: Sequence[Stored]) -> str:
-    """One line a snapshot, no heading, separated by tabs: environment, name, bytes, place, time, path."""
-    return "".join(
-        "\t".join(
-            (
-                one.environment, one.name, str(one.size), one.kind, utc_text(one.created) if one.created else "-",
-                str(one.folder),
-            )
-        ) + "\n"
-        for one in found
-    )  # fmt: skip
+def _whose(one: Stored) -> str:
+    """Its environment; that of another state folder is none that this command could mean."""
+    here = one.owner in ("", Places.of(one.environment).identity)
+    return one.environment if here else f"{one.environment} (elsewhere)"
 
 
 # ------------------------------------------------------------------ removing
@@ -132,7 +124,8 @@ def for_programs(found: Sequence[Stored]) -> str:
 
 def _remove(arguments: argparse.Namespace) -> int:
     store = the_store()
-    one = store.point(chosen_name(arguments), arguments.snapshot)
+    name = chosen_name(arguments)
+    one = store.point(name, arguments.snapshot, Places.of(name).identity)
     store.remove(one)
     _tell([one], arguments, "removed")
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, came, monotonic
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
 from orchestrator.environment.losses import stands_still
+from orchestrator.environment.reboot import go_down
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
@@ -192,37 +193,24 @@ class LiveMachine:
         """
         limit = deadline.earlier(2 * BOOT_LIMIT * self._factor)
         self._ready.clear()
-        self._watcher.agent_open.clear()
         self._watcher.sshd_listens.clear()
         self.host_key = ""
         self._born = monotonic()
         self._emit("stopping", "reboot")
-        if not await self._ask_to_reboot(limit):
-            await self.monitor.execute("system_reset", deadline=limit)
-            if await self.monitor.run_state() != "running":
-                await self.monitor.execute("cont", deadline=limit)
+        answer = limit.earlier(HANDOVER_LIMIT * self._patience)
+        down = limit.earlier(BOOT_LIMIT * self._factor)
+        await go_down(self.monitor, self.agent, self._watcher, self._bus, answer=answer, down=down)
         if self._ssh is not None:
             await self._ssh.close()
             self._ssh = None
+        self._watcher.booting = True
         await self._watcher.wait_for_agent(limit)
+        self._watcher.booting = False
         await self.agent.close()
         self.agent = Agent(self.name, self.paths.agent)
         await self.agent.connect(limit)
         self._emit("agent")
         await self.hand_over(user_key, key_file, deadline)
-
-    async def _ask_to_reboot(self, limit: Deadline) -> bool:
-        if await self.monitor.run_state() != "running":
-            return False
-        patience = limit.earlier(HANDOVER_LIMIT * self._patience)
-        try:
-            if not self.agent.connected:
-                await self.agent.connect(patience)
-            await self.agent.exec(["systemctl", "--no-block", "reboot"], deadline=patience)
-        except OrchestratorError as error:
-            self._bus.emit("note", self.name, level="warning", message=f"{error.what}; it is reset")
-            return False
-        return True
 
     async def hand_over(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Run the hand-over script and push the topology's files; idempotent."""

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.environment.places import Places
+from orchestrator.environment.state import MachineState
 from orchestrator.events import EventBus
-from orchestrator.images.contract import BuiltImage
-from orchestrator.snapshots.memory import MIB, RamPlace, choose_place
+from orchestrator.images.contract import BuiltImage, find_run_script
+from orchestrator.snapshots.memory import MIB, RamPlace, choose_place, touched
 from orchestrator.snapshots.store import make_private
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import Memory
 
 
 def place_of_memory(topology: Topology, places: Places, bus: EventBus) -> RamPlace | None:
-    """Where the machines' memory is kept as files; None when there is no room, and no state can be saved."""
+    """Where the machines' memory is kept as files; None when there is no room, and QEMU must send it to be saved."""
     wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
     place = choose_place(wanted, places.folder)
     if place.folder != places.folder:
         return place
-    message = f"no state can be saved, so the next start will be cold too: {place.reason}"
+    message = f"the machines' memory lies in no files, so saving their state takes longer: {place.reason}"
     bus.emit("note", level="info", message=message)
     return None
 
@@ -33,9 +36,11 @@ def ram_file(places: Places, machine: Machine, place: RamPlace) -> Path:
 
 
 def new_memory(places: Places, machine: Machine, image: BuiltImage, place: RamPlace | None) -> Memory | None:
-    """An empty RAM file for a cold start; None where memory is not to be a file."""
-    if place is None or own_memory(image):
+    """An empty memory for a cold start, a file where there is a place; None where the run script brings its own."""
+    if own_memory(image.script_text):
         return None
+    if place is None:
+        return Memory(None, shared=False)
     path = ram_file(places, machine, place)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -43,6 +48,39 @@ def new_memory(places: Places, machine: Machine, image: BuiltImage, place: RamPl
     return Memory(path)
 
 
-def own_memory(image: BuiltImage) -> bool:
-    """Whether the run script gives its machine a memory backend, whose size and kind are its own."""
-    return "memory-backend" in image.script_text
+def own_memory(script: str) -> bool:
+    """Whether a run script gives its machine a memory backend, whose size and kind are its own. Pure."""
+    return "memory-backend" in script
+
+
+def savable(machine: MachineState) -> bool:
+    """Whether QEMU or we know where its memory is, so that it can be saved."""
+    return bool(machine.ram) or not own_memory(find_run_script(Path(machine.image)).read_text(errors="replace"))
+
+
+def base_of(machine: MachineState) -> Path | None:
+    """The file that its memory rests on; also when its name was removed meanwhile: QEMU has it open."""
+    if not machine.base or Path(machine.base).exists():
+        return Path(machine.base) if machine.base else None
+    with suppress(OSError):
+        for entry in Path(f"/proc/{machine.process.pid}/fd").iterdir():
+            with suppress(OSError):
+                if str(entry.readlink()) == f"{machine.base} (deleted)":
+                    return entry
+    return None
+
+
+def memory_wanted(machine: MachineState, size: int) -> int:
+    """Bytes that its saved memory will take, as far as can be told; at most ``size``.
+
+    A file tells exactly. Of memory that is none, what it rests on and what it wrote itself may overlap.
+    """
+    if machine.ram:
+        return touched(Path(machine.ram))
+    found = 0
+    with suppress(OSError):
+        own = re.search(r"^RssAnon:\s+(\d+)", Path(f"/proc/{machine.process.pid}/status").read_text(), re.MULTILINE)
+        found = int(own[1]) << 10 if own else 0
+    with suppress(OSError):
+        found += touched(Path(machine.base)) if machine.base else 0
+    return min(found or size, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from orchestrator.events import wall_clock
 from orchestrator.images import cache
 from orchestrator.net.networks import NetworkPaths
 from orchestrator.snapshots.memory import RamPlace, shared_memory
+from orchestrator.snapshots.store import make_private
 from orchestrator.vm.arguments import MachinePaths
 
 
@@ -29,6 +31,20 @@ def state_root() -> Path:
 def cache_root() -> Path:
     """The folder of images and of the probe's answer: ORCH_CACHE_DIR, else under XDG_CACHE_HOME."""
     return cache.cache_root().parent.absolute()
+
+
+def _socket_root() -> Path:
+    """XDG_RUNTIME_DIR, else the temporary folder; where libvdeplug would not take that for a path, ``/tmp``.
+
+    Quotes, backslashes and brackets mean something in the name of a switch, and not the same in all of its versions.
+    """
+    root = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(root if re.fullmatch(r"[\w@%+=:,. /~-]+", root) else "/tmp")  # noqa: S108 - made private, or refused
+
+
+def identity_of(folder: Path) -> str:
+    """What tells an environment's state folder from all others, short enough for the names of sockets."""
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +63,8 @@ class Places:
     @classmethod
     def of(cls, name: str) -> Places:
         folder = state_root() / "environments" / name
-        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-        return cls(name, folder, base / f"orch-{os.getuid()}" / digest)
+        digest = identity_of(folder)
+        return cls(name, folder, _socket_root() / f"orch-{os.getuid()}" / digest)
 
     @property
     def state(self) -> Path:
@@ -63,7 +78,7 @@ class Places:
     def unfinished_run(self) -> Path | None:
         """The run folder of a command that was killed before its reports were written."""
         try:
-            folder = Path(os.fsdecode((self.folder / "run").read_bytes().strip()))
+            folder = Path(os.fsdecode((self.folder / "run").read_bytes().removesuffix(b"\n")))
         except (OSError, ValueError):
             return None
         return folder if folder.is_absolute() and folder.is_dir() and not (folder / "summary.json").exists() else None
@@ -106,14 +121,24 @@ class Places:
         folder = self.memory if place.folder == shared_memory() else self.machine_folder(machine)
         return folder / f"{machine}.ram"
 
+    @property
+    def workshop(self) -> Path:
+        """Where the folders of machines lie, with their disks: below ``folder``, where its path may be pasted.
+
+        The run scripts of nixos-rebuild paste paths into options of QEMU as they are, and there a comma ends a value.
+        """
+        if "," not in str(self.folder):
+            return self.folder
+        return Path(f"/var/tmp/orch-{os.getuid()}") / self.identity  # noqa: S108 - made private, or refused
+
     def machine_folder(self, name: str) -> Path:
-        return self.folder / "machines" / name
+        return self.workshop / "machines" / name
 
     def networks(self, run_folder: Path) -> NetworkPaths:
         return NetworkPaths(sockets=self.sockets, logs=run_folder / "networks")
 
     def make(self) -> None:
-        """Make both folders, for this user only.
+        """Make its folders, for this user only.
 
         Raises:
             HostError: the socket folder belongs to somebody else.
@@ -131,6 +156,8 @@ class Places:
                     hint="remove it, or set XDG_RUNTIME_DIR",
                 )
             self.sockets.mkdir(exist_ok=True, mode=0o700)
+            if self.workshop != self.folder:
+                make_private(self.workshop)
         except OSError as error:
             raise HostError(
                 f"the state folder of environment {self.name} cannot be made", why=str(error), where=[str(self.folder)]

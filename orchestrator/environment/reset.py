@@ -9,8 +9,8 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.environment.places import Places
 from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.up import write_ssh_files
 from orchestrator.environment.wards import Wards
 from orchestrator.environment.warm import the_store
 from orchestrator.errors import HostError, OrchestratorError, SnapshotError
@@ -40,7 +40,7 @@ def chosen(state: EnvironmentState, name: str) -> Stored:
                 hint=f"orchestrator -n {state.name} up --fresh",
             )
     else:
-        found = store.point(state.name, name)
+        found = store.point(state.name, name, Places.of(state.name).identity)
     if found.manifest is None:
         raise SnapshotError(
             f"the snapshot {name} is damaged",
@@ -78,7 +78,7 @@ async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Dead
         if isinstance(error, OrchestratorError) and not error.hint:
             error.hint = f"orchestrator -n {places.name} up --fresh"
         raise
-    write_ssh_files(places, session.record.state)
+    write_ssh_files(places, session.record.state.machines)
     session.record.change(phase="ready")
 
 
@@ -99,7 +99,7 @@ def place_again(places: Places, state: EnvironmentState) -> RamPlace | None:
     files = [Path(machine.ram) for machine in state.machines.values() if machine.ram]
     if len(files) < len(state.machines):
         return None  # a clone: it rests on the saved memory itself
-    beside_the_disk = all(path.is_relative_to(places.folder) for path in files)
+    beside_the_disk = all(path.is_relative_to(places.workshop) for path in files)
     folder = places.folder if beside_the_disk else shared_memory()
     return RamPlace(folder, file_system(folder), "as before")
 

@@ -12,7 +12,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.losses import gate_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
-from orchestrator.environment.memory import new_memory, own_memory, ram_file
+from orchestrator.environment.memory import base_of, new_memory, own_memory, ram_file, savable
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.targets import machines_of, services_of
@@ -48,7 +48,7 @@ class Launch:
 
     Attributes:
         ports: per machine, guest port → host port, where they shall be as before.
-        ram: where memory is kept as files; None: anonymous, such machines cannot be saved.
+        ram: where memory is kept as files; None: anonymous, or a snapshot's own files, copy on write.
         snapshot: what they are restored from instead of booting.
     """
 
@@ -203,22 +203,22 @@ class Session:
             manifest: makes the manifest from the machines and the seconds they stood still.
 
         Raises:
-            SnapshotError: a machine's memory is no file, or there is no room.
+            SnapshotError: a machine's memory is its run script's own, or there is no room.
         """
         sources = []
         for name, live in self.machines.items():
             known = self.record.state.machines[name]
-            if not known.ram:
+            if not savable(known):
                 raise SnapshotError(
                     f"machine {name} cannot be saved",
                     subject=name,
-                    why="its memory is no file of its own: it was started from another environment's saved state, or "
-                    "there was no room for a file, or its image has a memory of its own kind",
-                    hint=f"orchestrator -n {self.places.name} down, then up --fresh",
+                    why="its image's run script gives it a memory of its own kind (memory-backend)",
+                    where=[known.image],
+                    hint="docs/snapshots.md",
                 )
-            paths, ram = live.paths, Path(known.ram)
-            logs = (paths.serial_log, paths.journal)
-            sources.append(Source(name, live.monitor, ram, paths.disk, known.image, known.host_key, *logs))
+            paths, ram = live.paths, Path(known.ram) if known.ram else None
+            rest = (known.image, known.host_key, paths.serial_log, paths.journal, base_of(known))
+            sources.append(Source(name, live.monitor, ram, paths.disk, *rest))
         machines, paused = await save_machines(sources, saving.folder, deadline)
         return saving.publish(manifest(machines, paused))
 
@@ -294,7 +294,7 @@ class Session:
             live.paths,
             nics,
             accelerator=self.record.state.accelerator,
-            fixed_memory=own_memory(built),
+            fixed_memory=own_memory(text),
             memory=memory,
             user=user,
             drives=writable_drives(text),
@@ -304,8 +304,9 @@ class Session:
         )
         process = live.launch((str(script), *arguments), environment)
         wards.add(process)
-        ram = str(memory.file) if memory is not None and memory.shared else ""
-        self.record.machine(name, process=process, image=str(built.path), ram=ram, addresses=live.addresses)
+        file = str(memory.file) if memory is not None and memory.file is not None else ""
+        ram, base = (file, "") if memory is not None and memory.shared else ("", file)
+        self.record.machine(name, process=process, image=str(built.path), ram=ram, base=base, addresses=live.addresses)
         if live.machine.destinations:
             self._open_gate(live, launch, wards, user)
 

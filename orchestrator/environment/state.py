@@ -30,7 +30,8 @@ class MachineState:
         image: the image folder it was started from.
         ports: guest port → port of 127.0.0.1.
         host_key: the pinned SSH host key, one public line; empty before the hand-over.
-        ram: the file that is its memory, where it can be saved; else empty.
+        ram: the file that is its memory, shared with QEMU; empty where there is none.
+        base: the file that its memory rests on, copy on write, if it was made from a saved state; else empty.
         addresses: those of the names outside that it may reach.
         gate: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
     """
@@ -40,6 +41,7 @@ class MachineState:
     ports: Mapping[int, int] = field(default_factory=dict)
     host_key: str = ""
     ram: str = ""
+    base: str = ""
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gate: ProcessId | None = None
 
@@ -159,6 +161,7 @@ def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
                 "ports": {str(guest): host for guest, host in machine.ports.items()},
                 "host_key": machine.host_key,
                 "ram": machine.ram,
+                "base": machine.base,
                 "addresses": {host: list(found) for host, found in machine.addresses.items()},
                 "gate": None if machine.gate is None else machine.gate.as_dict(),
             }
@@ -199,6 +202,7 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
                 ports={int(guest): int(host) for guest, host in m["ports"].items()},
                 host_key=str(m["host_key"]),
                 ram=str(m["ram"]),
+                base=str(m.get("base", "")),
                 addresses={str(h): tuple(str(a) for a in found) for h, found in m["addresses"].items()},
                 gate=None if m["gate"] is None else ProcessId.from_dict(m["gate"]),
             )

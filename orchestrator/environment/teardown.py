@@ -15,6 +15,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.process import ProcessId, exit_code
 from orchestrator.tasks import together
+from orchestrator.vm.arguments import value
 from orchestrator.vm.qmp import connect
 
 QUIT_LIMIT = 1.0  # seconds for QEMU to end after QMP's quit
@@ -47,7 +48,8 @@ async def end_machines(places: Places, state: EnvironmentState, bus: EventBus) -
 
 def remove_traces(places: Places) -> None:
     """Remove sockets and state; only the lock file stays, which the caller holds."""
-    for folder in (places.sockets, places.memory):
+    elsewhere = [places.workshop] if places.workshop != places.folder else []
+    for folder in (places.sockets, places.memory, *elsewhere):
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
             folder.parent.rmdir()  # only when nothing else is there
@@ -115,7 +117,8 @@ def strays(places: Places) -> list[ProcessId]:
     Only QEMU and vde_switch carry that path, so nothing else can be meant. It
     finds what a command started and was killed before it could record.
     """
-    mark = f"{places.sockets}/".encode()
+    # As it is, and as it stands in an option of QEMU.
+    marks = [os.fsencode(path) for path in (f"{places.sockets}/", value(f"{places.sockets}/"))]
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -123,7 +126,8 @@ def strays(places: Places) -> list[ProcessId]:
         with suppress(OSError):
             words = (entry / "cmdline").read_bytes()
             program = words.split(b"\0", 1)[0].rsplit(b"/", 1)[-1]
-            if mark in words and (program.startswith(b"qemu-system") or program == b"vde_switch"):
+            ours = program.startswith(b"qemu-system") or program == b"vde_switch"
+            if ours and any(mark in words for mark in marks):
                 identity = ProcessId.of(int(entry.name))
                 if identity is not None:
                     found.append(identity)

@@ -11,13 +11,13 @@ from pathlib import Path
 import orchestrator
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
-from orchestrator.environment.handover import known_hosts_line
 from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import place_of_memory
 from orchestrator.environment.places import Places, new_run_folder
 from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import strays, take_down
 from orchestrator.environment.verdict import warn_of_expired
@@ -125,7 +125,7 @@ async def _prepare(
     images, accelerator = planned.images, planned.accelerator
     snapshot = choose(request.name, planned.parts, request.start, bus)
     clone = snapshot is not None and is_clone(snapshot, places) and not request.savable
-    admit(topology.machines.values(), [places.folder, run_folder], shared=clone)
+    admit(topology.machines.values(), [places.workshop, run_folder], shared=clone)
     ram = None if clone else place_of_memory(topology, places, bus)
     cache = ImageCache()
     for image in images.values():
@@ -173,7 +173,7 @@ async def bring_up(environment: Opened, deadline: Deadline) -> None:
         if isinstance(error, OrchestratorError):
             raise over_limit(error, deadline) from error
         raise
-    write_ssh_files(session.places, session.record.state)
+    write_ssh_files(session.places, session.record.state.machines)
     session.record.change(phase="ready")
     session.bus.emit("run.ready", session.places.name, elapsed=round(deadline.elapsed, 3), restored=restored)
     if launch is not None and not restored:
@@ -266,20 +266,6 @@ def unpin_images(places: Places, state: EnvironmentState) -> None:
     cache = ImageCache()
     for path in {machine.image for machine in state.machines.values()}:
         cache.unpin(Path(path), places.folder)
-
-
-def write_ssh_files(places: Places, state: EnvironmentState) -> None:
-    """``known_hosts`` and ``ssh.config``, so that plain ssh, scp and rsync work."""
-    lines = [known_hosts_line(m.ports[22], m.host_key) for m in state.machines.values()]
-    places.known_hosts.write_text("\n".join(lines) + "\n")
-    blocks = []
-    for name, machine in state.machines.items():
-        blocks.append(
-            f"Host {name}\n  HostName 127.0.0.1\n  Port {machine.ports[22]}\n  User root\n"
-            f"  IdentityFile {places.user_key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {places.known_hosts}\n"
-            "  StrictHostKeyChecking yes\n  BatchMode yes\n"
-        )
-    places.ssh_config.write_text("\n".join(blocks), encoding="utf-8", errors="surrogateescape")
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.memory import place_of_memory
+from orchestrator.environment.memory import memory_wanted, place_of_memory, savable
 from orchestrator.environment.places import Places, cache_root, environments
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import read_state
@@ -115,8 +115,8 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
     if known is not None:
         session.record.change(snapshot=str(known.folder))
         return
-    if not all(machine.ram for machine in state.machines.values()):
-        return  # said at the start
+    if not all(savable(machine) for machine in state.machines.values()):
+        return  # its image forbids it, at every start
     for one in store.all():
         if one.problem:
             store.remove(one)  # it may hold the name
@@ -149,8 +149,9 @@ def in_use() -> set[Path]:
             state = read_state(Places.of(name).state)
         except HostError:
             continue
-        if state is not None and state.living and state.snapshot:
-            found.add(Path(state.snapshot))
+        if state is not None and state.living:
+            found |= {Path(machine.base).parent.parent for machine in state.machines.values() if machine.base}
+            found |= {Path(state.snapshot)} if state.snapshot else set()
     return found
 
 
@@ -168,7 +169,8 @@ async def save(session: Session, name: str, folder_name: str, deadline: Deadline
 
 async def _save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Stored:
     state, store = session.record.state, the_store()
-    wanted = sum(touched(Path(machine.ram)) for machine in state.machines.values() if machine.ram)
+    sizes = {name: machine.memory * MIB for name, machine in state.topology.machines.items()}
+    wanted = sum(memory_wanted(machine, sizes[name]) for name, machine in state.machines.items())
     wanted += sum(touched(live.paths.disk) for live in session.machines.values()) + 64 * MIB
     place = place_for(store, wanted)
 
@@ -191,7 +193,8 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
     for machine in state.machines.values():
         cache.pin(Path(machine.image), stored.folder)
     assert stored.manifest is not None
-    where = f"memory ({place.folder})" if stored.kind == "tmpfs" else f"disk, since {place.reason}"
+    why = f", since {place.reason}" if place.folder == store.disk else f" ({place.folder})"
+    where = f"memory ({place.folder})" if stored.kind == "tmpfs" else f"disk{why}"
     session.bus.emit(
         "note",
         level="info",

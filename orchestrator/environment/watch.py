@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Watcher:
     Attributes:
         monitor: set by who connects to QEMU.
         agent_open: the guest agent has opened its port, as QEMU tells.
+        was_reset: QEMU has reset the machine since `expecting_reset` was entered.
         sshd_listens: the guest's sshd has said so in its journal.
         booting: a boot that stands still may be reset, once.
     """
@@ -48,6 +49,7 @@ class Watcher:
         self.monitor: Monitor | None = None
         self.journal = Journal(paths.journal, self._on_entry)
         self.agent_open = asyncio.Event()
+        self.was_reset = asyncio.Event()
         self.sshd_listens = asyncio.Event()
         self.booting = False
         self._name = name
@@ -59,6 +61,7 @@ class Watcher:
         self._launched = asyncio.Event()
         self._seen: set[tuple[str, bool]] = set()
         self._console_start = 0
+        self._expects_reset = False
 
     def started(self, process: ProcessId) -> None:
         """There is a process to watch."""
@@ -70,6 +73,16 @@ class Watcher:
         log = self._paths.serial_log
         self._console_start = log.stat().st_size if log.exists() else 0
         self.journal.skip()
+
+    @contextmanager
+    def expecting_reset(self) -> Iterator[None]:
+        """In the block a reset is no surprise, and `was_reset` tells that it came."""
+        self.was_reset.clear()
+        self._expects_reset = True
+        try:
+            yield
+        finally:
+            self._expects_reset = False
 
     async def wait_for_agent(self, limit: Deadline) -> None:
         """Wait until the guest agent opens its port.
@@ -143,6 +156,9 @@ class Watcher:
                     await self._on_stop()
                 elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
                     raise disk_full(self._name, self._paths)
+                elif name == "RESET" and self._expects_reset:
+                    self.agent_open.clear()  # an agent that opens from now on is the next boot's
+                    self.was_reset.set()
                 elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
                     self._bus.emit("note", self._name, level="warning", message=f"QMP event {name} {dict(data)}")
 

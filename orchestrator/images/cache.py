@@ -232,7 +232,7 @@ class ImageCache:
     def _try_lock(self, name: str) -> Iterator[bool]:
         (self.root / LOCKS).mkdir(parents=True, exist_ok=True)
         # Lock files stay for ever: removing one would let two holders hold two files of the same name.
-        with (self.root / LOCKS / f"{name}.lock").open("a+") as file:
+        with (self.root / LOCKS / f"{name}.lock").open("a+", encoding="utf-8", errors="backslashreplace") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -253,7 +253,8 @@ class ImageCache:
                 if locked:
                     yield
                     return
-            holder = (self.root / LOCKS / f"{name}.lock").read_text().strip() or "another command"
+            lock = self.root / LOCKS / f"{name}.lock"
+            holder = lock.read_text(encoding="utf-8", errors="replace").strip() or "another command"
             waiting(holder, deadline.elapsed - started)
             if deadline.expired:
                 raise ImageError(
@@ -277,7 +278,7 @@ def _pins(entry: Path) -> tuple[str, ...]:
     """State folders that exist and use the entry; pins of vanished ones are removed."""
     users = []
     for file in sorted((entry / PINS).glob("*")) if (entry / PINS).is_dir() else []:
-        folder = os.fsdecode(file.read_bytes()).strip()
+        folder = os.fsdecode(file.read_bytes().removesuffix(b"\n"))
         if Path(folder).is_dir():
             users.append(folder)
         else:

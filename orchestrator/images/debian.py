@@ -12,7 +12,6 @@ import asyncio
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 
@@ -33,16 +32,19 @@ from orchestrator.images.debian_base import (
 )
 from orchestrator.images.debian_host import require, search_path
 from orchestrator.images.manifest import (
+    SOURCES,
     BaseTree,
     LayerEntry,
     debugfs_errors,
     debugfs_script,
     layer_key,
+    link_sources,
     load_manifest,
 )
 from orchestrator.images.recipe import Recipe, load_recipe
 from orchestrator.images.runscript import kernel_params, run_script
 from orchestrator.process import run
+from orchestrator.scratch import scratch
 
 LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
 HEARTBEAT = 5.0  # seconds between two signs of life while another command builds
@@ -76,8 +78,8 @@ async def build_debian(
     recipe = load_recipe(recipe_path)
     builder = _Builder(name, recipe, cache, bus, deadline)
     base_key = recipe.base_key(BUILDER)
-    with tempfile.TemporaryDirectory(prefix="orch-layer-") as rendered:
-        entries = await builder.render(Path(rendered), variant, app)
+    with scratch("layer") as rendered:
+        entries = await builder.render(rendered, variant, app)
         texts = {
             f"bin/run-{recipe.name}-vm": run_script(recipe.name, memory=recipe.memory, cpus=recipe.cpus),
             "kernel-params": kernel_params(recipe.kernel_parameters),
@@ -178,9 +180,12 @@ class _Builder:
         script.write_text(debugfs_script(entries, BaseTree.from_json((base / TREE).read_text())))
         self.say(f"{len(entries)} files, links and folders over {base.name}", "application")
         await self._step(folder, ["cp", "--sparse=always", "--reflink=auto", str(base / BASE_RAW), str(disk)])
+        link_sources(entries, folder)
+        # Relative names all along: in an absolute one, a question mark would begin options of the file system.
         done = await run(
-            ["debugfs", "-w", "-f", str(script), str(disk)],
+            ["debugfs", "-w", "-f", script.name, disk.name],
             deadline=self._deadline,
+            cwd=folder,
             env={**os.environ, "PATH": search_path()},
             check=False,
         )
@@ -189,7 +194,8 @@ class _Builder:
             raise ImageError(
                 "debugfs could not write the application layer", evidence=errors[:25] or [str(done.code)]
             )
-        await self._step(folder, ["e2fsck", "-f", "-n", str(disk)])
+        shutil.rmtree(folder / SOURCES)
+        await self._step(folder, ["e2fsck", "-f", "-n", disk.name])
         for name in (VMLINUZ, INITRD):
             _link(base / name, folder / name)
         for name, text in texts.items():
@@ -199,7 +205,7 @@ class _Builder:
             target.chmod(0o755 if name.startswith("bin/") else 0o644)
 
     async def _step(self, folder: Path, argv: list[str]) -> None:
-        await logged_step("application", argv, log=folder / LOG, say=self.say, deadline=self._deadline)
+        await logged_step("application", argv, log=folder / LOG, say=self.say, deadline=self._deadline, cwd=folder)
 
     async def _keeping_log(self, folder: Path, layer: str, work: Coroutine[object, object, None]) -> None:
         """Await the work; when it fails, save the build log, since the folder goes away."""

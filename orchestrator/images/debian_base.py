@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import tarfile
 from collections.abc import Callable
@@ -40,12 +41,21 @@ def mmdebstrap_argv(recipe: Recipe, *, early: Path, output: Path, rootless: bool
         *[f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.dpkg_exclude],
         '--aptopt=Acquire::Retries "3"',
         '--aptopt=APT::Install-Recommends "false"',
-        f"--essential-hook=tar-in {shlex.quote(str(early))} /",
+        f"--essential-hook=tar-in {hook_word(early)} /",
         f"--customize-hook={hook}",
         recipe.suite,
         str(output),
         recipe.mirror,
     ]
+
+
+def hook_word(path: Path) -> str:
+    r"""A path as one word of a hook of mmdebstrap, which Perl's Text::ParseWords splits. Pure.
+
+    >>> print(hook_word(Path("/a b/it's")))
+    /a\ b/it\'s
+    """
+    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", str(path))
 
 
 def early_archive(recipe: Recipe) -> bytes:
@@ -94,17 +104,18 @@ async def build_base(folder: Path, recipe: Recipe, *, say: Say, deadline: Deadli
     early.write_bytes(early_archive(recipe))
 
     async def step(name: str, argv: list[str]) -> None:
-        await logged_step(name, argv, log=folder / LOG, say=say, deadline=deadline)
+        await logged_step(name, argv, log=folder / LOG, say=say, deadline=deadline, cwd=folder)
 
     await step("packages", mmdebstrap_argv(recipe, early=early, output=archive, rootless=rootless))
     say("reading the list of files", "file system")
     (folder / TREE).write_text(read_archive(archive, folder).as_json())
     tree.mkdir()
     # Device nodes cannot be made without root, and devtmpfs brings them at every boot.
-    extract = ["tar", "-x", "-f", str(archive), "-C", str(tree), "--numeric-owner", "--exclude=./dev/*"]
+    # Relative names: tar takes a backslash in that of a folder for the beginning of an escape.
+    extract = ["tar", "-x", "-f", archive.name, "-C", tree.name, "--numeric-owner", "--exclude=./dev/*"]
     await step("file system", as_root(extract, rootless=rootless))
     archive.unlink()
-    await step("file system", as_root(mke2fs_argv(tree, folder / BASE_RAW, recipe.size), rootless=rootless))
+    await step("file system", as_root(mke2fs_argv(Path(tree.name), Path(BASE_RAW), recipe.size), rootless=rootless))
     await step("file system", as_root(["rm", "-rf", str(tree)], rootless=rootless))
     early.unlink()
 
@@ -151,7 +162,9 @@ def _numbers(text: str) -> dict[str, int]:
     return {row[0]: int(row[2]) for row in rows if len(row) > 2}
 
 
-async def logged_step(name: str, argv: list[str], *, log: Path, say: Say, deadline: Deadline) -> None:
+async def logged_step(
+    name: str, argv: list[str], *, log: Path, say: Say, deadline: Deadline, cwd: Path | None = None
+) -> None:
     """Run one command of a build, its output said and logged.
 
     Raises:
@@ -171,7 +184,7 @@ async def logged_step(name: str, argv: list[str], *, log: Path, say: Say, deadli
             "LC_ALL": "C.UTF-8",
             "DEBIAN_FRONTEND": "noninteractive",
         }
-        code = await stream_lines(argv, on_line, deadline=deadline, env=environment)
+        code = await stream_lines(argv, on_line, deadline=deadline, env=environment, cwd=cwd)
         sink.write(f"= {describe_exit(code)}\n")
     if code != 0:
         raise ImageError(f"{argv[0]} {describe_exit(code)} (step: {name})", evidence=tail(log, 25))

@@ -26,7 +26,8 @@ from orchestrator.images.recipe import digest
 
 # debugfs splits its commands on blanks and takes <12> for an inode number; no name of ours needs more than these.
 _TARGET = re.compile(r"(/[A-Za-z0-9@%+=:,._\\-]+)+\Z")
-_SOURCE = re.compile(r'[^"\n]+\Z')
+# Where links to the sources lie while debugfs writes: it knows no way to quote every path of a host.
+SOURCES = "sources"
 _TYPE_BITS = {"file": 0o100000, "directory": 0o040000, "symlink": 0o120000}
 
 
@@ -134,8 +135,6 @@ def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
     if kind is Kind.DIRECTORY:
         return entry
     source = folder / item["source"]
-    if not _SOURCE.match(str(source)):
-        raise ValueError("the source's name cannot hold quotes or line breaks")
     with source.open("rb") as file:
         return replace(entry, source=source, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -150,6 +149,7 @@ def layer_key(base_key: str, entries: Iterable[LayerEntry], texts: Mapping[str, 
 def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
     """Commands for ``debugfs -w -f`` that put the entries into the base's file system.
 
+    The files are written from ``sources/SHA256``, relative to debugfs's own folder; see `link_sources`.
     Missing parent folders are made, owned by root with mode 0755. What a file or link
     replaces is removed first.
 
@@ -198,13 +198,23 @@ def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
         else:
             folder, _, name = entry.target.rpartition("/")
             lines.append(f"cd {folder or '/'}")  # `write` knows no folders in the name it makes
-            lines.append(f'write "{entry.source}" {name}')
+            lines.append(f"write {SOURCES}/{entry.sha256} {name}")
             lines.append("cd /")
             owned(entry)
         present[entry.target] = entry.kind
     if problems:
         raise ImageError("the application layer does not fit the base layer", evidence=problems[:20])
     return "\n".join(lines) + "\n"
+
+
+def link_sources(entries: Iterable[LayerEntry], folder: Path) -> None:
+    """The links that `debugfs_script` writes from, below ``folder``."""
+    links = folder / SOURCES
+    links.mkdir()
+    for entry in entries:
+        link = links / entry.sha256
+        if entry.source is not None and not link.is_symlink():
+            link.symlink_to(entry.source.absolute())
 
 
 def debugfs_errors(stderr: str) -> list[str]:

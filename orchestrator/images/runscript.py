@@ -26,6 +26,10 @@ if ! test -e "$NIX_DISK_IMAGE"; then
     mv -- "$NIX_DISK_IMAGE.$$" "$NIX_DISK_IMAGE"
 fi
 
+# Pasted into an option of QEMU, where a comma ends a value, and two are one that does not.
+disk=$(printf '%sx' "$NIX_DISK_IMAGE" | sed 's/,/,,/g')
+disk=${{disk%x}}
+
 if [ -z "$TMPDIR" ] || [ -z "$USE_TMPDIR" ]; then
     TMPDIR=$(mktemp -d nix-vm.XXXXXXXXXX --tmpdir)
 fi
@@ -39,7 +43,7 @@ exec qemu-system-x86_64 -machine accel=kvm:tcg -cpu max \\
     -smp {cpus} \\
     -device virtio-rng-pci \\
     -net nic,netdev=user.0,model=virtio -netdev user,id=user.0,"$QEMU_NET_OPTS" \\
-    -drive cache=writeback,file="$NIX_DISK_IMAGE",id=drive1,if=none,index=1,werror=report \\
+    -drive cache=writeback,file="$disk",id=drive1,if=none,index=1,werror=report \\
     -device virtio-blk-pci,bootindex=1,drive=drive1,serial=root \\
     -device virtio-keyboard \\
     -kernel "${{NIXPKGS_QEMU_KERNEL_{variable}:-$image/vmlinuz}}" \\

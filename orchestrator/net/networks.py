@@ -17,7 +17,7 @@ from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import HostError
 from orchestrator.process import ProcessId, launch, tail
 from orchestrator.topology.model import Link, Machine, Network, NetworkKind
-from orchestrator.vm.arguments import Nic
+from orchestrator.vm.arguments import Nic, value
 
 SOCKET_NAME_LIMIT = 107  # bytes, sun_path less its final NUL
 
@@ -53,16 +53,17 @@ def _nic(
 ) -> Nic:
     name = f"net-{network.name}"
     if network.kind is NetworkKind.VDE:
-        return Nic((f"vde,id={name},sock={paths.switch(network.name)}",), name, link.mac)
+        return Nic((f"vde,id={name},sock={value(paths.switch(network.name))}",), name, link.mac)
     members = [m.name for m in machines.values() if any(other.network == network.name for other in m.links)]
     if machine.name != members[0]:
-        path = paths.wire(network.name, machine.name)
+        path = value(paths.wire(network.name, machine.name))
         # The hub's machine may start later, or again.
         return Nic((f"stream,id={name},server=off,addr.type=unix,addr.path={path},reconnect-ms=500",), name, link.mac)
     netdevs = []
     for peer in members[1:]:
         wire = f"{name}_{peer}"  # names of networks and machines hold no underscore
-        netdevs.append(f"stream,id={wire},server=on,addr.type=unix,addr.path={paths.wire(network.name, peer)}")
+        path = value(paths.wire(network.name, peer))
+        netdevs.append(f"stream,id={wire},server=on,addr.type=unix,addr.path={path}")
         netdevs.append(f"hubport,id={wire}_port,hubid={hub},netdev={wire}")
     netdevs.append(f"hubport,id={name},hubid={hub}")
     return Nic(tuple(netdevs), name, link.mac)

@@ -6,11 +6,13 @@ never wrote, so everything here costs what was touched and not what was given.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,10 @@ MIB = 1 << 20
 RESERVE = 256 * MIB  # left free on whatever holds a RAM file
 BUFFER = 4 * MIB
 BLOCK = MIB // 4
+HOLES_STEP = 64 * MIB
+PUNCH_HOLE = 0x03  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +80,23 @@ def file_system(folder: Path) -> str:
     """``tmpfs`` when the folder's content is memory, else ``disk``."""
     best, kind = "", "disk"
     target = str(folder.resolve())
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in os.fsdecode(Path("/proc/self/mounts").read_bytes()).split("\n"):
+        if line.count(" ") < 2:
+            continue
         _, where, what, *_ = line.split(" ")
-        where = where.replace("\\040", " ")
+        where = unescaped(where)
         if (target == where or target.startswith(where.rstrip("/") + "/")) and len(where) >= len(best):
             best, kind = where, what
     return "tmpfs" if kind in ("tmpfs", "ramfs") else "disk"
+
+
+def unescaped(field: str) -> str:
+    r"""A path as /proc/mounts writes it: blank, tab, newline and backslash as octal numbers. Pure.
+
+    >>> unescaped(r"/a\040b\134040")
+    '/a b\\040'
+    """
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
 
 
 def _free(folder: Path) -> int | None:
@@ -101,6 +118,56 @@ def extents(descriptor: int) -> Iterator[tuple[int, int]]:
             raise
         position = os.lseek(descriptor, start, os.SEEK_HOLE)
         yield start, position - start
+
+
+class Holes:
+    """The holes of a file on tmpfs that machines map, kept while one of these reads all of it.
+
+    Each page of a hole that is only read becomes a page of zeros: a memory of which a quarter was touched would
+    take all of its size.
+    """
+
+    def __init__(self, descriptor: int, holes: Sequence[tuple[int, int]]) -> None:
+        self._descriptor = descriptor
+        self._holes = list(reversed(holes))  # (start, end), the first one last
+        self._given = 0
+
+    @classmethod
+    def of(cls, path: Path) -> Holes | None:
+        """Those of a file; None where reading fills none: not on tmpfs, or the file is gone."""
+        if file_system(path.resolve().parent) != "tmpfs":
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        parts, end = list(extents(descriptor)), os.fstat(descriptor).st_size
+        ends = [0, *(start + length for start, length in parts)]
+        starts = [*(start for start, _ in parts), end]
+        return cls(descriptor, [(one, other) for one, other in zip(ends, starts, strict=True) if one < other])
+
+    def give_back(self, passed: int) -> None:
+        """Make holes again of those before the offset ``passed``, in steps."""
+        if passed - self._given < HOLES_STEP:
+            return
+        self._given = passed
+        while self._holes and self._holes[-1][0] < passed:
+            start, end = self._holes.pop()
+            if end > passed:
+                self._holes.append((passed, end))
+            _punch(self._descriptor, start, min(end, passed) - start)
+
+    def close(self) -> None:
+        """Give back all that is left."""
+        while self._holes:
+            start, end = self._holes.pop()
+            _punch(self._descriptor, start, end - start)
+        os.close(self._descriptor)
+
+
+def _punch(descriptor: int, start: int, length: int) -> None:
+    """Make a hole in a file. What its file system cannot do stays undone: the content is the same."""
+    _LIBC.fallocate(descriptor, PUNCH_HOLE, ctypes.c_int64(start), ctypes.c_int64(length))
 
 
 def copy_sparse(source: Path, target: Path, *, again: bool = False) -> int:

@@ -1,7 +1,8 @@
 """Taking a snapshot: every machine stopped at one moment, device state and memory written, and on they go.
 
 The machines stand still while their touched memory is copied, some tenths of a
-second; fingerprints and logs are made when they run again.
+second, or while QEMU sends what changed since it sent all of it
+(`orchestrator.snapshots.live`); fingerprints and logs are made when they run again.
 """
 
 from __future__ import annotations
@@ -9,23 +10,27 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic, pause
 from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
+from orchestrator.snapshots.live import Flow, cannot_be_saved, flowing
 from orchestrator.snapshots.manifest import MachineFiles, SavedMachine, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
-from orchestrator.tasks import together, whatever_happens
+from orchestrator.tasks import guarded, together, whatever_happens
 from orchestrator.threads import in_thread
 from orchestrator.vm.qmp import Monitor
 
 SAVE_LIMIT = 60.0  # seconds; a memory of many GiB on a slow disk
+SEND_LIMIT = 600.0  # seconds to send all memory once, while the machines run
 POLL = 0.005
 CONT_TRIES = 20
 CANCEL_LIMIT = 5.0
+# No limit on the rate; and nothing is the end by itself while the guest still writes: all are stopped together.
+PARAMETERS = {"max-bandwidth": 1 << 40, "downtime-limit": 0}
 CAPABILITIES = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
 
 
@@ -34,18 +39,20 @@ class Source:
     """A running machine to be saved.
 
     Attributes:
-        ram: the file that is its memory, mapped shared.
+        ram: the file that is its memory, mapped shared; None: QEMU sends it.
+        base: the file that its memory rests on, copy on write, if any.
         disk: its qcow2 overlay; ``image`` the folder below it.
     """
 
     name: str
     monitor: Monitor
-    ram: Path
+    ram: Path | None
     disk: Path
     image: str
     host_key: str
     serial: Path
     journal: Path
+    base: Path | None = None
 
 
 async def save_machines(
@@ -64,20 +71,53 @@ async def save_machines(
         for source in sources:
             files_of(folder, source.name).folder.mkdir(mode=0o700)
             await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
-            await source.monitor.execute("migrate-set-parameters", {"max-bandwidth": 1 << 40}, deadline=limit)
-        # A first copy while they run: what it costs is mostly to get the pages, and they have them then.
-        await together(*(in_thread(copy_sparse, one.ram, files_of(folder, one.name).ram) for one in sources))
-        begun = monotonic()
-        try:
-            await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
-            await together(*(_write(source, files_of(folder, source.name), limit) for source in sources))
-        finally:
-            await whatever_happens(_all_go_on([source.monitor for source in sources]))
-        paused = monotonic() - begun
+            await source.monitor.execute("migrate-set-parameters", PARAMETERS, deadline=limit)
+        paused = await _written(sources, folder, deadline)
         saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
     except OSError as error:
         raise SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)]) from error
     return {source.name: one for source, one in zip(sources, saved, strict=True)}, paused
+
+
+async def _written(sources: Sequence[Source], folder: Path, deadline: Deadline) -> float:
+    """Memory, state and disk of all, as they were at one moment; the seconds they stood still."""
+    sent = [source for source in sources if source.ram is None]
+    limit = deadline.earlier(SEND_LIMIT if sent else SAVE_LIMIT)
+    try:
+        async with AsyncExitStack() as stack:
+            flows = {}
+            for one in sent:
+                files = files_of(folder, one.name)
+                flows[one.name] = await stack.enter_async_context(
+                    flowing(one.name, one.monitor, one.base, files, limit)
+                )
+            work = _stopped_and_written(sources, folder, flows, limit)
+            return await guarded(work, [flow.pump for flow in flows.values()])
+    except BaseException:
+        # One that is still sending would stop by itself at its end.
+        await whatever_happens(_all_go_on([source.monitor for source in sent]))
+        raise
+
+
+async def _stopped_and_written(
+    sources: Sequence[Source], folder: Path, flows: Mapping[str, Flow], limit: Deadline
+) -> float:
+    # Once while they run: what it costs is mostly to get the pages, and they have them then.
+    await together(*(_first(source, files_of(folder, source.name), flows, limit) for source in sources))
+    begun, limit = monotonic(), limit.earlier(SAVE_LIMIT)
+    try:
+        await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
+        await together(*(_write(source, files_of(folder, source.name), flows, limit) for source in sources))
+    finally:
+        await whatever_happens(_all_go_on([source.monitor for source in sources]))
+    return monotonic() - begun
+
+
+async def _first(source: Source, files: MachineFiles, flows: Mapping[str, Flow], limit: Deadline) -> None:
+    if source.ram is None:
+        await flows[source.name].sent_once(limit)
+    else:
+        await in_thread(copy_sparse, source.ram, files.ram)
 
 
 async def _all_go_on(monitors: Sequence[Monitor]) -> None:
@@ -99,12 +139,17 @@ async def _give_up_and_go_on(monitor: Monitor) -> None:
     await go_on(monitor)
 
 
-async def _write(source: Source, files: MachineFiles, limit: Deadline) -> None:
+async def _write(source: Source, files: MachineFiles, flows: Mapping[str, Flow], limit: Deadline) -> None:
+    ram = source.ram
+    if ram is None:
+        await flows[source.name].finish(limit)
+        await in_thread(copy_sparse, source.disk, files.disk)
+        return
     async with source.monitor.lent(files.state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as name:
         await _write_state(source, name, limit)
     # Now QEMU has let go of the disk: what it cached is in the file.
     await together(
-        in_thread(copy_sparse, source.ram, files.ram, again=True),
+        in_thread(copy_sparse, ram, files.ram, again=True),
         in_thread(copy_sparse, source.disk, files.disk),
     )
 
@@ -116,25 +161,16 @@ async def _write_state(source: Source, name: str, limit: Deadline) -> None:
     except MachineError as error:
         if "refused" not in error.what:
             raise
-        raise _cannot_be_saved(source, error.why) from error
+        raise cannot_be_saved(source.name, error.why) from error
     while True:
         told = await source.monitor.execute("query-migrate")
         if told.get("status") == "completed":
             return
         if told.get("status") in ("failed", "cancelled"):
-            raise _cannot_be_saved(source, str(told.get("error-desc", told)))
+            raise cannot_be_saved(source.name, str(told.get("error-desc", told)))
         if limit.expired:
             raise SnapshotError(f"QEMU did not save machine {source.name} within {limit.limit:.0f} s")
         await pause(POLL, limit)
-
-
-def _cannot_be_saved(source: Source, why: str) -> SnapshotError:
-    return SnapshotError(
-        f"QEMU could not save machine {source.name}",
-        subject=source.name,
-        why=why,
-        hint="a 9p or virtiofs share, or another device that cannot be saved, forbids it; docs/snapshots.md",
-    )
 
 
 async def go_on(monitor: Monitor) -> None:

@@ -1,7 +1,8 @@
 """Where snapshots lie. A folder of the store is a whole snapshot or none: it is made beside and renamed.
 
-``<root>/<environment>@<name>/`` is a named point, ``<environment>@healthy.<key>/``
-the state after a cold start. There are two roots, one in memory and one on a
+``<root>/<environment>@<name>~<owner>/`` is a named point, ``<environment>@healthy.<key>/``
+the state after a cold start. Points belong to one environment; another one of the
+same name, in another state folder, has its own. There are two roots, one in memory and one on a
 disk. All folders are 0700: a memory image holds every secret of its machines.
 """
 
@@ -51,7 +52,13 @@ class Stored:
     @property
     def name(self) -> str:
         """The name a user knows it by: its own, or ``healthy``."""
-        return self.folder.name.partition("@")[2].partition(".")[0]
+        return re.split(r"[.~]", self.folder.name.partition("@")[2], maxsplit=1)[0]
+
+    @property
+    def owner(self) -> str:
+        """The identity of the environment that saved it."""
+        _, _, owner = self.folder.name.partition("~")
+        return owner or (self.manifest.owner if self.manifest else "")
 
     @property
     def automatic(self) -> bool:
@@ -120,13 +127,14 @@ class SnapshotStore:
         mine = (one for one in self.all() if one.environment == environment and one.automatic and one.manifest)
         return next(mine, None)
 
-    def point(self, environment: str, name: str) -> Stored:
-        """A named point.
+    def point(self, environment: str, name: str, owner: str) -> Stored:
+        """A named point of the environment of this name and identity.
 
         Raises:
             UsageError: there is none; says which there are.
         """
-        mine = [one for one in self.all() if one.environment == environment]
+        named = (one for one in self.all() if one.environment == environment)
+        mine = [one for one in named if one.automatic or one.owner == owner]
         for one in mine:
             if one.name == name and (not one.automatic or name == HEALTHY):
                 return one
@@ -145,7 +153,7 @@ class SnapshotStore:
             SnapshotError: the name is taken.
         """
         if any((root / f"{environment}@{name}").exists() for root in (self.memory, self.disk)):
-            raise _taken(f"{environment}@{name}")
+            raise _taken(environment, name)
         root = self.disk if place.folder == self.disk else self.memory
         final = root / f"{environment}@{name}"
         make_private(root, parent=root == self.memory)
@@ -205,8 +213,13 @@ class Saving:
         try:
             self.folder.rename(self.final)
         except OSError as error:
-            raise _taken(self.final.name) from error
+            raise _taken(*self.final.name.split("@", 1)) from error
         return _read(self.final, file_system(self.final))
+
+
+def point_name(name: str, owner: str) -> str:
+    """The part of a point's folder after the environment's name; see `Stored`."""
+    return f"{name}~{owner}"
 
 
 def check_name(name: str) -> None:
@@ -276,8 +289,11 @@ def _alive(name: str) -> bool:
     return found is not None and found.start_ticks == int(ticks)
 
 
-def _taken(name: str) -> SnapshotError:
-    return SnapshotError(f"a snapshot {name} exists already", hint="orchestrator snapshot rm NAME removes the old one")
+def _taken(environment: str, name: str) -> SnapshotError:
+    return SnapshotError(
+        f"a snapshot {name.partition('~')[0]} of environment {environment} exists already",
+        hint="orchestrator snapshot rm NAME removes the old one",
+    )
 
 
 def _read(folder: Path, kind: str) -> Stored:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,20 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.process import boot_id, run
+from orchestrator.scratch import scratch
+from orchestrator.vm.arguments import value
 
 QEMU = "qemu-system-x86_64"
 MINIMUM_QEMU = (10, 0)
 PROBE_LIMIT = 5.0  # seconds; KVM needs 0.3
 EXIT_WRITTEN = 0x2A
 EXIT_SEEN = (EXIT_WRITTEN << 1) | 1  # what isa-debug-exit makes of it
+
+MODULES = Path("/sys/module")
+WITHOUT_HARDWARE = (
+    "the KVM of this host has no hardware below it (module kvm_pvm) and runs only guest kernels built for it; "
+    "ordinary ones hang or abort"
+)
 
 # How much longer everything takes; limits in a topology are meant for KVM.
 FACTORS = {"kvm": 1.0, "tcg": 10.0}
@@ -111,9 +119,17 @@ async def probe(cache: Path, *, fresh: bool = False) -> Accelerator:
         if known is not None:
             return _with_factor(known[0], known[1], version)
     name, reason = await _try_kvm()
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    _write_cache(cache, key, name, reason)
+    with suppress(OSError):  # a home that cannot be written, a full disk: then it is probed again
+        _write_cache(cache, key, name, reason)
     return _with_factor(name, reason, version)
+
+
+def without_hardware() -> bool:
+    """Whether this host's KVM works without hardware virtualization, by the module ``kvm_pvm``.
+
+    No other one can be in its place at the same time.
+    """
+    return (MODULES / "kvm_pvm").is_dir()
 
 
 async def _try_kvm() -> tuple[str, str]:
@@ -122,14 +138,23 @@ async def _try_kvm() -> tuple[str, str]:
         return "tcg", "this host has no /dev/kvm"
     if not os.access(device, os.R_OK | os.W_OK):
         return "tcg", "/dev/kvm may not be opened by this user (group kvm is missing)"
-    with tempfile.TemporaryDirectory(prefix="orch-probe-") as folder:
-        disk = Path(folder) / "boot.img"
+    if without_hardware():
+        return "tcg", WITHOUT_HARDWARE
+    try:
+        return await _run_guest()
+    except OSError as error:
+        return "tcg", f"/dev/kvm opens, but the probe could not be made: {error}"
+
+
+async def _run_guest() -> tuple[str, str]:
+    with scratch("probe") as folder:
+        disk = folder / "boot.img"
         disk.write_bytes(boot_sector())
         argv = [
             QEMU, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "16", "-no-reboot",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
-            "-drive", f"file={disk},format=raw,if=floppy,readonly=on",
+            "-drive", f"file={value(disk)},format=raw,if=floppy,readonly=on",
         ]  # fmt: skip
         try:
             done = await run(argv, deadline=Deadline.after(PROBE_LIMIT), check=False)
@@ -168,7 +193,8 @@ def _kvm_stamp() -> list[int]:
         found = Path("/dev/kvm").stat()
     except OSError:
         return []
-    return [found.st_mode, found.st_uid, found.st_gid, int(os.access("/dev/kvm", os.R_OK | os.W_OK))]
+    may = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    return [found.st_mode, found.st_uid, found.st_gid, int(may), int(without_hardware())]
 
 
 def _read_cache(cache: Path, key: dict[str, object]) -> tuple[str, str] | None:
@@ -182,6 +208,7 @@ def _read_cache(cache: Path, key: dict[str, object]) -> tuple[str, str] | None:
 
 
 def _write_cache(cache: Path, key: dict[str, object], name: str, reason: str) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
     temporary.write_text(json.dumps({"key": key, "name": name, "reason": reason}))
     temporary.replace(cache)

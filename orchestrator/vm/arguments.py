@@ -19,6 +19,7 @@ from orchestrator.topology.model import Machine
 AGENT_PORT = "org.qemu.guest_agent.0"
 AGENT_DEVICE = "orch-agent"
 JOURNAL_PORT = "org.orchestrator.journal"
+RAM_BLOCK = "orch-ram"  # the name of a machine's memory, also in its saved state
 SSH_GUEST_PORT = 22
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR")
 
@@ -101,18 +102,27 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A machine's memory as a file of the host, so that its state can be saved and shared.
+    """A machine's memory, by a name that all saved states share; as a file of the host, it is saved at once.
 
     Attributes:
-        file: as long as the memory.
+        file: as long as the memory; None: anonymous memory, where there is no room for a file.
         shared: writes reach the file; without it they stay private to the process
             (copy on write), and any number of machines rest on one file.
         incoming: wait for a saved state instead of booting.
     """
 
-    file: Path
+    file: Path | None
     shared: bool = True
     incoming: bool = False
+
+
+def value(text: object) -> str:
+    """A text as a value in an option of QEMU, where a comma would end it. Pure.
+
+    >>> value("/a, b/c")
+    '/a,, b/c'
+    """
+    return str(text).replace(",", ",,")
 
 
 def script_arguments(
@@ -132,7 +142,7 @@ def script_arguments(
         accelerator: ``kvm`` or ``tcg``, as probed; never left to QEMU's silent fallback.
         fixed_memory: the script has a memory backend of its own, whose size ``-m``
             must not contradict.
-        memory: the RAM file; without it the memory is anonymous and cannot be saved.
+        memory: without it the script's own memory is what the machine has; such a machine cannot be saved.
         user: who QEMU shall be once it has opened its files, as `-run-with` takes it (``60800:60800``);
             empty: who it is.
         drives: the ids of the script's writable drives, see `writable_drives`.
@@ -146,17 +156,17 @@ def script_arguments(
         "-smp", str(machine.cpus),
         "-display", "none",  # keeps the display adapter, for screenshots
         "-monitor", "none",
-        "-chardev", f"socket,id=orch-console,path={paths.console},server=on,wait=off,"
-                    f"logfile={paths.serial_log},logappend=on",
+        "-chardev", f"socket,id=orch-console,path={value(paths.console)},server=on,wait=off,"
+                    f"logfile={value(paths.serial_log)},logappend=on",
         "-serial", "chardev:orch-console",
-        "-chardev", f"socket,id=orch-qmp,path={paths.qmp},server=on,wait=off",
+        "-chardev", f"socket,id=orch-qmp,path={value(paths.qmp)},server=on,wait=off",
         "-mon", "chardev=orch-qmp,mode=control",
-        "-chardev", f"socket,id=orch-qmp-side,path={paths.qmp_side},server=on,wait=off",
+        "-chardev", f"socket,id=orch-qmp-side,path={value(paths.qmp_side)},server=on,wait=off",
         "-mon", "chardev=orch-qmp-side,mode=control",
         "-device", "virtio-serial-pci,id=orch-serial",
-        "-chardev", f"socket,id=orch-agent-chr,path={paths.agent},server=on,wait=off",
+        "-chardev", f"socket,id=orch-agent-chr,path={value(paths.agent)},server=on,wait=off",
         "-device", f"virtserialport,bus=orch-serial.0,chardev=orch-agent-chr,id={AGENT_DEVICE},name={AGENT_PORT}",
-        "-chardev", f"file,id=orch-journal-chr,path={paths.journal},append=on",
+        "-chardev", f"file,id=orch-journal-chr,path={value(paths.journal)},append=on",
         "-device", f"virtserialport,bus=orch-serial.0,chardev=orch-journal-chr,name={JOURNAL_PORT}",
         "-device", "pvpanic-pci",
         "-device", "vmgenid,guid=auto",  # tells a restored kernel that it is not the only one: it reseeds its RNG
@@ -171,12 +181,7 @@ def script_arguments(
     if machine.destinations:
         arguments += _gate(paths)
     if memory is not None:
-        access = "share=on" if memory.shared else "share=off,readonly=on,rom=off"
-        backend = f"memory-backend-file,id=orch-ram,size={machine.memory}M,mem-path={memory.file},{access}"
-        arguments += [
-            "-object", backend,
-            "-machine", "memory-backend=orch-ram",
-        ]  # fmt: skip
+        arguments += ["-object", _memory_backend(machine, memory), "-machine", f"memory-backend={RAM_BLOCK}"]
         if memory.incoming:
             arguments += ["-incoming", "defer", "-S"]
     for nic in nics:
@@ -186,14 +191,22 @@ def script_arguments(
     return tuple(arguments)
 
 
+def _memory_backend(machine: Machine, memory: Memory) -> str:
+    size = f"id={RAM_BLOCK},size={machine.memory}M"
+    if memory.file is None:
+        return f"memory-backend-ram,{size}"
+    access = "share=on" if memory.shared else "share=off,readonly=on,rom=off"
+    return f"memory-backend-file,{size},mem-path={value(memory.file)},{access}"
+
+
 def _gate(paths: MachinePaths) -> list[str]:
     """What the guest sends to its user network takes the way over a process of ours, or none.
 
     The order matters: what comes back must be behind what goes out.
     """
     return [
-        "-chardev", f"socket,id=orch-egress-in-chr,path={paths.egress_in},server=on,wait=off",
-        "-chardev", f"socket,id=orch-egress-out-chr,path={paths.egress_out},server=on,wait=off",
+        "-chardev", f"socket,id=orch-egress-in-chr,path={value(paths.egress_in)},server=on,wait=off",
+        "-chardev", f"socket,id=orch-egress-out-chr,path={value(paths.egress_out)},server=on,wait=off",
         "-object", "filter-redirector,id=orch-egress-in,netdev=user.0,queue=rx,indev=orch-egress-in-chr",
         "-object", "filter-redirector,id=orch-egress-out,netdev=user.0,queue=rx,outdev=orch-egress-out-chr",
     ]  # fmt: skip

@@ -101,14 +101,7 @@ class Monitor:
         """
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
         try:
-            async with self._handing:
-                try:
-                    self._client.send_fd_scm(descriptor)
-                except LOST as error:
-                    raise MachineError(
-                        f"the QMP connection to machine {self.machine} is lost", why=str(error)
-                    ) from error
-                given = await self.execute("add-fd")
+            given = await self._hand(descriptor, "add-fd")
         finally:
             os.close(descriptor)
         number = given["fdset-id"]
@@ -117,6 +110,18 @@ class Monitor:
         finally:
             with suppress(OrchestratorError):
                 await self.execute("remove-fd", {"fdset-id": number}, deadline=Deadline.after(1))
+
+    async def give(self, name: str, descriptor: int) -> None:
+        """Give QEMU an open file of its own, under a name that its next command uses (``fd:NAME``)."""
+        await self._hand(descriptor, "getfd", {"fdname": name})
+
+    async def _hand(self, descriptor: int, command: str, arguments: Mapping[str, object] | None = None) -> Any:
+        async with self._handing:
+            try:
+                self._client.send_fd_scm(descriptor)
+            except LOST as error:
+                raise MachineError(f"the QMP connection to machine {self.machine} is lost", why=str(error)) from error
+            return await self.execute(command, arguments)
 
     async def forwarded_ports(self) -> dict[int, int]:
         """Guest port → port of 127.0.0.1 on the host, as QEMU really bound them."""

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import Places, identity_of
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
 from orchestrator.process import ProcessId
 from orchestrator.topology.load import load_topology
@@ -97,6 +97,11 @@ class Cli:
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done
+
+    @property
+    def owner(self) -> str:
+        """The identity of its environment ``tiny``."""
+        return identity_of(self.folder / "state" / "environments" / "tiny")
 
     def places(self, name: str = "tiny") -> Places:
         folder = self.folder / "state" / "environments" / name

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from orchestrator.images.debian_host import HostFacts
 from orchestrator.images.recipe import load_recipe
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Topology
+from orchestrator.vm import accelerator
 from orchestrator.vm.accelerator import Accelerator
 
 
@@ -111,11 +114,17 @@ def test_disks(tmp_path: Path) -> None:
     assert str(tmp_path / "not" / "there") in items[1].text
 
 
-def test_kvm_device(tmp_path: Path) -> None:
+def test_kvm_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = tmp_path / "kvm"
+    monkeypatch.setattr(accelerator, "MODULES", tmp_path)
     assert look.kvm_device(device).text == "not there"
     device.touch(mode=0o600)
     assert look.kvm_device(device).state is State.OK
+    (tmp_path / "kvm_pvm").mkdir()
+    item = look.kvm_device(device)
+    assert (item.state, item.text) == (State.WARNING, "KVM without hardware (module kvm_pvm)")
+    assert "ordinary ones hang or abort" in item.reason
+    (tmp_path / "kvm_pvm").rmdir()
     if os.geteuid() != 0:
         device.chmod(0)
         assert "kvm" in look.kvm_device(device).next
@@ -210,3 +219,60 @@ def test_exit_code_is_the_verdict(cli: Cli) -> None:
     missing = [item["name"] for item in data["items"] if item["state"] == "missing"]
     assert data["ready"] is not bool(missing)
     assert done.returncode == (3 if missing else 0)
+
+
+def test_a_home_that_is_none_is_reported(cli: Cli) -> None:
+    done = cli("doctor", "--json", HOME="/proc", ORCH_STATE_DIR="", ORCH_CACHE_DIR="")
+    assert done.returncode == 3, done.stderr
+    items = {item["name"]: item for item in json.loads(done.stdout)["items"]}
+    assert items["disk: state"]["state"] == "missing" and "/proc" in items["disk: state"]["text"]
+    assert items["accelerator"]["text"].startswith(("tcg", "kvm")), "what can be told is told"
+
+
+@pytest.mark.parametrize("kind", ["full", "ro"])
+def test_a_home_that_cannot_be_written_is_reported(cli: Cli, kind: str) -> None:
+    """A full or read-only file system below the home, the cache, the state and the temporary folder."""
+    home = cli.folder / "home"
+    home.mkdir()
+    option = {"full": "size=4k", "ro": "ro"}[kind]
+    fill = 'head -c 8192 /dev/zero > "$0/full" 2>/dev/null' if kind == "full" else "true"
+    script = f'mount -t tmpfs -o {option} tmpfs "$0" && {{ {fill}; exec "$@"; }}'
+    how = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    variables = {name: str(home) for name in ("HOME", "TMPDIR", "ORCH_STATE_DIR", "ORCH_CACHE_DIR")}
+    command = [*how, "sh", "-c", script, str(home), sys.executable, "-m", "orchestrator", "doctor", "--json"]
+    done = subprocess.run(
+        command, cwd=cli.folder, env={**cli.environment, **variables}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        pytest.skip("this host makes no mount namespaces")
+    assert done.returncode == 3 and done.stderr == "", done.stderr
+    items = {item["name"]: item for item in json.loads(done.stdout)["items"]}
+    for name in ("disk: cache", "disk: state"):
+        assert items[name]["state"] == "missing" and str(home) in items[name]["text"]
+    assert {"QEMU", "accelerator", "memory", "environments"} <= items.keys(), "all the rest is looked at"
+
+
+def test_what_cannot_be_looked_at_is_an_item(cli: Cli) -> None:
+    """No folder at all takes a temporary file."""
+    home = cli.folder / "home"
+    home.mkdir()
+    script = (
+        'for one in "$0" /tmp /var/tmp; do mount -t tmpfs -o ro tmpfs "$one" || exit 9; done; cd / && mount -o '
+        'remount,ro,bind / 2>/dev/null; cd "$0" && exec "$@"'
+    )
+    how = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    if str(home).startswith(("/tmp", "/var/tmp")):
+        script = script.replace('"$0" /tmp', "/tmp").replace('cd "$0"', "cd /proc")
+    command = [*how, "sh", "-c", script, str(home), sys.executable, "-m", "orchestrator", "doctor", "--json"]
+    variables = {"HOME": "/proc", "ORCH_STATE_DIR": "", "ORCH_CACHE_DIR": "", "TMPDIR": "/proc"}
+    done = subprocess.run(
+        command, env={**cli.environment, **variables}, capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode == 9 or "unshare" in done.stderr:
+        pytest.skip("this host makes no mount namespaces")
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr
+    items = {item["name"]: item for item in json.loads(done.stdout)["items"]}
+    assert items["temporary folder"]["state"] == "missing"
+    assert "No usable temporary directory" in items["disks"]["reason"]
+    assert items["QEMU"]["state"] == "ok"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_process import Cli
 
-from orchestrator.cli.images import for_people, for_programs, prune
+from orchestrator.cli.images import for_people, prune
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
 from orchestrator.events import wall_clock
@@ -41,17 +42,18 @@ def add(cli: Cli, digit: str, *, age: float = 0, layer: str = "app", name: str =
     return path
 
 
-def test_list_for_programs_and_as_json(cli: Cli) -> None:
+def test_list_on_a_pipe_and_as_json(cli: Cli) -> None:
     assert (cli("images", "list").stdout, cli("images", "list", "--json").stdout) == ("", "[]\n")
     old, new = add(cli, "a", age=7200), add(cli, "b")
     environment = cli.record(alive=True).folder
     ImageCache(cli.folder / "cache" / "images").pin(new, environment)
-    rows = [line.split("\t") for line in cli("images", "list").stdout.splitlines()]
-    assert [row[:3] + row[5:] for row in rows] == [
-        ["base", "app", "b" * 16, "tiny", str(new)],
-        ["base", "app", "a" * 16, "-", str(old)],
-    ]
-    assert all(int(row[3]) >= 8192 for row in rows)
+    done = cli("images", "list")
+    heading, *lines = done.stdout.splitlines()
+    assert heading.split() == ["NAME", "LAYER", "KEY", "SIZE", "LAST", "USED", "IN", "USE", "BY"]
+    rows = [re.split("  +", line) for line in lines]
+    assert [row[:3] + row[5:] for row in rows] == [["base", "app", "b" * 16, "tiny"], ["base", "app", "a" * 16, "-"]]
+    assert all(re.fullmatch(r"\d+(\.\d)? KiB", row[3]) for row in rows), "sizes for people"
+    assert done.stderr.startswith("2 images, ") and not old.samefile(new)
     data = json.loads(cli("images", "list", "--json").stdout)
     assert [(each["key"], each["environments"]) for each in data] == [("b" * 64, ["tiny"]), ("a" * 64, [])]
 
@@ -175,4 +177,4 @@ def test_words_of_tables() -> None:
         "now", "1 min ago", "119 min ago", "2 h ago", "27 h ago", "2 d ago",
     ]  # fmt: skip
     assert aligned([("A", "B"), ("long", "1")], right=(1,)) == "A     B\nlong  1\n"
-    assert (for_people([], 0.0), for_programs([])) == ("", "")
+    assert for_people([], 0.0) == ""

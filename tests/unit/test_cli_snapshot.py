@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli_process import Cli
 
-from orchestrator.cli.snapshot import for_people, for_programs
+from orchestrator.cli.snapshot import for_people
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamPlace, digest
-from orchestrator.snapshots.store import SnapshotStore, Stored
+from orchestrator.snapshots.store import SnapshotStore, Stored, point_name
+from orchestrator.text import size_text
 
 
 @pytest.fixture
@@ -29,7 +32,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 def put(cli: Cli, name: str, *, age: float = 0.0) -> Stored:
     """A whole snapshot of the environment ``tiny``, on the disk."""
     store = SnapshotStore.of(cli.folder / "cache")
-    with store.saving("tiny", name, RamPlace(store.disk, "disk", "")) as saving:
+    whole = name if "." in name else point_name(name, cli.owner)
+    with store.saving("tiny", whole, RamPlace(store.disk, "disk", "")) as saving:
         files = files_of(saving.folder, "alpha")
         files.folder.mkdir()
         for path in (files.ram, files.state, files.disk):
@@ -37,7 +41,8 @@ def put(cli: Cli, name: str, *, age: float = 0.0) -> Stored:
         prints = (digest(files.ram), digest(files.state), digest(files.disk))
         machines = {"alpha": SavedMachine(str(cli.folder), *prints, "ssh-ed25519 A")}
         made = wall_clock() - age
-        manifest = Manifest(name.partition(".")[0], "tiny", "ab12", "k1", {}, made, 0.25, "orchestrator up", machines)
+        short = name.partition(".")[0]
+        manifest = Manifest(short, "tiny", cli.owner, "k1", {}, made, 0.25, "orchestrator up", machines)
         return saving.publish(manifest)
 
 
@@ -77,15 +82,19 @@ def test_without_an_environment_that_runs(cli: Cli, words: tuple[str, ...]) -> N
     assert done.stderr.startswith("error: environment tiny does not run")
 
 
-def test_list_for_programs_and_as_json(cli: Cli) -> None:
+def test_list_on_a_pipe_and_as_json(cli: Cli) -> None:
     assert (cli("snapshot", "list").stdout, cli("snapshot", "list", "--json").stdout) == ("", "[]\n")
     one = put(cli, "before-import", age=60)
-    assert rows(cli("snapshot", "list").stdout) == [
-        ["tiny", "before-import", str(one.size), "disk", utc_text(one.created), str(one.folder)]
-    ]
+    heading, row = cli("snapshot", "list").stdout.splitlines()
+    assert heading.split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"]
+    words = row.split("  ")
+    assert [word.strip() for word in words if word] == [
+        "tiny", "before-import", size_text(one.size), "disk", "1 min ago", "alpha",
+    ]  # fmt: skip
     assert json.loads(cli("snapshot", "list", "--json").stdout) == [
         {
-            "environment": "tiny", "name": "before-import", "automatic": False, "size": one.size, "place": "disk",
+            "environment": "tiny", "name": "before-import", "owner": cli.owner,
+            "automatic": False, "size": one.size, "place": "disk",
             "created": utc_text(one.created), "paused": 0.25, "machines": ["alpha"], "problem": "",
             "path": str(one.folder),
         }
@@ -113,10 +122,22 @@ def test_a_damaged_one_is_listed_as_such(cli: Cli) -> None:
     (one.folder / "manifest.json").write_text("{")
     (found,) = SnapshotStore.of(cli.folder / "cache").all()
     assert for_people([found], wall_clock()).splitlines()[1].endswith("  damaged")
-    assert rows(for_programs([found]))[0][:2] == ["tiny", "healthy"]
     (data,) = json.loads(cli("snapshot", "list", "--json").stdout)
     assert (data["automatic"], data["paused"], data["machines"]) == (True, None, [])
     assert data["problem"].startswith("its manifest is missing, damaged")
+
+
+def test_a_point_of_another_state_folder_is_shown_as_such_and_cannot_be_meant(cli: Cli) -> None:
+    store = SnapshotStore.of(cli.folder / "cache")
+    mine = put(cli, "x")
+    with store.saving("tiny", point_name("x", "0ther"), RamPlace(store.disk, "disk", "")) as saving:
+        other = saving.publish(replace(mine.manifest, owner="0ther")) if mine.manifest else None
+    assert other is not None
+    shown = [re.split("  +", line)[:2] for line in cli("snapshot", "list").stdout.splitlines()[1:]]
+    assert sorted(shown) == [["tiny", "x"], ["tiny (elsewhere)", "x"]]
+    assert rows(cli("snapshot", "rm", "x").stdout) == [["removed", "tiny", "x", str(mine.folder)]]
+    assert "has no snapshot 'x'" in cli("snapshot", "rm", "x").stderr
+    assert other.folder.is_dir()
 
 
 def test_rm_removes_what_was_named(cli: Cli) -> None:

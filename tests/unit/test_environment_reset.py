@@ -22,7 +22,7 @@ from orchestrator.events import EventBus
 from orchestrator.process import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamPlace, digest
-from orchestrator.snapshots.store import Stored
+from orchestrator.snapshots.store import Stored, point_name
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1"}
 DEAD = ProcessId(8, 9, "another boot")
@@ -49,7 +49,8 @@ def put(tmp_path: Path, name: str = f"{HEALTHY}.k1", parts: dict[str, str] = PAR
     """A snapshot of both machines whose files are whole."""
     store = the_store()
     (tmp_path / "image").mkdir(exist_ok=True)
-    with store.saving("shop", name, RamPlace(store.memory, "tmpfs", "")) as saving:
+    whole = name if "." in name else point_name(name, Places.of("shop").identity)
+    with store.saving("shop", whole, RamPlace(store.memory, "tmpfs", "")) as saving:
         machines = {}
         for one in ("server", "client"):
             files = files_of(saving.folder, one)

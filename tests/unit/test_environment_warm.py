@@ -122,5 +122,5 @@ def test_machines_whose_memory_has_no_room_are_started_all_the_same_and_it_is_sa
     notes = Notes()
     assert place_of_memory(shop(tmp_path, huge, huge), Places.of("shop"), notes.bus) is None
     (text,) = notes.texts("info")
-    assert text.startswith("no state can be saved, so the next start will be cold too: ")
+    assert text.startswith("the machines' memory lies in no files, so saving their state takes longer: ")
     assert f"{tmp_path}/shm has only " in text

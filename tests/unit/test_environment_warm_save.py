@@ -42,14 +42,25 @@ class Saver:
     """Stands in for a `Session` whose environment was just proven."""
 
     def __init__(
-        self, tmp_path: Path, failure: Exception | None = None, *, ram: bool = True, runs: str = "running"
+        self,
+        tmp_path: Path,
+        failure: Exception | None = None,
+        *,
+        ram: bool = True,
+        runs: str = "running",
+        script: str = "exec qemu",
     ) -> None:
         notes = self.notes = Notes()
         self.bus = notes.bus
         file, disk = tmp_path / "server.ram", tmp_path / "disk.qcow2"
         for path in (file, disk):
             path.write_bytes(b"x" * 5000)
-        one = MachineState(ProcessId(8, 9, "boot"), "/images/server", {22: 40001}, "ssh A", str(file) if ram else "")
+        run_script = tmp_path / "image/bin/run-server-vm"
+        run_script.parent.mkdir(parents=True)
+        run_script.write_text(script)
+        run_script.chmod(0o755)
+        image, memory = str(tmp_path / "image"), str(file) if ram else ""
+        one = MachineState(ProcessId(8, 9, "boot"), image, {22: 40001}, "ssh A", memory)
         self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
         self.places = Places.of("shop")
         monitor = SimpleNamespace(run_state=self.run_state)
@@ -118,11 +129,17 @@ def test_what_ended_since_it_was_proven_is_not_saved_and_no_mere_warning(tmp_pat
     assert saver.notes.texts("warning") == []
 
 
-def test_machines_whose_memory_is_no_file_are_not_saved(tmp_path: Path) -> None:
+def test_machines_whose_memory_is_no_file_are_saved_too(tmp_path: Path) -> None:
     saver = Saver(tmp_path, ram=False)
+    assert saver.saved() == str(the_store().all()[0].folder)
+    assert saver.saves == 1
+
+
+def test_machines_whose_memory_is_of_their_images_own_kind_are_not_saved(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, ram=False, script="exec qemu -object memory-backend-memfd,id=mem,share=on")
     assert saver.saved() == ""
     assert saver.saves == 0
-    assert saver.notes.found == [], "that was said at the start"
+    assert saver.notes.found == [], "that is so at every start"
     assert the_store().all() == []
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError
-from orchestrator.images.cache import ImageCache, cache_root
+from orchestrator.images.cache import LOCKS, ImageCache, cache_root
 
 KEY = "0123456789abcdef" * 4
 
@@ -185,3 +185,18 @@ def test_where_the_cache_is() -> None:
     assert cache_root({"ORCH_CACHE_DIR": "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a/images")
     assert cache_root({"XDG_CACHE_HOME": "/b"}) == Path("/b/orchestrator/images")
     assert cache_root({}) == Path.home() / ".cache/orchestrator/images"
+
+
+def test_a_command_line_that_is_no_text_builds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock names its holder by its command line."""
+    monkeypatch.setattr("sys.argv", ["orchestrator", "--app", os.fsdecode(b"/caf\xe9")])
+    cache = ImageCache(tmp_path)
+
+    async def build(folder: Path) -> None:
+        (held,) = (tmp_path / LOCKS).iterdir()
+        assert "--app /caf\\udce9" in held.read_text()
+
+    path, cached = asyncio.run(
+        cache.obtain("a", "app", "k", build, waiting=nobody_waits, deadline=Deadline.after(5))
+    )
+    assert path.is_dir() and not cached

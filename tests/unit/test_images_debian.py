@@ -192,7 +192,7 @@ def test_the_mmdebstrap_command(tmp_path: Path) -> None:
     recipe = load_recipe(tmp_path / "tiny.toml")
     argv = mmdebstrap_argv(recipe, early=Path("/a b/early.tar"), output=Path("/c/root.tar"), rootless=True)
     assert argv[:5] == ["mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=tar", "--include=a,b"]
-    assert "--essential-hook=tar-in '/a b/early.tar' /" in argv
+    assert "--essential-hook=tar-in /a\\ b/early.tar /" in argv
     assert argv[-3:] == ["trixie", "/c/root.tar", "http://deb.debian.org/debian"]
     assert mmdebstrap_argv(recipe, early=Path("/e"), output=Path("/o"), rootless=False)[1] == "--mode=root"
     assert as_root(["rm"], rootless=True) == ["unshare", "--map-auto", "--map-root-user", "rm"]

@@ -93,13 +93,13 @@ def test_what_changes_the_base_key(tmp_path: Path) -> None:
 
 def test_the_script_for_debugfs() -> None:
     entries = [
-        LayerEntry(Kind.FILE, "/etc/old", 0o640, "joe", "joe", Path("/src/a b")),
+        LayerEntry(Kind.FILE, "/etc/old", 0o640, "joe", "joe", Path("/src/a b"), "5ha"),
         LayerEntry(Kind.SYMLINK, "/opt/x/l", to="/dev/null"),
     ]
     assert debugfs_script(entries, BASE).splitlines() == [
         "rm /etc/old",
         "cd /etc",
-        'write "/src/a b" old',
+        "write sources/5ha old",
         "cd /",
         "sif /etc/old mode 0100640",
         "sif /etc/old uid 7",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.snapshots.memory import (
     MIB,
     RESERVE,
+    Holes,
     choose_place,
     copy_sparse,
     digest,
@@ -157,3 +160,30 @@ def test_what_nobody_will_take_is_not_promised(tmp_path: Path) -> None:
 def test_file_systems() -> None:
     assert file_system(Path("/dev/shm")) == "tmpfs"
     assert file_system(Path(__file__).parent) == "disk"
+
+
+def test_holes_that_were_only_read_become_holes_again() -> None:
+    """What QEMU does to a saved memory that a clone rests on, when it sends all of the clone's."""
+    folder = Path(tempfile.mkdtemp(prefix="orch-test-", dir="/dev/shm"))
+    try:
+        path = folder / "ram"
+        with path.open("wb") as file:
+            file.truncate(200 * MIB)
+            for at in (0, 70 * MIB, 199 * MIB):
+                os.pwrite(file.fileno(), b"\x17" * 4096, at)
+        before, print_before = touched(path), digest(path)
+        holes = Holes.of(path)
+        assert holes is not None
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+            seen = []
+            for at in range(0, 200 * MIB, 4096):
+                _ = view[at]
+                if at % MIB == 0:
+                    holes.give_back(at)
+                    seen.append(touched(path))
+            assert before < max(seen) < 80 * MIB, "never more than one step of them was filled"
+        holes.close()
+        assert (touched(path), digest(path)) == (before, print_before)
+        assert Holes.of(folder / "gone") is None
+    finally:
+        shutil.rmtree(folder)

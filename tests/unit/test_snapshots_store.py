@@ -14,7 +14,7 @@ import pytest
 from orchestrator.errors import HostError, SnapshotError, UsageError
 from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
 from orchestrator.snapshots.memory import RamPlace
-from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Stored, check_name, mine
+from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Stored, check_name, mine, point_name
 
 MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
 BASE = Manifest("p", "alicia", "ab12", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"server": MACHINE})
@@ -43,7 +43,7 @@ def test_what_was_published_is_found_and_private(store: SnapshotStore) -> None:
     assert [(one.environment, one.name, one.automatic) for one in store.all()] == [
         ("alicia", "healthy", True), ("alicia", "first", False), ("second", "other", False),
     ]  # fmt: skip
-    found = store.point("alicia", "first")
+    found = store.point("alicia", "first", "ab12")
     assert found.manifest is not None
     assert found.manifest.machines == {"server": MACHINE}
     assert found.size >= 5000
@@ -58,8 +58,23 @@ def test_a_point_that_is_not_there_names_those_that_are(store: SnapshotStore) ->
     put(store, "first")
     put(store, "elsewhere", environment="second")
     with pytest.raises(UsageError, match="has no snapshot 'none'") as caught:
-        store.point("alicia", "none")
+        store.point("alicia", "none", "ab12")
     assert caught.value.why == "there is: first"
+
+
+def test_environments_of_one_name_have_points_of_their_own(store: SnapshotStore) -> None:
+    """Two state folders may each have an environment ``alicia``."""
+    mine = put(store, point_name("first", "ab12"))
+    other = put(store, point_name("first", "cd34"), owner="cd34")
+    put(store, point_name("second", "cd34"), owner="cd34")
+    assert store.point("alicia", "first", "ab12").folder == mine.folder
+    assert store.point("alicia", "first", "cd34").folder == other.folder
+    assert (mine.name, mine.automatic, mine.owner, other.owner) == ("first", False, "ab12", "cd34")
+    with pytest.raises(UsageError, match="has no snapshot 'second'") as caught:
+        store.point("alicia", "second", "ab12")
+    assert caught.value.why == "there is: first", "what is another one's is not offered"
+    with pytest.raises(SnapshotError, match="a snapshot first of environment alicia exists already"):
+        put(store, point_name("first", "ab12"))
 
 
 def test_a_name_is_never_overwritten(store: SnapshotStore) -> None:
@@ -147,7 +162,7 @@ def test_a_point_for_a_run_is_kept_while_the_run_lives(store: SnapshotStore) -> 
     assert left in store.superfluous()
     assert own not in store.superfluous()
     with pytest.raises(UsageError):
-        store.point("alicia", "isolate")
+        store.point("alicia", "isolate", "ab12")
 
 
 def test_a_name_is_taken_wherever_it_lies(store: SnapshotStore) -> None:

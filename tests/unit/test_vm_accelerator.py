@@ -23,6 +23,8 @@ class Host:
         for name in ("ORCH_ACCELERATOR", "ORCH_TIME_FACTOR"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(accelerator, "Path", lambda text: self.kvm if text == "/dev/kvm" else Path(text))
+        self.modules = path / "modules"
+        monkeypatch.setattr(accelerator, "MODULES", self.modules)
         self.qemu("exit 85")
 
     def qemu(self, run: str, version: str = "QEMU emulator version 10.0.2 (Debian 1:10.0.2)") -> None:
@@ -88,6 +90,22 @@ def test_a_guest_that_hangs_under_kvm(host: Host, monkeypatch: pytest.MonkeyPatc
     host.kvm.touch()
     host.qemu("exec sleep 60")
     assert "did not run within" in host.probe().reason
+
+
+def test_kvm_without_hardware_is_named_and_not_tried(host: Host) -> None:
+    """There the boot sector of the probe, or an ordinary kernel behind it, hangs or aborts."""
+    host.kvm.touch()
+    assert host.probe().name == "kvm"
+    (host.modules / "kvm_pvm").mkdir(parents=True)
+    found = host.probe()
+    assert found.name == "tcg", "also when another answer is kept"
+    assert "module kvm_pvm" in found.reason and "runs only guest kernels built for it" in found.reason
+    assert host.runs == 1
+
+
+def test_an_answer_that_cannot_be_kept_is_an_answer(host: Host) -> None:
+    (host.path / "cache").write_text("a file")
+    assert host.probe().reason == "this host has no /dev/kvm"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": {}, "name": "kvm", "reason": ""}'])

@@ -48,9 +48,12 @@ def test_a_second_run_of_the_migrations_applies_nothing(vm: Host, recorded: str)
 
 def test_a_reboot_of_the_server(vm: Host, recorded: str) -> None:
     boot = vm.guest("server", "cat /proc/sys/kernel/random/boot_id")
+    console = vm.latest / "machines/server/serial.log"
+    boots = console.read_text(errors="replace").count("Linux version")
     vm.run("restart", "machine:server", limit=400).expect(
-        0, "machine server: stopping", "machine server: agent", "service backend: healthy", "READY"
+        0, "machine server: stopping", "machine server: agent", "service backend: healthy", "READY", "!it is reset"
     )
+    assert console.read_text(errors="replace").count("Linux version") == boots + 1, "it boots once"
     assert vm.guest("server", "cat /proc/sys/kernel/random/boot_id") != boot
     assert vm.status()["state"] == "ready"
     assert vm.guest("server", RECORDED) == recorded

@@ -173,7 +173,7 @@ def test_reset_brings_back_killed_machines(clone: Host) -> None:
 
 
 def test_a_clone_rests_on_the_saved_memory(clone: Host) -> None:
-    """What a clone costs is what it wrote; so it has no memory of its own that could be saved."""
+    """What a clone costs is what it wrote."""
     for name, size in (("server", 1024), ("client", 2048)):
         pid = clone.status(CLONE)["machines"][name]["pid"]
         maps = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text(), flags=re.MULTILINE)
@@ -181,8 +181,51 @@ def test_a_clone_rests_on_the_saved_memory(clone: Host) -> None:
         new = int(re.findall(r"^Anonymous: +(\d+) kB", ram, re.MULTILINE)[0]) / 1024
         MEASURES.append(f"{name} of a clone: {new:.0f} of {size} MiB are its own memory")
         assert new < 0.35 * size
-    refused = clone.run("-n", CLONE, "snapshot", "save", "point")
-    refused.expect(3, "cannot be saved", "another environment's saved state")
+
+
+def taken(folder: Path) -> int:
+    """Bytes of the saved memory in a snapshot's folder."""
+    return sum(path.stat().st_blocks * 512 for path in folder.glob("*/ram"))
+
+
+def test_a_clone_is_saved_while_it_runs_and_gone_back_to(shared: Shared, clone: Host) -> None:
+    """Its memory is no file of its own: QEMU sends it."""
+    base = healthy_folder(shared.host)
+    before = taken(base)
+    clone.guest("server", f"{CREATE}; touch /root/at-the-point", name=CLONE)
+    count = clone.guest("server", COUNT, name=CLONE)
+    done = clone.run("-n", CLONE, "snapshot", "save", "point", "--json", limit=200).expect(0, "stood still for")
+    saved = done.json
+    MEASURES.append(
+        f"a clone saved in {done.seconds:.1f} s, {saved['size'] >> 20} MiB, stood still for {saved['paused']:.2f} s"
+    )
+    assert saved["paused"] <= 1.5, "0.1 s on a quiet host"
+    assert saved["size"] < 1200 * (1 << 20), "what was touched, not the 3 GiB the machines have"
+    assert taken(base) <= before + (64 << 20), "the state it rests on did not grow to the size of the machines"
+    clone.guest("server", f"{CREATE}; rm /root/at-the-point; touch /root/after-it", name=CLONE)
+    clone.run("-n", CLONE, "reset", "point", limit=200).expect(0, "READY")
+    assert clone.guest("server", "ls /root", name=CLONE) == "at-the-point\n"
+    assert clone.guest("server", COUNT, name=CLONE) == count
+    # What rests on that point is saved, and gone back to, in its turn.
+    clone.run("-n", CLONE, "snapshot", "save", "again", limit=200).expect(0)
+    clone.run("-n", CLONE, "snapshot", "restore", "again", limit=200).expect(0, "READY")
+    assert clone.guest("server", "ls /root", name=CLONE) == "at-the-point\n"
+    for name in ("point", "again"):
+        clone.run("-n", CLONE, "snapshot", "rm", name).expect(0)
+
+
+def test_a_point_is_none_of_a_namesake_in_another_state_folder(shared: Shared, bare: Host) -> None:
+    """The names of environments are unique in one state folder only."""
+    shared.host.run("snapshot", "save", "mine", limit=120).expect(0)
+    try:
+        bare.run("snapshot", "rm", "mine").expect(2, "has no snapshot 'mine'")
+        assert "(elsewhere)" in bare.run("snapshot", "list").expect(0).stdout
+        heading, *rows = shared.host.run("snapshot", "list").expect(0).stdout.splitlines()
+        assert heading.split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"]
+        (row,) = [row for row in rows if " mine " in row]
+        assert re.search(r"\d MiB  memory  now  +server, client$", row)
+    finally:
+        shared.host.run("snapshot", "rm", "mine").expect(0)
 
 
 def test_named_points(vm: Host) -> None:
