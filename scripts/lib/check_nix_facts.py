@@ -48,14 +48,16 @@ def without_hashes(value: Any) -> Any:
 
 
 def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of one machine as they are kept in tests/golden/nix: what is in the texts, not the texts of nixpkgs.
+    """The facts of one machine as they are kept in tests/golden/nix: what is in the texts, laid out for comparing.
 
-    * ``runScript``: ``arguments`` (QEMU's, as the script writes them), ``variables`` it reads, ``programs`` it calls;
+    * ``runScript``: its ``text``; the ``arguments`` (QEMU's, as it writes them), the ``variables`` it reads, the
+  ``programs`` it calls;
     * ``nginx.text``, ``firewall``: directives and rules without comments and layout;
     * ``postgresql.start``: the options of initdb.
     """
     facts = without_hashes(raw)
-    facts["runScript"] = run_script(derivation_text(raw["runScript"]))
+    text = derivation_text(raw["runScript"])
+    facts["runScript"] = {**run_script(text), "text": text}
     facts["sshd"] = without_hashes(_sshd(*raw["sshd"]))
     if "nginx" in raw:
         facts["nginx"]["text"] = nginx_text(nginx_tree(derivation_text(raw["nginx"]["text"])))
