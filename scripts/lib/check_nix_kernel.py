@@ -1,9 +1,9 @@
 """Which options of the kernel a machine needs, and what nixpkgs' own program answers when the kernel is configured.
 
 No evaluation shows the answers: nixpkgs states about 700 options, and a program (generate-config.pl) answers some ten
-thousand questions of the kernel's `make config` at build time. A module that is not built ends the build of the initial
-RAM disk. So the program is run on sources of kernels (`scripts/check-nix --kernel-source DIR`), and what it answered for
-the options below is kept in tests/golden/nix/kernel.json, with a digest of the options that nixpkgs stated.
+thousand questions of the kernel's `make config` at build time. A module that is not built ends the build of the
+initial RAM disk. So the program is run on sources of kernels (`scripts/check-nix --kernel-source DIR`), and what it
+answered for the options below is kept in tests/golden/nix/kernel.json, with a digest of the options that nixpkgs stated.
 """
 
 from __future__ import annotations
