@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment.losses import told_by_console
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, MachineError
@@ -37,7 +38,8 @@ async def ssh_to(
         )
     target = SshTarget(machine, known.ports[22], host_key_blob(machine, known.host_key), places.user_key)
     patience = CONNECT_LIMIT * max(1.0, state.factor / 2)
-    ssh = await connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
+    with told_by_console(machine, places.machine(machine, state.run_folder)):
+        ssh = await connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
     ssh.keep_alive()
     try:
         yield ssh

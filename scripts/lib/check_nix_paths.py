@@ -2,7 +2,8 @@
 
 An evaluation knows the name of a package's output, not what is in it. Paths into packages of this project are looked up
 among its files; for those of nixpkgs stands what somebody has looked up (in the package's recipe, or in Debian's
-package of the same program). A path that nobody has explained is a failure: it would only be missed when a machine runs.
+package of the same program). A path that nobody has explained is a failure: it would only be missed when a machine
+runs.
 """
 
 from __future__ import annotations
