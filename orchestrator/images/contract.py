@@ -23,6 +23,8 @@ NIXPKGS_QEMU_KERNEL_PREFIX = (
     "NIXPKGS_QEMU_KERNEL_"  # + name: another kernel; never set by us, removed if inherited
 )
 
+LONGER = "a longer limit: --wait-timeout of up, --timeout of run and of images build"  # for a build that ran into it
+
 INHERITED_TO_DROP = ("QEMU_OPTS", "SHARED_DIR", "NIX_EFI_VARS", "NIX_SWTPM_DIR")
 
 

@@ -17,7 +17,7 @@ from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import ImageError, TimeLimit
 from orchestrator.events import EventBus
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.contract import BuiltImage, find_run_script
+from orchestrator.images.contract import LONGER, BuiltImage, find_run_script
 from orchestrator.images.nixos_output import Output
 from orchestrator.images.recipe import digest
 from orchestrator.process import describe_exit, run, stream_lines
@@ -255,9 +255,10 @@ class _Build:
     def _on_line(self, line: str) -> None:
         self._spoke = monotonic()
         name = self._image.name
-        if self._output.add(line):
+        warning = self._output.add(line)
+        if warning:
             self._bus.emit("note", name, level="warning", message=line)
-        self._bus.emit("image.output", name, line=line, step=self._argv[0], shown=True)
+        self._bus.emit("image.output", name, line=line, step=self._argv[0], shown=not warning)
 
     async def _live(self) -> None:
         """A build that says nothing gives a sign of life; never return."""
@@ -278,5 +279,5 @@ class _Build:
             why=f"{self._argv[0]} was still at it; what it had finished is kept in the store",
             where=[str(self.log)],
             evidence=self._output.tail[-5:],
-            hint="a longer limit: --wait-timeout of up, --timeout of run and of images build",
+            hint=LONGER,
         )
