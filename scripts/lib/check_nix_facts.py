@@ -56,8 +56,7 @@ def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
     * ``postgresql.start``: the options of initdb.
     """
     facts = without_hashes(raw)
-    text = derivation_text(raw["runScript"])
-    facts["runScript"] = {**run_script(text), "text": text}
+    facts["runScript"] = run_script(derivation_text(raw["runScript"]))
     facts["sshd"] = without_hashes(_sshd(*raw["sshd"]))
     if "nginx" in raw:
         facts["nginx"]["text"] = nginx_text(nginx_tree(derivation_text(raw["nginx"]["text"])))
@@ -77,7 +76,7 @@ def derivation_text(text: str) -> str:
 
 
 def run_script(text: str) -> dict[str, Any]:
-    """What a run script does, as data.
+    """A run script, and what it does as data.
 
     Raises:
         ValueError: it does not end in `exec qemu…`.
@@ -87,6 +86,7 @@ def run_script(text: str) -> dict[str, Any]:
         raise ValueError("the run script does not end in exec")
     program, *arguments = shlex.split(call.replace("\\\n", " "))
     return {
+        "text": text,
         "program": Path(program).name,
         "arguments": arguments,
         "variables": sorted(set(re.findall(r"\$\{?([A-Z][A-Z_]{3,})\b", text))),

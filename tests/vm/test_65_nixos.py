@@ -28,7 +28,7 @@ class World:
         self.host = host
         self.calls = folder / "calls"
         self.path = f"{folder}/path:{os.environ['PATH']}"
-        images = json.loads(host.run("--images", "debian", "images", "build", "--json", limit=900).expect(0).stdout)
+        images = json.loads(host.run("images", "build", "--images", "debian", "--json", limit=900).expect(0).stdout)
         for image in images:
             build(folder / "store", image["name"], Path(image["path"]))
         rebuild = NIXOS_REBUILD.format(calls=self.calls, store=folder / "store")
@@ -49,7 +49,7 @@ def nixos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_a_cold_start_by_evaluated_scripts_is_ready(nixos: World) -> None:
-    done = nixos.host.run("--images", "nixos", "up", limit=600, PATH=nixos.path)
+    done = nixos.host.run("up", "--images", "nixos", limit=600, PATH=nixos.path)
     done.expect(
         0, r"image server: building", r"server \| building the system configuration", r"service nginx: healthy",
         r"READY in",
@@ -78,7 +78,7 @@ def test_the_units_are_the_evaluated_ones(nixos: World) -> None:
 def test_a_warm_run_of_one_test_passes(nixos: World) -> None:
     nixos.host.run("down").expect(0)
     done = nixos.host.run(
-        "--images", "nixos", "run", "--suite", str(HERE / "suites/mixed"), "--grep", "healthy",
+        "run", "--images", "nixos", "--suite", str(HERE / "suites/mixed"), "--grep", "healthy",
         limit=600, PATH=nixos.path,
     )  # fmt: skip
     done.expect(0, r"READY in", r"✔ .*the server is healthy", r"image server: cached")
