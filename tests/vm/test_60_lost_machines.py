@@ -66,7 +66,7 @@ def test_a_panic_that_qemu_does_not_hear_of_is_told_by_the_console(vm: Host) -> 
     assert re.search(r"service backend +unknown +on server +the guest's kernel panicked", status), status
     vm.run("exec", "server", "--", "true").expect(
         3, "error: machine server is lost: the guest's kernel panicked", "sysrq triggered crash",
-        "next: +orchestrator restart machine:server", "!Traceback",
+        "next: +orchestrator restart machine:server", "!Traceback", within=20,
     )  # fmt: skip
 
 

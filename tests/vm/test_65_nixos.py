@@ -84,6 +84,6 @@ def test_a_warm_run_of_one_test_passes(nixos: World) -> None:
         limit=600, PATH=nixos.path,
     )  # fmt: skip
     done.expect(0, r"READY in", r"✔ .*the server is healthy", r"image server: cached")
-    assert [event for event in nixos.host.events("machine.state") if event["data"]["state"] == "restoring"]
+    assert [event for event in nixos.host.events("machine.state") if event["state"] == "restoring"]
     MEASURES.append(f"warm run of one test on evaluated NixOS machines: {done.seconds:.1f} s")
     nixos.host.assert_nothing_left()
