@@ -30,5 +30,6 @@ machines
     inherit (pkgs) lib;
     inherit evaluate;
   };
+  kernelConfig = import ./checks/kernel.nix machines.server.config;
   facts = pkgs.lib.mapAttrs (_: import ./checks/facts.nix { inherit (pkgs) lib; }) machines;
 }

@@ -87,6 +87,8 @@ in
     initrdModules = config.boot.initrd.kernelModules;
     availableInitrdModules = config.boot.initrd.availableKernelModules;
     kernel = config.boot.kernelPackages.kernel.version;
+    kernelConfig = builtins.hashString "sha256" (plain (import ./kernel.nix config));
+    inherit (config.alicia.e2e) storeCompression;
     startedByBoot = lib.listToAttrs (
       map (unit: lib.nameValuePair unit (installed config.systemd.units.${unit} ++ starters unit)) (
         lib.filter (unit: units ? ${unit}) stackUnits
@@ -101,6 +103,11 @@ in
 
   runScript = recipe "run-nixos-vm" config.system.build.vm.buildCommand;
   drives = map (drive: plain drive.file) config.virtualisation.qemu.drives;
+
+  # The scripts that units run before their programs; what a unit calls X-pre-start is one of these.
+  preStart = lib.mapAttrs (_: service: plain service.preStart) (
+    lib.filterAttrs (name: service: units ? "${name}.service" && service.preStart != "") config.systemd.services
+  );
 
   sshd = [
     (recipeOfInput "sshd.conf-settings" sshdConfig)

@@ -54,7 +54,7 @@ class LineWriter:
                 return self._heartbeat(event, subject)
             case "screenshot" if self._verbose:
                 return f"screenshot {subject}: {text(data, 'path', _LINE)}"
-            case "image.output" | "suite.output" if self._verbose:
+            case "image.output" | "suite.output" if self._verbose or data.get("shown") is True:
                 return f"{subject} | {text(data, 'line', _LINE)}"
             case "suite.state":
                 return self._suite(event, subject)

@@ -23,6 +23,7 @@ from orchestrator.topology.model import Service, ServiceKind
 
 NEVER_STARTED = ("pending", "skipped")
 QUESTION_LIMIT = 5.0  # seconds for one question to one machine, before scaling
+LOST = {"kernel-panic": "panicked"}  # name of a fatal sign on the console → the word for its machine, if not the same
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ async def look(places: Places) -> Seen:
 
 async def _ask(places: Places, state: EnvironmentState, name: str, seen: Seen) -> None:
     """QEMU's state, then all units of the machine with one command."""
+    from orchestrator.environment.losses import last_words
     from orchestrator.guest.agent import Agent
     from orchestrator.services import systemd
     from orchestrator.vm.qmp import connect
@@ -112,8 +114,10 @@ async def _ask(places: Places, state: EnvironmentState, name: str, seen: Seen) -
         finally:
             await agent.close()
     except OrchestratorError as error:
-        seen.machines[name] = "unreachable"
-        seen.services.update({s.name: ("unknown", error.what) for s in services})
+        sign = last_words(paths)
+        seen.machines[name] = "unreachable" if sign is None else LOST.get(sign.name, sign.name)
+        why = error.what if sign is None else sign.explanation
+        seen.services.update({s.name: ("unknown", why) for s in services})
         return
     for service in services:
         seen.services[service.name] = _word(service, found.get(service.unit or ""), state)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment.losses import last_words, told_by_console
 from orchestrator.environment.places import Places
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, MachineError
@@ -13,6 +14,7 @@ from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget, connect
 
 CONNECT_LIMIT = 15.0  # seconds, before scaling
+LOST_LIMIT = 2.0
 
 
 @asynccontextmanager
@@ -36,8 +38,11 @@ async def ssh_to(
             hint=f"orchestrator -n {places.name} console {machine}",
         )
     target = SshTarget(machine, known.ports[22], host_key_blob(machine, known.host_key), places.user_key)
-    patience = CONNECT_LIMIT * max(1.0, state.factor / 2)
-    ssh = await connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
+    paths = places.machine(machine, state.run_folder)
+    # One whose console has said its last word is given the time of a short answer only.
+    patience = (CONNECT_LIMIT if last_words(paths) is None else LOST_LIMIT) * max(1.0, state.factor / 2)
+    with told_by_console(machine, paths):
+        ssh = await connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
     ssh.keep_alive()
     try:
         yield ssh

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.errors import HostError, MachineError
+from orchestrator.errors import HostError, MachineError, OrchestratorError
 from orchestrator.process import describe_exit, tail
+from orchestrator.signs import Sign, find_sign
 from orchestrator.vm.arguments import MachinePaths
 
 SHOWN = 15  # lines of the console
+END = 60  # lines of it in which a guest's last words stand
+CONTINUED = "the machine continues from a saved state"  # written into a console's log, below what led to an older end
+BEGINNINGS = ("Linux version ", CONTINUED)  # nothing above such a line is of the present guest
 
 
 def ended(name: str, paths: MachinePaths, code: int | None) -> MachineError:
@@ -48,6 +54,53 @@ def panicked(name: str, paths: MachinePaths, why: str) -> MachineError:
         name,
         paths,
         f"orchestrator down, then orchestrator up; the console's whole text is {paths.serial_log}",
+    )
+
+
+def last_words(paths: MachinePaths) -> Sign | None:
+    """The fatal sign at the end of a console: what became of a guest that answers nobody.
+
+    A panic is told by QEMU only where the guest has a driver for it; the console tells it always.
+    """
+    for line in reversed(tail(paths.serial_log, END)):
+        if any(beginning in line for beginning in BEGINNINGS):
+            return None
+        sign = find_sign(line)
+        if sign is not None and sign.fatal:
+            return sign
+    return None
+
+
+def begin_again(paths: MachinePaths) -> None:
+    """Mark in a console's log that an earlier end of its guest is no longer true: it continues from a saved state."""
+    if paths.serial_log.exists():
+        with paths.serial_log.open("a", encoding="utf-8") as log:
+            log.write(f"--- {CONTINUED} ---\n")
+
+
+@contextmanager
+def told_by_console(name: str, paths: MachinePaths) -> Iterator[None]:
+    """An attempt to reach a machine: where it fails, the console may know why.
+
+    Raises:
+        MachineError: in place of any error, when the guest's last words are fatal.
+    """
+    try:
+        yield
+    except OrchestratorError as error:
+        sign = last_words(paths)
+        if sign is None:
+            raise
+        raise was_lost(name, paths, sign) from error
+
+
+def was_lost(name: str, paths: MachinePaths, sign: Sign) -> MachineError:
+    """It was lost before, and its console says how."""
+    return _from_console(
+        f"machine {name} is lost: {sign.explanation}",
+        name,
+        paths,
+        f"orchestrator restart machine:{name}, or orchestrator reset",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, came, monotonic
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
-from orchestrator.environment.losses import stands_still
+from orchestrator.environment.losses import begin_again, last_words, stands_still, told_by_console
 from orchestrator.environment.reboot import go_down
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
@@ -123,6 +123,7 @@ class LiveMachine:
         for saved, log in ((files.serial, self.paths.serial_log), (files.journal, self.paths.journal)):
             if saved.exists() and not log.exists():
                 shutil.copyfile(saved, log)
+        begin_again(self.paths)
         self.skip_logs()
 
     def skip_logs(self) -> None:
@@ -162,7 +163,9 @@ class LiveMachine:
             raise stands_still(self.name, self.paths, word)
         # It answered before: one that does not now is in trouble, and nobody should wait long to hear that.
         limit = deadline.earlier(REJOIN_LIMIT * self._patience)
-        await self.agent.connect(limit)
+        patience = REJOIN_LIMIT if last_words(self.paths) is None else ANSWER_LIMIT
+        with told_by_console(self.name, self.paths):
+            await self.agent.connect(deadline.earlier(patience * self._patience))
         if self._stood:
             await set_clock(self.agent, limit)
         if await self.agent.read_file(HANDED_OVER, deadline=limit) is None:
@@ -199,7 +202,8 @@ class LiveMachine:
         self._emit("stopping", "reboot")
         answer = limit.earlier(HANDOVER_LIMIT * self._patience)
         down = limit.earlier(BOOT_LIMIT * self._factor)
-        await go_down(self.monitor, self.agent, self._watcher, self._bus, answer=answer, down=down)
+        agent = None if last_words(self.paths) else self.agent  # a guest whose console told its end is not asked
+        await go_down(self.monitor, agent, self._watcher, self._bus, answer=answer, down=down)
         if self._ssh is not None:
             await self._ssh.close()
             self._ssh = None

@@ -14,11 +14,12 @@ RESET_SEEN = 3.0  # seconds for QEMU to tell that it did what it was told
 
 
 async def go_down(
-    monitor: Monitor, agent: Agent, watcher: Watcher, bus: EventBus, *, answer: Deadline, down: Deadline
+    monitor: Monitor, agent: Agent | None, watcher: Watcher, bus: EventBus, *, answer: Deadline, down: Deadline
 ) -> None:
     """Return when QEMU has reset the machine; its next boot begins then.
 
     Args:
+        agent: None for a guest that is known to be dead: it is not asked.
         answer: until then the agent has taken the command.
         down: until then the guest has stopped its services.
 
@@ -26,7 +27,7 @@ async def go_down(
         MachineError: QEMU does not do it.
     """
     with watcher.expecting_reset():
-        if await monitor.run_state() == "running":
+        if agent is not None and await monitor.run_state() == "running":
             why = await _asked(agent, watcher, answer, down)
             if not why or watcher.was_reset.is_set():
                 return

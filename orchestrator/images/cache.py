@@ -126,6 +126,18 @@ class ImageCache:
                 raise
         return path, False
 
+    @asynccontextmanager
+    async def turn(
+        self, name: str, waiting: Callable[[str, float], None], deadline: Deadline
+    ) -> AsyncIterator[None]:
+        """One process at a time is within; the others wait, as in `obtain`.
+
+        Raises:
+            ImageError: another process was within until the deadline.
+        """
+        async with self._locked(name, waiting, deadline):
+            yield
+
     def list_images(self) -> list[Entry]:
         """All entries, the most recently used first. What is no entry is left out."""
         if not self.root.is_dir():

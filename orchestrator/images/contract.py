@@ -23,6 +23,8 @@ NIXPKGS_QEMU_KERNEL_PREFIX = (
     "NIXPKGS_QEMU_KERNEL_"  # + name: another kernel; never set by us, removed if inherited
 )
 
+LONGER = "a longer limit: --wait-timeout of up, --timeout of run and of images build"  # for a build that ran into it
+
 INHERITED_TO_DROP = ("QEMU_OPTS", "SHARED_DIR", "NIX_EFI_VARS", "NIX_SWTPM_DIR")
 
 
@@ -61,8 +63,11 @@ class BuiltImage:
         return self.run_script.read_text(errors="replace")
 
 
-def find_run_script(path: Path) -> Path:
+def find_run_script(path: Path, hint: str = "orchestrator images build") -> Path:
     """The one ``bin/run-*-vm`` of an image folder.
+
+    Args:
+        hint: what to do about a folder that is none; something else than what was just done.
 
     Raises:
         ImageError: no folder, no script, several scripts, or one that cannot be executed.
@@ -72,7 +77,7 @@ def find_run_script(path: Path) -> Path:
         raise ImageError(
             f"{path} is no machine image",
             why="it has no folder bin/ with a run-<name>-vm script",
-            hint="orchestrator images build",
+            hint=hint,
         )
     scripts = sorted(folder.glob("run-*-vm"))
     if not scripts:
@@ -80,7 +85,7 @@ def find_run_script(path: Path) -> Path:
         raise ImageError(
             f"no run-<name>-vm in {folder}",
             why=f"the folder holds {names}; an image built by `nixos-rebuild build-vm` has exactly one such script",
-            hint="orchestrator images build",
+            hint=hint,
         )
     if len(scripts) > 1:
         raise ImageError(
@@ -88,5 +93,5 @@ def find_run_script(path: Path) -> Path:
             why=", ".join(script.name for script in scripts),
         )
     if not os.access(scripts[0], os.X_OK):
-        raise ImageError(f"{scripts[0]} cannot be executed", hint="orchestrator images build")
+        raise ImageError(f"{scripts[0]} cannot be executed", hint=hint)
     return scripts[0]

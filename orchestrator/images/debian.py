@@ -16,10 +16,10 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic
-from orchestrator.errors import HostError, ImageError
+from orchestrator.errors import HostError, ImageError, TimeLimit
 from orchestrator.events import EventBus
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.contract import BuiltImage
+from orchestrator.images.contract import LONGER, BuiltImage
 from orchestrator.images.debian_base import (
     BASE_RAW,
     BUILDER,
@@ -211,6 +211,14 @@ class _Builder:
         """Await the work; when it fails, save the build log, since the folder goes away."""
         try:
             await work
+        except TimeLimit as error:
+            kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
+            raise TimeLimit(
+                f"image {self._name} was not built within {self._deadline.limit:.0f} s",
+                why=f"its {layer} layer was being made",
+                where=[str(kept)] if kept else [],
+                hint=LONGER,
+            ) from error
         except (ImageError, HostError) as error:
             kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
             where = [*error.where, *([str(kept)] if kept else [])]

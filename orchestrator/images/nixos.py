@@ -7,35 +7,30 @@ from Nix's garbage collection); its key is that store path.
 
 from __future__ import annotations
 
-import os
+import asyncio
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, monotonic
-from orchestrator.errors import ImageError
+from orchestrator.errors import ImageError, TimeLimit
 from orchestrator.events import EventBus
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.contract import BuiltImage, find_run_script
+from orchestrator.images.contract import LONGER, BuiltImage, find_run_script
+from orchestrator.images.nixos_output import Output
 from orchestrator.images.recipe import digest
 from orchestrator.process import describe_exit, run, stream_lines
+from orchestrator.tasks import guarded
 from orchestrator.topology.model import Image
 
 TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
+RESULT = "result"  # the link that every one of them leaves in its working directory
 APP_INPUT = "app"  # of the flake: a folder with bin/alicia and share/alicia
-TAIL = 30  # lines of the build's output an error carries
-
-# Part of a build's output → what to do about it.
-HINTS = (
-    ("does not provide attribute", "check the name after # in nixos_flake against `nix flake show`"),
-    ("is not tracked by Git", "git add the file: a flake sees only files that Git knows"),
-    ("experimental feature", "add `experimental-features = nix-command flakes` to nix.conf"),
-    ("cannot connect to socket", "start the Nix daemon: systemctl start nix-daemon"),
-    ("file 'nixpkgs/nixos' was not found", "set NIX_PATH, e.g. nixpkgs=channel:nixos-unstable"),
-    ("No space left on device", "nix-collect-garbage frees space in the store"),
-    ("unable to download", "the build needs its binary cache: check the network"),
-)
+SILENCE = 20.0  # seconds without a line, after which a build gives a sign of life
+LOOK = 0.25  # of that: how often somebody looks
+NOBODYS = frozenset({"nixos", "unnamed"})  # names of machines that were given none
 
 
 def build_argv(image: Image, tools: Sequence[str], app: Path | None = None) -> list[str]:
@@ -111,12 +106,19 @@ def other_app(image: Image, app: Path | None) -> Path | None:
     return None if own is not None and own.resolve() == app.resolve() else app.resolve()
 
 
-def hint_for(lines: Sequence[str]) -> str:
-    """What to do about a failed build, as far as its output tells."""
-    text = "\n".join(lines)
-    return next(
-        (hint for pattern, hint in HINTS if pattern in text), "read the log; `--show-trace` shows more"
-    )
+def fits(script: str, image: Image) -> bool:
+    """Whether a machine of this name may be what the image asked for.
+
+    A configuration's host name is often part of its attribute's name, or the other way round
+    (``server`` and ``server-minimal``). One that has nothing in common is another machine.
+    """
+    source = (image.nixos_flake or "").partition("#")[2] or (image.nixos_config.stem if image.nixos_config else "")
+    wanted = {*_parts(image.name), *_parts(source)}
+    return script in NOBODYS or not wanted.isdisjoint(_parts(script))
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"[^A-Za-z0-9]+", name.lower()) if part]
 
 
 async def build_nixos(
@@ -141,63 +143,141 @@ async def build_nixos(
     tools = [tool for tool in TOOLS if shutil.which(tool)]
     image = absolute(image, root)
     argv = build_argv(image, tools, other_app(image, app))
-    # One working folder per command line: two environments that want the same image take turns in it.
+    # One working folder per command line: two commands that want the same image take turns in it.
     work = cache.root / ".nixos" / f"{image.name}-{digest(argv)[:16]}"
-    log = cache.root / "logs" / f"{image.name}-nixos.log"
     work.mkdir(parents=True, exist_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    bus.emit(
-        "image.state", image.name, state="building", provider="nixos", key="", why="Nix decides what is built"
-    )
-    built_something = await _build(image, argv, work, log, bus, deadline)
-    store = (work / "result").resolve()
-    find_run_script(store)
-    key = digest(str(store))
+    build = _Build(image, argv, work, cache.root / "logs" / f"{image.name}-nixos.log", bus, deadline)
+    async with cache.turn(work.name, build.waiting, deadline):
+        built_something = await build.run()
+        store = build.result()
+        script = find_run_script(store, hint=f"read {build.log}: the build must be of system.build.vm")
+        machine = script.name.removeprefix("run-").removesuffix("-vm")
+        if not fits(machine, image):
+            raise ImageError(
+                f"image {image.name}: Nix built another machine, {machine}",
+                why=f"{script} is what it left; nothing of that name is in {image.nixos_flake or image.nixos_config}",
+                where=[str(build.log)],
+                hint="name the right configuration after # in nixos_flake, or give it networking.hostName",
+            )
+        key = digest(str(store))
 
-    async def link(folder: Path) -> None:
-        (folder / "result").symlink_to(store)
-        (folder / "bin").symlink_to("result/bin")
+        async def link(folder: Path) -> None:
+            (folder / "result").symlink_to(store)
+            (folder / "bin").symlink_to("result/bin")
 
-    path, cached = await cache.obtain(
-        image.name, "nixos", key, link, waiting=lambda _holder, _elapsed: None, deadline=deadline
-    )
-    if not cached and "nix-store" in tools:
-        # Nix's garbage collector spares what this link holds, also when a later build moves the link in `work`.
-        root_link = ["nix-store", "--add-root", str(path / "result"), "--realise", str(store)]
-        await run(root_link, deadline=deadline, check=False)
+        path, cached = await cache.obtain(image.name, "nixos", key, link, waiting=build.waiting, deadline=deadline)
+        if not cached and "nix-store" in tools:
+            # Nix's garbage collector spares what this link holds, also when a later build moves the link in `work`.
+            root_link = ["nix-store", "--add-root", str(path / "result"), "--realise", str(store)]
+            await run(root_link, deadline=deadline, check=False)
     return BuiltImage(image.name, path, key, "nixos", cached and not built_something, monotonic() - started)
 
 
-async def _build(
-    image: Image, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline
-) -> bool:
-    """Run the build; whether Nix had to build anything."""
-    lines: list[str] = []
-    built = False
-    with log.open("w", encoding="utf-8") as sink:
-        sink.write(f"+ {' '.join(argv)}\n")
+class _Build:
+    """One call of Nix: what it is called with, what it says, what it leaves."""
 
-        def on_line(line: str) -> None:
-            nonlocal built
-            sink.write(line + "\n")
-            sink.flush()
-            lines.append(line)
-            del lines[:-TAIL]
-            built = built or line.startswith("building '/nix/store/")
-            bus.emit("image.output", image.name, line=line, step=argv[0])
+    def __init__(
+        self, image: Image, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline
+    ) -> None:
+        self.log = log
+        self._image = image
+        self._argv = argv
+        self._work = work
+        self._bus = bus
+        self._deadline = deadline
+        self._output = Output()
+        self._spoke = monotonic()
 
-        code = await stream_lines(argv, on_line, deadline=deadline, cwd=work)
-    if code != 0:
-        raise ImageError(
-            f"image {image.name}: {argv[0]} {describe_exit(code)}",
-            where=[str(log)],
-            evidence=lines,
-            hint=hint_for(lines),
+    def waiting(self, holder: str, _elapsed: float) -> None:
+        """Another command builds; say so now and then."""
+        if monotonic() - self._spoke >= SILENCE:
+            self._heartbeat(f"image {self._image.name}, which another command builds", holder)
+
+    async def run(self) -> bool:
+        """Run the build; whether Nix had to build anything.
+
+        Raises:
+            ImageError: it failed (with its last lines and the log's path).
+            TimeLimit: it took too long; says of what, and which option gives it more.
+        """
+        (self._work / RESULT).unlink(missing_ok=True)  # an older build's must not pass for this one's
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        why = "Nix decides what is built"
+        self._bus.emit("image.state", self._image.name, state="building", provider="nixos", key="", why=why)
+        with self.log.open("w", encoding="utf-8") as sink:
+            sink.write(f"+ {' '.join(self._argv)}\n")
+
+            def on_line(line: str) -> None:
+                sink.write(line + "\n")
+                sink.flush()
+                self._on_line(line)
+
+            try:
+                code = await guarded(
+                    stream_lines(self._argv, on_line, deadline=self._deadline, cwd=self._work), [self._live]
+                )
+            except TimeLimit as error:
+                raise self._too_slow() from error
+        if code != 0:
+            raise ImageError(
+                f"image {self._image.name}: {self._argv[0]} {describe_exit(code)}",
+                where=[str(self.log)],
+                evidence=self._output.tail,
+                hint=self._output.hint,
+            )
+        return self._output.built
+
+    def result(self) -> Path:
+        """What the link that Nix left points to.
+
+        Raises:
+            ImageError: there is no link, or nothing at its end.
+        """
+        link = self._work / RESULT
+        if not link.is_symlink() and not link.exists():
+            raise ImageError(
+                f"image {self._image.name}: {self._argv[0]} succeeded but left no result link",
+                why=f"{link} was removed before the build, and is not there after it",
+                where=[str(self.log)],
+                evidence=self._output.tail,
+                hint=f"does {self._argv[0]} work by hand, in an empty folder?",
+            )
+        if not link.exists():
+            raise ImageError(
+                f"image {self._image.name}: {self._argv[0]} left a link to nothing",
+                why=f"{link} points to {link.readlink()}, which is not there",
+                where=[str(self.log)],
+                evidence=self._output.tail,
+                hint="the store must be at /nix/store of this host, and not be swept while something is built",
+            )
+        return link.resolve()
+
+    def _on_line(self, line: str) -> None:
+        self._spoke = monotonic()
+        name = self._image.name
+        warning = self._output.add(line)
+        if warning:
+            self._bus.emit("note", name, level="warning", message=line)
+        self._bus.emit("image.output", name, line=line, step=self._argv[0], shown=not warning)
+
+    async def _live(self) -> None:
+        """A build that says nothing gives a sign of life; never return."""
+        while True:
+            await asyncio.sleep(SILENCE * LOOK)
+            if monotonic() - self._spoke >= SILENCE:
+                last = self._output.tail[-1] if self._output.tail else "nothing said yet"
+                self._heartbeat(f"{self._argv[0]} of image {self._image.name}", last)
+
+    def _heartbeat(self, what: str, last: str) -> None:
+        self._spoke = monotonic()
+        elapsed, limit = round(self._deadline.elapsed, 1), self._deadline.limit
+        self._bus.emit("wait.heartbeat", self._image.name, what=what, elapsed=elapsed, limit=limit, last=last)
+
+    def _too_slow(self) -> TimeLimit:
+        return TimeLimit(
+            f"image {self._image.name} was not built within {self._deadline.limit:.0f} s",
+            why=f"{self._argv[0]} was still at it; what it had finished is kept in the store",
+            where=[str(self.log)],
+            evidence=self._output.tail[-5:],
+            hint=LONGER,
         )
-    if not (work / "result").exists():
-        raise ImageError(
-            f"image {image.name}: {argv[0]} succeeded but left no result link",
-            where=[str(log), os.fspath(work)],
-            evidence=lines,
-        )
-    return built

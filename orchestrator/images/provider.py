@@ -7,6 +7,7 @@ import os
 import shutil
 from enum import StrEnum
 from pathlib import Path
+from types import TracebackType
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError, OrchestratorError
@@ -74,6 +75,26 @@ def _nixos_source_exists(image: Image, root: Path) -> bool:
     return image.nixos_config is not None and image.nixos_config.is_file()
 
 
+class Turn(asyncio.Lock):
+    """One build at a time; after one that failed, none begins any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._failed = False
+
+    async def __aenter__(self) -> None:
+        await super().__aenter__()
+        if self._failed:
+            self.release()
+            await asyncio.Event().wait()  # the failure is being told, and ends us
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._failed = self._failed or kind is not None
+        await super().__aexit__(kind, error, trace)
+
+
 async def ensure_images(
     topology: Topology,
     *,
@@ -92,12 +113,12 @@ async def ensure_images(
     chosen = choose_provider(provider, topology)
     cache = cache if cache is not None else ImageCache(None)
     used, built = used_images(topology), {}  # type: dict[str, Image], dict[str, BuiltImage]
-    turn = asyncio.Lock()
+    turn = Turn()
 
     async def ensure(name: str) -> None:
         try:
             one = await _build(name, used[name], chosen, topology, cache, bus, deadline, turn)
-            find_run_script(one.path)
+            find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, and it is made anew")
         except OrchestratorError as error:
             bus.emit("image.state", name, state="failed", provider=chosen.value, key="", why=error.what)
             raise
@@ -124,7 +145,7 @@ async def _build(
     cache: ImageCache,
     bus: EventBus,
     deadline: Deadline,
-    turn: asyncio.Lock,
+    turn: Turn,
 ) -> BuiltImage:
     if provider is Provider.DEBIAN:
         from orchestrator.images.debian import build_debian

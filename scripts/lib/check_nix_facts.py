@@ -48,9 +48,10 @@ def without_hashes(value: Any) -> Any:
 
 
 def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of one machine as they are kept in tests/golden/nix: what is in the texts, not the texts of nixpkgs.
+    """The facts of one machine as they are kept in tests/golden/nix: what is in the texts, laid out for comparing.
 
-    * ``runScript``: ``arguments`` (QEMU's, as the script writes them), ``variables`` it reads, ``programs`` it calls;
+    * ``runScript``: its ``text``; the ``arguments`` (QEMU's, as it writes them), the ``variables`` it reads, the
+  ``programs`` it calls;
     * ``nginx.text``, ``firewall``: directives and rules without comments and layout;
     * ``postgresql.start``: the options of initdb.
     """
@@ -75,7 +76,7 @@ def derivation_text(text: str) -> str:
 
 
 def run_script(text: str) -> dict[str, Any]:
-    """What a run script does, as data.
+    """A run script, and what it does as data.
 
     Raises:
         ValueError: it does not end in `exec qemu…`.
@@ -85,6 +86,7 @@ def run_script(text: str) -> dict[str, Any]:
         raise ValueError("the run script does not end in exec")
     program, *arguments = shlex.split(call.replace("\\\n", " "))
     return {
+        "text": text,
         "program": Path(program).name,
         "arguments": arguments,
         "variables": sorted(set(re.findall(r"\$\{?([A-Z][A-Z_]{3,})\b", text))),

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from check_nix_assertions import problems
 from check_nix_facts import MACHINES, SAMPLES, derivation_text, kept, run_script, sources_digest
+from check_nix_kernel import KEPT, generate, kernel_problems, read_kept, source_version
 from check_nix_parity import accepted_differences, differences, judged
+from check_nix_paths import NOT_KNOWABLE, path_problems
 from check_nix_sides import debian_client, debian_server, nixos_client, nixos_server
 from check_nix_tools import Outcome, check_firewall, check_nginx, check_postgresql, check_sshd, check_systemd
 
@@ -56,6 +60,7 @@ class Report:
         """The last lines, and the exit code."""
         if self.skipped:
             print("\nnot checked here:", *self.skipped, sep="\n  ")
+        print("\nnot knowable without building and starting a machine:", *NOT_KNOWABLE, sep="\n  ")
         if self.failed:
             print("\nwrong:", *self.failed, sep="\n  ", file=sys.stderr)
         return 1 if self.failed else 0
@@ -70,8 +75,14 @@ class Nix:
     why_not: str
 
 
-def check(root: Path, report: Report, machines: tuple[str, ...], *, update: bool) -> None:
-    """Everything, in an order in which the cheap comes first."""
+def check(
+    root: Path, report: Report, machines: tuple[str, ...], *, update: bool, kernel_sources: Sequence[Path] = ()
+) -> None:
+    """Everything, in an order in which the cheap comes first.
+
+    Args:
+        kernel_sources: of Linux; nixpkgs' program configures each.
+    """
     golden = root / "tests/golden/nix"
     nix = find_nix(root, report)
     if nix is not None:
@@ -96,12 +107,22 @@ def check(root: Path, report: Report, machines: tuple[str, ...], *, update: bool
                 if text is not None:
                     _compare(golden, name, run_script(derivation_text(text)), nix, report, update=update)
             flake_outputs(root, nix.nixpkgs, report)
+        if kernel_sources:
+            kernel_answers(root, golden, nix.nixpkgs, kernel_sources, report, update=update)
         if update:
             write_about(root, golden, facts, nix)
         else:
             report.judge("kept facts", _staleness(root, golden), "of these sources")
+    answers = read_kept(golden)
     for name, one in facts.items():
         report.judge(f"{name}: assertions", problems(name, one), "all hold")
+        modules = len({*one["boot"]["initrdModules"], *one["boot"]["availableInitrdModules"]})
+        report.judge(
+            f"{name}: kernel",
+            list(kernel_problems(one["boot"], answers)),
+            f"{modules} modules of the initial RAM disk are built, as Linux {', '.join(answers['answers'])} say",
+        )
+        report.judge(f"{name}: paths and commands", list(path_problems(root, one)), "each is explained")
     parity(root, report, facts)
     for name, one in facts.items():
         report.add(f"{name}: sshd -G", check_sshd(one["sshd"]))
@@ -175,6 +196,28 @@ def flake_outputs(root: Path, nixpkgs: str, report: Report) -> None:
     if found["packages"].get("app") != found["packages"].get("standin"):
         wrong.append("another application than the stand-in, though none was chosen")
     report.judge("flake.nix: outputs", wrong, f"{len(found['machines'])} machines, packages, apps, checks, shell")
+
+
+def kernel_answers(
+    root: Path, golden: Path, nixpkgs: str, sources: Sequence[Path], report: Report, *, update: bool
+) -> None:
+    """Let nixpkgs' program configure kernels, and compare (or keep) what it answers."""
+    stated = evaluate(root, nixpkgs, "kernel", "kernelConfig", report)
+    if stated is None:
+        return
+    found: dict[str, dict[str, str]] = {}
+    for source in sources:
+        try:
+            with tempfile.TemporaryDirectory(prefix="check-nix-") as work:
+                found[source_version(source)] = generate(Path(nixpkgs), stated, source, Path(work))
+        except ValueError as error:
+            report.add(f"kernel: configuration of {source}", Outcome("failed", str(error)))
+            return
+    new = {"stated": hashlib.sha256(stated.encode()).hexdigest(), "answers": found}
+    if update:
+        (golden / KEPT).write_text(json.dumps(new, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    wrong = [] if new == read_kept(golden) else ["the kept answers are other ones; if that is meant: --update"]
+    report.judge("kernel: answers", wrong, f"as kept, on Linux {', '.join(found)}")
 
 
 def parity(root: Path, report: Report, facts: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.deadline import Deadline
-from orchestrator.errors import ImageError
+from orchestrator.errors import ImageError, TimeLimit
 from orchestrator.events import Event, EventBus
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage
@@ -97,7 +97,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def build(place: Path, events: list[Event], variant: str = "mock") -> BuiltImage:
+def build(place: Path, events: list[Event], variant: str = "mock", limit: float = 120) -> BuiltImage:
     bus = EventBus()
     bus.subscribe(events.append)
     return asyncio.run(
@@ -108,7 +108,7 @@ def build(place: Path, events: list[Event], variant: str = "mock") -> BuiltImage
             app=None,
             cache=ImageCache(place / "cache"),
             bus=bus,
-            deadline=Deadline.after(120),
+            deadline=Deadline.after(limit),
         )
     )
 
@@ -179,6 +179,16 @@ def test_a_failed_package_step_says_its_last_lines_and_keeps_the_log(place: Path
     (log,) = error.value.where
     assert "unable to locate" in Path(log).read_text()
     assert ImageCache(place / "cache").list_images() == []
+
+
+def test_a_build_that_takes_too_long_names_image_log_and_option(place: Path) -> None:
+    tool = place / "path/mmdebstrap"
+    tool.write_text("#!/bin/sh\necho I: still at it\nexec sleep 600\n")
+    with pytest.raises(TimeLimit, match="image tiny-image was not built within") as error:
+        build(place, [], limit=3)
+    (log,) = error.value.where
+    assert "still at it" in Path(log).read_text()
+    assert "--wait-timeout" in error.value.hint
 
 
 def test_a_layer_program_that_fails_is_quoted(place: Path) -> None:

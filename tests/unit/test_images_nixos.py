@@ -18,7 +18,8 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.nixos import absolute, build_argv, hint_for
+from orchestrator.images.nixos import absolute, build_argv
+from orchestrator.images.nixos_output import hint_for
 from orchestrator.images.provider import Provider, choose_provider, ensure_images
 from orchestrator.topology.model import Image, Machine, Network, NetworkKind, Topology
 
@@ -27,6 +28,7 @@ CONFIG = Image("server", nixos_config=Path("/etc/server.nix"))
 
 FAKE = """#!/bin/sh
 echo "$@" >> "$STORE/../arguments"
+if [ -e "$STORE/../script" ]; then . "$STORE/../script"; fi
 if [ -e "$STORE/../fail" ]; then
     echo "error: flake 'x' does not provide attribute 'y'" >&2
     exit 1
@@ -36,8 +38,8 @@ out="$STORE/$version-nixos-vm"
 if [ ! -d "$out" ]; then
     echo "building '/nix/store/abc-nixos-vm.drv'..." >&2
     mkdir -p "$out/bin"
-    printf '#!/bin/sh\\n' > "$out/bin/run-x-vm"
-    chmod +x "$out/bin/run-x-vm"
+    printf '#!/bin/sh\\n' > "$out/bin/run-${name:-server}-vm"
+    chmod +x "$out/bin/run-${name:-server}-vm"
 fi
 ln -sfn "$out" result
 """
@@ -133,7 +135,7 @@ def test_a_build_is_streamed_logged_and_cached_by_its_store_path(place: Path) ->
     events: list[Event] = []
     first, cached = ensure(place, events)
     assert not cached
-    assert (first / "bin/run-x-vm").is_file()
+    assert (first / "bin/run-server-vm").is_file()
     assert (place / "arguments").read_text().split() == ["build-vm", "--flake", f"{place}/nix", "dir#server"]
     lines = [event.data["line"] for event in events if event.kind == "image.output"]
     assert lines == ["building '/nix/store/abc-nixos-vm.drv'..."]
@@ -148,7 +150,7 @@ def test_a_build_is_streamed_logged_and_cached_by_its_store_path(place: Path) ->
     second, cached = ensure(place, events)
     assert not cached
     assert second != first
-    assert (first / "bin/run-x-vm").is_file()
+    assert (first / "bin/run-server-vm").is_file()
 
 
 def test_a_failed_build_is_explained(place: Path) -> None:
@@ -164,6 +166,13 @@ def test_a_failed_build_is_explained(place: Path) -> None:
 
 def test_hints_follow_the_output() -> None:
     assert "NIX_PATH" in hint_for(["error: file 'nixpkgs/nixos' was not found in the Nix search path"])
+    # The words of Nix 2.26.
+    for feature in ("nix-command", "flakes"):
+        said = (
+            f"error: experimental Nix feature '{feature}' is disabled; "
+            f"add '--extra-experimental-features {feature}' to enable it"
+        )
+        assert "experimental-features = nix-command flakes" in hint_for([said])
     assert "show-trace" in hint_for(["error: something else"])
 
 

@@ -68,7 +68,7 @@ def unit(name: str, old: str, new: str) -> Callable[[Facts], None]:
         ("client", argument("$QEMU_NET_OPTS", ""), "does not take QEMU_NET_OPTS"),
         ("client", argument("$@", ""), "does not end in its own arguments"),
         ("client", put(["mkfs.erofs"], "runScript", "programs"), "every start runs mkfs.erofs"),
-        ("client", put([], "boot", "initrdModules"), "pvpanic-pci is not loaded early"),
+        ("client", put([], "boot", "initrdModules"), "virtio_rng is not loaded early"),
         ("client", edit("sshd", old="prohibit-password", new="yes"), "PermitRootLogin is yes"),
         ("client", put("$6$x", "users", "test", "hashedPassword"), "test has a password"),
         ("client", put(False, "off", "nix"), "nix is still on"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nix_facts import ROOT
 
-COPIED = ("nixos-images", "stack", "debian-images", "scripts", "tests/golden/nix")
+COPIED = ("nixos-images", "stack", "standin", "debian-images", "scripts", "tests/golden/nix")
 
 
 def check(root: Path, *arguments: str, path: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from nix_facts import MACHINES
 from nix_run_scripts import FAKE_HELPER, FAKE_QEMU, arguments_of, executable, write_script
 
 from orchestrator.deadline import Deadline
+from orchestrator.errors import MachineError
 from orchestrator.images.contract import find_run_script
 from orchestrator.process import ProcessId, launch, watch_end
 from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments, script_environment
@@ -45,7 +47,9 @@ def start(paths: MachinePaths, script: Path, inherited: Mapping[str, str]) -> Pr
 def fakes(folder: Path) -> dict[str, str]:
     """A PATH on which QEMU, qemu-img and virtiofsd are ours."""
     executable(folder / "path/qemu-system-x86_64", FAKE_QEMU)
-    executable(folder / "path/qemu-img", '#!/bin/sh\necho disk > "$5"\n')
+    # The scripts make an empty file system and convert it; or, before 2024, the disk at once.
+    executable(folder / "path/qemu-img", '#!/bin/sh\nfor target in "$@"; do :; done\necho disk > "$target"\n')
+    executable(folder / "path/mkfs.ext4", "#!/bin/sh\n")
     executable(folder / "path/virtiofsd", FAKE_HELPER)
     return {"PATH": f"{folder}/path:{os.environ['PATH']}"}
 
@@ -126,20 +130,42 @@ def test_helpers_of_the_script_end_with_the_machine(tmp_path: Path, paths: Machi
     assert run_async(gone())
 
 
+def stopped(script: Path) -> Path:
+    """The script, whose machine has no kernel to boot and never runs: its devices are there all the same."""
+    text = script.read_text(encoding="utf-8")
+    text = re.sub(r"^ *-(?:kernel|initrd|append) .*\n", "", text, flags=re.MULTILINE)
+    script.write_text(text.replace('"$@"', '-S "$@"'), encoding="utf-8")
+    return script
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed")
+@pytest.mark.parametrize("sample", (*MACHINES, "run-script-shares", "run-script-shared-memory"))
+def test_real_qemu_takes_every_evaluated_script(tmp_path: Path, paths: MachinePaths, sample: str) -> None:
+    """Nothing in it collides with the devices and options that the orchestrator adds."""
+    process = start(paths, stopped(write_script(tmp_path, sample)), os.environ)
+
+    async def scenario() -> None:
+        monitor = await connect("server", paths.qmp, Deadline.after(15))
+        assert await monitor.run_state() == "prelaunch"
+        rng = [one for one in await monitor.execute("qom-list", {"path": "/machine/peripheral-anon"})
+               if one["type"] == "child<virtio-rng-pci>"]  # fmt: skip
+        assert len(rng) == 1
+        await monitor.execute("quit")
+        await watch_end(process)
+        await monitor.close()
+
+    try:
+        run_async(scenario())
+    except MachineError as error:
+        raise AssertionError(paths.qemu_log.read_text()) from error
+    finally:
+        run_async(process.end())
+
+
 @pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="QEMU is not installed")
 def test_real_qemu_takes_our_machine_and_its_state_can_be_saved(tmp_path: Path, paths: MachinePaths) -> None:
     """The evaluated arguments in a real QEMU whose processors never run; kernel and store are empty files."""
-    script = write_script(tmp_path, "server-mock")
-    for name in ("kernel", "initrd"):
-        (tmp_path / name).write_bytes(b"")
-    store = tmp_path / "store.img"
-    store.write_bytes(bytes(1 << 20))
-    store.chmod(0o444)
-    text = script.read_text(encoding="utf-8")
-    text = text.replace("file=/nix/store/nix-store.img", f"file={store}")
-    lines = [line for line in text.splitlines() if not line.strip().startswith(('"-kernel"', '"-initrd"', '"-append"'))]
-    kept = [line for line in lines if "/kernel}" not in line and "/initrd" not in line and "console=" not in line]
-    script.write_text("\n".join(kept).replace('"$@"', '-S "$@"') + "\n", encoding="utf-8")
+    script = stopped(write_script(tmp_path, "server-mock"))
     process = start(paths, script, os.environ)
 
     async def scenario() -> None:

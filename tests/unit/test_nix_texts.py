@@ -78,6 +78,7 @@ def test_a_run_script_gives_its_arguments() -> None:
         '#!/bin/sh\n/nix/store/q/bin/qemu-img create "$NIX_DISK_IMAGE"\nexec /nix/store/q/bin/qemu -m 1 \\\n  "$@"\n'
     )
     assert run_script(script) == {
+        "text": script,
         "program": "qemu",
         "arguments": ["-m", "1", "$@"],
         "variables": ["NIX_DISK_IMAGE"],

@@ -282,3 +282,14 @@ def test_rich_is_imported_only_for_the_live_view() -> None:
     code = "import sys, orchestrator.cli.progress, orchestrator.report.write; print('rich' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout == "False\n"
+
+
+def test_a_builds_output_is_shown_where_it_says_so() -> None:
+    """Nix's, which may take an hour; the many lines of packages of a Debian image stay for --verbose."""
+    lines = [
+        Event("image.output", "server", {"line": "building x.drv", "step": "nix", "shown": True}),
+        Event("image.output", "server", {"line": "Setting up y", "step": "packages"}),
+    ]
+    assert shown("plain", lines).count("server | building x.drv") == 1
+    assert "Setting up y" not in shown("plain", lines)
+    assert "Setting up y" in shown("plain", lines, verbose=1)

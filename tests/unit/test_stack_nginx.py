@@ -82,9 +82,9 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, http.se
     nginx = {**STACK["nginx"], "listen": [f"127.0.0.1:{port} default_server"]}
     names = {"app": str(folder / "app"), "config.json": config_json(STACK["frontend"]["mock"])}
     text = nginx_conf(nginx, variant="mock", user="root", names=names)
-    text = text.replace("127.0.0.1:8888", f"127.0.0.1:{server.server_port}").replace(
-        "user root;\n", "daemon off;\n"
-    )
+    for mocked in ("127.0.0.1:8888", "127.0.0.1:7880"):
+        text = text.replace(mocked, f"127.0.0.1:{server.server_port}")
+    text = text.replace("user root;\n", "daemon off;\n")
     text = text.replace("/run/nginx.pid", f"{folder}/pid").replace("/var/log/nginx", str(folder))
     (folder / "nginx.conf").write_text(text)
     assert NGINX is not None
@@ -148,6 +148,9 @@ IMMUTABLE = "public, max-age=31536000, immutable"
         ("/api/v1/x.json", 200, "no-store", "/api/v1/x.json hosts"),
         ("/ws", 200, "no-store", "/ws hosts"),
         ("/wsx", 200, "no-cache", 'id="root"'),
+        ("/rtc?access_token=t", 200, "no-store", "/rtc?access_token=t hosts"),
+        ("/rtc/validate", 200, "no-store", "/rtc/validate hosts"),
+        ("/rtcX", 200, "no-cache", 'id="root"'),
     ],
 )
 def test_routes_and_headers(web: Web, path: str, status: int, cache: str, body: str) -> None:
@@ -157,6 +160,30 @@ def test_routes_and_headers(web: Web, path: str, status: int, cache: str, body: 
     assert [value for name, value in headers if name == "cache-control"] == [cache]
     for name, value in SECURITY.items():
         assert [one for key, one in headers if key == name] == [value]
+
+
+@pytest.mark.parametrize("path", ["/assets/a-1.js", "/vite.svg", "/index.html"])
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ({"Range": "bytes=900-"}, 200),  # nginx's own 416 would carry each header twice, with `immutable`
+        ({"Range": "bytes=0-1"}, 200),
+        ({"If-Match": '"other"'}, 412),
+        ({"If-None-Match": "*"}, 304),
+    ],
+)
+def test_headers_stand_once_whatever_the_request_demands(
+    web: Web, path: str, condition: dict[str, str], status: int
+) -> None:
+    found, headers, text = get(web, path, **condition)
+    assert found == status
+    names = [name for name, _ in headers]
+    for name in ("cache-control", *SECURITY):
+        assert names.count(name) == 1, headers
+    if status == 200:
+        assert text == get(web, path)[2]
+    elif status == 412:
+        assert "immutable" not in dict(headers)["cache-control"]
 
 
 def test_content_types(web: Web) -> None:

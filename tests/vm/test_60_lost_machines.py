@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 import time
@@ -50,6 +51,23 @@ def test_a_killed_qemu_ends_the_wait_and_is_named(vm: Host) -> None:
     done.expect(3, "error: QEMU of machine client (is gone|was ended by SIGKILL)", "next: ", "!is not up within")
     status = vm.run("status").expect(3).stdout
     assert "machine client         gone" in status
+
+
+def test_a_panic_that_qemu_does_not_hear_of_is_told_by_the_console(vm: Host) -> None:
+    """As in a guest whose kernel has no driver for it (NixOS): QEMU says that the machine runs."""
+    console = Path(vm.status()["run_folder"]) / "machines/server/serial.log"
+    vm.guest("server", "modprobe -r pvpanic_pci; (sleep 1; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 &")
+    limit = time.monotonic() + 60
+    while b"end Kernel panic" not in console.read_bytes():
+        assert time.monotonic() < limit, console.read_text(errors="replace")[-2000:]
+        time.sleep(0.1)
+    status = vm.run("status").expect(3).stdout
+    assert re.search(r"machine server +panicked", status), status
+    assert re.search(r"service backend +unknown +on server +the guest's kernel panicked", status), status
+    vm.run("exec", "server", "--", "true").expect(
+        3, "error: machine server is lost: the guest's kernel panicked", "sysrq triggered crash",
+        "next: +orchestrator restart machine:server", "!Traceback", within=20,
+    )  # fmt: skip
 
 
 def test_down_of_half_an_environment_leaves_nothing(vm: Host) -> None:
