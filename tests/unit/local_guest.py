@@ -207,11 +207,15 @@ class Client:
         async def watched(work: Any) -> Any:
             return await work
 
+        async def confirm(limit: Deadline) -> None:
+            return
+
         session = cast(
             Session,
             SimpleNamespace(
                 machines={"client": LocalMachine()}, bus=bus, factor=self.factor, gate=self.gate,
-                run_folder=self.run_folder, watched=watched, places=SimpleNamespace(name="local"),
+                run_folder=self.run_folder, watched=watched, confirm=confirm,
+                places=SimpleNamespace(name="local"),
             ),
         )  # fmt: skip
         suite, chosen, deadline = self.suite(*phases, command=command), Chosen(grep, shard), Deadline.after(LIMIT)

@@ -234,7 +234,7 @@ def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(CopyProgress, "add", interrupting)
-    monkeypatch.setattr("orchestrator.cli.runtime._received", [])
+    monkeypatch.setattr("orchestrator.cli.signals._received", [])
     with large_file(tmp_path / "here/d/large"):
         yield tmp_path / "here/d"
 

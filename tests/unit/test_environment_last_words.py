@@ -85,15 +85,3 @@ def test_who_joins_a_panicked_machine_is_told_so_and_soon(tmp_path: Path, monkey
             assert not limit.expired
 
     run_async(scenario())
-
-
-def test_a_panicked_machine_is_reset_and_not_asked(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with staged(tmp_path) as stage:
-            stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
-            await stage.live._open_monitor(Deadline.after(5))
-            stage.live.paths.serial_log.write_text(PANIC)
-            assert not await stage.live._ask_to_reboot(Deadline.after(5))
-            assert stage.guest.log == []
-
-    run_async(scenario())

@@ -51,14 +51,13 @@ class Rebooting:
         self.state = "running"
         return {}
 
-    async def reboots(self, *, down: float = 10.0) -> list[str]:
+    async def reboots(self, *, down: float = 10.0, dead: bool = False) -> list[str]:
         """What was noted."""
         live = self.stage.live
         await live._open_monitor(Deadline.after(5))
         watcher = live._watcher
-        work = go_down(
-            live.monitor, live.agent, watcher, live._bus, answer=Deadline.after(5), down=Deadline.after(down)
-        )
+        agent = None if dead else live.agent
+        work = go_down(live.monitor, agent, watcher, live._bus, answer=Deadline.after(5), down=Deadline.after(down))
         await guarded(work, [watcher.watch])
         assert not watcher.agent_open.is_set(), "the next boot's agent is yet to come"
         return [str(event.data["message"]) for event in self.stage.events if event.kind == "note"]
@@ -113,5 +112,18 @@ def test_a_guest_that_panicked_is_reset_and_runs(tmp_path: Path) -> None:
             machine.takes(lambda: pytest.fail("nobody is there to be asked"))
             assert await machine.reboots() == []
             assert (machine.resets, machine.state) == (1, "running")
+
+    run_async(scenario())
+
+
+def test_a_guest_whose_console_told_its_end_is_reset_and_not_asked(tmp_path: Path) -> None:
+    """Without a driver for it QEMU does not hear of a panic, and says that the guest runs."""
+
+    async def scenario() -> None:
+        async with staged(tmp_path) as stage:
+            machine = Rebooting(stage)
+            machine.takes(lambda: pytest.fail("nobody is there to be asked"))
+            assert await machine.reboots(dead=True) == []
+            assert machine.resets == 1
 
     run_async(scenario())
