@@ -26,6 +26,7 @@ from orchestrator.environment.suite import Chosen, run_suite
 from orchestrator.environment.wards import Wards
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.guest.agent import GuestResult
+from orchestrator.guest.copy_entries import Tally
 from orchestrator.topology.model import Suite, SuitePhase
 
 TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
@@ -168,13 +169,15 @@ class Client:
             path.write_text(text)
         return self
 
-    async def _put(self, ssh: LocalSsh, source: Path, target: str, **_: Any) -> None:
+    async def _put(self, ssh: LocalSsh, source: Path, target: str, **_: Any) -> Tally:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
+        return Tally()
 
-    async def _get(self, ssh: LocalSsh, source: str, target: Path, **_: Any) -> None:
+    async def _get(self, ssh: LocalSsh, source: str, target: Path, **_: Any) -> Tally:
         if Path(source).is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
+        return Tally()
 
     async def _world(self, *_: Any) -> None:
         self.worlds += 1
