@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Shared
@@ -48,7 +49,7 @@ def test_a_second_run_of_the_migrations_applies_nothing(vm: Host, recorded: str)
 
 def test_a_reboot_of_the_server(vm: Host, recorded: str) -> None:
     boot = vm.guest("server", "cat /proc/sys/kernel/random/boot_id")
-    console = vm.latest / "machines/server/serial.log"
+    console = Path(vm.status()["run_folder"]) / "machines/server/serial.log"
     boots = console.read_text(errors="replace").count("Linux version")
     vm.run("restart", "machine:server", limit=400).expect(
         0, "machine server: stopping", "machine server: agent", "service backend: healthy", "READY", "!it is reset"

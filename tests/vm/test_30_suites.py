@@ -100,18 +100,6 @@ def test_a_crash_in_a_machine_makes_a_passed_run_suspicious(vm: Host, one_phase:
         known.unlink()
 
 
-def test_a_suite_without_tests(vm: Host, one_phase: Path) -> None:
-    done = run_suite(vm, one_phase, "--suite", str(SUITES / "empty"))
-    done.expect(4, "error: no browser test ran", "why: +the suite has none")
-    assert summary(vm.latest)["outcome"] == "nothing-ran"
-
-
-def test_a_suite_that_does_not_load(vm: Host, one_phase: Path) -> None:
-    done = run_suite(vm, one_phase, "--suite", str(SUITES / "unreadable"))
-    done.expect(1, "error: the browser suite itself fails", r"why: +.*Cannot find module .*no-such-module-here")
-    assert summary(vm.latest)["outcome"] == "failed"
-
-
 def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
     vm.run("run", "--suite", str(SUITES / "nowhere")).expect(2, "nowhere", within=10)
 
