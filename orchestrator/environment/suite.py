@@ -151,7 +151,8 @@ async def run_part(
         raise
     finally:
         await machine.screenshot(f"suite-{part.label}-end", session.run_folder)
-        await _bring_home(session, suite, ssh)
+        if reader.total or not reader.account.begun:  # a phase without tests must not replace what others wrote
+            await _bring_home(session, suite, ssh)
     tally.add(reader.account, code, part.tests, reader.first)
     if phase is suite.phases[0] and part.tests is None:
         tell_version(bus, suite, reader.runner)

@@ -284,6 +284,8 @@ def _authenticate(target: SshTarget, connection: socket.socket, deadline: Deadli
         try:
             transport.auth_publickey(target.user, paramiko.Ed25519Key.from_private_key_file(str(target.key_file)))
         except paramiko.AuthenticationException as error:
+            if not transport.is_active():  # paramiko says so too of a connection that was lost meanwhile
+                raise EOFError("the connection was lost during the login") from error
             raise GuestCommandError(
                 f"machine {target.machine} refuses this environment's key",
                 why=str(error),

@@ -382,6 +382,27 @@ def test_another_user_key_is_refused_with_a_reason(server: Server, tmp_path: Pat
     assert deadline.elapsed < 5
 
 
+def test_a_connection_lost_during_the_login_is_no_refusal(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """paramiko has one error for both; a machine that is killed just then refuses nothing."""
+    login, cuts = paramiko.Transport.auth_publickey, []
+
+    def cut_once(transport: paramiko.Transport, *words: Any) -> Any:
+        if not cuts:
+            server.cut()
+            cuts.append(transport)
+        return login(transport, *words)
+
+    monkeypatch.setattr(paramiko.Transport, "auth_publickey", cut_once)
+
+    async def work() -> None:
+        ssh = await connect(server.target, Deadline.after(20))
+        assert (await ssh.exec(["echo", "in"], deadline=Deadline.after(10))).text == "in"
+        await ssh.close()
+
+    run_async(work())
+    assert len(cuts) == 1
+
+
 def test_nobody_listening_and_somebody_silent(server: Server) -> None:
     deadline = Deadline.after(0.4)
     with pytest.raises(MachineError, match="does not accept SSH within 0 s") as caught:
