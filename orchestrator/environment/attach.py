@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.losses import last_words, told_by_console
@@ -12,6 +13,10 @@ from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, MachineError
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget, connect
+from orchestrator.process import ProcessId, watch_end
+from orchestrator.tasks import guarded
+
+T = TypeVar("T")
 
 CONNECT_LIMIT = 15.0  # seconds, before scaling
 LOST_LIMIT = 2.0
@@ -42,7 +47,8 @@ async def ssh_to(
     # One whose console has said its last word is given the time of a short answer only.
     patience = (CONNECT_LIMIT if last_words(paths) is None else LOST_LIMIT) * max(1.0, state.factor / 2)
     with told_by_console(machine, paths):
-        ssh = await connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
+        work = connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
+        ssh = await while_it_runs(machine, known.process, work)
     ssh.keep_alive()
     try:
         yield ssh
@@ -53,6 +59,25 @@ async def ssh_to(
         raise
     finally:
         await ssh.close()
+
+
+async def while_it_runs(machine: str, process: ProcessId, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work as long as the machine's process lives.
+
+    Raises:
+        MachineError: it has ended; nobody waits for what a dead machine might say.
+    """
+
+    async def ended() -> None:
+        await watch_end(process)
+        raise MachineError(
+            f"machine {machine} does not run any more",
+            subject=machine,
+            why="its process ended while it was being reached",
+            hint="orchestrator status",
+        )
+
+    return await guarded(work, [ended])
 
 
 def what_became_of(places: Places, state: EnvironmentState, machine: str) -> str:
