@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import logging
 import shlex
-import signal
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_CLOSE
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end
+from orchestrator.guest.transport import Transport
 from orchestrator.tasks import whatever_happens
 from orchestrator.threads import in_thread
 
@@ -36,7 +34,6 @@ KEX = ("curve25519-sha256@libssh.org",)
 CIPHERS = ("aes128-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 HOST_KEYS = ("ssh-ed25519",)
 KEEP_ALIVE = 10.0  # seconds between questions to an idle guest
-UNKNOWN_SIGNAL = 127  # stands for the number of a signal whose name we do not know: the code is 255
 PATIENCE = 45.0  # seconds until one that does not answer is left; an emulated guest on a busy host takes a few
 
 
@@ -55,51 +52,6 @@ class SshTarget:
     host_key: bytes
     key_file: Path
     user: str = "root"
-
-
-class Transport(paramiko.Transport):
-    """paramiko's, with two things that it drops.
-
-    What a server says of a process that a signal ended. And a channel that the server opens when nobody waits for it
-    any more: it is closed again, or it would stay open in the guest, with its connection to a service.
-
-    Attributes:
-        signals: by channel; its ``exit_status`` is then 128 and the signal's number, as a shell puts it.
-    """
-
-    def __init__(self, connection: socket.socket) -> None:
-        super().__init__(connection)
-        self.signals: WeakKeyDictionary[paramiko.Channel, str] = WeakKeyDictionary()
-        self._channel_handler_table = {
-            **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
-            MSG_CHANNEL_REQUEST: self._channel_request,
-        }
-
-    def _parse_channel_open_success(self, message: paramiko.Message) -> None:
-        begin = message.packet.tell()
-        ours, theirs = message.get_int(), message.get_int()
-        if self._channels.get(ours) is None:  # type: ignore[attr-defined]
-            close = paramiko.Message()
-            close.add_byte(cMSG_CHANNEL_CLOSE)
-            close.add_int(theirs)
-            self._send_user_message(close)  # type: ignore[attr-defined]
-            return
-        message.packet.seek(begin)
-        super()._parse_channel_open_success(message)  # type: ignore[misc]
-
-    def _channel_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
-        begin = message.packet.tell()
-        kind = message.get_string()
-        if kind != b"exit-signal":
-            message.packet.seek(begin)
-            channel._handle_request(message)  # type: ignore[attr-defined]
-            return
-        message.get_boolean()  # it never wants a reply
-        name = f"SIG{message.get_string().decode('ascii', 'replace')}"
-        number = signal.Signals[name].value if name in signal.Signals.__members__ else UNKNOWN_SIGNAL
-        self.signals[channel] = name
-        channel.exit_status = 128 + number
-        channel.status_event.set()
 
 
 class Ssh:

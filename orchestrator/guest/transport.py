@@ -1,0 +1,81 @@
+"""The SSH transport of a machine: paramiko's, with what it gets wrong put right."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from weakref import WeakKeyDictionary
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_CLOSE
+
+UNKNOWN_SIGNAL = 127  # stands for the number of a signal whose name we do not know: the code is 255
+FIRST_OF_CONNECTIONS = 80  # smaller numbers of messages are the transport's and the login's (RFC 4250, 4.1.2)
+
+
+class Transport(paramiko.Transport):
+    """paramiko's, mended.
+
+    It drops what a server says of a process that a signal ended. It leaves a channel open that the server opens when
+    nobody waits for it any more, and with it the guest's connection to a service. And it answers from the thread that
+    reads: while both sides agree on new keys (after half a gigabyte, say) an answer has to wait for what only this
+    thread can read. Such answers are postponed here.
+
+    Attributes:
+        signals: by channel; its ``exit_status`` is then 128 and the signal's number, as a shell puts it.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self._postponed: list[paramiko.Message] = []
+        self.signals: WeakKeyDictionary[paramiko.Channel, str] = WeakKeyDictionary()
+        self._channel_handler_table = {
+            **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+            MSG_CHANNEL_REQUEST: self._channel_request,
+        }
+
+    def _parse_channel_open_success(self, message: paramiko.Message) -> None:
+        begin = message.packet.tell()
+        ours, theirs = message.get_int(), message.get_int()
+        if self._channels.get(ours) is None:  # type: ignore[attr-defined]
+            close = paramiko.Message()
+            close.add_byte(cMSG_CHANNEL_CLOSE)
+            close.add_int(theirs)
+            self._send_user_message(close)
+            return
+        message.packet.seek(begin)
+        super()._parse_channel_open_success(message)  # type: ignore[misc]
+
+    def _channel_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
+        begin = message.packet.tell()
+        kind = message.get_string()
+        if kind != b"exit-signal":
+            message.packet.seek(begin)
+            channel._handle_request(message)  # type: ignore[attr-defined]
+            return
+        message.get_boolean()  # it never wants a reply
+        name = f"SIG{message.get_string().decode('ascii', 'replace')}"
+        number = signal.Signals[name].value if name in signal.Signals.__members__ else UNKNOWN_SIGNAL
+        self.signals[channel] = name
+        channel.exit_status = 128 + number
+        channel.status_event.set()
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        if threading.current_thread() is self:
+            self._send_message(message)
+        else:
+            super()._send_user_message(message)  # type: ignore[misc]
+
+    def _send_message(self, message: paramiko.Message) -> None:
+        ours = message.asbytes()[0] >= FIRST_OF_CONNECTIONS and threading.current_thread() is self
+        if ours and not self.clear_to_send.is_set():
+            self._postponed.append(message)
+        else:
+            super()._send_message(message)  # type: ignore[misc]
+
+    def _parse_newkeys(self, message: paramiko.Message) -> None:
+        super()._parse_newkeys(message)  # type: ignore[misc]
+        postponed, self._postponed = self._postponed, []
+        for each in postponed:
+            self._send_message(each)
