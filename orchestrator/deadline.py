@@ -72,7 +72,7 @@ class Deadline:
             raise on_expiry() from error
 
 
-async def came(wait: Callable[[], Awaitable[object]], deadline: Deadline) -> bool:
+async def completes_before(wait: Callable[[], Awaitable[object]], deadline: Deadline) -> bool:
     """Wait for something until the deadline; whether it came. To be too late is no error here."""
     with suppress(TimeLimit):
         async with deadline.enforce():

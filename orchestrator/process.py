@@ -26,7 +26,7 @@ from typing import IO
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
-from orchestrator.tasks import guarded
+from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread
 
 TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
@@ -258,7 +258,7 @@ async def stream_lines(
         async with child(argv, env=env, cwd=cwd, grace=grace) as process:
             reader = _LineReader(process, on_line)
             with suppress(_LeftBehindError):
-                await guarded(reader.read(), [reader.watch])
+                await run_with_watchdogs(reader.read(), [reader.watch])
             await _reaped(process)  # it may close its output before it ends
         assert process.returncode is not None
         return process.returncode

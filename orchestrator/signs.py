@@ -16,7 +16,7 @@ from enum import StrEnum
 from orchestrator.patterns import LINE_LIMIT, PatternError, found
 
 
-class Weight(StrEnum):
+class Severity(StrEnum):
     FATAL = "fatal"
     FAILING = "failing"
     SUSPICIOUS = "suspicious"
@@ -24,7 +24,7 @@ class Weight(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class LogPattern:
     """A pattern with a name, what it means, and what it does to a run.
 
     Attributes:
@@ -35,17 +35,17 @@ class Sign:
     name: str
     pattern: re.Pattern[str]
     explanation: str
-    weight: Weight
+    weight: Severity
     identifiers: frozenset[str] = frozenset({"kernel"})
     console: bool = True
 
     @property
     def fatal(self) -> bool:
-        return self.weight is Weight.FATAL
+        return self.weight is Severity.FATAL
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptance:
+class Waiver:
     """A sign that is known and does not count, until a day.
 
     Attributes:
@@ -79,66 +79,66 @@ class Acceptance:
 
 
 def _sign(
-    name: str, pattern: str, explanation: str, weight: Weight, *identifiers: str, console: bool = True
-) -> Sign:
-    return Sign(name, re.compile(pattern), explanation, weight, frozenset(identifiers or ("kernel",)), console)
+    name: str, pattern: str, explanation: str, weight: Severity, *identifiers: str, console: bool = True
+) -> LogPattern:
+    return LogPattern(name, re.compile(pattern), explanation, weight, frozenset(identifiers or ("kernel",)), console)
 
 
 CPU_STALL = "cpu-stall"
 ANYBODY: frozenset[str] = frozenset()
-SIGNS: tuple[Sign, ...] = (
-    _sign("kernel-panic", r"Kernel panic - not syncing", "the guest's kernel panicked", Weight.FATAL),
+SIGNS: tuple[LogPattern, ...] = (
+    _sign("kernel-panic", r"Kernel panic - not syncing", "the guest's kernel panicked", Severity.FATAL),
     _sign(
         "emergency-mode",
         r"You are in emergency mode|Entering emergency mode|Cannot open access to console, the root account",
         "systemd could not finish the boot and stopped in emergency mode",
-        Weight.FATAL,
+        Severity.FATAL,
     ),
     _sign(
         "no-root",
         r"Gave up waiting for root|ALERT! .{0,200} does not exist|VFS: Unable to mount root fs",
         "the kernel did not find its root disk",
-        Weight.FATAL,
+        Severity.FATAL,
     ),
     _sign(
         "halted",
         r"reboot: System halted|reboot: Power down|No init found",
         "the guest stopped itself",
-        Weight.FATAL,
+        Severity.FATAL,
     ),
     _sign(
         CPU_STALL,
         r"\brcu: INFO: rcu_\w+ (self-)?detected (expedited )?stall|watchdog: BUG: soft lockup",
         "a CPU of the guest stands still, or the host gave it no time for half a minute",
-        Weight.NOTED,  # a busy host makes it, above all an emulating one
+        Severity.NOTED,  # a busy host makes it, above all an emulating one
     ),
     _sign("workqueue-lockup", r"BUG: workqueue lockup", "the guest's kernel got no time for its own work",
-          Weight.NOTED),
+          Severity.NOTED),
     _sign("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug",
-          Weight.FAILING),
+          Severity.FAILING),
     _sign("oom-kill", r"Out of memory: Killed process|oom-kill:",
-          "the guest ran out of memory and killed a process", Weight.FAILING),
-    _sign("hung-task", r"INFO: task .{0,200} blocked for more than", "a task of the guest hung", Weight.SUSPICIOUS),
-    _sign("disk-error", r"I/O error, dev|EXT4-fs error", "the guest's disk fails", Weight.FAILING),
-    _sign("segfault", r"\bsegfault at\b", "a program of the guest crashed", Weight.SUSPICIOUS),
-    _sign("core-dump", r"code=dumped", "a unit of the guest crashed", Weight.SUSPICIOUS, "systemd", console=False),
+          "the guest ran out of memory and killed a process", Severity.FAILING),
+    _sign("hung-task", r"INFO: task .{0,200} blocked for more than", "a task of the guest hung", Severity.SUSPICIOUS),
+    _sign("disk-error", r"I/O error, dev|EXT4-fs error", "the guest's disk fails", Severity.FAILING),
+    _sign("segfault", r"\bsegfault at\b", "a program of the guest crashed", Severity.SUSPICIOUS),
+    _sign("core-dump", r"code=dumped", "a unit of the guest crashed", Severity.SUSPICIOUS, "systemd", console=False),
     _sign("unit-loop", r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
-          "a unit of the guest fails and is started again and again", Weight.SUSPICIOUS, "systemd", console=False),
-    _sign("database-panic", r"\bPANIC: ", "PostgreSQL gave up and started anew", Weight.FAILING, "postgres",
+          "a unit of the guest fails and is started again and again", Severity.SUSPICIOUS, "systemd", console=False),
+    _sign("database-panic", r"\bPANIC: ", "PostgreSQL gave up and started anew", Severity.FAILING, "postgres",
           "postgresql", console=False),
-    Sign("disk-full", re.compile(r"No space left on device"), "a file system of the guest is full", Weight.SUSPICIOUS,
+    LogPattern("disk-full", re.compile(r"No space left on device"), "a file system of the guest is full", Severity.SUSPICIOUS,
          ANYBODY),
 )  # fmt: skip
-ACCEPTABLE: tuple[str, ...] = tuple(sign.name for sign in SIGNS if sign.weight in (Weight.FAILING, Weight.SUSPICIOUS))
+ACCEPTABLE: tuple[str, ...] = tuple(sign.name for sign in SIGNS if sign.weight in (Severity.FAILING, Severity.SUSPICIOUS))
 
 
-def find_sign(line: str) -> Sign | None:
+def find_sign(line: str) -> LogPattern | None:
     """The first sign a line of a console shows, if any."""
     line = line[:LINE_LIMIT]  # a guest may write what it likes, and as much
     return next((sign for sign in SIGNS if sign.console and sign.pattern.search(line)), None)
 
 
-def find_journal_sign(identifier: str, message: str) -> Sign | None:
+def find_journal_sign(identifier: str, message: str) -> LogPattern | None:
     """The first sign a journal's message shows, if any."""
     message = message[:LINE_LIMIT]
     return next(
@@ -152,8 +152,8 @@ def find_journal_sign(identifier: str, message: str) -> Sign | None:
 
 
 def accepted(
-    sign: Sign, machine: str, line: str, known: Iterable[Acceptance], today: date
-) -> Acceptance | None:
+    sign: LogPattern, machine: str, line: str, known: Iterable[Waiver], today: date
+) -> Waiver | None:
     """The acceptance that holds today for this line, if any; a fatal sign has none."""
     if sign.fatal:
         return None

@@ -42,7 +42,7 @@ def _leaves(error: BaseException) -> Iterable[BaseException]:
         yield error
 
 
-async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+async def run_all(*work: Coroutine[Any, Any, T]) -> list[T]:
     """Run all at once; the first failure cancels the rest and is raised bare."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -52,7 +52,7 @@ async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-async def guarded(work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> T:
+async def run_with_watchdogs(work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> T:
     """Run ``work`` while the guards watch; a guard that raises cancels it, and its error is raised."""
     result: list[T] = []
 
@@ -72,7 +72,7 @@ async def guarded(work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Co
     return result[0]
 
 
-async def whatever_happens(work: Coroutine[Any, Any, None]) -> None:
+async def finish_despite_cancel(work: Coroutine[Any, Any, None]) -> None:
     """Finish the work, however often we are cancelled meanwhile; the cancellation comes then, and hides its error."""
     task = asyncio.ensure_future(work)  # noqa: TID251 - a group would cancel it with us
     cancelled: asyncio.CancelledError | None = None

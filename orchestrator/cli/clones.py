@@ -19,10 +19,10 @@ from orchestrator.cli.arguments import LONGEST_NAME
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
-from orchestrator.environment.places import Places, new_run_folder
+from orchestrator.environment.places import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.state import read_state
-from orchestrator.environment.warm import the_store
+from orchestrator.environment.warm import default_store
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.images.provider import choose_provider
@@ -30,7 +30,7 @@ from orchestrator.process import stream_lines
 from orchestrator.report.clones import FOLDER, write_clones
 from orchestrator.report.model import words
 from orchestrator.snapshots.key import key_of
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.topology.model import Topology
 
 ENDING = 60.0  # seconds a clone has to take its machines down
@@ -76,8 +76,8 @@ def refused(arguments: argparse.Namespace, names: list[str]) -> list[str]:
 
 def running(name: str) -> bool:
     """Whether any machine of the environment lives."""
-    state = read_state(Places.of(name).state)
-    return state is not None and state.alive
+    state = read_state(EnvironmentPaths.of(name).state)
+    return state is not None and state.any_alive
 
 
 async def _run(
@@ -91,7 +91,7 @@ async def _run(
         cores = len(os.sched_getaffinity(0))
         turns = min(len(names), at_once(cores, request.topology, emulated=planned.accelerator.name == "tcg"))
         admit(request.topology.machines.values(), [folder], times=turns, shared=shared)
-        if the_store().healthy(key_of(planned.parts)) is None:
+        if default_store().healthy(key_of(planned.parts)) is None:
             # Not by a clone: the environment that made a state does not share its memory.
             first = names[0] if running(request.name) else request.name
             await _make_state(arguments, first, folder, deadline)
@@ -99,7 +99,7 @@ async def _run(
         if turns < len(names):
             say(f"{turns} at a time: the {cores} processors of this host carry no more")
         semaphore = asyncio.Semaphore(turns)
-        await together(*(_clone(arguments, name, number, names, folder, semaphore, deadline)
+        await run_all(*(_clone(arguments, name, number, names, folder, semaphore, deadline)
                          for number, name in enumerate(names, 1)))  # fmt: skip
     except asyncio.CancelledError:
         about["exit_code"] = interrupt_code()

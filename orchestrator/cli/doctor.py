@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.cli.progress_failure import use_color
-from orchestrator.environment.places import Places, cache_root, environments
+from orchestrator.environment.places import EnvironmentPaths, cache_root, environments
 from orchestrator.environment.state import read_state
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.images import debian_host
@@ -93,8 +93,8 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
     plan = _plan(topology, arguments.images)
     debian, cached = plan.provider is Provider.DEBIAN, not plan.to_build
 
-    def places() -> Places:
-        return Places.of(arguments.name or (topology.name if topology else "default"))
+    def places() -> EnvironmentPaths:
+        return EnvironmentPaths.of(arguments.name or (topology.name if topology else "default"))
 
     def cache() -> Path:
         return ImageCache().root
@@ -207,18 +207,18 @@ def base_layers(topology: Topology, cache: ImageCache) -> dict[str, bool]:
     return found
 
 
-def _runs(places: Places) -> bool:
+def _runs(places: EnvironmentPaths) -> bool:
     try:
         state = read_state(places.state)
     except OrchestratorError:
         return False
-    return state is not None and bool(state.living)
+    return state is not None and bool(state.live_processes)
 
 
 def _environments() -> list[Item]:
     items = []
     for name in environments():
-        places = Places.of(name)
+        places = EnvironmentPaths.of(name)
         try:
             state = read_state(places.state)
         except OrchestratorError as error:
@@ -228,7 +228,7 @@ def _environments() -> list[Item]:
             continue  # a folder with a lock file only
         machines = sum(machine.process.alive for machine in state.machines.values())
         text = f"{machines} of {len(state.machines)} machines live, {state.phase}, started by `{state.command}`"
-        if state.living and machines == len(state.machines):
+        if state.live_processes and machines == len(state.machines):
             items.append(Item(f"environment {name}", State.OK, text))
         else:
             items.append(Item(f"environment {name}", State.WARNING, text, "what is left of it can be removed",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import MEMORY_RESERVE, available_memory, disk_shortage, memory_shortage
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.errors import OrchestratorError
 from orchestrator.images import debian_host, nixos
 from orchestrator.process import run
@@ -222,7 +222,7 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
     return Item("build without root", State.OK, f"{facts.subids} subordinate ids, unshare makes a user namespace")
 
 
-def disks(places: Places, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
+def disks(places: EnvironmentPaths, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
     """Space where images, environments and run folders go."""
     items = []
     for name, folder, needed in (("cache", cache, images_needed), ("state", places.workshop, 0), ("runs", runs, 0)):
@@ -273,7 +273,7 @@ def memory(topology: Topology, meminfo: str, *, running: bool) -> Item:
     return Item("memory", State.MISSING, text, lack, "smaller machines (memory = …), or end other programs")
 
 
-def socket_paths(topology: Topology, places: Places) -> Item:
+def socket_paths(topology: Topology, places: EnvironmentPaths) -> Item:
     """Whether the names of all sockets are short enough for the kernel. Pure."""
     nowhere = Path("/")
     networks = places.networks(nowhere)
@@ -290,7 +290,7 @@ def socket_paths(topology: Topology, places: Places) -> Item:
                 "export XDG_RUNTIME_DIR to a shorter folder, or give machines and networks shorter names")  # fmt: skip
 
 
-def _machine_sockets(places: Places, name: str) -> tuple[Path, ...]:
+def _machine_sockets(places: EnvironmentPaths, name: str) -> tuple[Path, ...]:
     paths = places.machine(name, Path("/"))
     return (paths.qmp, paths.qmp_side, paths.agent, paths.console)
 

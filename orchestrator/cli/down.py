@@ -8,9 +8,9 @@ from pathlib import Path
 
 from orchestrator.cli.runtime import chosen_name, kill_environment, run_command, say
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import Places, environments
+from orchestrator.environment.places import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.teardown import strays, take_down
+from orchestrator.environment.teardown import orphans, take_down
 from orchestrator.environment.up import unpin_images
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = environments() if arguments.all else [chosen_name(arguments)]
     code = 0
     for name in names:
-        places = Places.of(name)
+        places = EnvironmentPaths.of(name)
         try:
             run_command(arguments, partial(_down, places), force=kill_environment(places))
         except OrchestratorError as error:
@@ -31,9 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-async def _down(places: Places, bus: EventBus) -> None:
+async def _down(places: EnvironmentPaths, bus: EventBus) -> None:
     """End it, from the state alone. Nothing there is success too."""
-    if not places.folder.exists() and not strays(places):
+    if not places.folder.exists() and not orphans(places):
         say(f"environment {places.name} does not exist; nothing to do")
         return
     with hold(places.lock, places.name, command_text()):
@@ -52,7 +52,7 @@ async def _down(places: Places, bus: EventBus) -> None:
     say(f"environment {places.name} is down")
 
 
-async def _take_down_recorded(places: Places, state: EnvironmentState, bus: EventBus) -> None:
+async def _take_down_recorded(places: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
     unfinished = places.unfinished_run  # of a killed command on what was up
     if state.run_folder.is_dir():
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:

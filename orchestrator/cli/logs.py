@@ -18,13 +18,13 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.cli.runtime import chosen_name, say
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import read_state
 from orchestrator.errors import HostError, UsageError
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.services.journal import Entry, parse_entry
 from orchestrator.streams import ReaderGoneError, left_by_its_reader
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.text import clean, json_text
 from orchestrator.vm.follow import follow_lines
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _logs_folder(arguments: argparse.Namespace) -> Path:
     """The machines' folder of the running environment, else of the last run here."""
     name = chosen_name(arguments)
-    state = read_state(Places.of(name).state)
+    state = read_state(EnvironmentPaths.of(name).state)
     if state is not None:
         return state.run_folder / "machines"
     latest = Path(os.environ.get("ORCH_RUNS", "runs")) / "latest" / "machines"
@@ -143,4 +143,4 @@ async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printe
         await left_by_its_reader(sys.stdout.fileno())
         raise ReaderGoneError
 
-    await together(reader_gone(), *(one(name, path) for name, path in files.items()))
+    await run_all(reader_gone(), *(one(name, path) for name, path in files.items()))

@@ -165,7 +165,7 @@ class TtyProgress(Progress):
         view = self._view
         if view is None:
             return
-        view.take(event)
+        view.apply(event)
         match event.kind:
             case "failure":
                 self._failures.append(render_failure(event.data, self._color))

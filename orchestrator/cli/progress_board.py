@@ -82,7 +82,7 @@ class Board:
         images = [row for row in self.images.values() if row.state in ("building", "failed")]
         return [*images, *self.machines.values(), *self.services.values()]
 
-    def take(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         data, subject = event.data, clean(event.subject, ANSWER)
         match event.kind:
             case "run.started":

@@ -51,9 +51,9 @@ class LiveView:
         """Draw the last state and leave it standing."""
         self._live.stop()
 
-    def take(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         with self._lock:
-            self._board.take(event)
+            self._board.apply(event)
 
     def above(self, line: str, style: str = "") -> None:
         """Print a line above the view."""

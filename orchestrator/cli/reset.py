@@ -10,7 +10,7 @@ from contextlib import suppress
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.reset import chosen, reset, state_to_change
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
@@ -38,7 +38,7 @@ def reset_to(arguments: argparse.Namespace, name: str) -> int:
     return code
 
 
-async def _reset(places: Places, name: str, bus: EventBus, deadline: Deadline) -> int:
+async def _reset(places: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> int:
     with hold(places.lock, places.name, command_text()):
         state = state_to_change(places)
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:

@@ -7,7 +7,7 @@ import argparse
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.targets import machines_of, services_of
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _restart(
-    places: Places, state: EnvironmentState, names: list[str], bus: EventBus, deadline: Deadline
+    places: EnvironmentPaths, state: EnvironmentState, names: list[str], bus: EventBus, deadline: Deadline
 ) -> int:
     with hold(places.lock, places.name, command_text()), JsonLinesLog(state.run_folder / "events.jsonl") as log:
         stop = bus.subscribe(log)

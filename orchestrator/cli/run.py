@@ -19,9 +19,9 @@ from orchestrator.cli.runtime import (
 )
 from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
-from orchestrator.environment.evidence import witness
+from orchestrator.environment.evidence import add_machine_status
 from orchestrator.environment.isolate import run_isolated
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.suite import Chosen, run_suite
 from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, over_limit, tell_failure
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     return run_command(
         arguments,
         lambda bus: _run(request, arguments, bus, deadline),
-        force=kill_environment(Places.of(request.name), only_ours=True),
+        force=kill_environment(EnvironmentPaths.of(request.name), only_ours=True),
     )
 
 
@@ -103,7 +103,7 @@ async def _stages(
         error = over_limit(explained(cause), deadline)
         code = error.exit_code
         outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
-        await witness(session.machines.values(), error)
+        await add_machine_status(session.machines.values(), error)
         tell_failure(error, bus)
     except asyncio.CancelledError:
         if not environment.resumed:
@@ -113,7 +113,7 @@ async def _stages(
     await session.collect("failure" if code else "end")
     keep = arguments.keep == "always" or (arguments.keep == "failure" and code != 0)
     # What was up before this command stays up after it.
-    if environment.resumed or (keep and session.record.state.inhabited):
+    if environment.resumed or (keep and session.record.state.reachable):
         bus.emit("note", level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them")
     else:
         await close_down(environment)

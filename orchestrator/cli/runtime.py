@@ -16,9 +16,9 @@ from orchestrator.cli import crash
 from orchestrator.cli.signals import counts, ending_signals, first_signal
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import is_ours, remove_if_last
-from orchestrator.environment.places import Places, environments
+from orchestrator.environment.places import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.teardown import remove_traces, strays
+from orchestrator.environment.teardown import remove_traces, orphans
 from orchestrator.errors import HostError, Interrupted, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.process import kill_children
@@ -82,7 +82,7 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
             loop.remove_signal_handler(number)
 
 
-def kill_environment(places: Places, *, only_ours: bool = False) -> Callable[[], None]:
+def kill_environment(places: EnvironmentPaths, *, only_ours: bool = False) -> Callable[[], None]:
     """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else.
 
     Args:
@@ -94,7 +94,7 @@ def kill_environment(places: Places, *, only_ours: bool = False) -> Callable[[],
             state = read_state(places.state)
             if only_ours and state is not None and state.owner.pid != os.getpid():
                 return
-            for process in [*(state.processes if state else []), *strays(places)]:
+            for process in [*(state.processes if state else []), *orphans(places)]:
                 process.signal_group(signal.SIGKILL)
             remove_traces(places)
             if is_ours(places.lock):
@@ -132,16 +132,16 @@ def _name_in(path: Path) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def living_state(arguments: argparse.Namespace) -> tuple[Places, EnvironmentState]:
+def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, EnvironmentState]:
     """The recorded state of the environment meant, with at least one living machine.
 
     Raises:
         HostError: it does not run.
     """
     name = chosen_name(arguments)
-    places = Places.of(name)
+    places = EnvironmentPaths.of(name)
     state = read_state(places.state)
-    if state is None or not state.alive:
+    if state is None or not state.any_alive:
         raise HostError(f"environment {name} does not run", hint=f"orchestrator -n {name} up" if arguments.name else
                         "orchestrator up")  # fmt: skip
     return places, state

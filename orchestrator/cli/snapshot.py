@@ -13,15 +13,15 @@ from orchestrator.cli.runtime import chosen_name, limit_of, living_state, run_co
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.reset import state_to_change
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.warm import in_use, save, the_store
+from orchestrator.environment.warm import in_use, save, default_store
 from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.snapshots.restore import verify
-from orchestrator.snapshots.store import ISOLATE, Stored, check_name, point_name
+from orchestrator.snapshots.store import ISOLATE, Snapshot, check_name, point_name
 from orchestrator.text import size_text
 
 
@@ -57,7 +57,7 @@ def _save(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _save_named(places: Places, name: str, bus: EventBus, deadline: Deadline) -> Stored:
+async def _save_named(places: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> Snapshot:
     with hold(places.lock, places.name, command_text()):
         session = Session(places, StateFile(places.state, state_to_change(places)), bus)
         try:
@@ -73,7 +73,7 @@ async def _save_named(places: Places, name: str, bus: EventBus, deadline: Deadli
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = the_store().all()
+    found = default_store().all()
     if arguments.json:
         sys.stdout.write(json.dumps([as_dict(one) for one in found], indent=2) + "\n")
     else:
@@ -81,7 +81,7 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_dict(one: Stored) -> dict[str, object]:
+def as_dict(one: Snapshot) -> dict[str, object]:
     """JSON-ready data of a snapshot; ``size`` in bytes, ``paused`` in seconds, times as UTC text."""
     return {
         "environment": one.environment,
@@ -98,7 +98,7 @@ def as_dict(one: Stored) -> dict[str, object]:
     }
 
 
-def for_people(found: Sequence[Stored], now: float) -> str:
+def for_people(found: Sequence[Snapshot], now: float) -> str:
     """The table, on a pipe too, where programs are to ask for JSON; empty without snapshots."""
     if not found:
         return ""
@@ -113,9 +113,9 @@ def for_people(found: Sequence[Stored], now: float) -> str:
     return aligned([("ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"), *rows], right=(2,))
 
 
-def _whose(one: Stored) -> str:
+def _whose(one: Snapshot) -> str:
     """Its environment; that of another state folder is none that this command could mean."""
-    here = one.owner in ("", Places.of(one.environment).identity)
+    here = one.owner in ("", EnvironmentPaths.of(one.environment).identity)
     return one.environment if here else f"{one.environment} (elsewhere)"
 
 
@@ -123,9 +123,9 @@ def _whose(one: Stored) -> str:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    store = the_store()
+    store = default_store()
     name = chosen_name(arguments)
-    one = store.point(name, arguments.snapshot, Places.of(name).identity)
+    one = store.get(name, arguments.snapshot, EnvironmentPaths.of(name).identity)
     store.remove(one)
     _tell([one], arguments, "removed")
     return 0
@@ -133,11 +133,11 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 def _prune(arguments: argparse.Namespace) -> int:
     """Damaged ones and automatic ones beyond the limits; with ``--all`` every one that no living environment needs."""
-    store = the_store()
-    store.clear()
+    store = default_store()
+    store.remove_leftovers()
     needed = in_use()
     free = [one for one in store.all() if one.folder not in needed and (one.abandoned or one.name != ISOLATE)]
-    gone = free if arguments.all else store.superfluous([*needed])
+    gone = free if arguments.all else store.prunable([*needed])
     known = {one.folder for one in gone}
     gone += [one for one in store.all() if one.folder not in known and asyncio.run(_damaged(one))]
     if not arguments.dry_run:
@@ -147,7 +147,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _damaged(one: Stored) -> bool:
+async def _damaged(one: Snapshot) -> bool:
     """Whether its files are not what was saved; all of them are read."""
     try:
         if one.manifest is not None:
@@ -157,7 +157,7 @@ async def _damaged(one: Stored) -> bool:
     return False
 
 
-def _tell(gone: Sequence[Stored], arguments: argparse.Namespace, word: str) -> None:
+def _tell(gone: Sequence[Snapshot], arguments: argparse.Namespace, word: str) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps({"dry_run": arguments.dry_run, "removed": [as_dict(one) for one in gone]}) + "\n")
         return

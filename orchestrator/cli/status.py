@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.cli.runtime import chosen_name, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import describe, held
-from orchestrator.environment.places import Places, environments
+from orchestrator.environment.places import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
@@ -40,7 +40,7 @@ class Seen:
 
 def run(arguments: argparse.Namespace) -> int:
     names = environments() if arguments.all else [chosen_name(arguments)]
-    found = [asyncio.run(look(Places.of(name))) for name in names]
+    found = [asyncio.run(look(EnvironmentPaths.of(name))) for name in names]
     if arguments.checks:
         for seen in found:
             if seen.state is not None and seen.word in ("ready", "degraded"):
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(seen.word == "ready" for seen in found) else 3
 
 
-async def look(places: Places) -> Seen:
+async def look(places: EnvironmentPaths) -> Seen:
     """Verify what is recorded; never wait for more than one question to each machine."""
     seen = Seen(places.name)
     try:
@@ -87,7 +87,7 @@ async def look(places: Places) -> Seen:
     return seen
 
 
-async def _ask(places: Places, state: EnvironmentState, name: str, seen: Seen) -> None:
+async def _ask(places: EnvironmentPaths, state: EnvironmentState, name: str, seen: Seen) -> None:
     """QEMU's state, then all units of the machine with one command."""
     from orchestrator.environment.losses import last_words
     from orchestrator.guest.agent import Agent
@@ -146,10 +146,10 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
     from orchestrator.environment.lock import command_text, hold
     from orchestrator.environment.session import Session
     from orchestrator.environment.state import StateFile
-    from orchestrator.services.checks import Channels, attempt
+    from orchestrator.services.checks import Channels, run_check
 
     assert seen.state is not None
-    places = Places.of(seen.name)
+    places = EnvironmentPaths.of(seen.name)
     limit = Deadline.after(60 * max(1.0, seen.state.factor / 2))
     with hold(places.lock, seen.name, command_text()):
         session = Session(places, StateFile(places.state, seen.state), bus)
@@ -159,7 +159,7 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
                 for check in service.checks:
                     machine = session.machines[check.machine]
                     channels = Channels(machine.ready_agent, machine.ssh)
-                    answer = await attempt(check, channels, factor=seen.state.factor, deadline=limit)
+                    answer = await run_check(check, channels, factor=seen.state.factor, deadline=limit)
                     if not answer.ok:
                         seen.services[service.name] = ("failed", f"check {check.name}: {answer.text}")
                         seen.word = "degraded"

@@ -10,9 +10,9 @@ import sys
 from orchestrator.cli.crash import explained
 from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
-from orchestrator.environment.evidence import witness
+from orchestrator.environment.evidence import add_machine_status
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
@@ -24,7 +24,7 @@ from orchestrator.topology.load import load_topology, missing_files
 
 def run(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
-    places = Places.of(request.name)
+    places = EnvironmentPaths.of(request.name)
     deadline = limit_of(arguments.wait_timeout)
     return run_command(
         arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(places, only_ours=True)
@@ -56,7 +56,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
 
 async def start_fresh(request: Request, bus: EventBus) -> None:
     """Take down what runs under this name, for ``--fresh``."""
-    places = Places.of(request.name)
+    places = EnvironmentPaths.of(request.name)
     with hold(places.lock, request.name, request.command):
         state = read_state(places.state)
         if state is not None:
@@ -95,10 +95,10 @@ async def _failed(
     environment: Opened, error: OrchestratorError, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
 ) -> None:
     session = environment.session
-    await witness(session.machines.values(), error)
+    await add_machine_status(session.machines.values(), error)
     tell_failure(error, bus)
     await session.collect("failure")
-    if arguments.down_on_failure or not session.record.state.inhabited:
+    if arguments.down_on_failure or not session.record.state.reachable:
         await close_down(environment)
     else:
         name = session.places.name

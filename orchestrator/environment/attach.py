@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.losses import last_words, told_by_console
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, MachineError
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget, connect
 from orchestrator.process import ProcessId, watch_end
-from orchestrator.tasks import guarded
+from orchestrator.tasks import run_with_watchdogs
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ LOST_LIMIT = 2.0
 
 @asynccontextmanager
 async def ssh_to(
-    places: Places, state: EnvironmentState, machine: str, *, limit: float | None = None
+    places: EnvironmentPaths, state: EnvironmentState, machine: str, *, limit: float | None = None
 ) -> AsyncIterator[Ssh]:
     """An SSH connection to a running machine, for the block; cut when the machine stops answering.
 
@@ -77,10 +77,10 @@ async def while_it_runs(machine: str, process: ProcessId, work: Coroutine[Any, A
             hint="orchestrator status",
         )
 
-    return await guarded(work, [ended])
+    return await run_with_watchdogs(work, [ended])
 
 
-def what_became_of(places: Places, state: EnvironmentState, machine: str) -> str:
+def what_became_of(places: EnvironmentPaths, state: EnvironmentState, machine: str) -> str:
     """Why a connection that was there ended, as far as the state tells it; empty when it does not.
 
     Args:

@@ -17,10 +17,10 @@ EVIDENCE_LIMIT = 30.0  # seconds for the logs of all machines, before scaling
 LOG_LIMIT = 8 << 20  # bytes of one collected log; the end is kept
 
 
-async def witness(machines: Iterable[LiveMachine], error: OrchestratorError) -> None:
+async def add_machine_status(machines: Iterable[LiveMachine], error: OrchestratorError) -> None:
     """Add to an error about time or a service what each machine is seen to do: it may be the reason."""
     if isinstance(error, (ServiceError, TimeLimit)):
-        said = [f"machine {live.name}: {await live.seen()}" for live in machines]
+        said = [f"machine {live.name}: {await live.describe_state()}" for live in machines]
         error.evidence = (*error.evidence, *said)
 
 

@@ -9,7 +9,7 @@ from orchestrator.environment.reset import reset
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import (
     Chosen,
-    Part,
+    SuiteInvocation,
     judged,
     list_tests,
     other_shards,
@@ -20,17 +20,17 @@ from orchestrator.environment.suite import (
 from orchestrator.environment.suite_events import Case
 from orchestrator.environment.suite_invoke import guest_folder, suite_environment
 from orchestrator.environment.suite_tally import Outcome
-from orchestrator.environment.wards import Wards
-from orchestrator.environment.warm import save, the_store
+from orchestrator.environment.wards import ReaperClient
+from orchestrator.environment.warm import save, default_store
 from orchestrator.errors import MachineError
-from orchestrator.snapshots.store import ISOLATE, Stored, mine
+from orchestrator.snapshots.store import ISOLATE, Snapshot, mine
 from orchestrator.topology.model import Suite, SuitePhase
 
 PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 
 
 async def run_isolated(
-    session: Session, suite: Suite, wards: Wards, deadline: Deadline, *, grade: str, chosen: Chosen
+    session: Session, suite: Suite, wards: ReaperClient, deadline: Deadline, *, grade: str, chosen: Chosen
 ) -> str:
     """Run the suite part by part, each in the world as it was before the first. Its outcome, as `judge` has it.
 
@@ -48,7 +48,7 @@ async def run_isolated(
     if suite.prepare and len(parts) > 1:
         await session.watched(prepare(session, suite, parts[0].phase, deadline))
     await session.watched(session.confirm(deadline))
-    store = the_store()
+    store = default_store()
     # The name tells whose it is: should we be killed, it is pruned.
     stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
     try:
@@ -61,7 +61,7 @@ async def run_isolated(
     return judged(outcome, session, chosen)
 
 
-async def _fresh(session: Session, stored: Stored, wards: Wards, deadline: Deadline, place: Mapping[str, int]) -> None:
+async def _fresh(session: Session, stored: Snapshot, wards: ReaperClient, deadline: Deadline, place: Mapping[str, int]) -> None:
     begun, name = monotonic(), session.places.name
     session.bus.emit("world.state", name, state="restoring", **place)
     await reset(session, stored, wards, deadline)
@@ -70,7 +70,7 @@ async def _fresh(session: Session, stored: Stored, wards: Wards, deadline: Deadl
 
 async def _divide(
     session: Session, suite: Suite, deadline: Deadline, outcome: Outcome, grade: str, chosen: Chosen
-) -> list[Part]:
+) -> list[SuiteInvocation]:
     """The parts of all phases; what is to run, and why some cannot, is in ``outcome``."""
     await push(session, suite, deadline)
     found: list[tuple[SuitePhase, dict[str, Case] | None]] = []
@@ -83,7 +83,7 @@ async def _divide(
         await other_shards(session, suite, phase, deadline, outcome.phase(phase.name), chosen, listed)
         found += [(phase, tests) for tests in divided(listed.planned, grade)]
     return [
-        Part(phase, phase.name if tests is None else f"{phase.name}-{number:03d}", tests, number == len(found))
+        SuiteInvocation(phase, phase.name if tests is None else f"{phase.name}-{number:03d}", tests, number == len(found))
         for number, (phase, tests) in enumerate(found, 1)
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, MachineError, OrchestratorError
 from orchestrator.process import describe_exit, tail
-from orchestrator.signs import Sign, find_sign
+from orchestrator.signs import LogPattern, find_sign
 from orchestrator.vm.arguments import MachinePaths
 
 SHOWN = 15  # lines of the console
@@ -57,7 +57,7 @@ def panicked(name: str, paths: MachinePaths, why: str) -> MachineError:
     )
 
 
-def last_words(paths: MachinePaths) -> Sign | None:
+def last_words(paths: MachinePaths) -> LogPattern | None:
     """The fatal sign at the end of a console: what became of a guest that answers nobody.
 
     A panic is told by QEMU only where the guest has a driver for it; the console tells it always.
@@ -94,7 +94,7 @@ def told_by_console(name: str, paths: MachinePaths) -> Iterator[None]:
         raise was_lost(name, paths, sign) from error
 
 
-def was_lost(name: str, paths: MachinePaths, sign: Sign) -> MachineError:
+def was_lost(name: str, paths: MachinePaths, sign: LogPattern) -> MachineError:
     """It was lost before, and its console says how."""
     return _from_console(
         f"machine {name} is lost: {sign.explanation}",
@@ -104,7 +104,7 @@ def was_lost(name: str, paths: MachinePaths, sign: Sign) -> MachineError:
     )
 
 
-def stands_still(name: str, paths: MachinePaths, word: str) -> MachineError:
+def paused(name: str, paths: MachinePaths, word: str) -> MachineError:
     """It was lost before; ``word`` is QEMU's for its state."""
     return _from_console(
         f"machine {name} stands still: QEMU says {word}",
@@ -132,7 +132,7 @@ def switch_gone(network: str, environment: str, logs: Path) -> HostError:
     return _helper_gone(f"the switch of network {network} is gone", why, environment, logs)
 
 
-def gate_gone(machine: str, environment: str, logs: Path) -> HostError:
+def egress_filter_gone(machine: str, environment: str, logs: Path) -> HostError:
     """The gate of a machine's egress ended by itself."""
     why = "its process ended, and nothing leaves the machine any more"
     return _helper_gone(f"the egress of {machine} is gone", why, environment, logs)

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, came, monotonic
+from orchestrator.deadline import Deadline, completes_before, monotonic
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
-from orchestrator.environment.losses import begin_again, last_words, stands_still, told_by_console
+from orchestrator.environment.losses import begin_again, last_words, paused, told_by_console
 from orchestrator.environment.reboot import go_down
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
@@ -24,7 +24,7 @@ from orchestrator.process import ProcessId, launch, tail
 from orchestrator.services.journal import Journal
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
-from orchestrator.snapshots.save import go_on
+from orchestrator.snapshots.save import cont
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import SSH_GUEST_PORT, MachinePaths
 from orchestrator.vm.qmp import Monitor, connect
@@ -69,7 +69,7 @@ class LiveMachine:
         self._born = monotonic()
         self._watcher = Watcher(machine.name, paths, topology.accept, bus, self._emit)
         self._rekeyed = False
-        self._stood = False
+        self._was_paused = False
 
     @property
     def monitor(self) -> Monitor:
@@ -117,7 +117,7 @@ class LiveMachine:
         self._emit("agent")
         await self.hand_over(user_key, key_file, deadline)
 
-    def continue_from(self, files: MachineFiles) -> None:
+    def seed_logs(self, files: MachineFiles) -> None:
         """Begin the logs with those of a snapshot: what led to its state. They were judged when they were written."""
         self.paths.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         for saved, log in ((files.serial, self.paths.serial_log), (files.journal, self.paths.journal)):
@@ -137,7 +137,7 @@ class LiveMachine:
         self._emit("restoring")
         await load(self.monitor, state, deadline.earlier(LOAD_LIMIT))
 
-    async def wake(self, key_file: Path, user_key: str, host_key: str, deadline: Deadline) -> None:
+    async def refresh_identity(self, key_file: Path, user_key: str, host_key: str, deadline: Deadline) -> None:
         """Make a loaded machine that runs again one of its own: keys, clock.
 
         Args:
@@ -160,13 +160,13 @@ class LiveMachine:
         await self.rejoin_monitor(process, key_file, deadline)
         word = await self.monitor.run_state()
         if word != "running":
-            raise stands_still(self.name, self.paths, word)
+            raise paused(self.name, self.paths, word)
         # It answered before: one that does not now is in trouble, and nobody should wait long to hear that.
         limit = deadline.earlier(REJOIN_LIMIT * self._patience)
         patience = REJOIN_LIMIT if last_words(self.paths) is None else ANSWER_LIMIT
         with told_by_console(self.name, self.paths):
             await self.agent.connect(deadline.earlier(patience * self._patience))
-        if self._stood:
+        if self._was_paused:
             await set_clock(self.agent, limit)
         if await self.agent.read_file(HANDED_OVER, deadline=limit) is None:
             message = "it was rebooted, and not by this program; it is set up again"
@@ -183,8 +183,8 @@ class LiveMachine:
         await self._open_monitor(deadline)
         if await self.monitor.run_state() in STANDING:
             self._bus.emit("note", self.name, level="warning", message="it stood still; a killed command left it so")
-            await go_on(self.monitor)
-            self._stood = True
+            await cont(self.monitor)
+            self._was_paused = True
 
     async def reboot(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Reboot the guest and hand over again; returns when its agent answers anew.
@@ -262,7 +262,7 @@ class LiveMachine:
                 assert self._key_file is not None
                 if self._rekeyed:  # sshd starts anew with the key it was just given
                     self._rekeyed = False
-                    await came(self._watcher.sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience))
+                    await completes_before(self._watcher.sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience))
                 if not self.host_key:  # it boots
                     await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
                 ports = self.ports or await self.monitor.forwarded_ports()
@@ -282,7 +282,7 @@ class LiveMachine:
             return False
         return True
 
-    async def settle(self) -> None:
+    async def open_ssh(self) -> None:
         """Open SSH and say that the machine is ready."""
         await self.ssh()
         self._emit("ready")
@@ -311,7 +311,7 @@ class LiveMachine:
             return
         self._bus.emit("screenshot", self.name, path=str(path.relative_to(run_folder)), step=step)
 
-    async def seen(self) -> str:
+    async def describe_state(self) -> str:
         """What QEMU says of it within a second, and the last line of its console."""
         said = "not started"
         if self._watcher.monitor is not None:

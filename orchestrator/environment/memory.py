@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import MachineState
 from orchestrator.events import EventBus
 from orchestrator.images.contract import BuiltImage, find_run_script
@@ -17,7 +17,7 @@ from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import Memory
 
 
-def place_of_memory(topology: Topology, places: Places, bus: EventBus) -> RamPlace | None:
+def place_of_memory(topology: Topology, places: EnvironmentPaths, bus: EventBus) -> RamPlace | None:
     """Where the machines' memory is kept as files; None when there is no room, and QEMU must send it to be saved."""
     wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
     place = choose_place(wanted, places.folder)
@@ -28,14 +28,14 @@ def place_of_memory(topology: Topology, places: Places, bus: EventBus) -> RamPla
     return None
 
 
-def ram_file(places: Places, machine: Machine, place: RamPlace) -> Path:
+def ram_file(places: EnvironmentPaths, machine: Machine, place: RamPlace) -> Path:
     """The path of a machine's RAM file, in a folder that is there and private."""
     path = places.ram(machine.name, place)
     make_private(path.parent)
     return path
 
 
-def new_memory(places: Places, machine: Machine, image: BuiltImage, place: RamPlace | None) -> Memory | None:
+def new_memory(places: EnvironmentPaths, machine: Machine, image: BuiltImage, place: RamPlace | None) -> Memory | None:
     """An empty memory for a cold start, a file where there is a place; None where the run script brings its own."""
     if own_memory(image.script_text):
         return None

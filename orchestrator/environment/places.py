@@ -48,7 +48,7 @@ def identity_of(folder: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class EnvironmentPaths:
     """The places of one environment; nothing is made by asking.
 
     Attributes:
@@ -61,7 +61,7 @@ class Places:
     sockets: Path
 
     @classmethod
-    def of(cls, name: str) -> Places:
+    def of(cls, name: str) -> EnvironmentPaths:
         folder = state_root() / "environments" / name
         digest = identity_of(folder)
         return cls(name, folder, _socket_root() / f"orch-{os.getuid()}" / digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.deadline import Deadline, came
+from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
@@ -36,7 +36,7 @@ async def go_down(
         await monitor.execute("system_reset")
         if await monitor.run_state() != "running":
             await monitor.execute("cont")
-        await came(watcher.was_reset.wait, Deadline.after(RESET_SEEN))
+        await completes_before(watcher.was_reset.wait, Deadline.after(RESET_SEEN))
 
 
 async def _asked(agent: Agent, watcher: Watcher, answer: Deadline, down: Deadline) -> str:
@@ -52,6 +52,6 @@ async def _asked(agent: Agent, watcher: Watcher, answer: Deadline, down: Deadlin
         await agent.call("guest-exec", command, deadline=answer)
     except OrchestratorError as error:
         return error.what
-    if await came(watcher.was_reset.wait, down):
+    if await completes_before(watcher.was_reset.wait, down):
         return ""
     return f"it did not go down within {down.limit:.0f} s"

@@ -7,29 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.wards import Wards
-from orchestrator.environment.warm import the_store
+from orchestrator.environment.wards import ReaperClient
+from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, OrchestratorError, SnapshotError
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences
 from orchestrator.snapshots.manifest import HEALTHY
 from orchestrator.snapshots.memory import RamPlace, file_system, shared_memory
 from orchestrator.snapshots.restore import verify
-from orchestrator.snapshots.store import Stored
+from orchestrator.snapshots.store import Snapshot
 
 
-def chosen(state: EnvironmentState, name: str) -> Stored:
+def chosen(state: EnvironmentState, name: str) -> Snapshot:
     """The snapshot a running environment is to go back to.
 
     Raises:
         UsageError: it has no snapshot of this name.
         SnapshotError: it is damaged, or was taken of something else.
     """
-    store = the_store()
+    store = default_store()
     if name == HEALTHY and state.snapshot:
         found = next((one for one in store.all() if str(one.folder) == state.snapshot), None)
         if found is None:
@@ -40,7 +40,7 @@ def chosen(state: EnvironmentState, name: str) -> Stored:
                 hint=f"orchestrator -n {state.name} up --fresh",
             )
     else:
-        found = store.point(state.name, name, Places.of(state.name).identity)
+        found = store.get(state.name, name, EnvironmentPaths.of(state.name).identity)
     if found.manifest is None:
         raise SnapshotError(
             f"the snapshot {name} is damaged",
@@ -58,7 +58,7 @@ def chosen(state: EnvironmentState, name: str) -> Stored:
     return found
 
 
-async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Deadline) -> None:
+async def reset(session: Session, snapshot: Snapshot, wards: ReaperClient, deadline: Deadline) -> None:
     """End the machines and bring back those of the snapshot; every check must pass again.
 
     Raises:
@@ -71,7 +71,7 @@ async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Dead
     session.record.change(phase="starting", generation=state.generation + 1)
     try:
         async with deadline.enforce():
-            await session.let_go()
+            await session.detach()
             await session.watched(session.restore(launch, wards, deadline))
     except BaseException as error:
         session.record.change(phase="failed")
@@ -82,7 +82,7 @@ async def reset(session: Session, snapshot: Stored, wards: Wards, deadline: Dead
     session.record.change(phase="ready")
 
 
-def launch_again(session: Session, places: Places, state: EnvironmentState, snapshot: Stored) -> Launch:
+def launch_again(session: Session, places: EnvironmentPaths, state: EnvironmentState, snapshot: Snapshot) -> Launch:
     """What started the machines, read from what is recorded of them."""
     images = {}
     for name, machine in state.machines.items():
@@ -94,7 +94,7 @@ def launch_again(session: Session, places: Places, state: EnvironmentState, snap
     return replace(launch, ports=ports, ram=place_again(places, state))
 
 
-def place_again(places: Places, state: EnvironmentState) -> RamPlace | None:
+def place_again(places: EnvironmentPaths, state: EnvironmentState) -> RamPlace | None:
     """The kind of place where the memory is now; the old files are gone before the new ones are made."""
     files = [Path(machine.ram) for machine in state.machines.values() if machine.ram]
     if len(files) < len(state.machines):
@@ -104,7 +104,7 @@ def place_again(places: Places, state: EnvironmentState) -> RamPlace | None:
     return RamPlace(folder, file_system(folder), "as before")
 
 
-def state_to_change(places: Places) -> EnvironmentState:
+def state_to_change(places: EnvironmentPaths) -> EnvironmentState:
     """The recorded state of a whole environment, read when its lock is held.
 
     Raises:

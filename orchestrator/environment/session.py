@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import collect_all
-from orchestrator.environment.losses import gate_gone, switch_gone
+from orchestrator.environment.losses import egress_filter_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import base_of, new_memory, own_memory, ram_file, savable
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.teardown import end_machines
-from orchestrator.environment.wards import Wards
+from orchestrator.environment.wards import ReaperClient
 from orchestrator.errors import HostError, SnapshotError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
@@ -25,14 +25,14 @@ from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.process import ProcessId
 from orchestrator.services.checks import Channels
-from orchestrator.services.gate import Gatekeeper
+from orchestrator.services.gate import ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamPlace
-from orchestrator.snapshots.restore import lay_out
-from orchestrator.snapshots.save import Source, go_on, save_machines
-from orchestrator.snapshots.store import Saving, Stored
-from orchestrator.tasks import guarded, together
+from orchestrator.snapshots.restore import stage_files
+from orchestrator.snapshots.save import Source, cont, save_machines
+from orchestrator.snapshots.store import SnapshotWriter, Snapshot
+from orchestrator.tasks import run_with_watchdogs, run_all
 from orchestrator.topology.model import NetworkKind, Service, Topology
 from orchestrator.vm.arguments import Memory, script_arguments, script_environment, writable_drives
 from orchestrator.vm.user import qemu_user
@@ -58,7 +58,7 @@ class Launch:
     kernel_parameters: str = ""
     ports: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     ram: RamPlace | None = None
-    snapshot: Stored | None = None
+    snapshot: Snapshot | None = None
 
 
 class Session:
@@ -72,7 +72,7 @@ class Session:
         logs_folder: of the command that started the machines: what they and their networks write.
     """
 
-    def __init__(self, places: Places, record: StateFile, bus: EventBus, run_folder: Path | None = None) -> None:
+    def __init__(self, places: EnvironmentPaths, record: StateFile, bus: EventBus, run_folder: Path | None = None) -> None:
         self.places = places
         self.record = record
         self.bus = bus
@@ -91,7 +91,7 @@ class Session:
             name: LiveMachine(machine, self.topology, paths[name], self.bus, self.factor)
             for name, machine in self.topology.machines.items()
         }
-        self.gate = Gatekeeper(
+        self.services = ServiceSupervisor(
             ServiceGraph.remembered(self.topology.services, self.record.state.services),
             {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
             {name: machine.journal for name, machine in self.machines.items()},
@@ -106,7 +106,7 @@ class Session:
     async def watched(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work while every machine, switch and gate is watched."""
         guards: list[Callable[[], Coroutine[Any, Any, None]]] = [m.watch for m in self.machines.values()]
-        return await guarded(work, [*guards, self._watch_helpers])
+        return await run_with_watchdogs(work, [*guards, self._watch_helpers])
 
     async def _watch_helpers(self) -> None:
         """Raise a `HostError` when a switch or a gate ends: machines do not find their way back to another one."""
@@ -117,25 +117,25 @@ class Session:
                     raise switch_gone(network, name, logs)
             for machine, known in self.record.state.machines.items():
                 if known.gate is not None and not known.gate.alive and known.process.alive:  # it ends with its machine
-                    raise gate_gone(machine, name, logs)
+                    raise egress_filter_gone(machine, name, logs)
             await asyncio.sleep(SWITCH_LOOK)
 
     # ------------------------------------------------------------------ coming up
 
-    async def start(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+    async def start(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
         """Networks, then all machines at once; services start as their machines come up."""
         await self._start_networks(wards, deadline)
         await self._resolve(deadline)
         for name, live in self.machines.items():
             image = launch.images[live.machine.image]
             self._launch(name, launch, wards, new_memory(self.places, live.machine, image, launch.ram))
-        await together(
+        await run_all(
             *(self._boot(machine, launch, deadline) for machine in self.machines.values()),
             self._gate(deadline),
         )
         await self.confirm(deadline)
 
-    async def restore(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+    async def restore(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
         """All machines as they were when the launch's snapshot was taken; every check must pass again.
 
         Machines that run still are ended first. The caller has verified the snapshot.
@@ -150,53 +150,53 @@ class Session:
         await end_machines(self.places, self.record.state, self.bus)
         self.record.change(machines={}, services={})
         # One after the other: what fails must leave nothing that goes on starting.
-        memories = await together(*(self._lay_out(folder, live, launch) for live in self.machines.values()))
+        memories = await run_all(*(self._stage_files(folder, live, launch) for live in self.machines.values()))
         await self._start_networks(wards, deadline)
         for live, memory in zip(self.machines.values(), memories, strict=True):
-            live.continue_from(files_of(folder, live.name))
+            live.seed_logs(files_of(folder, live.name))
             self._launch(live.name, launch, wards, memory)
-        await together(*(m.load(files_of(folder, m.name).state, deadline) for m in self.machines.values()))
-        await together(*(go_on(m.monitor) for m in self.machines.values()))
-        self.gate.forget(tuple(self.topology.services))
-        await together(
-            *(self._wake(live, launch, deadline) for live in self.machines.values()), self.gate.prove(deadline)
+        await run_all(*(m.load(files_of(folder, m.name).state, deadline) for m in self.machines.values()))
+        await run_all(*(cont(m.monitor) for m in self.machines.values()))
+        self.services.mark_pending(tuple(self.topology.services))
+        await run_all(
+            *(self._refresh_identity(live, launch, deadline) for live in self.machines.values()), self.services.verify_restored(deadline)
         )
         await self.confirm(deadline)
 
-    async def _lay_out(self, folder: Path, live: LiveMachine, launch: Launch) -> Memory:
+    async def _stage_files(self, folder: Path, live: LiveMachine, launch: Launch) -> Memory:
         own = None if launch.ram is None else ram_file(self.places, live.machine, launch.ram)
-        return await lay_out(folder, live.name, live.paths, own)
+        return await stage_files(folder, live.name, live.paths, own)
 
-    async def _wake(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
+    async def _refresh_identity(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         manifest = launch.snapshot.manifest if launch.snapshot else None
         # Another environment made from the same state may run beside this one: then each has a key of its own.
         own = manifest is not None and manifest.owner == self.places.identity
         kept = manifest.machines[live.name].host_key if manifest is not None and own else ""
-        await together(
-            live.wake(self.places.user_key, launch.user_key, kept, deadline),
-            live.settle(),
+        await run_all(
+            live.refresh_identity(self.places.user_key, launch.user_key, kept, deadline),
+            live.open_ssh(),
         )
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
 
-    async def let_go(self) -> None:
+    async def detach(self) -> None:
         """Forget the machines that run: those of a restore take their places."""
         await self.close()
         self._renew()
         for live in self.machines.values():
             live.skip_logs()
 
-    async def abandon(self) -> None:
+    async def discard_machines(self) -> None:
         """End all machines and begin as if none had been started; networks stay."""
         self.record.change(services={})  # nothing that was proven before counts any more
-        await self.let_go()
+        await self.detach()
         await end_machines(self.places, self.record.state, self.bus)
         for live in self.machines.values():
             live.paths.disk.unlink(missing_ok=True)  # it rests on what was given up
         self.record.change(machines={})
 
     async def save(
-        self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
-    ) -> Stored:
+        self, saving: SnapshotWriter, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
+    ) -> Snapshot:
         """Save all machines at one moment; they run on.
 
         Args:
@@ -225,10 +225,10 @@ class Session:
     async def resume(self, deadline: Deadline) -> None:
         """Join machines that already run, and prove every service again."""
         await self.join(deadline)
-        await together(*(m.settle() for m in self.machines.values()))
+        await run_all(*(m.open_ssh() for m in self.machines.values()))
         # Mostly all is well, and known in a second; anything else is brought up in order.
-        if not await self.gate.holds(deadline):
-            self.gate.forget(tuple(self.topology.services))
+        if not await self.services.verify_all(deadline):
+            self.services.mark_pending(tuple(self.topology.services))
             await self._gate(deadline)
         await self.confirm(deadline)
 
@@ -238,8 +238,8 @@ class Session:
         Raises:
             ServiceError: something of it ended, failed or was restarted since.
         """
-        await self.gate.confirm(deadline)
-        restarts = self.gate.restarts
+        await self.services.confirm(deadline)
+        restarts = self.services.restarts
         if restarts != self.record.state.restarts:
             self.record.change(restarts=restarts)
 
@@ -252,7 +252,7 @@ class Session:
             join = machine.rejoin_monitor if name in rebooting else machine.rejoin
             await join(known.process, self.places.user_key, deadline)
 
-    async def _start_networks(self, wards: Wards, deadline: Deadline) -> None:
+    async def _start_networks(self, wards: ReaperClient, deadline: Deadline) -> None:
         paths = self.places.networks(self.logs_folder)
         paths.logs.mkdir(exist_ok=True)
         for network in self.topology.networks.values():
@@ -280,7 +280,7 @@ class Session:
                 live.addresses = known.addresses
                 self.bus.emit("note", name, level="warning", message=f"{error.what}; the addresses it had are kept")
 
-    def _launch(self, name: str, launch: Launch, wards: Wards, memory: Memory | None) -> None:
+    def _launch(self, name: str, launch: Launch, wards: ReaperClient, memory: Memory | None) -> None:
         live = self.machines[name]
         built = launch.images[live.machine.image]
         script = built.run_script
@@ -308,9 +308,9 @@ class Session:
         ram, base = (file, "") if memory is not None and memory.shared else ("", file)
         self.record.machine(name, process=process, image=str(built.path), ram=ram, base=base, addresses=live.addresses)
         if live.machine.destinations:
-            self._open_gate(live, launch, wards, user)
+            self._start_egress_filter(live, launch, wards, user)
 
-    def _open_gate(self, live: LiveMachine, launch: Launch, wards: Wards, user: str) -> None:
+    def _start_egress_filter(self, live: LiveMachine, launch: Launch, wards: ReaperClient, user: str) -> None:
         """Start what lets the machine reach its destinations, and nobody else."""
         log = self.places.networks(self.logs_folder).logs / f"egress-{live.name}.log"
         process = start_filter(live.machine, live.paths, live.addresses, log, launch.inherited, user)
@@ -322,25 +322,25 @@ class Session:
         # A key exchange costs an emulated guest seconds, just when all boots end and the first units start. A check
         # that needs it opens it at once; otherwise it has time until the processors have.
         await self._first_unit_up.wait()
-        await live.settle()
+        await live.open_ssh()
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
         await live.screenshot("ready", self.run_folder)
 
     async def _gate(self, deadline: Deadline) -> None:
-        await self.gate.bring_up(deadline)
+        await self.services.bring_up(deadline)
         self._first_unit_up.set()  # there may be no unit at all
 
     # ------------------------------------------------------------------ changing what runs
 
     async def restart(self, names: list[str], deadline: Deadline) -> None:
         """Restart services, or reboot machines; what rests on them is proven anew."""
-        chosen = self.gate.graph.with_dependants(services_of(self.topology, names))
+        chosen = self.services.graph.with_dependants(services_of(self.topology, names))
         rebooted = machines_of(self.topology, names)
         stopping = tuple(n for n in chosen if self.topology.services[n].machine not in rebooted)
-        await self.gate.stop_units(stopping, deadline)
+        await self.services.stop_units(stopping, deadline)
         for name in rebooted:
             await self._reboot(name, deadline)
-        self.gate.forget(chosen)
+        self.services.mark_pending(chosen)
         await self._gate(deadline)
         await self.confirm(deadline)
 
@@ -348,7 +348,7 @@ class Session:
         live = self.machines[name]
         key = self.places.user_key.with_suffix(".pub").read_text().strip()
         await live.reboot(key, self.places.user_key, deadline)
-        await live.settle()
+        await live.open_ssh()
         self.record.machine(name, ports=dict(live.ports), host_key=live.host_key)
 
     # ------------------------------------------------------------------ leaving
@@ -356,7 +356,7 @@ class Session:
     async def collect(self, step: str) -> None:
         """Logs and pictures of every machine that still answers."""
         patience = max(1.0, self.factor / 4)
-        real = self.gate.real_name
+        real = self.services.real_name
         await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, patience, real)
 
     async def close(self) -> None:

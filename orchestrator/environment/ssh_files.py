@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.environment.handover import known_hosts_line
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import MachineState
 
 
-def write_ssh_files(places: Places, machines: Mapping[str, MachineState]) -> None:
+def write_ssh_files(places: EnvironmentPaths, machines: Mapping[str, MachineState]) -> None:
     """Write both anew, of what is recorded."""
     lines = [known_hosts_line(machine.ports[22], machine.host_key) for machine in machines.values()]
     places.known_hosts.write_text("\n".join(lines) + "\n")
@@ -42,7 +42,7 @@ def word(path: Path) -> str:
     return escaped if re.fullmatch(r"[\w@%+=:,./-]+", escaped) else f'"{escaped}"'
 
 
-def _nameable(places: Places, path: Path) -> Path:
+def _nameable(places: EnvironmentPaths, path: Path) -> Path:
     """The path, or one that leads to it: ssh_config(5) cannot name a line break, nor ``${`` as it is."""
     if not re.search(r"[\n\r]|\$\{", str(path)):
         return path

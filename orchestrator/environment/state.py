@@ -85,16 +85,16 @@ class EnvironmentState:
         return [*(m.process for m in self.machines.values()), *gates, *self.networks.values()]
 
     @property
-    def living(self) -> list[ProcessId]:
+    def live_processes(self) -> list[ProcessId]:
         return [process for process in self.processes if process.alive]
 
     @property
-    def alive(self) -> bool:
+    def any_alive(self) -> bool:
         """Whether any of its machines runs."""
         return any(machine.process.alive for machine in self.machines.values())
 
     @property
-    def inhabited(self) -> bool:
+    def reachable(self) -> bool:
         """Whether there is a machine left to look at.
 
         Where one is gone, one that has not answered yet is about to follow, or tells nothing.

@@ -34,7 +34,7 @@ LIST_FOLDER = "/tmp/e2e-list"  # noqa: S108 - in the guest
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SuiteInvocation:
     """One invocation of the suite's command.
 
     Attributes:
@@ -79,7 +79,7 @@ async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: 
     async with AsyncExitStack() as stack:
         await push(session, suite, deadline, stack)
         for phase in suite.phases:
-            await run_part(session, suite, Part(phase, phase.name), deadline, outcome, chosen)
+            await run_part(session, suite, SuiteInvocation(phase, phase.name), deadline, outcome, chosen)
     return judged(outcome, session, chosen)
 
 
@@ -108,7 +108,7 @@ async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncE
 
 
 async def run_part(
-    session: Session, suite: Suite, part: Part, deadline: Deadline, outcome: Outcome, chosen: Chosen
+    session: Session, suite: Suite, part: SuiteInvocation, deadline: Deadline, outcome: Outcome, chosen: Chosen
 ) -> None:
     """One invocation of the suite's command, its events and artifacts; counted in ``outcome``."""
     phase, limit = part.phase, deadline.earlier(suite.timeout * session.factor)
@@ -120,8 +120,8 @@ async def run_part(
 
     async def stop_services() -> None:
         # Only the named services are stopped: what rests on them must show how it fares without.
-        stopped.extend(session.gate.graph.with_dependants(phase.stop))
-        await session.gate.stop(phase.stop, limit)
+        stopped.extend(session.services.graph.with_dependants(phase.stop))
+        await session.services.stop(phase.stop, limit)
 
     await machine.screenshot(f"suite-{part.label}-start", session.run_folder)
     tally = outcome.phase(phase.name)
@@ -168,8 +168,8 @@ async def run_part(
         elapsed=round(limit.elapsed, 3),
     )
     if stopped and part.last:
-        session.gate.forget(tuple(stopped))
-        await session.gate.bring_up(limit)
+        session.services.mark_pending(tuple(stopped))
+        await session.services.bring_up(limit)
 
 
 def tell_version(bus: EventBus, suite: Suite, runner: str) -> None:

@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from orchestrator.deadline import Deadline, came
+from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite_events import Begun, Case, Finished, Lines, Planned, Started, parse
 from orchestrator.environment.suite_tally import Account
@@ -111,7 +111,7 @@ async def invoke(
             )
             holding.cancel()  # it never found a test
             ending = Deadline.after(CHANNEL_LIMIT * max(1.0, session.factor / 4))
-            if not await came(lambda: asyncio.wait([reading]), ending):
+            if not await completes_before(lambda: asyncio.wait([reading]), ending):
                 reading.cancel()  # something that the suite left running holds it open, or there never was one
     except BaseExceptionGroup as error:
         raise root_cause(error) from None
@@ -201,7 +201,7 @@ class Reader:
             if told is None:
                 self._unread += 1
                 continue
-            self.account.take(told)
+            self.account.apply(told)
             if isinstance(told, Begun):
                 self.total, self.runner = told.total, told.runner
                 self.on_begin()

@@ -41,7 +41,7 @@ class Account:
     whole: bool = False
     too_many: bool = False
 
-    def take(self, told: Told) -> None:
+    def apply(self, told: Told) -> None:
         match told:
             case Begun(whole=whole):
                 self.begun, self.whole = True, whole

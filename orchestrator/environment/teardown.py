@@ -9,19 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.process import ProcessId, exit_code
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.vm.arguments import value
 from orchestrator.vm.qmp import connect
 
 QUIT_LIMIT = 1.0  # seconds for QEMU to end after QMP's quit
 
 
-async def take_down(places: Places, state: EnvironmentState | None, bus: EventBus) -> None:
+async def take_down(places: EnvironmentPaths, state: EnvironmentState | None, bus: EventBus) -> None:
     """End every process of the environment, then remove its sockets and its folder.
 
     Disks are throw-away, so a guest is not shut down: QEMU is told to quit, and
@@ -29,24 +29,24 @@ async def take_down(places: Places, state: EnvironmentState | None, bus: EventBu
     """
     if state is not None:
         await end_machines(places, state, bus)
-        await together(*(_end_network(name, process, bus) for name, process in state.networks.items()))
-    for process in strays(places):
+        await run_all(*(_end_network(name, process, bus) for name, process in state.networks.items()))
+    for process in orphans(places):
         bus.emit("note", level="warning", message=f"process {process.pid} of this environment was left; it is ended")
         await process.end()
     remove_traces(places)
 
 
-async def end_machines(places: Places, state: EnvironmentState, bus: EventBus) -> None:
+async def end_machines(places: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
     """End every QEMU of the environment."""
-    await together(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
+    await run_all(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
     # A gate ends with its QEMU, but for one that is not connected to it yet.
-    await together(*(m.gate.end() for m in state.machines.values() if m.gate is not None))
+    await run_all(*(m.gate.end() for m in state.machines.values() if m.gate is not None))
     for machine in state.machines.values():
         if machine.ram:
             Path(machine.ram).unlink(missing_ok=True)  # as recorded: ORCH_RAM_DIR may be another now
 
 
-def remove_traces(places: Places) -> None:
+def remove_traces(places: EnvironmentPaths) -> None:
     """Remove sockets and state; only the lock file stays, which the caller holds."""
     elsewhere = [places.workshop] if places.workshop != places.folder else []
     for folder in (places.sockets, places.memory, *elsewhere):
@@ -56,7 +56,7 @@ def remove_traces(places: Places) -> None:
     _remove_all_but_lock(places)
 
 
-async def _end_machine(places: Places, name: str, process: ProcessId, bus: EventBus) -> None:
+async def _end_machine(places: EnvironmentPaths, name: str, process: ProcessId, bus: EventBus) -> None:
     if process.alive:
         bus.emit("machine.state", name, state="stopping", elapsed=0.0)
         with suppress(OrchestratorError):
@@ -111,7 +111,7 @@ def _group_members(group: int) -> list[ProcessId]:
     return found
 
 
-def strays(places: Places) -> list[ProcessId]:
+def orphans(places: EnvironmentPaths) -> list[ProcessId]:
     """Living processes whose command line names this environment's socket folder.
 
     Only QEMU and vde_switch carry that path, so nothing else can be meant. It
@@ -134,7 +134,7 @@ def strays(places: Places) -> list[ProcessId]:
     return found
 
 
-def _remove_all_but_lock(places: Places) -> None:
+def _remove_all_but_lock(places: EnvironmentPaths) -> None:
     """The lock file stays as long as we hold it: removing it would let two in."""
     if not places.folder.is_dir():
         return

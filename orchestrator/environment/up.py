@@ -14,14 +14,14 @@ from orchestrator.environment.admission import admit
 from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import place_of_memory
-from orchestrator.environment.places import Places, new_run_folder
+from orchestrator.environment.places import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
-from orchestrator.environment.teardown import strays, take_down
+from orchestrator.environment.teardown import orphans, take_down
 from orchestrator.environment.verdict import warn_of_expired
-from orchestrator.environment.wards import Wards, wards
+from orchestrator.environment.wards import ReaperClient, wards
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
@@ -41,7 +41,7 @@ class Opened:
 
     session: Session
     resumed: bool
-    wards: Wards
+    wards: ReaperClient
     launch: Launch | None
     insist: bool = False
 
@@ -56,7 +56,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
     Raises:
         LockedError, HostError, ImageError: it cannot even begin.
     """
-    places = Places.of(request.name)
+    places = EnvironmentPaths.of(request.name)
     with hold(places.lock, request.name, request.command):
         previous = await reclaimed(places, bus)
         if previous is not None:
@@ -115,7 +115,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
 
 
 async def _prepare(
-    request: Request, places: Places, run_folder: Path, bus: EventBus, deadline: Deadline
+    request: Request, places: EnvironmentPaths, run_folder: Path, bus: EventBus, deadline: Deadline
 ) -> tuple[Session, Launch]:
     topology = request.topology
     provider = choose_provider(request.provider, topology)
@@ -219,7 +219,7 @@ async def close_down(environment: Opened) -> None:
     await take_down(session.places, session.record.state, session.bus)
 
 
-async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
+async def reclaimed(places: EnvironmentPaths, bus: EventBus) -> EnvironmentState | None:
     """The state of a living environment; the remains of a dead one are removed and reported.
 
     Call it with the lock held.
@@ -233,7 +233,7 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
         return None
     if previous is None:
         _tell_unfinished(places, bus)
-        if strays(places):
+        if orphans(places):
             await take_down(places, None, bus)
         return None
     machines = previous.machines
@@ -255,14 +255,14 @@ async def reclaimed(places: Places, bus: EventBus) -> EnvironmentState | None:
     return None
 
 
-def _tell_unfinished(places: Places, bus: EventBus) -> None:
+def _tell_unfinished(places: EnvironmentPaths, bus: EventBus) -> None:
     folder = places.unfinished_run
     if folder is not None:
         message = f"a command that was killed left the run folder {folder.name} without reports; they are written"
         bus.emit("note", level="warning", message=message, left_folder=str(folder))
 
 
-def unpin_images(places: Places, state: EnvironmentState) -> None:
+def unpin_images(places: EnvironmentPaths, state: EnvironmentState) -> None:
     cache = ImageCache()
     for path in {machine.image for machine in state.machines.values()}:
         cache.unpin(Path(path), places.folder)

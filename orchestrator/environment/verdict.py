@@ -6,7 +6,7 @@ from datetime import date
 
 from orchestrator.errors import SignsFound
 from orchestrator.events import Event, EventBus, wall_clock
-from orchestrator.signs import Weight
+from orchestrator.signs import Severity
 from orchestrator.topology.model import Topology
 
 
@@ -21,7 +21,7 @@ class Verdict:
         if event.kind == "machine.sign" and not event.data.get("accepted"):
             self._signs.append(event)
 
-    def _of(self, weight: Weight) -> list[Event]:
+    def _of(self, weight: Severity) -> list[Event]:
         return [event for event in self._signs if event.data.get("weight") == weight]
 
     def demand(self) -> None:
@@ -30,7 +30,7 @@ class Verdict:
         Raises:
             SignsFound: a kernel's bug, a killed process, a failing disk.
         """
-        failing = self._of(Weight.FAILING)
+        failing = self._of(Severity.FAILING)
         if failing:
             told = [f"{event.subject}: {event.data['sign']}: {event.data['line']}" for event in failing]
             raise SignsFound(
@@ -44,7 +44,7 @@ class Verdict:
     @property
     def outcome(self) -> str:
         """``passed`` or ``suspicious``."""
-        return "suspicious" if self._of(Weight.SUSPICIOUS) else "passed"
+        return "suspicious" if self._of(Severity.SUSPICIOUS) else "passed"
 
 
 def warn_of_expired(topology: Topology, bus: EventBus) -> None:

@@ -12,7 +12,7 @@ from orchestrator.environment import reaper
 from orchestrator.process import ProcessId, child
 
 
-class Wards:
+class ReaperClient:
     """Processes that end when this program does, unless released."""
 
     def __init__(self, write: asyncio.StreamWriter) -> None:
@@ -31,12 +31,12 @@ class Wards:
 
 
 @asynccontextmanager
-async def wards() -> AsyncIterator[Wards]:
+async def wards() -> AsyncIterator[ReaperClient]:
     """Start the reaper for the block. Leaving the block in order releases everything."""
     argv = [sys.executable, "-I", "-S", str(reaper.__file__)]
     async with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None
-        group = Wards(process.stdin)
+        group = ReaperClient(process.stdin)
         try:
             yield group
         finally:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.memory import memory_wanted, place_of_memory, savable
-from orchestrator.environment.places import Places, cache_root, environments
+from orchestrator.environment.places import EnvironmentPaths, cache_root, environments
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import read_state
-from orchestrator.environment.wards import Wards
+from orchestrator.environment.wards import ReaperClient
 from orchestrator.errors import (
     HostError,
     MachineError,
@@ -26,15 +26,15 @@ from orchestrator.snapshots.key import differences, key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB, touched
 from orchestrator.snapshots.restore import verify
-from orchestrator.snapshots.store import SnapshotStore, Stored, place_for
+from orchestrator.snapshots.store import SnapshotStore, Snapshot, place_for
 from orchestrator.text import size_text
 
 
-def the_store() -> SnapshotStore:
+def default_store() -> SnapshotStore:
     return SnapshotStore.of(cache_root())
 
 
-def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus) -> Stored | None:
+def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus) -> Snapshot | None:
     """The saved state to start from; None for a cold start. Says which, and why.
 
     Args:
@@ -45,7 +45,7 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
     """
     if start == "cold":
         return None
-    store = the_store()
+    store = default_store()
     found = store.healthy(key_of(parts))
     if found is not None:
         where = "memory" if found.kind == "tmpfs" else "disk"
@@ -66,12 +66,12 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
     return None
 
 
-def is_clone(snapshot: Stored, places: Places) -> bool:
+def is_clone(snapshot: Snapshot, places: EnvironmentPaths) -> bool:
     """Whether another environment made this state: any number then rest on its memory, copy on write."""
     return snapshot.manifest is None or snapshot.manifest.owner != places.identity
 
 
-async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadline, *, insist: bool) -> bool:
+async def begin(session: Session, launch: Launch, wards: ReaperClient, deadline: Deadline, *, insist: bool) -> bool:
     """Start the machines, from the launch's snapshot if it has one; whether they were restored.
 
     Raises:
@@ -89,13 +89,13 @@ async def begin(session: Session, launch: Launch, wards: Wards, deadline: Deadli
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
         damaged = isinstance(error, SnapshotDamaged)
         if damaged or (not insist and isinstance(error, (MachineError, ServiceError))):
-            the_store().remove(snapshot)
+            default_store().remove(snapshot)
         if insist or deadline.expired:
             raise
         bus = session.bus
         message = f"the saved state cannot be used ({error.brief}); a cold start follows"
         bus.emit("note", level="warning", message=message)
-        await session.abandon()
+        await session.discard_machines()
         ram = launch.ram or place_of_memory(session.topology, session.places, bus)
         await session.watched(session.start(replace(launch, snapshot=None, ram=ram), wards, deadline))
         return False
@@ -110,7 +110,7 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         ServiceError: a service ended since it was proven: nothing is saved, and nothing is ready.
         MachineError: a machine is lost.
     """
-    state, bus, store = session.record.state, session.bus, the_store()
+    state, bus, store = session.record.state, session.bus, default_store()
     known = store.healthy(key_of(state.parts))
     if known is not None:
         session.record.change(snapshot=str(known.folder))
@@ -129,7 +129,7 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         bus.emit("note", level="warning", message=f"the healthy state was not saved: {error.brief}")
         return
     session.record.change(snapshot=str(stored.folder))
-    for one in store.superfluous(keep=[stored.folder, *in_use()]):
+    for one in store.prunable(keep=[stored.folder, *in_use()]):
         store.remove(one)
 
 
@@ -146,16 +146,16 @@ def in_use() -> set[Path]:
     found = set()
     for name in environments():
         try:
-            state = read_state(Places.of(name).state)
+            state = read_state(EnvironmentPaths.of(name).state)
         except HostError:
             continue
-        if state is not None and state.living:
+        if state is not None and state.live_processes:
             found |= {Path(machine.base).parent.parent for machine in state.machines.values() if machine.base}
             found |= {Path(state.snapshot)} if state.snapshot else set()
     return found
 
 
-async def save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Stored:
+async def save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Snapshot:
     """Save a running environment under a name, and tell what it took.
 
     Raises:
@@ -167,8 +167,8 @@ async def save(session: Session, name: str, folder_name: str, deadline: Deadline
         raise SnapshotError("the snapshot could not be saved", why=str(error)) from error
 
 
-async def _save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Stored:
-    state, store = session.record.state, the_store()
+async def _save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Snapshot:
+    state, store = session.record.state, default_store()
     sizes = {name: machine.memory * MIB for name, machine in state.topology.machines.items()}
     wanted = sum(memory_wanted(machine, sizes[name]) for name, machine in state.machines.items())
     wanted += sum(touched(live.paths.disk) for live in session.machines.values()) + 64 * MIB

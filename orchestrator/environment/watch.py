@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, came
-from orchestrator.environment.losses import did_not_boot, disk_full, ended, panicked, stands_still
+from orchestrator.deadline import Deadline, completes_before
+from orchestrator.environment.losses import did_not_boot, disk_full, ended, panicked, paused
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
 from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
-from orchestrator.signs import CPU_STALL, Acceptance, Sign, accepted, find_journal_sign, find_sign
-from orchestrator.tasks import guarded
+from orchestrator.signs import CPU_STALL, Waiver, LogPattern, accepted, find_journal_sign, find_sign
+from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
 from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
@@ -42,7 +42,7 @@ class Watcher:
         self,
         name: str,
         paths: MachinePaths,
-        accept: Sequence[Acceptance],
+        accept: Sequence[Waiver],
         bus: EventBus,
         emit_state: Callable[[str, str], None],
     ) -> None:
@@ -91,7 +91,7 @@ class Watcher:
             MachineError: it did not boot in time.
         """
         async with limit.enforce(lambda: did_not_boot(self._name, self._paths, limit)):
-            while not await came(self.agent_open.wait, Deadline.after(HEARTBEAT)):
+            while not await completes_before(self.agent_open.wait, Deadline.after(HEARTBEAT)):
                 self._bus.emit(
                     "wait.heartbeat",
                     self._name,
@@ -103,7 +103,7 @@ class Watcher:
 
     async def watch(self) -> None:
         """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
-        await guarded(
+        await run_with_watchdogs(
             self._watch_end(),
             [self._watch_console, self._watch_journal, self._watch_events, self._bound_logs],
         )
@@ -167,10 +167,10 @@ class Watcher:
         assert self.monitor is not None
         word = await self.monitor.run_state()
         if word in BROKEN_STATES:
-            raise stands_still(self._name, self._paths, word)
+            raise paused(self._name, self._paths, word)
 
-    async def _on_sign(self, sign: Sign, line: str) -> None:
-        self._tell(sign, line)
+    async def _on_sign(self, sign: LogPattern, line: str) -> None:
+        self._report(sign, line)
         if sign.fatal:
             await asyncio.sleep(0.5)
             raise self._panicked(sign.explanation)
@@ -194,9 +194,9 @@ class Watcher:
             self.sshd_listens.set()
         sign = find_journal_sign(entry.identifier, entry.message)
         if sign is not None and not sign.fatal:  # the console says so too, and first
-            self._tell(sign, entry.message)
+            self._report(sign, entry.message)
 
-    def _tell(self, sign: Sign, line: str) -> None:
+    def _report(self, sign: LogPattern, line: str) -> None:
         """The first line of each kind, and the first that is accepted."""
         known = accepted(sign, self._name, line, self._accept, date.fromtimestamp(wall_clock()))
         key = (sign.name, known is not None)

@@ -22,9 +22,9 @@ from typing import Any
 from qemu.qmp import QMPClient, Runstate
 from qemu.qmp.qmp_client import ExecuteError
 
-from orchestrator.deadline import Deadline, came, pause
+from orchestrator.deadline import Deadline, completes_before, pause
 from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
-from orchestrator.tasks import whatever_happens
+from orchestrator.tasks import finish_despite_cancel
 from orchestrator.vm.qmp import LOST, NOT_CONNECTED
 
 # NixOS keeps its programs elsewhere; both lists together serve every guest.
@@ -89,9 +89,9 @@ class _Begun:
         self._agent.keep(ending)
 
         async def ended() -> None:
-            await came(lambda: asyncio.shield(ending), Deadline.after(END_GRACE))
+            await completes_before(lambda: asyncio.shield(ending), Deadline.after(END_GRACE))
 
-        await whatever_happens(ended())
+        await finish_despite_cancel(ended())
 
     async def _end(self, asking: asyncio.Task[int]) -> None:
         with suppress(Exception):  # it is gone with its connection, its agent, or its machine
@@ -240,7 +240,7 @@ class Agent:
             interval = min(delay, max(deadline.left, 0.005))
             if news is None:
                 await asyncio.sleep(interval)
-            elif await came(news, Deadline.after(interval)):
+            elif await completes_before(news, Deadline.after(interval)):
                 delay = POLL_FIRST
                 continue
             delay = min(delay * 1.5, POLL_MOST)

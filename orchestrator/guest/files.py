@@ -35,7 +35,7 @@ from orchestrator.guest.copy_unpack import PART, Rules, unpack
 from orchestrator.guest.copy_walk import folders, walk
 from orchestrator.guest.pipe import AbandonedError, Pipe
 from orchestrator.guest.ssh import Ssh
-from orchestrator.tasks import root_cause, together
+from orchestrator.tasks import root_cause, run_all
 
 T = TypeVar("T")
 EVERYTHING = Rules()
@@ -178,7 +178,7 @@ async def _room_between(source: Remote, ssh: Ssh, target: str, deadline: Deadlin
         finally:
             pipe.abandon()
 
-    await together(names(), check())
+    await run_all(names(), check())
 
 
 async def _write(

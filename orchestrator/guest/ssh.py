@@ -23,7 +23,7 @@ from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end
 from orchestrator.guest.transport import Transport
-from orchestrator.tasks import whatever_happens
+from orchestrator.tasks import finish_despite_cancel
 from orchestrator.threads import in_thread
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
@@ -102,7 +102,7 @@ class Ssh:
                 return await in_thread(run)
         except BaseException:
             # At the deadline, or when we are cancelled: nothing may go on in the guest.
-            await whatever_happens(in_thread(running.end))
+            await finish_despite_cancel(in_thread(running.end))
             raise
 
     def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from orchestrator.deadline import Deadline, came
+from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import PUBLIC_HOST_KEY
@@ -33,7 +33,7 @@ async def listening_host_key(
         MachineError: sshd did not listen in time.
     """
     while True:
-        await came(heard.wait, limit.earlier(look))
+        await completes_before(heard.wait, limit.earlier(look))
         question = deadline.earlier(max(limit.left, QUESTION_LEAST))
         line = await agent.read_file(PUBLIC_HOST_KEY, deadline=question) or b""
         if line.endswith(b"\n") and (heard.is_set() or await _listens(agent, port, question)):

@@ -127,7 +127,7 @@ class ImageCache:
         return path, False
 
     @asynccontextmanager
-    async def turn(
+    async def build_lock(
         self, name: str, waiting: Callable[[str, float], None], deadline: Deadline
     ) -> AsyncIterator[None]:
         """One process at a time is within; the others wait, as in `obtain`.

@@ -21,7 +21,7 @@ from orchestrator.images.contract import LONGER, BuiltImage, find_run_script
 from orchestrator.images.nixos_output import Output
 from orchestrator.images.recipe import digest
 from orchestrator.process import describe_exit, run, stream_lines
-from orchestrator.tasks import guarded
+from orchestrator.tasks import run_with_watchdogs
 from orchestrator.topology.model import Image
 
 TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")
@@ -147,7 +147,7 @@ async def build_nixos(
     work = cache.root / ".nixos" / f"{image.name}-{digest(argv)[:16]}"
     work.mkdir(parents=True, exist_ok=True)
     build = _Build(image, argv, work, cache.root / "logs" / f"{image.name}-nixos.log", bus, deadline)
-    async with cache.turn(work.name, build.waiting, deadline):
+    async with cache.build_lock(work.name, build.waiting, deadline):
         built_something = await build.run()
         store = build.result()
         script = find_run_script(store, hint=f"read {build.log}: the build must be of system.build.vm")
@@ -213,7 +213,7 @@ class _Build:
                 self._on_line(line)
 
             try:
-                code = await guarded(
+                code = await run_with_watchdogs(
                     stream_lines(self._argv, on_line, deadline=self._deadline, cwd=self._work), [self._live]
                 )
             except TimeLimit as error:

@@ -14,7 +14,7 @@ from orchestrator.errors import ImageError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage, find_run_script
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.topology.model import Image, Topology
 
 
@@ -133,7 +133,7 @@ async def ensure_images(
         )
         built[name] = one
 
-    await together(*(ensure(name) for name in used))
+    await run_all(*(ensure(name) for name in used))
     return {name: built[name] for name in used}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import HostError
 from orchestrator.process import ProcessId, launch, tail
-from orchestrator.topology.model import Link, Machine, Network, NetworkKind
+from orchestrator.topology.model import Interface, Machine, Network, NetworkKind
 from orchestrator.vm.arguments import Nic, value
 
 SOCKET_NAME_LIMIT = 107  # bytes, sun_path less its final NUL
@@ -49,7 +49,7 @@ def nics_of(
 
 
 def _nic(
-    machine: Machine, link: Link, machines: Mapping[str, Machine], network: Network, paths: NetworkPaths, hub: int
+    machine: Machine, link: Interface, machines: Mapping[str, Machine], network: Network, paths: NetworkPaths, hub: int
 ) -> Nic:
     name = f"net-{network.name}"
     if network.kind is NetworkKind.VDE:

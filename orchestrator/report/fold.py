@@ -204,7 +204,7 @@ class Fold:
 
     def _suite(self, event: Event, subject: str) -> None:
         name = subject if event.kind.startswith("suite.") else text(event.data, "phase", SENTENCE)
-        self._keep(self._phases.setdefault(name, PhaseFold(name, event.at)).take(event, subject))
+        self._keep(self._phases.setdefault(name, PhaseFold(name, event.at)).apply(event, subject))
 
 
 def failure(subject: str, data: Mapping[str, object], at: float = 0.0) -> m.Failure:

@@ -31,7 +31,7 @@ class PhaseFold:
         self._attempts: dict[str, list[m.Attempt]] = {}
         self._places: dict[str, tuple[str, str, int]] = {}
 
-    def take(self, event: Event, subject: str) -> bool:
+    def apply(self, event: Event, subject: str) -> bool:
         """Take in one event; False when there are too many of its kind."""
         data = event.data
         match event.kind:

@@ -26,7 +26,7 @@ THREAD_GRACE = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CheckResult:
     """What one attempt saw, in one line."""
 
     ok: bool
@@ -41,7 +41,7 @@ class Channels:
     ssh: Callable[[], Awaitable[Ssh]]
 
 
-async def attempt(check: Check, channels: Channels, *, factor: float, deadline: Deadline) -> Answer:
+async def run_check(check: Check, channels: Channels, *, factor: float, deadline: Deadline) -> CheckResult:
     """Make one attempt. ``factor`` scales its own limit, ``deadline`` bounds everything.
 
     The limit of the attempt begins when its machine can be reached.
@@ -66,17 +66,17 @@ async def attempt(check: Check, channels: Channels, *, factor: float, deadline: 
                 return _answer(False, f"{name}: no end within {limit.limit:.0f} s")
 
 
-async def _by_agent(check: Check, agent: Agent, limit: Deadline) -> Answer:
+async def _by_agent(check: Check, agent: Agent, limit: Deadline) -> CheckResult:
     if check.kind is CheckKind.EXEC:
         return await _exec(check, agent, limit)
     if check.kind is CheckKind.FILE:
         result = await agent.exec(["test", "-e", check.target], deadline=limit)
-        return Answer(result.code == 0, f"{check.target} {'exists' if result.code == 0 else 'does not exist'}")
+        return CheckResult(result.code == 0, f"{check.target} {'exists' if result.code == 0 else 'does not exist'}")
     result = await agent.exec(["systemctl", "is-active", "--", check.target], deadline=limit)
-    return Answer(result.code == 0, f"{check.target} is {result.text}")
+    return CheckResult(result.code == 0, f"{check.target} is {result.text}")
 
 
-async def _http(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
+async def _http(check: Check, ssh: Ssh, limit: Deadline) -> CheckResult:
     prefix = f"GET {check.target}"
 
     def request() -> HttpAnswer:
@@ -97,7 +97,7 @@ async def _http(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
     return judge_response(check, answer)
 
 
-def judge_response(check: Check, answer: HttpAnswer) -> Answer:
+def judge_response(check: Check, answer: HttpAnswer) -> CheckResult:
     """Whether an HTTP answer is what the check wants; pure."""
     prefix = f"GET {check.target}: HTTP {answer.status}"
     start = " ".join((answer.body or "")[:1000].split())[:120]
@@ -142,7 +142,7 @@ def json_difference(wanted: object, found: object, where: str = "$") -> str:
     return f"{where} is {_brief(found)}, expected {_brief(wanted)}"
 
 
-async def _tcp(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
+async def _tcp(check: Check, ssh: Ssh, limit: Deadline) -> CheckResult:
     host, port = parse_endpoint(check.target)
     try:
         async with _a_little_later(limit).enforce():
@@ -151,10 +151,10 @@ async def _tcp(check: Check, ssh: Ssh, limit: Deadline) -> Answer:
         return _lost_or(ssh, f"TCP {check.target}: {error}")
     except TimeLimit:
         return _answer(False, f"TCP {check.target}: no answer within {limit.limit:.0f} s")
-    return Answer(True, f"TCP {check.target}: connected")
+    return CheckResult(True, f"TCP {check.target}: connected")
 
 
-async def _exec(check: Check, agent: Agent, limit: Deadline) -> Answer:
+async def _exec(check: Check, agent: Agent, limit: Deadline) -> CheckResult:
     name = check.command[0]
     try:
         result = await agent.exec(check.command, deadline=limit, user=check.user)
@@ -192,15 +192,15 @@ def _a_little_later(limit: Deadline) -> Deadline:
     return Deadline.after(limit.left + THREAD_GRACE)
 
 
-def _lost_or(ssh: Ssh, text: str) -> Answer:
+def _lost_or(ssh: Ssh, text: str) -> CheckResult:
     if not ssh.alive:
         raise ssh.lost(ConnectionError(text))
     return _answer(False, text)
 
 
-def _answer(ok: bool, text: str) -> Answer:
+def _answer(ok: bool, text: str) -> CheckResult:
     # JSON may hold halves of characters, which nothing can print.
-    return Answer(ok, " ".join(text.encode("utf-8", "replace").decode().split())[:ANSWER_LIMIT])
+    return CheckResult(ok, " ".join(text.encode("utf-8", "replace").decode().split())[:ANSWER_LIMIT])
 
 
 def _brief(value: object) -> str:

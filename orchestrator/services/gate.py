@@ -21,14 +21,14 @@ from orchestrator.services.journal import Journal
 from orchestrator.services.proving import Prover
 from orchestrator.services.reach import Reach
 from orchestrator.services.units import Units
-from orchestrator.tasks import root_cause, together
+from orchestrator.tasks import root_cause, run_all
 from orchestrator.topology.model import Service, ServiceKind
 
 LOOKS = 5  # how often units may be found started anew before that is their trouble
 FRESH = 1.0  # seconds for which a last look holds
 
 
-class Gatekeeper:
+class ServiceSupervisor:
     """Starts and proves the services of one environment.
 
     Args:
@@ -138,15 +138,15 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------ proving what runs
 
-    async def prove(self, deadline: Deadline) -> None:
+    async def verify_restored(self, deadline: Deadline) -> None:
         """Prove services that all ran when their machines were saved: nothing is started, order tells nothing.
 
         Raises:
             ServiceError: a check does not pass, a unit is in trouble, or what is to be done after a restore failed.
         """
         services = self.graph.services.values()
-        await together(*(self._after_restore(service, deadline) for service in services if service.after_restore))
-        await together(*(self._prove(service, deadline) for service in services))
+        await run_all(*(self._after_restore(service, deadline) for service in services if service.after_restore))
+        await run_all(*(self._prove(service, deadline) for service in services))
 
     async def _after_restore(self, service: Service, deadline: Deadline) -> None:
         limit = deadline.earlier(service.timeout * self._reach.factor)
@@ -177,7 +177,7 @@ class Gatekeeper:
             raise
         self._move(service.name, good_state(service), limit.elapsed)
 
-    async def holds(self, deadline: Deadline) -> bool:
+    async def verify_all(self, deadline: Deadline) -> bool:
         """Whether every service runs and passes its checks right now; if so, all are known as good.
 
         One look at every unit and one attempt of each check, nothing started, nothing waited for, nothing told on
@@ -194,11 +194,11 @@ class Gatekeeper:
         return True
 
     async def _hold(self, services: Sequence[Service], deadline: Deadline) -> bool:
-        looks = await together(*(self._units.first_look(service) for service in services))
+        looks = await run_all(*(self._units.first_look(service) for service in services))
         for service, status in zip(services, looks, strict=True):
             if status is not None and self._units.fault(service, status):
                 return False
-        answers = await together(
+        answers = await run_all(
             *(self._prover.once(service, check, deadline) for service in services for check in service.checks)
         )
         return all(answers)
@@ -226,7 +226,7 @@ class Gatekeeper:
                 self._confirmed = monotonic()
                 return
             again = self.graph.with_dependants(service.name for service in others)
-            await together(*(self._again(self.graph.services[name], deadline) for name in again))
+            await run_all(*(self._again(self.graph.services[name], deadline) for name in again))
         why = f"{others[0].unit} runs anew at each of {LOOKS} looks, and nobody here started it"
         raise await self._disproved(others[0], "does not stay as it was proven", why)
 
@@ -267,7 +267,7 @@ class Gatekeeper:
         for name in self.graph.stop_order(names):
             await self._units.stop(self.graph.services[name], deadline)
 
-    def forget(self, names: tuple[str, ...]) -> None:
+    def mark_pending(self, names: tuple[str, ...]) -> None:
         """Make services pending again, to be brought up anew."""
         self.graph = self.graph.reset(names)
         self._units.forget(names)

@@ -109,7 +109,7 @@ class Journal:
         if unit != real:
             self._real[unit] = real
 
-    async def news(self, unit: str) -> None:
+    async def wait_for_entry(self, unit: str) -> None:
         """Return at the next line of this unit."""
         event = self._news[self._real.get(unit, unit)]
         event.clear()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from orchestrator.deadline import Deadline, came, pause
-from orchestrator.services.checks import Answer, attempt
+from orchestrator.deadline import Deadline, completes_before, pause
+from orchestrator.services.checks import CheckResult, run_check
 from orchestrator.services.reach import Reach
 from orchestrator.services.units import Units
-from orchestrator.tasks import guarded, together
+from orchestrator.tasks import run_with_watchdogs, run_all
 from orchestrator.topology.model import Check, CheckKind, Service
 
 HEARTBEAT = 30.0  # seconds
@@ -32,25 +32,25 @@ class Prover:
             ServiceError: the limit is over, or the unit is in trouble.
         """
         guards = [] if service.unit is None else [partial(self._units.watch, service)]
-        await guarded(self.checks(service, limit), guards)
+        await run_with_watchdogs(self.checks(service, limit), guards)
         await self._units.passed(service)
 
     async def checks(self, service: Service, limit: Deadline) -> None:
         """All checks at once, each until it passes."""
-        await together(*(self._until_passed(service, check, limit) for check in service.checks))
+        await run_all(*(self._until_passed(service, check, limit) for check in service.checks))
 
     async def once(self, service: Service, check: Check, deadline: Deadline) -> bool:
         """One attempt; whether it passed."""
         answer = await self._attempt(check, deadline)
-        self._tell(service, check, answer, 1, deadline)
+        self._report(service, check, answer, 1, deadline)
         return answer.ok
 
-    async def _attempt(self, check: Check, limit: Deadline) -> Answer:
-        return await attempt(check, self._reach.channels[check.machine], factor=self._reach.factor, deadline=limit)
+    async def _attempt(self, check: Check, limit: Deadline) -> CheckResult:
+        return await run_check(check, self._reach.channels[check.machine], factor=self._reach.factor, deadline=limit)
 
     async def _until_passed(self, service: Service, check: Check, limit: Deadline) -> None:
         interval = ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC) * max(1.0, self._reach.factor)
-        last = Answer(False, "not attempted yet")
+        last = CheckResult(False, "not attempted yet")
         tries = 0
         beat = Deadline.after(HEARTBEAT)
         while True:
@@ -59,7 +59,7 @@ class Prover:
             if limit.expired and tries > 1 and not answer.ok:
                 answer = last  # cut short by the service's limit; the answer before says more
             if answer != last or answer.ok:
-                self._tell(service, check, answer, tries, limit)
+                self._report(service, check, answer, tries, limit)
             if answer.ok:
                 return
             last = answer
@@ -87,10 +87,10 @@ class Prover:
         if service.unit is None or journal is None:
             await pause(interval, limit)
             return
-        if await came(partial(journal.news, service.unit), limit.earlier(interval)):
+        if await completes_before(partial(journal.wait_for_entry, service.unit), limit.earlier(interval)):
             await pause(0.02, limit)  # the line often comes just before what it announces
 
-    def _tell(self, service: Service, check: Check, answer: Answer, attempts: int, limit: Deadline) -> None:
+    def _report(self, service: Service, check: Check, answer: CheckResult, attempts: int, limit: Deadline) -> None:
         self._reach.bus.emit(
             "check.answer",
             service.name,

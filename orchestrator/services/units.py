@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from orchestrator.deadline import Deadline, came, pause
+from orchestrator.deadline import Deadline, completes_before, pause
 from orchestrator.errors import MachineError, ServiceError
 from orchestrator.services import systemd
 from orchestrator.services.reach import Reach
 from orchestrator.services.systemd import UnitStatus
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.topology.model import Service, ServiceKind
 
 LOOK_INTERVAL = 1.0  # seconds between looks at a unit of which no journal tells
@@ -99,7 +99,7 @@ class Units:
         self.listen(service)
         agent, journal = await self._reach.agent(service.machine), self._reach.journal(service.machine)
         try:
-            result = await systemd.start(agent, unit, limit, None if journal is None else partial(journal.news, unit))
+            result = await systemd.start(agent, unit, limit, None if journal is None else partial(journal.wait_for_entry, unit))
         except MachineError as error:
             if not limit.expired:
                 raise
@@ -157,7 +157,7 @@ class Units:
         while True:
             heard = journal is not None and journal.heard
             interval = (LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL) * max(1.0, self._reach.factor / 4)
-            await came(ended.wait, Deadline.after(interval))
+            await completes_before(ended.wait, Deadline.after(interval))
             await self._look_after_end(service, ended, "failed")
 
     async def watch_proven(self, service: Service) -> None:
@@ -198,7 +198,7 @@ class Units:
         wrong: list[tuple[Service, str]] = []
         others: list[Service] = []
         looks = (self._look(machine, [str(one.unit) for one in mine]) for machine, mine in machines.items())
-        for mine, found in zip(machines.values(), await together(*looks), strict=True):
+        for mine, found in zip(machines.values(), await run_all(*looks), strict=True):
             for service in mine:
                 status = found[str(service.unit)]
                 if why := self.fault(service, status):

@@ -17,7 +17,7 @@ from orchestrator.guest.keys import AUTHORIZED_KEYS, HOST_KEY, PUBLIC_HOST_KEY, 
 from orchestrator.snapshots.manifest import Manifest, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
 from orchestrator.snapshots.save import CAPABILITIES, POLL
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import MachinePaths, Memory
 from orchestrator.vm.qmp import Monitor
@@ -48,7 +48,7 @@ async def verify(folder: Path, manifest: Manifest) -> None:
         if not Path(machine.image).is_dir():
             raise SnapshotDamaged(f"the snapshot in {folder} rests on an image that is gone", where=[machine.image])
     try:
-        found = await together(*(in_thread(digest, path) for path, _ in wanted))
+        found = await run_all(*(in_thread(digest, path) for path, _ in wanted))
     except (OSError, ValueError) as error:
         raise SnapshotDamaged(f"the snapshot in {folder} is not whole", why=str(error)) from error
     for (path, fingerprint), real in zip(wanted, found, strict=True):
@@ -61,7 +61,7 @@ async def verify(folder: Path, manifest: Manifest) -> None:
             )
 
 
-async def lay_out(folder: Path, name: str, paths: MachinePaths, ram: Path | None) -> Memory:
+async def stage_files(folder: Path, name: str, paths: MachinePaths, ram: Path | None) -> Memory:
     """The files a restored machine runs on, copies of the saved ones: nothing of it rests on the snapshot's disk.
 
     Args:
@@ -79,7 +79,7 @@ async def lay_out(folder: Path, name: str, paths: MachinePaths, ram: Path | None
         ram.unlink(missing_ok=True)
         copies.append(in_thread(copy_sparse, files.ram, ram))
     try:
-        await together(*copies)
+        await run_all(*copies)
     except OSError as error:
         raise SnapshotError(f"the saved files of machine {name} could not be copied", why=str(error)) from error
     return Memory(files.ram, shared=False, incoming=True) if ram is None else Memory(ram, incoming=True)
@@ -95,7 +95,7 @@ async def load(monitor: Monitor, state: Path, deadline: Deadline) -> None:
     await monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=deadline)
     await monitor.execute("migrate-set-parameters", ANNOUNCEMENTS, deadline=deadline)
     try:
-        async with monitor.lent(state, os.O_RDONLY) as name:
+        async with monitor.passed_fd(state, os.O_RDONLY) as name:
             await _load(monitor, name, deadline)
     except OSError as error:
         raise SnapshotError(f"the saved state of machine {monitor.machine} cannot be read", why=str(error)) from error

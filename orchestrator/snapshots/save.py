@@ -20,7 +20,7 @@ from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
 from orchestrator.snapshots.live import Flow, cannot_be_saved, flowing
 from orchestrator.snapshots.manifest import MachineFiles, SavedMachine, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
-from orchestrator.tasks import guarded, together, whatever_happens
+from orchestrator.tasks import run_with_watchdogs, run_all, finish_despite_cancel
 from orchestrator.threads import in_thread
 from orchestrator.vm.qmp import Monitor
 
@@ -73,7 +73,7 @@ async def save_machines(
             await source.monitor.execute("migrate-set-capabilities", CAPABILITIES, deadline=limit)
             await source.monitor.execute("migrate-set-parameters", PARAMETERS, deadline=limit)
         paused = await _written(sources, folder, deadline)
-        saved = await together(*(_described(source, files_of(folder, source.name)) for source in sources))
+        saved = await run_all(*(_described(source, files_of(folder, source.name)) for source in sources))
     except OSError as error:
         raise SnapshotError("the snapshot could not be written", why=str(error), where=[str(folder)]) from error
     return {source.name: one for source, one in zip(sources, saved, strict=True)}, paused
@@ -92,10 +92,10 @@ async def _written(sources: Sequence[Source], folder: Path, deadline: Deadline) 
                     flowing(one.name, one.monitor, one.base, files, limit)
                 )
             work = _stopped_and_written(sources, folder, flows, limit)
-            return await guarded(work, [flow.pump for flow in flows.values()])
+            return await run_with_watchdogs(work, [flow.pump for flow in flows.values()])
     except BaseException:
         # One that is still sending would stop by itself at its end.
-        await whatever_happens(_all_go_on([source.monitor for source in sent]))
+        await finish_despite_cancel(_all_go_on([source.monitor for source in sent]))
         raise
 
 
@@ -103,13 +103,13 @@ async def _stopped_and_written(
     sources: Sequence[Source], folder: Path, flows: Mapping[str, Flow], limit: Deadline
 ) -> float:
     # Once while they run: what it costs is mostly to get the pages, and they have them then.
-    await together(*(_first(source, files_of(folder, source.name), flows, limit) for source in sources))
+    await run_all(*(_first(source, files_of(folder, source.name), flows, limit) for source in sources))
     begun, limit = monotonic(), limit.earlier(SAVE_LIMIT)
     try:
-        await together(*(source.monitor.execute("stop", deadline=limit) for source in sources))
-        await together(*(_write(source, files_of(folder, source.name), flows, limit) for source in sources))
+        await run_all(*(source.monitor.execute("stop", deadline=limit) for source in sources))
+        await run_all(*(_write(source, files_of(folder, source.name), flows, limit) for source in sources))
     finally:
-        await whatever_happens(_all_go_on([source.monitor for source in sources]))
+        await finish_despite_cancel(_all_go_on([source.monitor for source in sources]))
     return monotonic() - begun
 
 
@@ -136,7 +136,7 @@ async def _give_up_and_go_on(monitor: Monitor) -> None:
         limit = Deadline.after(CANCEL_LIMIT)
         while (await monitor.execute("query-migrate")).get("status") == "cancelling" and not limit.expired:
             await pause(POLL, limit)
-    await go_on(monitor)
+    await cont(monitor)
 
 
 async def _write(source: Source, files: MachineFiles, flows: Mapping[str, Flow], limit: Deadline) -> None:
@@ -145,10 +145,10 @@ async def _write(source: Source, files: MachineFiles, flows: Mapping[str, Flow],
         await flows[source.name].finish(limit)
         await in_thread(copy_sparse, source.disk, files.disk)
         return
-    async with source.monitor.lent(files.state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as name:
+    async with source.monitor.passed_fd(files.state, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as name:
         await _write_state(source, name, limit)
     # Now QEMU has let go of the disk: what it cached is in the file.
-    await together(
+    await run_all(
         in_thread(copy_sparse, ram, files.ram, again=True),
         in_thread(copy_sparse, source.disk, files.disk),
     )
@@ -173,7 +173,7 @@ async def _write_state(source: Source, name: str, limit: Deadline) -> None:
         await pause(POLL, limit)
 
 
-async def go_on(monitor: Monitor) -> None:
+async def cont(monitor: Monitor) -> None:
     """Let a stopped machine run; just after a migration QEMU may need another moment."""
     for attempt in range(CONT_TRIES):
         with suppress(OrchestratorError):
@@ -194,7 +194,7 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
         if text.exists():
             shutil.copyfile(text, copy)
             copy.chmod(0o600)
-    ram, state, disk = await together(*(in_thread(digest, one) for one in (files.ram, files.state, files.disk)))
+    ram, state, disk = await run_all(*(in_thread(digest, one) for one in (files.ram, files.state, files.disk)))
     return SavedMachine(
         image=source.image,
         ram=ram,

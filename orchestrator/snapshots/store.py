@@ -32,7 +32,7 @@ KEPT_SHARE = 0.25  # of their file system, at most
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Snapshot:
     """A snapshot in the store.
 
     Attributes:
@@ -101,11 +101,11 @@ class SnapshotStore:
         digest = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
         return cls(cache / "snapshots", shared_memory() / f"orch-{os.getuid()}" / f"snapshots-{digest}")
 
-    def all(self) -> list[Stored]:
+    def all(self) -> list[Snapshot]:
         """All snapshots, newest first; damaged ones among them."""
         return self._named("*")
 
-    def _named(self, pattern: str) -> list[Stored]:
+    def _named(self, pattern: str) -> list[Snapshot]:
         """Those whose name after the environment's matches; only their manifests are read."""
         found = []
         for root in (self.memory, self.disk):
@@ -114,20 +114,20 @@ class SnapshotStore:
             found += [_read(one, kind) for one in folders]
         return sorted(found, key=lambda one: -one.created)
 
-    def healthy(self, key: str) -> Stored | None:
+    def healthy(self, key: str) -> Snapshot | None:
         """The state after a cold start that fits."""
         return next((one for one in self._named(f"{HEALTHY}.{key}") if not one.problem), None)
 
-    def damaged(self, key: str) -> Stored | None:
+    def damaged(self, key: str) -> Snapshot | None:
         """One that would fit, were it whole."""
         return next((one for one in self._named(f"{HEALTHY}.{key}") if one.problem), None)
 
-    def last_healthy(self, environment: str) -> Stored | None:
+    def last_healthy(self, environment: str) -> Snapshot | None:
         """The newest automatic one of this environment, fitting or not."""
         mine = (one for one in self.all() if one.environment == environment and one.automatic and one.manifest)
         return next(mine, None)
 
-    def point(self, environment: str, name: str, owner: str) -> Stored:
+    def get(self, environment: str, name: str, owner: str) -> Snapshot:
         """A named point of the environment of this name and identity.
 
         Raises:
@@ -146,7 +146,7 @@ class SnapshotStore:
         )
 
     @contextmanager
-    def saving(self, environment: str, name: str, place: RamPlace) -> Iterator[Saving]:
+    def saving(self, environment: str, name: str, place: RamPlace) -> Iterator[SnapshotWriter]:
         """A folder to fill; what the block publishes is in the store, anything else is gone.
 
         Raises:
@@ -157,22 +157,22 @@ class SnapshotStore:
         root = self.disk if place.folder == self.disk else self.memory
         final = root / f"{environment}@{name}"
         make_private(root, parent=root == self.memory)
-        self.clear()
+        self.remove_leftovers()
         folder = root / f"{SAVING}{mine()}.{final.name}"
         folder.mkdir(mode=0o700)
         try:
-            yield Saving(folder, final)
+            yield SnapshotWriter(folder, final)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # published, it has another name
 
-    def remove(self, one: Stored) -> None:
+    def remove(self, one: Snapshot) -> None:
         """Remove it; at no moment is there half of it under its name."""
         gone = one.folder.with_name(f"{REMOVING}{one.folder.name}-{os.getpid()}")
         with suppress(FileNotFoundError):
             one.folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
-    def clear(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what killed commands left half made or half removed."""
         for root in (self.memory, self.disk):
             for folder in root.iterdir() if root.is_dir() else []:
@@ -180,7 +180,7 @@ class SnapshotStore:
                 if folder.name.startswith(REMOVING) or (saver and not _alive(saver)):
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def superfluous(self, keep: Sequence[Path] = ()) -> list[Stored]:
+    def prunable(self, keep: Sequence[Path] = ()) -> list[Snapshot]:
         """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or abandoned."""
         stored = self.all()
         found = [one for one in stored if one.problem or one.abandoned]
@@ -197,13 +197,13 @@ class SnapshotStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Saving:
+class SnapshotWriter:
     """A snapshot being made in ``folder``."""
 
     folder: Path
     final: Path
 
-    def publish(self, manifest: Manifest) -> Stored:
+    def publish(self, manifest: Manifest) -> Snapshot:
         """Make it part of the store, as the last step.
 
         Raises:
@@ -296,8 +296,8 @@ def _taken(environment: str, name: str) -> SnapshotError:
     )
 
 
-def _read(folder: Path, kind: str) -> Stored:
+def _read(folder: Path, kind: str) -> Snapshot:
     try:
-        return Stored(folder, kind, read_manifest(folder))
+        return Snapshot(folder, kind, read_manifest(folder))
     except SnapshotError as error:
-        return Stored(folder, kind, None, error.why)
+        return Snapshot(folder, kind, None, error.why)

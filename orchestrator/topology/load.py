@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from orchestrator.signs import ACCEPTABLE, Acceptance
+from orchestrator.signs import ACCEPTABLE, Waiver
 from orchestrator.topology import read_machines, values
 from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
@@ -160,7 +160,7 @@ def _suite(
         return None
     table = Table(node, file.problems, "suite", "the suite")
     gone = merged.removed_names("machines")
-    machine = table.required("machine", values.text, "")
+    machine = table.required("machine", values.nonempty, "")
     table.refer(table.get("machine"), "machine", machines, gone)
     if not given:
         table.required("path", values.host_path, "")
@@ -196,18 +196,18 @@ def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
     return folder
 
 
-def _accept(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tuple[Acceptance, ...]:
+def _accept(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tuple[Waiver, ...]:
     found = []
     for index, node in enumerate(file.items("accept")):
         table = Table(node, file.problems, "accept", f"acceptance {index + 1}")
-        sign = table.required("sign", values.text, "")
+        sign = table.required("sign", values.nonempty, "")
         table.refer(table.get("sign"), "sign", ACCEPTABLE)
-        machine = table.optional("machine", values.text, "")
+        machine = table.optional("machine", values.nonempty, "")
         table.refer(table.get("machine"), "machine", machines, merged.removed_names("machines"))
         found.append(
-            Acceptance(
+            Waiver(
                 sign=sign,
-                reason=table.required("reason", values.line, ""),
+                reason=table.required("reason", values.single_line, ""),
                 until=table.required("until", values.day, date.max),
                 machine=machine,
                 matching=table.optional("matching", values.pattern, ""),
@@ -226,7 +226,7 @@ def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple
         if own and own in found:
             table.complain("name", f"another phase is named {quote(own)}")
         stop = []
-        for item, service in table.placed("stop", values.text):
+        for item, service in table.placed("stop", values.nonempty):
             if merged.was_removed("services", service):
                 continue  # what is not there need not be stopped
             if not table.unknown(item.at, "service", service, known):
@@ -235,7 +235,7 @@ def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple
                 if service in stop:
                     table.problems.add(item.at, f"{table.label} stops {quote(service)} twice")
             stop.append(service)
-        found[own or f"#{index}"] = SuitePhase(own, table.array("args", values.any_text), tuple(stop))
+        found[own or f"#{index}"] = SuitePhase(own, table.array("args", values.string), tuple(stop))
     if suite.has("phases") and not found:
         suite.complain("phases", "there is no phase; leave the key out to run the suite once")
     return tuple(found.values())

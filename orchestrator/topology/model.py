@@ -12,7 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from orchestrator.signs import Acceptance
+from orchestrator.signs import Waiver
 
 
 class NetworkKind(StrEnum):
@@ -54,7 +54,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Interface:
     """A machine's interface on a network."""
 
     network: str
@@ -128,7 +128,7 @@ class Machine:
     image: str
     cpus: int
     memory: int
-    links: tuple[Link, ...] = ()
+    links: tuple[Interface, ...] = ()
     egress: bool = False
     ports: tuple[PortForward, ...] = ()
     files: tuple[GuestFile, ...] = ()
@@ -276,7 +276,7 @@ class Topology:
     machines: Mapping[str, Machine]
     services: Mapping[str, Service]
     suite: Suite | None
-    accept: tuple[Acceptance, ...] = ()
+    accept: tuple[Waiver, ...] = ()
 
     @property
     def root(self) -> Path:

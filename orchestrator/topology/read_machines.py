@@ -12,7 +12,7 @@ from orchestrator.topology.model import (
     Destination,
     GuestFile,
     Image,
-    Link,
+    Interface,
     Machine,
     Network,
     NetworkKind,
@@ -77,7 +77,7 @@ def machines(
     tables = dict(file.named("machines", "machine", "machines.NAME"))
     links = _links(tables, topology, known, merged)
     for name, table in tables.items():
-        image = table.required("image", values.text, "")
+        image = table.required("image", values.nonempty, "")
         table.refer(table.get("image"), "image", pictures, gone)
         egress, destinations = _egress(table)
         found[name] = Machine(
@@ -137,7 +137,7 @@ def _files(table: Table, root: Path) -> tuple[GuestFile, ...]:
 
 def _links(
     machines: Mapping[str, Table], topology: str, known: Mapping[str, Network], merged: Merged
-) -> dict[str, tuple[Link, ...]]:
+) -> dict[str, tuple[Interface, ...]]:
     """The links of each machine. Addresses written in the file are read first: derived ones avoid them."""
     gone = merged.removed_names("networks")
     written: dict[str, Position] = {}
@@ -164,7 +164,7 @@ def _links(
             own = mac or values.derived_mac(topology, machine, network, frozenset(taken))
             taken.add(own)
             address = _address(table, machine, known[network], addresses)
-            links.append(Link(network, address, known[network].subnet.prefixlen, own))
+            links.append(Interface(network, address, known[network].subnet.prefixlen, own))
         found[machine] = tuple(links)
     return found
 

@@ -15,7 +15,7 @@ from orchestrator.topology.dependencies import dependencies
 from orchestrator.topology.document import Node, quote
 from orchestrator.topology.model import Check, CheckKind, Dependency, Machine, Service, ServiceKind
 from orchestrator.topology.tables import Table, absolute
-from orchestrator.topology.values import Bad
+from orchestrator.topology.values import InvalidValue
 from orchestrator.topology.variants import Merged
 
 # The keys beside `from` and `timeout` that a check of each kind may have.
@@ -55,7 +55,7 @@ def _service(
     depends_on: tuple[Dependency, ...],
     root: Path,
 ) -> Service:
-    machine = table.required("machine", values.text, "")
+    machine = table.required("machine", values.nonempty, "")
     table.refer(table.get("machine"), "machine", machines, gone)
     unit = table.optional("unit", values.unit, "") or None
     checks = _checks(table, machine, machines, gone, root)
@@ -80,7 +80,7 @@ def _service(
         checks=checks,
         timeout=table.optional("timeout", values.seconds, 60.0),
         logs=table.array("logs", values.guest_path),
-        description=table.optional("description", values.line, ""),
+        description=table.optional("description", values.single_line, ""),
         after_restore=command_line(table, "after_restore"),
         environment=environment(table),
         environment_file=table.path("environment_file", root) if table.has("environment_file") else None,
@@ -89,7 +89,7 @@ def _service(
 
 def environment(table: Table) -> Mapping[str, str]:
     """The key ``environment``: names of variables, and their values."""
-    found = table.mapping("environment", values.any_text)
+    found = table.mapping("environment", values.string)
     for name in found:
         if not _ENVIRONMENT_NAME.fullmatch(name):
             table.complain("environment", f"{quote(name)} is no name of an environment variable")
@@ -141,7 +141,7 @@ def _check(name: str, table: Table, machine: str, root: Path) -> Check | None:
     return Check(
         name=name,
         kind=kind,
-        machine=table.optional("from", values.text, machine),
+        machine=table.optional("from", values.nonempty, machine),
         target=target,
         command=command,
         user=table.optional("user", values.user, "root"),
@@ -157,7 +157,7 @@ def _check(name: str, table: Table, machine: str, root: Path) -> Check | None:
 
 
 def _headers(table: Table) -> dict[str, str]:
-    headers = table.mapping("headers", values.any_text)
+    headers = table.mapping("headers", values.string)
     for name in headers:
         if not values.TOKEN.fullmatch(name):
             table.complain("headers", f"{quote(name)} is no name of a header")
@@ -184,15 +184,15 @@ def _authorities(node: Node, root: Path) -> Path | None:
     try:
         ssl.create_default_context(cafile=str(path))
     except FileNotFoundError as error:
-        raise Bad(f"there is no file {quote(str(path))}") from error
+        raise InvalidValue(f"there is no file {quote(str(path))}") from error
     except OSError as error:  # ssl.SSLError is one
-        raise Bad(f"{quote(str(path))} is no readable file of certificates (PEM): {error}") from error
+        raise InvalidValue(f"{quote(str(path))} is no readable file of certificates (PEM): {error}") from error
     return path
 
 
 def command_line(table: Table, key: str) -> tuple[str, ...]:
     """A command as an array of arguments, the first of them a program."""
-    words = table.array(key, values.any_text)
+    words = table.array(key, values.string)
     node = table.get(key)
     if node is not None and node.items is not None and (not node.items or node.items[0].value == ""):
         table.complain(key, 'expected a command like ["psql", "-c", "select 1"], found no program')
@@ -204,13 +204,13 @@ def _pattern(node: Node) -> str | None:
 
 
 def _text(node: Node) -> str | None:
-    return values.text(node)
+    return values.nonempty(node)
 
 
 def _json_table(node: Node) -> Mapping[str, object] | None:
     """A table as the JSON object it stands for."""
     if node.fields is None:
-        raise Bad(f"expected a table of fields the body must have, found {node.describe()}")
+        raise InvalidValue(f"expected a table of fields the body must have, found {node.describe()}")
     return {name: _json(entry) for name, entry in node.fields.items()}
 
 
@@ -221,5 +221,5 @@ def _json(node: Node) -> object:
         return [_json(item) for item in node.items]
     endless = isinstance(node.value, float) and not math.isfinite(node.value)
     if endless or isinstance(node.value, (date, time)):
-        raise Bad(f"JSON knows no {node.describe().removeprefix('the ')}; write it as a string")
+        raise InvalidValue(f"JSON knows no {node.describe().removeprefix('the ')}; write it as a string")
     return node.value

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from orchestrator.topology.document import Node, Problems, quote, suggest
 from orchestrator.topology.positions import Position
-from orchestrator.topology.values import NAME, Bad, host_path
+from orchestrator.topology.values import NAME, InvalidValue, host_path
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -113,7 +113,7 @@ class Table:
             if isinstance(node.value, str) and node.value in known:
                 return words(node.value)
             hint = suggest(node.value, known) if isinstance(node.value, str) else ""
-            raise Bad(f"expected one of {', '.join(known)}, found {node.describe()}{hint}")
+            raise InvalidValue(f"expected one of {', '.join(known)}, found {node.describe()}{hint}")
 
         return self.optional(key, reader, default)
 
@@ -132,7 +132,7 @@ class Table:
         for index, item in enumerate(self.items(key)):
             try:
                 found.append((item, reader(item)))
-            except Bad as error:
+            except InvalidValue as error:
                 self.problems.add(item.at, f"item {index + 1} of {self.name_of(key)}: {error}")
         return tuple(found)
 
@@ -162,7 +162,7 @@ class Table:
         for name, node in self.entries(key):
             try:
                 found[name] = reader(node)
-            except Bad as error:
+            except InvalidValue as error:
                 self.problems.add(node.at, f"{quote(name)} of {self.name_of(key)}: {error}")
         return found
 
@@ -197,7 +197,7 @@ class Table:
     def _read(self, node: Node, what: str, reader: Reader[T], default: T) -> T:
         try:
             return reader(node)
-        except Bad as error:
+        except InvalidValue as error:
             self.problems.add(node.at, f"{what}: {error}")
             return default
 
@@ -208,9 +208,9 @@ NAME_RULE: Final = "a name is 1 to 31 of a-z, 0-9 and -, and begins with a lette
 def name(node: Node) -> str:
     """A name as machines, services and networks have them."""
     if not isinstance(node.value, str):
-        raise Bad(f"expected a string, found {node.describe()}")
+        raise InvalidValue(f"expected a string, found {node.describe()}")
     if not NAME.fullmatch(node.value):
-        raise Bad(f"{NAME_RULE}; found {node.describe()}")
+        raise InvalidValue(f"{NAME_RULE}; found {node.describe()}")
     return node.value
 
 

@@ -42,46 +42,46 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _RESERVED_MAC = "12:34:56"  # the end of QEMU's own default: what forgets its address gets it
 
 
-class Bad(ValueError):
+class InvalidValue(ValueError):
     """A value that cannot be used; the text says what was expected and what was found."""
 
 
-def text(node: Node) -> str:
+def nonempty(node: Node) -> str:
     """A string of at least one character, without NUL."""
     if not isinstance(node.value, str):
-        raise Bad(f"expected a string, found {node.describe()}")
+        raise InvalidValue(f"expected a string, found {node.describe()}")
     if not node.value:
-        raise Bad("expected a string, found an empty one")
+        raise InvalidValue("expected a string, found an empty one")
     if "\0" in node.value:
-        raise Bad("a string here cannot hold a NUL character")
+        raise InvalidValue("a string here cannot hold a NUL character")
     return node.value
 
 
-def any_text(node: Node) -> str:
+def string(node: Node) -> str:
     """A string, which may be empty."""
-    return "" if node.value == "" else text(node)
+    return "" if node.value == "" else nonempty(node)
 
 
-def line(node: Node) -> str:
+def single_line(node: Node) -> str:
     """A string of one line."""
-    value = text(node)
+    value = nonempty(node)
     if not value.isprintable():
-        raise Bad(f"expected one line without control characters, found {quote(value)}")
+        raise InvalidValue(f"expected one line without control characters, found {quote(value)}")
     return value
 
 
 def flag(node: Node) -> bool:
     if not isinstance(node.value, bool):
-        raise Bad(f"expected true or false, found {node.describe()}")
+        raise InvalidValue(f"expected true or false, found {node.describe()}")
     return node.value
 
 
 def integer(node: Node, lowest: int, highest: int) -> int:
     """An integer from ``lowest`` to ``highest``, both included."""
     if not isinstance(node.value, int) or isinstance(node.value, bool):
-        raise Bad(f"expected an integer from {lowest} to {highest}, found {node.describe()}")
+        raise InvalidValue(f"expected an integer from {lowest} to {highest}, found {node.describe()}")
     if not lowest <= node.value <= highest:
-        raise Bad(f"expected an integer from {lowest} to {highest}, found {node.describe()}")
+        raise InvalidValue(f"expected an integer from {lowest} to {highest}, found {node.describe()}")
     return node.value
 
 
@@ -96,13 +96,13 @@ def status(node: Node) -> int:
 def memory(node: Node) -> int:
     """``"1GiB"`` or ``"512MiB"`` as MiB."""
     if isinstance(node.value, int) and not isinstance(node.value, bool):
-        raise Bad(f'expected a size with its unit, like "512MiB" or "2GiB", found {node.describe()}')
+        raise InvalidValue(f'expected a size with its unit, like "512MiB" or "2GiB", found {node.describe()}')
     match = _MEMORY.fullmatch(node.value) if isinstance(node.value, str) else None
     if match is None:
-        raise Bad(f'expected a size like "512MiB" or "2GiB", found {node.describe()}')
+        raise InvalidValue(f'expected a size like "512MiB" or "2GiB", found {node.describe()}')
     size = int(match[1]) * (1024 if match[2] == "GiB" else 1)
     if size < SMALLEST_MEMORY:
-        raise Bad(f"expected at least {SMALLEST_MEMORY}MiB, found {node.describe()}")
+        raise InvalidValue(f"expected at least {SMALLEST_MEMORY}MiB, found {node.describe()}")
     return size
 
 
@@ -115,9 +115,9 @@ def seconds(node: Node) -> float:
         hours, minutes, whole, milli = (float(part or 0) for part in match.groups())
         found = hours * 3600 + minutes * 60 + whole + milli / 1000
     if found is None:
-        raise Bad(f'expected seconds, as 90 or "90s" or "10m", found {node.describe()}')
+        raise InvalidValue(f'expected seconds, as 90 or "90s" or "10m", found {node.describe()}')
     if not 0 < found <= LONGEST_TIME:
-        raise Bad(f"expected a time above 0 and up to 24h, found {node.describe()}")
+        raise InvalidValue(f"expected a time above 0 and up to 24h, found {node.describe()}")
     return found
 
 
@@ -125,10 +125,10 @@ def port_forward(node: Node) -> PortForward:
     """``"80"``, ``"8080:80"`` or ``"127.0.0.1:8080:80"``."""
     if not isinstance(node.value, str):
         hint = f' (did you mean "{node.value}"?)' if isinstance(node.value, int) else ""
-        raise Bad(f'expected a port like "80" or "8080:80", found {node.describe()}{hint}')
+        raise InvalidValue(f'expected a port like "80" or "8080:80", found {node.describe()}{hint}')
     *front, guest = node.value.rsplit(":", 2)
     if len(front) == 2 and front[0] != "127.0.0.1":
-        raise Bad(
+        raise InvalidValue(
             f"ports are opened on 127.0.0.1 only, not on {quote(front[0])}: "
             "a test machine must not be reachable from the network of its host"
         )
@@ -138,7 +138,7 @@ def port_forward(node: Node) -> PortForward:
 def _port(word: str, node: Node) -> int:
     if word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= 65535:
         return int(word)
-    raise Bad(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}')
+    raise InvalidValue(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}')
 
 
 def day(node: Node) -> date:
@@ -150,7 +150,7 @@ def day(node: Node) -> date:
         except ValueError:
             pass
     if not isinstance(found, date) or isinstance(found, datetime):
-        raise Bad(f"expected a day like 2027-03-01, found {node.describe()}")
+        raise InvalidValue(f"expected a day like 2027-03-01, found {node.describe()}")
     return found
 
 
@@ -158,63 +158,63 @@ def destination(node: Node) -> Destination:
     """``"api.example.org:443"``, ``"192.0.2.7:53/udp"``."""
     example = 'expected a host and port outside, like "api.example.org:443" or "192.0.2.7:53/udp"'
     if not isinstance(node.value, str):
-        raise Bad(f"{example}, found {node.describe()}")
+        raise InvalidValue(f"{example}, found {node.describe()}")
     place, slash, protocol = node.value.partition("/")
     host, colon, port = place.rpartition(":")
     if not colon or (slash and protocol not in ("tcp", "udp")):
-        raise Bad(f"{example}, found {quote(node.value)}")
+        raise InvalidValue(f"{example}, found {quote(node.value)}")
     if host == "localhost" or host.startswith("127."):
-        raise Bad(f"{quote(host)} is the guest itself; this host's loopback is 10.0.2.2 there")
+        raise InvalidValue(f"{quote(host)} is the guest itself; this host's loopback is 10.0.2.2 there")
     if _DIGITS.fullmatch(host):
         try:
             host = str(IPv4Address(host))
         except ValueError as error:
-            raise Bad(f"{quote(host)} is no IPv4 address: {error}") from error
+            raise InvalidValue(f"{quote(host)} is no IPv4 address: {error}") from error
     elif not _HOST.fullmatch(host):
-        raise Bad(f"{example}; {quote(host)} is no name of a host and no IPv4 address")
+        raise InvalidValue(f"{example}; {quote(host)} is no name of a host and no IPv4 address")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise Bad(f"{example}; the port is from 1 to 65535")
+        raise InvalidValue(f"{example}; the port is from 1 to 65535")
     return Destination(host, int(port), protocol or "tcp")
 
 
 def subnet(node: Node) -> IPv4Network:
     """An IPv4 network like ``"192.168.1.0/24"`` with room for at least two machines."""
-    value = text(node)
+    value = nonempty(node)
     try:
         network = ip_network(value, strict=False)
     except ValueError as error:
-        raise Bad(f'expected a network like "192.168.1.0/24", found {quote(value)}') from error
+        raise InvalidValue(f'expected a network like "192.168.1.0/24", found {quote(value)}') from error
     if not isinstance(network, IPv4Network):
-        raise Bad(f"expected an IPv4 network, found {quote(value)}")
+        raise InvalidValue(f"expected an IPv4 network, found {quote(value)}")
     if "/" not in value:
-        raise Bad(f'expected a network with its length, found {quote(value)} (did you mean "{value}/24"?)')
+        raise InvalidValue(f'expected a network with its length, found {quote(value)} (did you mean "{value}/24"?)')
     if value.split("/")[0] != str(network.network_address):
-        raise Bad(f"{quote(value)} is an address inside a network (did you mean {quote(str(network))}?)")
+        raise InvalidValue(f"{quote(value)} is an address inside a network (did you mean {quote(str(network))}?)")
     if network.prefixlen > 30:
-        raise Bad(f"{quote(value)} has no room for two machines; the length may be 30 at most")
+        raise InvalidValue(f"{quote(value)} has no room for two machines; the length may be 30 at most")
     return network
 
 
 def address(node: Node) -> IPv4Address:
-    value = text(node)
+    value = nonempty(node)
     try:
         found = ip_address(value)
     except ValueError as error:
-        raise Bad(f'expected an IPv4 address like "192.168.1.2", found {quote(value)}') from error
+        raise InvalidValue(f'expected an IPv4 address like "192.168.1.2", found {quote(value)}') from error
     if not isinstance(found, IPv4Address):
-        raise Bad(f"expected an IPv4 address, found {quote(value)}")
+        raise InvalidValue(f"expected an IPv4 address, found {quote(value)}")
     return found
 
 
 def mac(node: Node) -> str:
     """A unicast MAC address, in lower case."""
-    value = text(node).lower()
+    value = nonempty(node).lower()
     if not _MAC.fullmatch(value):
-        raise Bad(f'expected an address like "52:54:00:1a:2b:3c", found {node.describe()}')
+        raise InvalidValue(f'expected an address like "52:54:00:1a:2b:3c", found {node.describe()}')
     if int(value[:2], 16) & 1:
-        raise Bad(f"{quote(value)} is a multicast address; a machine needs one whose first byte is even")
+        raise InvalidValue(f"{quote(value)} is a multicast address; a machine needs one whose first byte is even")
     if value == "00:00:00:00:00:00" or value.endswith(_RESERVED_MAC):
-        raise Bad(f"{quote(value)} is what broken or default set-ups use; choose another")
+        raise InvalidValue(f"{quote(value)} is what broken or default set-ups use; choose another")
     return value
 
 
@@ -232,24 +232,24 @@ def derived_mac(topology: str, machine: str, network: str, taken: frozenset[str]
 def mode(node: Node) -> int:
     """Permission bits from an octal string like ``"0600"``."""
     if not isinstance(node.value, str) or not _MODE.fullmatch(node.value):
-        raise Bad(f'expected an octal mode in quotes like "0600", found {node.describe()}')
+        raise InvalidValue(f'expected an octal mode in quotes like "0600", found {node.describe()}')
     return int(node.value, 8)
 
 
 def host_path(node: Node) -> str:
     """A path of the host, as it is written: absolute, or relative to some folder."""
-    value = line(node)
+    value = single_line(node)
     _path_length(value)
     return value
 
 
 def guest_path(node: Node) -> str:
     """An absolute path in a guest, without ``..`` and without a slash at its end."""
-    value = line(node)
+    value = single_line(node)
     if not value.startswith("/"):
-        raise Bad(f"expected an absolute path, found {quote(value)}")
+        raise InvalidValue(f"expected an absolute path, found {quote(value)}")
     if value.endswith("/") or any(part in ("", ".", "..") for part in value.split("/")[1:]):
-        raise Bad(f"expected a plain path without .., doubled or closing slashes, found {quote(value)}")
+        raise InvalidValue(f"expected a plain path without .., doubled or closing slashes, found {quote(value)}")
     _path_length(value)
     return value
 
@@ -257,61 +257,61 @@ def guest_path(node: Node) -> str:
 def _path_length(value: str) -> None:
     parts = value.encode().split(b"/")
     if len(value.encode()) > _LONGEST_PATH or any(len(part) > _LONGEST_PART for part in parts):
-        raise Bad(f"a path has at most {_LONGEST_PATH} bytes, and each of its parts {_LONGEST_PART}: {quote(value)}")
+        raise InvalidValue(f"a path has at most {_LONGEST_PATH} bytes, and each of its parts {_LONGEST_PART}: {quote(value)}")
 
 
 def unit(node: Node) -> str:
-    value = text(node)
+    value = nonempty(node)
     if _UNIT.fullmatch(value) and len(value) <= _LONGEST_UNIT:
         return value
     if _TEMPLATE.fullmatch(value):
-        raise Bad(f"{quote(value)} is a template; name one instance of it, like {quote(value.replace('@', '@main'))}")
+        raise InvalidValue(f"{quote(value)} is a template; name one instance of it, like {quote(value.replace('@', '@main'))}")
     hint = f" (did you mean {quote(value + '.service')}?)" if _UNIT.fullmatch(value + ".service") else ""
-    raise Bad(f'expected a systemd unit with its suffix, like "nginx.service", found {quote(value)}{hint}')
+    raise InvalidValue(f'expected a systemd unit with its suffix, like "nginx.service", found {quote(value)}{hint}')
 
 
 def user(node: Node) -> str:
-    value = text(node)
+    value = nonempty(node)
     if not _USER.fullmatch(value):
-        raise Bad(f"expected the name of a user, found {quote(value)}")
+        raise InvalidValue(f"expected the name of a user, found {quote(value)}")
     return value
 
 
 def endpoint(node: Node) -> str:
     """``host:port``."""
-    value = text(node)
+    value = nonempty(node)
     try:
         parse_endpoint(value)
     except ValueError as error:
-        raise Bad(f'expected host:port like "127.0.0.1:7880", found {quote(value)}: {error}') from error
+        raise InvalidValue(f'expected host:port like "127.0.0.1:7880", found {quote(value)}: {error}') from error
     return value
 
 
 def url(node: Node) -> str:
     """An http or https URL with a host and without credentials."""
-    value = text(node)
+    value = nonempty(node)
     if "@" in value.partition("//")[2].partition("/")[0]:  # it is not shown here either
-        raise Bad("a URL here cannot carry a user or a password: it is shown in logs and reports")
+        raise InvalidValue("a URL here cannot carry a user or a password: it is shown in logs and reports")
     try:
         parse_url(value)
     except ValueError as error:
-        raise Bad(f'expected a URL like "http://server/health", found {quote(value)}: {error}') from error
+        raise InvalidValue(f'expected a URL like "http://server/health", found {quote(value)}: {error}') from error
     return value
 
 
 def pattern(node: Node) -> str:
     """A regular expression of RE2, which may be empty."""
-    value = any_text(node)
+    value = string(node)
     try:
         patterns.check(value)
     except patterns.PatternError as error:
-        raise Bad(f"{quote(value)} is not a regular expression: {error}") from error
+        raise InvalidValue(f"{quote(value)} is not a regular expression: {error}") from error
     return value
 
 
 def flake(node: Node) -> str:
-    value = line(node)
+    value = single_line(node)
     folder, _, attribute = value.partition("#")
     if not folder or not attribute:
-        raise Bad(f'expected DIR#ATTRIBUTE like "nixos-images#server", found {quote(value)}')
+        raise InvalidValue(f'expected DIR#ATTRIBUTE like "nixos-images#server", found {quote(value)}')
     return value

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, came
+from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
 from orchestrator.guest.agent import Agent
 from orchestrator.vm.qmp import Monitor, event_summary
@@ -69,7 +69,7 @@ async def plugged(monitor: Monitor, agent: Agent, disk: Path, place: str, *, fac
 
 
 async def _plug(monitor: Monitor, name: str, disk: Path) -> None:
-    async with monitor.lent(disk, os.O_RDONLY) as file:
+    async with monitor.passed_fd(disk, os.O_RDONLY) as file:
         await monitor.execute(
             "blockdev-add",
             {
@@ -97,6 +97,6 @@ async def _unplug(monitor: Monitor, agent: Agent, name: str, place: str, limit: 
                     return
 
         await monitor.execute("device_del", {"id": name}, deadline=limit)
-        if not await came(gone, limit):
+        if not await completes_before(gone, limit):
             return  # a guest that hangs does not let go; the machine ends with it
     await monitor.execute("blockdev-del", {"node-name": name}, deadline=limit)

@@ -69,7 +69,7 @@ class Monitor:
         except LOST as error:
             raise MachineError(f"the QMP connection to machine {self.machine} is lost", why=str(error)) from error
 
-    async def human(self, line: str, *, deadline: Deadline | None = None) -> str:
+    async def hmp(self, line: str, *, deadline: Deadline | None = None) -> str:
         """Run a human monitor command and return what it prints."""
         return str(await self.execute("human-monitor-command", {"command-line": line}, deadline=deadline))
 
@@ -80,14 +80,14 @@ class Monitor:
     async def screenshot(self, path: Path) -> None:
         """Write the machine's display as PNG."""
         try:
-            async with self.lent(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as name:
+            async with self.passed_fd(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as name:
                 await self.execute("screendump", {"filename": name, "format": "png"})
         except MachineError:
             path.unlink(missing_ok=True)
             raise
 
     @asynccontextmanager
-    async def lent(self, path: Path, flags: int) -> AsyncIterator[str]:
+    async def passed_fd(self, path: Path, flags: int) -> AsyncIterator[str]:
         """A file under a name QEMU can open, also where it runs as a user who may open nothing of ours.
 
         We open it and hand over the descriptor; a new file is its owner's only.
@@ -125,7 +125,7 @@ class Monitor:
 
     async def forwarded_ports(self) -> dict[int, int]:
         """Guest port → port of 127.0.0.1 on the host, as QEMU really bound them."""
-        return parse_usernet(await self.human("info usernet"))
+        return parse_usernet(await self.hmp("info usernet"))
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[EventListener]:

@@ -26,7 +26,7 @@ import httpx
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
-from orchestrator.environment.places import Places, cache_root
+from orchestrator.environment.places import EnvironmentPaths, cache_root
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
@@ -34,10 +34,10 @@ from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import ProcessId, launch
 from orchestrator.services.checks import Channels
-from orchestrator.services.gate import Gatekeeper
+from orchestrator.services.gate import ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.snapshots.memory import shared_memory
-from orchestrator.tasks import guarded
+from orchestrator.tasks import run_with_watchdogs
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Check, CheckKind, Machine, Service, ServiceKind, Topology
 from orchestrator.vm.accelerator import probe
@@ -151,14 +151,14 @@ def cold(
 
 
 def _ready_at() -> float:
-    state = read_state(Places.of(NAME).state)
+    state = read_state(EnvironmentPaths.of(NAME).state)
     assert state is not None
     events = map(json.loads, (state.run_folder / "events.jsonl").read_text().splitlines())
     (text,) = (event["time"] for event in events if event["kind"] == "run.ready")
     return datetime.fromisoformat(text).timestamp()
 
 
-async def exec_rate(places: Places, state: EnvironmentState, count: int) -> Row:
+async def exec_rate(places: EnvironmentPaths, state: EnvironmentState, count: int) -> Row:
     """`true` over our kept connection, against OpenSSH with a kept master."""
     ours, theirs = [], []
     control = places.folder / "master"
@@ -181,7 +181,7 @@ async def exec_rate(places: Places, state: EnvironmentState, count: int) -> Row:
     return Row("`exec server -- true` over one connection, against ssh with a kept master", ours, theirs, "≤ 1.1")
 
 
-async def check_latency(places: Places, state: EnvironmentState, count: int) -> Row:
+async def check_latency(places: EnvironmentPaths, state: EnvironmentState, count: int) -> Row:
     """From a file, and a listening port, appearing in the guest to the gate's event on the host."""
     latencies: list[float] = []
     bus = EventBus()
@@ -208,7 +208,7 @@ async def check_latency(places: Places, state: EnvironmentState, count: int) -> 
 
     try:
         await session.join(Deadline.after(120))
-        await guarded(measure(), [session.machines["server"].watch])
+        await run_with_watchdogs(measure(), [session.machines["server"].watch])
     finally:
         await session.close()
     limit = "1 s under TCG" if state.accelerator == "tcg" else "0.1 s"
@@ -226,7 +226,7 @@ async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
     stop = bus.subscribe(on_event)
     service = Service("bench", "server", ServiceKind.GATE, None, checks=(check,), timeout=120)
     machine = session.machines["server"]
-    gate = Gatekeeper(
+    gate = ServiceSupervisor(
         ServiceGraph.fresh({"bench": service}),
         {"server": Channels(machine.ready_agent, machine.ssh)},
         {"server": machine.journal},
@@ -251,7 +251,7 @@ async def _clock_offset(session: Session) -> float:
     return best[1]
 
 
-def leftovers(places: Places) -> list[str]:
+def leftovers(places: EnvironmentPaths) -> list[str]:
     """Processes and folders of the environment that are still there."""
     found = [str(p) for p in (places.sockets, places.folder) if p.exists()]
     for entry in Path("/proc").iterdir():
@@ -318,7 +318,7 @@ def measure_all(arguments: argparse.Namespace, environment: Mapping[str, str], s
     rows = [
         Row("`--help`", [orchestrator("--help", environment=environment) for _ in range(10)], [], "≤ 0.25 s"),
     ]
-    places = Places.of(NAME)
+    places = EnvironmentPaths.of(NAME)
     rows += cold(arguments.cold, topology, accelerator.name, environment, say)
     try:
         state = read_state(places.state)

@@ -19,18 +19,18 @@ import httpx
 from bench import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.teardown import strays
-from orchestrator.environment.warm import the_store
+from orchestrator.environment.teardown import orphans
+from orchestrator.environment.warm import default_store
 from orchestrator.images.contract import find_run_script
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import ProcessId, launch
 from orchestrator.report.read import load_events
 from orchestrator.snapshots.manifest import files_of
-from orchestrator.snapshots.restore import lay_out, load
-from orchestrator.snapshots.save import go_on
-from orchestrator.tasks import together
+from orchestrator.snapshots.restore import stage_files, load
+from orchestrator.snapshots.save import cont
+from orchestrator.tasks import run_all
 from orchestrator.topology.model import Topology
 from orchestrator.vm.arguments import MachinePaths, script_arguments, script_environment
 from orchestrator.vm.qmp import Monitor, connect
@@ -47,7 +47,7 @@ def measure(count: int, clones: int, topology: Topology, environment: Mapping[st
             orchestrator("down", "-q", "--name", NAME, environment=environment)
         cold.append(orchestrator("up", "-q", "--fresh", "--name", NAME, environment=environment))
         say(f"cold {number}/{count}: {cold[-1]:.1f} s")
-    state = read_state(Places.of(NAME).state)
+    state = read_state(EnvironmentPaths.of(NAME).state)
     assert state is not None
     paused = paused_seconds(state)
     for number in range(1, count + 1):
@@ -78,7 +78,7 @@ def measure(count: int, clones: int, topology: Topology, environment: Mapping[st
 
 
 def paused_seconds(state: EnvironmentState) -> float:
-    stored = next(one for one in the_store().all() if str(one.folder) == state.snapshot)
+    stored = next(one for one in default_store().all() if str(one.folder) == state.snapshot)
     assert stored.manifest is not None
     return stored.manifest.paused
 
@@ -94,7 +94,7 @@ async def bare_restore(topology: Topology, state: EnvironmentState, folder: Path
     for name, place in paths.items():
         for one in (place.work, place.sockets, place.scratch):
             one.mkdir(parents=True)
-        memories[name] = await lay_out(snapshot, name, place, None)
+        memories[name] = await stage_files(snapshot, name, place, None)
     try:
         for network in topology.networks.values():
             started.append(await start_switch(network, networks, Deadline.after(10)))
@@ -107,8 +107,8 @@ async def bare_restore(topology: Topology, state: EnvironmentState, folder: Path
             script = find_run_script(Path(state.machines[name].image))
             environment = script_environment(machine, paths[name], {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
             started.append(launch([str(script), *arguments], log=paths[name].qemu_log, env=environment))
-        monitors = await together(*(_loaded(snapshot, name, place) for name, place in paths.items()))
-        await together(*(go_on(monitor) for monitor in monitors))
+        monitors = await run_all(*(_loaded(snapshot, name, place) for name, place in paths.items()))
+        await run_all(*(cont(monitor) for monitor in monitors))
         ports = [await monitor.forwarded_ports() for monitor in monitors]
         port = next(one[80] for one in ports if 80 in one)
         await asyncio.to_thread(_first_answer, f"http://127.0.0.1:{port}/api/v1/conversations")
@@ -193,14 +193,14 @@ def clone_rows(count: int, environment: Mapping[str, str], say: Say) -> list[Row
         shares = [share for name, share in costs if name == machine]
         rows.append(Row(f"{count} clones: new memory of {machine}, of its RAM", shares, [], "≤ 0.35", ""))
     for name in names:
-        if strays(Places.of(name)):
+        if orphans(EnvironmentPaths.of(name)):
             sys.exit(f"clone {name} left processes")
     return rows
 
 
 def new_memory(name: str) -> dict[str, float]:
     """Per machine, the share of its RAM that its clone wrote and so has for itself."""
-    state = read_state(Places.of(name).state)
+    state = read_state(EnvironmentPaths.of(name).state)
     assert state is not None
     found = {}
     for machine, known in state.machines.items():

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.environment.places import Places, identity_of
+from orchestrator.environment.places import EnvironmentPaths, identity_of
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
 from orchestrator.process import ProcessId
 from orchestrator.topology.load import load_topology
@@ -103,11 +103,11 @@ class Cli:
         """The identity of its environment ``tiny``."""
         return identity_of(self.folder / "state" / "environments" / "tiny")
 
-    def places(self, name: str = "tiny") -> Places:
+    def places(self, name: str = "tiny") -> EnvironmentPaths:
         folder = self.folder / "state" / "environments" / name
-        return Places(name, folder, self.folder / "sockets")
+        return EnvironmentPaths(name, folder, self.folder / "sockets")
 
-    def record(self, *, alive: bool, name: str = "tiny") -> Places:
+    def record(self, *, alive: bool, name: str = "tiny") -> EnvironmentPaths:
         """Leave the state of a started environment; its machines are this very process, or one that never was."""
         places = self.places(name)
         places.folder.mkdir(parents=True)

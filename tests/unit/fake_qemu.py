@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from orchestrator.topology.model import Link, Machine, Network, NetworkKind, PortForward, Topology
+from orchestrator.topology.model import Interface, Machine, Network, NetworkKind, PortForward, Topology
 
 T = TypeVar("T")
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -337,7 +337,7 @@ class FakeGuest(FakeServer):
 def machine(
     name: str = "server",
     *,
-    links: tuple[Link, ...] = (),
+    links: tuple[Interface, ...] = (),
     egress: bool = False,
     ports: tuple[tuple[int, int], ...] = (),
     memory: int = 1024,
@@ -347,8 +347,8 @@ def machine(
     return Machine(name, "image", cpus, memory, links, egress, forwards)
 
 
-def link(network: str, last: int, subnet: int = 1) -> Link:
-    return Link(network, IPv4Address(f"192.168.{subnet}.{last}"), 24, f"52:54:00:00:{subnet:02x}:{last:02x}")
+def link(network: str, last: int, subnet: int = 1) -> Interface:
+    return Interface(network, IPv4Address(f"192.168.{subnet}.{last}"), 24, f"52:54:00:00:{subnet:02x}:{last:02x}")
 
 
 def network(name: str, kind: NetworkKind = NetworkKind.VDE, subnet: int = 1) -> Network:

@@ -14,7 +14,7 @@ from fake_qemu import run_async
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
-from orchestrator.services.gate import Gatekeeper
+from orchestrator.services.gate import ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
@@ -36,7 +36,7 @@ def service(
 
 @dataclass
 class World:
-    gate: Gatekeeper
+    gate: ServiceSupervisor
     machines: dict[str, FakeMachine]
     events: list[Event]
 
@@ -72,7 +72,7 @@ def play(
                 machines[one.machine].units[one.unit] = Unit(oneshot=one.kind is ServiceKind.ONESHOT)
             machines[one.machine].answers[one.name] = lambda: ok("ok")
         journals = {name: Journal(m.journal) for name, m in machines.items()}
-        gate = Gatekeeper(
+        gate = ServiceSupervisor(
             ServiceGraph.fresh({s.name: s for s in services}),
             {name: m.channels() for name, m in machines.items()},
             journals, bus, factor=factor, command="orchestrator -n t",

@@ -23,7 +23,7 @@ from orchestrator.environment import isolate, suite_invoke
 from orchestrator.environment import suite as suite_module
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import Chosen, run_suite
-from orchestrator.environment.wards import Wards
+from orchestrator.environment.wards import ReaperClient
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
@@ -227,7 +227,7 @@ class Client:
             bus.subscribe(log)
             if not grade:
                 return asyncio.run(run_suite(session, suite, deadline, chosen))
-            wards = cast(Wards, None)
+            wards = cast(ReaperClient, None)
             return asyncio.run(isolate.run_isolated(session, suite, wards, deadline, grade=grade, chosen=chosen))
 
     def of(self, kind: str) -> list[Event]:

@@ -21,14 +21,14 @@ from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import PatternError, check, found
-from orchestrator.services.checks import Channels, attempt, judge_response
+from orchestrator.services.checks import Channels, run_check, judge_response
 from orchestrator.topology import values
 from orchestrator.topology.document import Node
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Check, CheckKind
 from orchestrator.topology.positions import Position
 from orchestrator.topology.urls import parse_endpoint, parse_url
-from orchestrator.topology.values import Bad
+from orchestrator.topology.values import InvalidValue
 
 AT = Position(1, 1)
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
@@ -37,7 +37,7 @@ ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 def accepted(reader: Any, text: str) -> bool:
     try:
         reader(Node(text, AT, AT))
-    except Bad:
+    except InvalidValue:
         return False
     return True
 
@@ -56,7 +56,7 @@ def made(check: Check) -> str:
     async def channel() -> Ssh:
         return cast("Ssh", Nobody("client"))
 
-    answer = run_async(attempt(check, Channels(cast("Any", None), channel), factor=1.0, deadline=Deadline.after(10)))
+    answer = run_async(run_check(check, Channels(cast("Any", None), channel), factor=1.0, deadline=Deadline.after(10)))
     assert not answer.ok
     return answer.text
 

@@ -15,7 +15,7 @@ from cli_process import Cli
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli.doctor import base_layers, screen, verdict
 from orchestrator.cli.doctor_items import Item, State
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.debian_base import BUILDER
 from orchestrator.images.debian_host import HostFacts
@@ -97,7 +97,7 @@ def test_memory(topology: Topology) -> None:
 
 def test_socket_paths(topology: Topology) -> None:
     def item(length: int) -> Item:
-        return look.socket_paths(topology, Places("tiny", Path("/s"), Path("/" + "x" * (length - 1))))
+        return look.socket_paths(topology, EnvironmentPaths("tiny", Path("/s"), Path("/" + "x" * (length - 1))))
 
     rest = len("/alpha/qmp-side")
     assert item(107 - rest).state is State.OK
@@ -107,7 +107,7 @@ def test_socket_paths(topology: Topology) -> None:
 
 
 def test_disks(tmp_path: Path) -> None:
-    places = Places("tiny", tmp_path / "not" / "there", tmp_path)
+    places = EnvironmentPaths("tiny", tmp_path / "not" / "there", tmp_path)
     items = look.disks(places, tmp_path, tmp_path / "cache", images_needed=1 << 60)
     assert [(item.name, item.state) for item in items[:1]] == [("disk: cache", State.MISSING)]
     assert "needed to build the images that are missing" in items[0].reason

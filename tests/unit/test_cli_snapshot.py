@@ -18,7 +18,7 @@ from orchestrator.cli.snapshot import for_people
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamPlace, digest
-from orchestrator.snapshots.store import SnapshotStore, Stored, point_name
+from orchestrator.snapshots.store import SnapshotStore, Snapshot, point_name
 from orchestrator.text import size_text
 
 
@@ -29,7 +29,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     return Cli(tmp_path, {"ORCH_RAM_DIR": str(tmp_path / "shm")})
 
 
-def put(cli: Cli, name: str, *, age: float = 0.0) -> Stored:
+def put(cli: Cli, name: str, *, age: float = 0.0) -> Snapshot:
     """A whole snapshot of the environment ``tiny``, on the disk."""
     store = SnapshotStore.of(cli.folder / "cache")
     whole = name if "." in name else point_name(name, cli.owner)

@@ -10,7 +10,7 @@ from fake_qemu import FakeServer, run_async
 
 from orchestrator.cli import status as module
 from orchestrator.cli.status import Seen, look
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 
 
 def seen_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: str) -> Seen:
@@ -19,7 +19,7 @@ def seen_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: str) -> 
     monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(module, "QUESTION_LIMIT", 0.5)
     recorded = cli.record(alive=True)
-    places = Places(recorded.name, recorded.folder, tmp_path / "s")
+    places = EnvironmentPaths(recorded.name, recorded.folder, tmp_path / "s")
 
     async def scenario() -> Seen:
         paths = places.machine("alpha", tmp_path / "runs")

@@ -17,7 +17,7 @@ import pytest
 from test_environment_state import a_state
 
 from orchestrator.cli.main import main
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import read_state, to_json
 from orchestrator.errors import HostError, SnapshotError
 from orchestrator.snapshots.manifest import FORMAT, MANIFEST, read_manifest
@@ -147,7 +147,7 @@ def survey(count: int, right: Any, write: Callable[[bytes], None], read: Callabl
 
 def test_state_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path))
-    places = Places.of("shop")
+    places = EnvironmentPaths.of("shop")
     places.make()
     right = to_json(a_state(tmp_path))
     refused = survey(STATES, right, places.state.write_bytes, lambda: read_state(places.state), HostError)

@@ -14,7 +14,7 @@ from fake_qemu import golden, link, machine, network, topology
 
 from orchestrator.environment.admission import admit, available_memory, disk_shortage, memory_shortage
 from orchestrator.environment.handover import file_script, handover_script, journal_script, known_hosts_line, read_file
-from orchestrator.environment.places import Places, environments, new_run_folder
+from orchestrator.environment.places import EnvironmentPaths, environments, new_run_folder
 from orchestrator.errors import HostError
 from orchestrator.topology.load import missing_files
 from orchestrator.topology.model import GuestFile, Service, ServiceKind
@@ -144,7 +144,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_places_are_private_and_apart(home: Path) -> None:
-    one, two = Places.of("one"), Places.of("two")
+    one, two = EnvironmentPaths.of("one"), EnvironmentPaths.of("two")
     assert one.sockets != two.sockets
     assert environments() == []
     for made in (one, two, one):
@@ -156,13 +156,13 @@ def test_places_are_private_and_apart(home: Path) -> None:
 
 
 def test_the_same_name_in_another_state_folder_has_other_sockets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Places.of("one").sockets
+    first = EnvironmentPaths.of("one").sockets
     monkeypatch.setenv("ORCH_STATE_DIR", str(home / "other"))
-    assert Places.of("one").sockets != first
+    assert EnvironmentPaths.of("one").sockets != first
 
 
 def test_a_socket_folder_that_is_not_ours_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = Places.of("one")
+    places = EnvironmentPaths.of("one")
     parent = places.sockets.parent
     parent.mkdir(parents=True)
     parent.chmod(0o755)
@@ -188,7 +188,7 @@ def test_a_socket_folder_that_is_not_ours_is_refused(home: Path, monkeypatch: py
 def test_a_state_folder_that_cannot_be_made(home: Path) -> None:
     (home / "state").write_text("a file")
     with pytest.raises(HostError, match="state folder of environment one cannot be made"):
-        Places.of("one").make()
+        EnvironmentPaths.of("one").make()
 
 
 def test_run_folders(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def account(**results: str) -> Account:
         test = Case(name, f"title of {name}", "f", 1)
         made.planned[name] = test
         if status:
-            made.take(Finished(test, status, 0.0, 0, "", ()))
+            made.apply(Finished(test, status, 0.0, 0, "", ()))
     return made
 
 
@@ -103,8 +103,8 @@ def test_more_tests_than_can_be_compared_are_no_success(monkeypatch: pytest.Monk
     made = Account(begun=True, ended=True)
     for number in range(4):
         test = Case(str(number), "t", "f", 1)
-        made.take(Planned(test, elsewhere=False))
-        made.take(Finished(test, "passed", 0.0, 0, "", ()))
+        made.apply(Planned(test, elsewhere=False))
+        made.apply(Finished(test, "passed", 0.0, 0, "", ()))
     with pytest.raises(GuestCommandError, match="cannot be compared"):
         judge(outcome_of((0, made)))
 

@@ -12,7 +12,7 @@ from warm_states import a_state
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.joined import LogMarks, tell_again
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import MachineState, StateFile
 from orchestrator.environment.up import opened
@@ -88,7 +88,7 @@ def test_each_run_on_a_kept_environment_has_its_own_folder_and_the_state_keeps_t
     (first / "machines/server").mkdir(parents=True)
     (first / "events.jsonl").write_text(lines(HOST))
     (first / "summary.json").write_text("the first one's")
-    places = Places.of("shop")
+    places = EnvironmentPaths.of("shop")
     places.make()
     StateFile(places.state, state)
     request = Request(state.topology, "shop", "debian", tmp_path / "runs", "orchestrator run")

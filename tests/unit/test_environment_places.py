@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.teardown import remove_traces
 from orchestrator.snapshots.memory import RamPlace, shared_memory
 
@@ -19,9 +19,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCH_RAM_DIR", str(tmp_path / "shm"))
 
 
-def ram_files(name: str) -> Places:
+def ram_files(name: str) -> EnvironmentPaths:
     """An environment with a memory in its folder."""
-    places = Places.of(name)
+    places = EnvironmentPaths.of(name)
     places.make()
     places.memory.mkdir(parents=True, mode=0o700)
     (places.memory / "server.ram").write_bytes(b"secret")
@@ -29,23 +29,23 @@ def ram_files(name: str) -> Places:
 
 
 def test_the_ram_folder_is_the_environments_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = Places.of("one"), Places.of("two")
-    assert one.memory == Places.of("one").memory, "the next command finds it"
+    one, two = EnvironmentPaths.of("one"), EnvironmentPaths.of("two")
+    assert one.memory == EnvironmentPaths.of("one").memory, "the next command finds it"
     assert one.memory != two.memory
     assert one.memory.parent == two.memory.parent == tmp_path / "shm" / f"orch-{os.getuid()}"
     monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "other"))
-    assert Places.of("one").memory != one.memory, "of the same name, in another state folder"
+    assert EnvironmentPaths.of("one").memory != one.memory, "of the same name, in another state folder"
     monkeypatch.delenv("ORCH_RAM_DIR")
-    assert Places.of("one").memory.parent == Path("/dev/shm") / f"orch-{os.getuid()}"
+    assert EnvironmentPaths.of("one").memory.parent == Path("/dev/shm") / f"orch-{os.getuid()}"
 
 
 def test_nothing_is_made_by_asking(tmp_path: Path) -> None:
-    assert not Places.of("one").memory.exists()
+    assert not EnvironmentPaths.of("one").memory.exists()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_ram_file_lies_in_memory_or_beside_the_disk() -> None:
-    places = Places.of("one")
+    places = EnvironmentPaths.of("one")
     in_memory = places.ram("server", RamPlace(shared_memory(), "tmpfs", ""))
     on_disk = places.ram("server", RamPlace(places.folder, "disk", ""))
     assert in_memory == places.memory / "server.ram"
@@ -74,7 +74,7 @@ def test_snapshots_stay_when_an_environment_goes(tmp_path: Path) -> None:
 
 
 def test_an_environment_without_ram_files_leaves_as_well() -> None:
-    places = Places.of("one")
+    places = EnvironmentPaths.of("one")
     places.make()
     remove_traces(places)
     assert list(places.folder.iterdir()) == []

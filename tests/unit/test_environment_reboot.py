@@ -11,7 +11,7 @@ from machine_stage import Stage, staged
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.reboot import go_down
-from orchestrator.tasks import guarded
+from orchestrator.tasks import run_with_watchdogs
 
 
 class Rebooting:
@@ -58,7 +58,7 @@ class Rebooting:
         watcher = live._watcher
         agent = None if dead else live.agent
         work = go_down(live.monitor, agent, watcher, live._bus, answer=Deadline.after(5), down=Deadline.after(down))
-        await guarded(work, [watcher.watch])
+        await run_with_watchdogs(work, [watcher.watch])
         assert not watcher.agent_open.is_set(), "the next boot's agent is yet to come"
         return [str(event.data["message"]) for event in self.stage.events if event.kind == "note"]
 

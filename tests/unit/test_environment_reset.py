@@ -11,26 +11,26 @@ from fake_qemu import machine, run_async, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import session as session_module
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.reset import chosen, place_again, reset, state_to_change
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile, read_state
 from orchestrator.environment.wards import wards
-from orchestrator.environment.warm import the_store
+from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, MachineError, OrchestratorError, SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.process import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamPlace, digest
-from orchestrator.snapshots.store import Stored, point_name
+from orchestrator.snapshots.store import Snapshot, point_name
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1"}
 DEAD = ProcessId(8, 9, "another boot")
 
 
 @pytest.fixture
-def places(own_places: None) -> Places:
-    found = Places.of("shop")
+def places(own_places: None) -> EnvironmentPaths:
+    found = EnvironmentPaths.of("shop")
     found.make()
     return found
 
@@ -45,11 +45,11 @@ def a_state(tmp_path: Path, **changes: object) -> EnvironmentState:
     return replace(state, **changes)  # type: ignore[arg-type]
 
 
-def put(tmp_path: Path, name: str = f"{HEALTHY}.k1", parts: dict[str, str] = PARTS) -> Stored:
+def put(tmp_path: Path, name: str = f"{HEALTHY}.k1", parts: dict[str, str] = PARTS) -> Snapshot:
     """A snapshot of both machines whose files are whole."""
-    store = the_store()
+    store = default_store()
     (tmp_path / "image").mkdir(exist_ok=True)
-    whole = name if "." in name else point_name(name, Places.of("shop").identity)
+    whole = name if "." in name else point_name(name, EnvironmentPaths.of("shop").identity)
     with store.saving("shop", whole, RamPlace(store.memory, "tmpfs", "")) as saving:
         machines = {}
         for one in ("server", "client"):
@@ -62,7 +62,7 @@ def put(tmp_path: Path, name: str = f"{HEALTHY}.k1", parts: dict[str, str] = PAR
         return saving.publish(Manifest(name, "shop", "ab12", "k1", parts, 100.0, 0.2, "orchestrator up", machines))
 
 
-def damage(one: Stored) -> Path:
+def damage(one: Snapshot) -> Path:
     path = files_of(one.folder, "client").disk
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     return path
@@ -71,12 +71,12 @@ def damage(one: Stored) -> Path:
 # ------------------------------------------------------------------ which one
 
 
-def test_healthy_is_the_state_it_rests_on_and_not_a_newer_one(places: Places, tmp_path: Path) -> None:
+def test_healthy_is_the_state_it_rests_on_and_not_a_newer_one(places: EnvironmentPaths, tmp_path: Path) -> None:
     mine, _ = put(tmp_path), put(tmp_path, f"{HEALTHY}.k2")
     assert chosen(a_state(tmp_path, snapshot=str(mine.folder)), HEALTHY).folder == mine.folder
 
 
-def test_a_point_is_found_by_its_name(places: Places, tmp_path: Path) -> None:
+def test_a_point_is_found_by_its_name(places: EnvironmentPaths, tmp_path: Path) -> None:
     one = put(tmp_path, "before-import")
     assert chosen(a_state(tmp_path), "before-import").folder == one.folder
     with pytest.raises(UsageError, match="has no snapshot 'after'") as caught:
@@ -84,11 +84,11 @@ def test_a_point_is_found_by_its_name(places: Places, tmp_path: Path) -> None:
     assert caught.value.why == "there is: before-import"
 
 
-def test_a_healthy_state_that_is_gone(places: Places, tmp_path: Path) -> None:
+def test_a_healthy_state_that_is_gone(places: EnvironmentPaths, tmp_path: Path) -> None:
     """Another healthy one is no substitute: it may be of another world."""
     gone = put(tmp_path)
     put(tmp_path, f"{HEALTHY}.k2")
-    the_store().remove(gone)
+    default_store().remove(gone)
     with pytest.raises(SnapshotError, match="healthy state of environment shop is gone") as caught:
         chosen(a_state(tmp_path, snapshot=str(gone.folder)), HEALTHY)
     assert caught.value.where == (str(gone.folder),)
@@ -96,7 +96,7 @@ def test_a_healthy_state_that_is_gone(places: Places, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [HEALTHY, "before-import"])
-def test_a_snapshot_with_a_damaged_manifest(places: Places, tmp_path: Path, name: str) -> None:
+def test_a_snapshot_with_a_damaged_manifest(places: EnvironmentPaths, tmp_path: Path, name: str) -> None:
     one = put(tmp_path, f"{HEALTHY}.k1" if name == HEALTHY else name)
     (one.folder / MANIFEST).write_text("{")
     with pytest.raises(SnapshotError, match=f"snapshot {name} is damaged") as caught:
@@ -106,7 +106,7 @@ def test_a_snapshot_with_a_damaged_manifest(places: Places, tmp_path: Path, name
     assert "snapshot prune" in caught.value.hint
 
 
-def test_a_snapshot_that_does_not_fit_names_what_changed(places: Places, tmp_path: Path) -> None:
+def test_a_snapshot_that_does_not_fit_names_what_changed(places: EnvironmentPaths, tmp_path: Path) -> None:
     put(tmp_path, "older", {**PARTS, "QEMU": "9.2", "image server": "i1"})
     with pytest.raises(SnapshotError, match="older does not fit the environment that runs") as caught:
         chosen(a_state(tmp_path), "older")
@@ -116,14 +116,14 @@ def test_a_snapshot_that_does_not_fit_names_what_changed(places: Places, tmp_pat
 # ------------------------------------------------------------------ which environment
 
 
-def test_an_environment_that_was_taken_down_meanwhile(places: Places) -> None:
+def test_an_environment_that_was_taken_down_meanwhile(places: EnvironmentPaths) -> None:
     with pytest.raises(HostError, match="environment shop does not run as a whole") as caught:
         state_to_change(places)
     assert "it was taken down" in caught.value.why
     assert caught.value.hint == "orchestrator -n shop up"
 
 
-def test_an_environment_of_which_only_some_machines_are_recorded(places: Places, tmp_path: Path) -> None:
+def test_an_environment_of_which_only_some_machines_are_recorded(places: EnvironmentPaths, tmp_path: Path) -> None:
     """A start or reset that was killed half way: what is left of it is no world to save or to go back from."""
     for names in ((), ("server",)):
         StateFile(places.state, a_state(tmp_path, machines={name: MachineState(DEAD, "/image") for name in names}))
@@ -133,7 +133,7 @@ def test_an_environment_of_which_only_some_machines_are_recorded(places: Places,
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_whole_environment_gets_its_run_folder_back(places: Places, tmp_path: Path) -> None:
+def test_a_whole_environment_gets_its_run_folder_back(places: EnvironmentPaths, tmp_path: Path) -> None:
     """Somebody may have cleaned up the runs; the events of a reset go there all the same."""
     state = a_state(tmp_path)
     StateFile(places.state, state)
@@ -141,7 +141,7 @@ def test_a_whole_environment_gets_its_run_folder_back(places: Places, tmp_path: 
     assert state.run_folder.is_dir()
 
 
-def test_the_memory_comes_to_the_kind_of_place_where_it_is(places: Places, tmp_path: Path) -> None:
+def test_the_memory_comes_to_the_kind_of_place_where_it_is(places: EnvironmentPaths, tmp_path: Path) -> None:
     def place(*files: str) -> Path | None:
         names = ("server", "client")
         machines = {name: MachineState(DEAD, "/image", ram=ram) for name, ram in zip(names, files, strict=True)}
@@ -158,7 +158,7 @@ def test_the_memory_comes_to_the_kind_of_place_where_it_is(places: Places, tmp_p
 # ------------------------------------------------------------------ what is given up, and when
 
 
-def put_back(places: Places, tmp_path: Path, snapshot: Stored) -> tuple[OrchestratorError, EnvironmentState]:
+def put_back(places: EnvironmentPaths, tmp_path: Path, snapshot: Snapshot) -> tuple[OrchestratorError, EnvironmentState]:
     """The failure of a reset, and what is recorded then."""
     places.user_key.with_suffix(".pub").write_text("ssh-ed25519 AAAA\n")
 
@@ -175,7 +175,7 @@ def put_back(places: Places, tmp_path: Path, snapshot: Stored) -> tuple[Orchestr
     return error, state
 
 
-def test_nothing_is_given_up_for_a_damaged_snapshot(places: Places, tmp_path: Path) -> None:
+def test_nothing_is_given_up_for_a_damaged_snapshot(places: EnvironmentPaths, tmp_path: Path) -> None:
     one = put(tmp_path)
     path = damage(one)
     error, state = put_back(places, tmp_path, one)
@@ -184,7 +184,7 @@ def test_nothing_is_given_up_for_a_damaged_snapshot(places: Places, tmp_path: Pa
     assert state == a_state(tmp_path), "the environment is as it was"
 
 
-def test_a_machine_that_does_not_come_back(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_does_not_come_back(places: EnvironmentPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment is a failed one then, and says what to do."""
     one = put(tmp_path)
 

@@ -260,4 +260,4 @@ def test_damaged_or_foreign_states_are_told_as_such(tmp_path: Path) -> None:
 def test_only_living_processes_count(tmp_path: Path) -> None:
     state = a_state(tmp_path)
     assert state.processes == [ProcessId(8, 9, "boot"), ProcessId(6, 7, "boot")]
-    assert state.living == [], "they are of another boot"
+    assert state.live_processes == [], "they are of another boot"

@@ -10,29 +10,29 @@ from fake_qemu import run_async
 from warm_states import a_state
 
 from orchestrator.cli.main import main
-from orchestrator.environment.places import Places, new_run_folder
+from orchestrator.environment.places import EnvironmentPaths, new_run_folder
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.up import reclaimed
 from orchestrator.events import Event, EventBus
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EnvironmentPaths:
     monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    found = Places.of("shop")
+    found = EnvironmentPaths.of("shop")
     found.make()
     return found
 
 
-def killed(places: Places, tmp_path: Path) -> Path:
+def killed(places: EnvironmentPaths, tmp_path: Path) -> Path:
     folder = new_run_folder(tmp_path / "runs")
     places.remember_run(folder)
     return folder
 
 
 @pytest.mark.parametrize("state", [None, "", '{"format": 1}'])
-def test_down_writes_the_reports(places: Places, tmp_path: Path, state: str | None) -> None:
+def test_down_writes_the_reports(places: EnvironmentPaths, tmp_path: Path, state: str | None) -> None:
     folder = killed(places, tmp_path)
     if state is not None:
         places.state.write_text(state)
@@ -41,7 +41,7 @@ def test_down_writes_the_reports(places: Places, tmp_path: Path, state: str | No
     assert not places.folder.exists()
 
 
-def test_down_writes_those_of_a_run_on_what_was_up_too(places: Places, tmp_path: Path) -> None:
+def test_down_writes_those_of_a_run_on_what_was_up_too(places: EnvironmentPaths, tmp_path: Path) -> None:
     state = a_state(tmp_path)
     state.run_folder.mkdir(parents=True)
     (state.run_folder / "summary.json").write_text("of the command that started them")
@@ -52,7 +52,7 @@ def test_down_writes_those_of_a_run_on_what_was_up_too(places: Places, tmp_path:
     assert (state.run_folder / "summary.json").read_text() == "of the command that started them"
 
 
-def test_the_next_start_tells_of_it(places: Places, tmp_path: Path) -> None:
+def test_the_next_start_tells_of_it(places: EnvironmentPaths, tmp_path: Path) -> None:
     folder = killed(places, tmp_path)
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
@@ -65,6 +65,6 @@ def test_the_next_start_tells_of_it(places: Places, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\x00", "/nowhere/at/all", "\udcff"])
-def test_a_mark_that_tells_nothing(places: Places, text: str) -> None:
+def test_a_mark_that_tells_nothing(places: EnvironmentPaths, text: str) -> None:
     (places.folder / "run").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert places.unfinished_run is None

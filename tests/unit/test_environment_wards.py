@@ -17,9 +17,9 @@ import pytest
 from fake_qemu import FakeServer, run_async, topology
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, MachineState
-from orchestrator.environment.teardown import end_group, end_machines, strays, take_down
+from orchestrator.environment.teardown import end_group, end_machines, orphans, take_down
 from orchestrator.events import Event, EventBus
 from orchestrator.process import ProcessId, launch
 
@@ -110,8 +110,8 @@ def test_the_reaper_survives_what_a_terminal_sends() -> None:
 # ------------------------------------------------------------------ taking down
 
 
-def places(path: Path) -> Places:
-    made = Places("shop", path / "state", path / "sockets" / "abc")
+def places(path: Path) -> EnvironmentPaths:
+    made = EnvironmentPaths("shop", path / "state", path / "sockets" / "abc")
     made.folder.mkdir(parents=True)
     made.sockets.mkdir(parents=True)
     return made
@@ -142,7 +142,7 @@ def test_strays_are_this_environments_programs_only(tmp_path: Path) -> None:
         named("vim", mark) as editor,
         named("qemu-system-x86_64", f"path={mine.sockets}2/server/qmp") as neighbour,
     ):
-        assert set(strays(mine)) == {qemu, switch}
+        assert set(orphans(mine)) == {qemu, switch}
         seen: list[Event] = []
         bus = EventBus()
         bus.subscribe(seen.append)

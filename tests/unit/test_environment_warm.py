@@ -10,8 +10,8 @@ from fake_qemu import machine, topology
 from warm_states import BASE, PARTS, Notes, damage, put
 
 from orchestrator.environment.memory import place_of_memory
-from orchestrator.environment.places import Places
-from orchestrator.environment.warm import choose, is_clone, the_store
+from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.warm import choose, is_clone, default_store
 from orchestrator.errors import (
     SnapshotError,
 )
@@ -84,7 +84,7 @@ def test_a_damaged_state_is_not_taken() -> None:
 
 
 def test_a_point_of_the_user_is_no_healthy_state() -> None:
-    store = the_store()
+    store = default_store()
     with store.saving("shop", "before-import", RamPlace(store.memory, "tmpfs", "")) as saving:
         saving.publish(replace(BASE, name="before-import", key=key_of(PARTS), parts=PARTS))
     assert choose("shop", PARTS, "auto", Notes().bus) is None
@@ -93,7 +93,7 @@ def test_a_point_of_the_user_is_no_healthy_state() -> None:
 @pytest.mark.parametrize("name", ["shop", "alicia"])
 def test_a_state_of_another_environment_makes_a_clone_also_when_that_has_our_name(name: str) -> None:
     """Two state folders may each have an environment ``shop``: what tells them apart is who saved it."""
-    places = Places.of("shop")
+    places = EnvironmentPaths.of("shop")
     assert is_clone(put(PARTS, environment=name), places)
     assert not is_clone(put({"QEMU": "9.2"}, environment=name, owner=places.identity), places)
 
@@ -108,7 +108,7 @@ def shop(tmp_path: Path, *sizes: int) -> Topology:
 def test_memory_is_kept_as_files_where_a_file_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "file_system", lambda _: "tmpfs")
     notes = Notes()
-    place = place_of_memory(shop(tmp_path, 1, 2), Places.of("shop"), notes.bus)
+    place = place_of_memory(shop(tmp_path, 1, 2), EnvironmentPaths.of("shop"), notes.bus)
     assert place is not None
     assert (place.folder, place.kind) == (tmp_path / "shm", "tmpfs")
     assert notes.found == []
@@ -120,7 +120,7 @@ def test_machines_whose_memory_has_no_room_are_started_all_the_same_and_it_is_sa
     monkeypatch.setattr(memory, "file_system", lambda _: "tmpfs")
     huge = 1 << 40  # MiB
     notes = Notes()
-    assert place_of_memory(shop(tmp_path, huge, huge), Places.of("shop"), notes.bus) is None
+    assert place_of_memory(shop(tmp_path, huge, huge), EnvironmentPaths.of("shop"), notes.bus) is None
     (text,) = notes.texts("info")
     assert text.startswith("the machines' memory lies in no files, so saving their state takes longer: ")
     assert f"{tmp_path}/shm has only " in text

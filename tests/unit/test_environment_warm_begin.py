@@ -16,10 +16,10 @@ from warm_states import PARTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.wards import Wards
+from orchestrator.environment.wards import ReaperClient
 from orchestrator.environment.warm import begin
 from orchestrator.errors import (
     HostError,
@@ -33,7 +33,7 @@ from orchestrator.errors import (
 from orchestrator.events import EventBus
 from orchestrator.process import launch
 from orchestrator.snapshots.memory import RamPlace
-from orchestrator.snapshots.store import Stored
+from orchestrator.snapshots.store import Snapshot
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -55,12 +55,12 @@ class Starter:
         self.did.append("watched")
         return await work
 
-    async def start(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+    async def start(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
         self.did.append("start")
         if self.cold_failure is not None:
             raise self.cold_failure
 
-    async def restore(self, launch: Launch, wards: Wards, deadline: Deadline) -> None:
+    async def restore(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
         assert launch.snapshot is not None
         self.did.append(f"restore {launch.snapshot.folder.name}")
         if self.failure is not None:
@@ -70,7 +70,7 @@ class Starter:
         self.did.append("abandon")
 
 
-def begun(starter: Starter, snapshot: Stored | None, *, insist: bool = False, limit: float = 10.0) -> bool:
+def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, limit: float = 10.0) -> bool:
     launch = Launch({}, "key", {}, ram=RamPlace(Path("/ram"), "tmpfs", ""), snapshot=snapshot)
     with patch.object(warm, "verify", AsyncMock()):  # the files of these snapshots are made up
         work = begin(cast("Session", starter), launch, cast("Wards", None), Deadline.after(limit), insist=insist)
@@ -166,7 +166,7 @@ def test_a_bug_in_this_program_is_not_taken_for_a_bad_snapshot() -> None:
 @dataclass
 class Abandoned:
     session: Session
-    places: Places
+    places: EnvironmentPaths
 
     @property
     def live(self) -> Any:
@@ -175,14 +175,14 @@ class Abandoned:
 
 def abandoned(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
     """A session whose restore failed; ``prepare`` gets the machine as it was until then."""
-    places = Places.of("shop")
+    places = EnvironmentPaths.of("shop")
     places.make()
     session = Session(places, StateFile(places.state, a_state(tmp_path)), EventBus())
     live = session.machines["server"]
     for folder in (live.paths.work, live.paths.logs):
         folder.mkdir(parents=True)
     prepare(live)
-    run_async(session.abandon())
+    run_async(session.discard_machines())
     return Abandoned(session, places)
 
 
@@ -192,7 +192,7 @@ def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:
     assert after.live is not before[0]
     assert after.session.record.state.machines == {}
     assert after.session.record.state.services == {}
-    assert after.session.gate.graph.startable() == ("web",), "what a restore had proven is started again"
+    assert after.session.services.graph.startable() == ("web",), "what a restore had proven is started again"
 
 
 def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from warm_states import PARTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm as module
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import MachineState, StateFile
-from orchestrator.environment.warm import choose, in_use, is_clone, save_healthy, the_store
+from orchestrator.environment.warm import choose, in_use, is_clone, save_healthy, default_store
 from orchestrator.errors import (
     GuestCommandError,
     HostError,
@@ -33,7 +33,7 @@ from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB
-from orchestrator.snapshots.store import KEPT_HEALTHY, Saving, Stored
+from orchestrator.snapshots.store import KEPT_HEALTHY, SnapshotWriter, Snapshot
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -62,7 +62,7 @@ class Saver:
         image, memory = str(tmp_path / "image"), str(file) if ram else ""
         one = MachineState(ProcessId(8, 9, "boot"), image, {22: 40001}, "ssh A", memory)
         self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
-        self.places = Places.of("shop")
+        self.places = EnvironmentPaths.of("shop")
         monitor = SimpleNamespace(run_state=self.run_state)
         self.machines = {"server": SimpleNamespace(paths=SimpleNamespace(disk=disk), monitor=monitor)}
         self.failure = failure
@@ -75,8 +75,8 @@ class Saver:
             raise self.disproved
 
     async def save(
-        self, saving: Saving, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
-    ) -> Stored:
+        self, saving: SnapshotWriter, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
+    ) -> Snapshot:
         self.saves += 1
         (saving.folder / "server").mkdir()
         (saving.folder / "server/ram").write_bytes(b"x" * 5000)
@@ -117,7 +117,7 @@ def test_a_state_that_is_known_is_not_saved_again(tmp_path: Path) -> None:
     saver = Saver(tmp_path)
     assert saver.saved() == str(known.folder)
     assert saver.saves == 0
-    assert [one.folder for one in the_store().all()] == [known.folder]
+    assert [one.folder for one in default_store().all()] == [known.folder]
 
 
 def test_what_ended_since_it_was_proven_is_not_saved_and_no_mere_warning(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_ended_since_it_was_proven_is_not_saved_and_no_mere_warning(tmp_pat
 
 def test_machines_whose_memory_is_no_file_are_saved_too(tmp_path: Path) -> None:
     saver = Saver(tmp_path, ram=False)
-    assert saver.saved() == str(the_store().all()[0].folder)
+    assert saver.saved() == str(default_store().all()[0].folder)
     assert saver.saves == 1
 
 
@@ -140,7 +140,7 @@ def test_machines_whose_memory_is_of_their_images_own_kind_are_not_saved(tmp_pat
     assert saver.saved() == ""
     assert saver.saves == 0
     assert saver.notes.found == [], "that is so at every start"
-    assert the_store().all() == []
+    assert default_store().all() == []
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_a_state_that_cannot_be_saved_is_only_a_warning(tmp_path: Path, error: O
     assert saver.saved() == ""
     (text,) = saver.notes.texts("warning")
     assert text == f"the healthy state was not saved: {f'{error.what}: {error.why}' if error.why else error.what}"
-    assert the_store().all() == []
-    assert list(the_store().memory.glob(".*")) + list(the_store().disk.glob(".*")) == [], "nothing half made is left"
+    assert default_store().all() == []
+    assert list(default_store().memory.glob(".*")) + list(default_store().disk.glob(".*")) == [], "nothing half made is left"
 
 
 @pytest.mark.parametrize("runs", ["gone", "paused", "postmigrate", "internal-error"])
@@ -167,7 +167,7 @@ def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, run
     saver = Saver(tmp_path, MachineError("machine server does not go on after its state was saved"), runs=runs)
     with pytest.raises(MachineError, match="does not go on"):
         saver.saved()
-    assert the_store().all() == []
+    assert default_store().all() == []
     assert saver.notes.texts("warning") == []
 
 
@@ -186,16 +186,16 @@ def test_a_damaged_state_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     damage(damaged)
     saver = Saver(tmp_path)
     assert saver.saved() != ""
-    found = the_store().healthy(key_of(PARTS))
+    found = default_store().healthy(key_of(PARTS))
     assert found is not None
-    assert [one.folder for one in the_store().all()] == [found.folder]
+    assert [one.folder for one in default_store().all()] == [found.folder]
 
 
 def test_the_oldest_state_gives_way_to_the_new_one(tmp_path: Path) -> None:
     old = [put({"topology": str(n)}, created=float(n)) for n in range(KEPT_HEALTHY)]
     saver = Saver(tmp_path)
     new = Path(saver.saved())
-    assert {one.folder for one in the_store().all()} == {new, *(one.folder for one in old[1:])}
+    assert {one.folder for one in default_store().all()} == {new, *(one.folder for one in old[1:])}
 
 
 def test_the_state_a_living_environment_rests_on_stays(tmp_path: Path) -> None:
@@ -207,16 +207,16 @@ def test_the_state_a_living_environment_rests_on_stays(tmp_path: Path) -> None:
         ("lives", me, old[0]), ("dead", ProcessId(8, 9, "boot"), old[1]), ("apart", me, None),
     ):  # fmt: skip
         record(tmp_path, name, process, rests_on)
-    broken = Places.of("broken")
+    broken = EnvironmentPaths.of("broken")
     broken.make()
     broken.state.write_text("{")
     assert in_use() == {old[0].folder}
     new = Path(Saver(tmp_path).saved())
-    assert {one.folder for one in the_store().all()} == {new, *(one.folder for one in old)}
+    assert {one.folder for one in default_store().all()} == {new, *(one.folder for one in old)}
 
 
-def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Stored | None) -> None:
-    places = Places.of(name)
+def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Snapshot | None) -> None:
+    places = EnvironmentPaths.of(name)
     places.make()
     machines = {"server": MachineState(process, "/images/server")}
     snapshot = str(rests_on.folder) if rests_on else ""

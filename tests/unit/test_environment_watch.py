@@ -10,9 +10,9 @@ import pytest
 from fake_qemu import SILENT, run_async
 from machine_stage import staged, watch_ends
 
-from orchestrator.deadline import Deadline, came
+from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment import machine as module
-from orchestrator.environment.evidence import witness
+from orchestrator.environment.evidence import add_machine_status
 from orchestrator.errors import MachineError, ServiceError
 
 STALL = "[   23.645844] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
@@ -151,7 +151,7 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
                     error = await watch_ends(stage, 3)
                     assert error.what == f"machine server stands still: QEMU says {state}"
                 else:
-                    assert not await came(stage.live.watch, Deadline.after(0.5))
+                    assert not await completes_before(stage.live.watch, Deadline.after(0.5))
 
     run_async(scenario())
 
@@ -159,20 +159,20 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
 def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            assert await stage.live.seen() == "not started"
+            assert await stage.live.describe_state() == "not started"
             stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
             await stage.live._open_monitor(Deadline.after(5))
-            assert await stage.live.seen() == "QEMU says running"
+            assert await stage.live.describe_state() == "QEMU says running"
             stage.live.paths.serial_log.write_text("one\n[ 7.1] last words\r\n")
             error = ServiceError("service web is not up", evidence=["its journal"])
-            await witness([stage.live], error)
+            await add_machine_status([stage.live], error)
             assert error.evidence == ("its journal", "machine server: QEMU says running; console: [ 7.1] last words")
             stage.qmp.handlers["query-status"] = lambda _: SILENT
             limit = Deadline.after(10)
-            assert "did not answer query-status" in await stage.live.seen()
+            assert "did not answer query-status" in await stage.live.describe_state()
             assert limit.elapsed < 2
             other = MachineError("machine server is lost")
-            await witness([stage.live], other)
+            await add_machine_status([stage.live], other)
             assert other.evidence == (), "it has its own"
 
     run_async(scenario())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fake_qemu import SILENT, FakeServer, Handler, network, run_async
 
-from orchestrator.deadline import Deadline, came
+from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import OrchestratorError
 from orchestrator.guest import sshd
 from orchestrator.guest.agent import Agent
@@ -170,7 +170,7 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
         "QEMU did not save machine server",
     ),
     "QMP: loading": (of_monitor(lambda m, folder, limit: restore.load(m, folder / "state", limit)), "did not answer"),
-    "QMP: going on": (of_monitor(lambda m, *_: save.go_on(m)), "QEMU of machine server did not answer"),
+    "QMP: going on": (of_monitor(lambda m, *_: save.cont(m)), "QEMU of machine server did not answer"),
     "agent: no socket": (agent_not_there, "the guest agent of machine server does not answer"),
     "agent: no answer": (agent_without_answer, "the guest agent of machine server does not answer"),
     "agent: a call": (of_agent(lambda a, limit: a.call("guest-ping", deadline=limit)), "machine server"),
@@ -223,7 +223,7 @@ def test_every_wait_ends_and_says_what_for(name: str, tmp_path: Path, monkeypatc
 def test_what_may_be_late_is_waited_for_no_longer() -> None:
     async def scenario() -> float:
         limit = Deadline.after(LIMIT)
-        assert not await came(asyncio.Event().wait, limit)
+        assert not await completes_before(asyncio.Event().wait, limit)
         return limit.elapsed
 
     assert run_async(scenario()) < LIMIT + SLACK

@@ -18,10 +18,10 @@ from test_images_debian import build, debugfs, place
 from test_images_runscript import image, start
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import MachineState
-from orchestrator.environment.teardown import remove_traces, strays
+from orchestrator.environment.teardown import remove_traces, orphans
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.debian_base import hook_word
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
@@ -45,12 +45,12 @@ def odd() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def in_environment(odd: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def in_environment(odd: Path, monkeypatch: pytest.MonkeyPatch) -> EnvironmentPaths:
     """An environment whose folders all have the odd name."""
     monkeypatch.setenv("ORCH_STATE_DIR", str(odd / "state"))
     monkeypatch.setenv("ORCH_RAM_DIR", str(odd))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
-    places = Places.of("shop")
+    places = EnvironmentPaths.of("shop")
     places.make()
     return places
 
@@ -81,7 +81,7 @@ def test_qemu_and_its_switch_find_every_path(odd: Path, monkeypatch: pytest.Monk
         await monitor.close()
         assert paths.serial_log.exists() and paths.journal.exists(), "the logs are where they belong"
         assert str(ram) in Path(f"/proc/{started[-1].pid}/maps").read_text().replace("\\012", "\n")
-        assert set(strays(places)) == set(started), "a killed command's are found by their command line"
+        assert set(orphans(places)) == set(started), "a killed command's are found by their command line"
 
     try:
         run_async(scenario())
@@ -105,7 +105,7 @@ def test_a_path_with_a_comma_is_pasted_into_no_run_script(odd: Path, monkeypatch
         remove_traces(places)
     assert not places.workshop.exists()
     monkeypatch.setenv("ORCH_STATE_DIR", "/plain/state")
-    assert Places.of("shop").machine_folder("server") == Path("/plain/state/environments/shop/machines/server")
+    assert EnvironmentPaths.of("shop").machine_folder("server") == Path("/plain/state/environments/shop/machines/server")
 
 
 def test_our_run_script_escapes_its_disk(image: Path, odd: Path) -> None:
@@ -133,7 +133,7 @@ def test_ssh_reads_what_it_is_given(odd: Path, tmp_path: Path, monkeypatch: pyte
         for name in names:
             monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
             monkeypatch.setenv("ORCH_STATE_DIR", str(odd.parent / "states" / name))
-            places = Places.of("shop")
+            places = EnvironmentPaths.of("shop")
             places.make()
             shutil.copy(server_folder / "id_ed25519", places.user_key)
             write_ssh_files(places, {"server": state})
@@ -205,9 +205,9 @@ def test_what_is_kept_in_files_is_read_as_it_was(odd: Path, monkeypatch: pytest.
 
 
 def test_strays_of_a_path_that_qemu_was_given_with_its_commas_doubled(tmp_path: Path) -> None:
-    places = Places("shop", tmp_path / "state", tmp_path / "a,b")
+    places = EnvironmentPaths("shop", tmp_path / "state", tmp_path / "a,b")
     with named("qemu-system-x86_64", f"socket,path={value(places.sockets)}/server/qmp,server=on") as process:
-        assert strays(places) == [process]
+        assert orphans(places) == [process]
 
 
 def test_the_command_line_works_from_such_a_checkout(odd: Path) -> None:

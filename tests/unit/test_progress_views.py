@@ -171,7 +171,7 @@ def test_no_event_breaks_a_view(events: list[Event], mode: Mode) -> None:
 
 def test_board_shows_the_whole_plan_from_the_first_event() -> None:
     board = Board()
-    board.take(sample("sample")[0])
+    board.apply(sample("sample")[0])
     assert [row.name for row in board.rows][:4] == ["server", "client", "network", "postgresql"]
     assert {row.state for row in board.rows} == {"pending"}
     assert all(row.elapsed(1e9) is None for row in board.rows)
@@ -179,13 +179,13 @@ def test_board_shows_the_whole_plan_from_the_first_event() -> None:
 
 def test_clock_runs_only_while_something_starts() -> None:
     board = Board()
-    board.take(Event("service.state", "a", {"state": "starting", "elapsed": 0.0}))
+    board.apply(Event("service.state", "a", {"state": "starting", "elapsed": 0.0}))
     row = board.services["a"]
     assert row.since is not None
     assert row.elapsed(row.since + 3) == 3.0
-    board.take(Event("service.state", "a", {"state": "healthy", "elapsed": 4.2}))
+    board.apply(Event("service.state", "a", {"state": "healthy", "elapsed": 4.2}))
     assert row.elapsed(row.since or 1e9) == 4.2
-    board.take(Event("service.state", "a", {"state": "stopped", "elapsed": 99.0}))
+    board.apply(Event("service.state", "a", {"state": "stopped", "elapsed": 99.0}))
     assert (row.elapsed(1e9), row.mark) == (4.2, "idle")
 
 
@@ -195,7 +195,7 @@ def test_view_fits_any_terminal(width: int, height: int) -> None:
 
     board = Board()
     for event in sample("failed-tests")[:90]:
-        board.take(event)
+        board.apply(event)
         stream = io.StringIO()
         Console(file=stream, width=width, height=height).print(draw(board, width, height, 1e9))
         lines = stream.getvalue().splitlines()
@@ -208,8 +208,8 @@ def test_a_long_command_line_leaves_the_clock_its_place(width: int) -> None:
     from rich.console import Console
 
     board = Board()
-    board.take(Event("run.started", "alicia", {"command": "orchestrator run --file " + "a/long/path/" * 8}))
-    board.take(Event("host.accelerator", "", {"accelerator": "tcg", "factor": 10.0}))
+    board.apply(Event("run.started", "alicia", {"command": "orchestrator run --file " + "a/long/path/" * 8}))
+    board.apply(Event("host.accelerator", "", {"accelerator": "tcg", "factor": 10.0}))
     stream = io.StringIO()
     Console(file=stream, width=width, height=30).print(draw(board, width, 30, board.started + 754.5))
     first = stream.getvalue().splitlines()[0]

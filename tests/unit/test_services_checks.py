@@ -26,7 +26,7 @@ from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import TEXT_LIMIT
-from orchestrator.services.checks import ANSWER_LIMIT, Answer, Channels, attempt, json_difference, judge_response
+from orchestrator.services.checks import ANSWER_LIMIT, CheckResult, Channels, run_check, json_difference, judge_response
 from orchestrator.topology.model import Check, CheckKind
 
 HEALTH = "http://server/health"
@@ -50,7 +50,7 @@ def http(target: str = HEALTH, **fields: Any) -> Check:
     ],
 )
 def test_good_answers(fields: dict[str, Any], status: int, headers: dict[str, str], body: str, answer: str) -> None:
-    assert judge_response(http(**fields), HttpAnswer(status, Headers(headers), body)) == Answer(True, answer)
+    assert judge_response(http(**fields), HttpAnswer(status, Headers(headers), body)) == CheckResult(True, answer)
 
 
 @pytest.mark.parametrize(
@@ -129,20 +129,20 @@ def replies(data: bytes) -> Callable[[socket.socket], object]:
     return talk
 
 
-def answer_of(check: Check, ssh: LocalSsh | None = None, limit: float = 10.0, factor: float = 1.0) -> Answer:
+def answer_of(check: Check, ssh: LocalSsh | None = None, limit: float = 10.0, factor: float = 1.0) -> CheckResult:
     async def channel() -> Ssh:
         return cast("Ssh", ssh or LocalSsh("client"))
 
     async def nobody() -> Any:
         raise AssertionError("not this way")
 
-    return run_async(attempt(check, Channels(nobody, channel), factor=factor, deadline=Deadline.after(limit)))
+    return run_async(run_check(check, Channels(nobody, channel), factor=factor, deadline=Deadline.after(limit)))
 
 
 def test_an_http_answer() -> None:
     with server(replies(b"HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 16\r\n\r\n" + b'{"status": "ok"}')) as port:
         check = http(f"http://127.0.0.1:{port}/health", json={"status": "ok"}, headers={"x-a": "1"})
-        assert answer_of(check) == Answer(True, f"GET http://127.0.0.1:{port}/health: HTTP 200")
+        assert answer_of(check) == CheckResult(True, f"GET http://127.0.0.1:{port}/health: HTTP 200")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def endless(connection: socket.socket) -> None:
 def test_a_body_that_nobody_asked_for_is_not_read(talk: Callable[[socket.socket], object]) -> None:
     with server(talk) as port:
         began = time.monotonic()
-        assert answer_of(http(f"http://127.0.0.1:{port}/")) == Answer(True, f"GET http://127.0.0.1:{port}/: HTTP 200")
+        assert answer_of(http(f"http://127.0.0.1:{port}/")) == CheckResult(True, f"GET http://127.0.0.1:{port}/: HTTP 200")
         assert time.monotonic() - began < 5
 
 
@@ -252,10 +252,10 @@ def test_a_quick_check_does_not_wait_for_a_hundred_slow_ones() -> None:
 
         channels = Channels(cast("Any", None), channel)
 
-        async def made(port: int, timeout: float) -> tuple[Answer, float]:
+        async def made(port: int, timeout: float) -> tuple[CheckResult, float]:
             check = http(f"http://127.0.0.1:{port}/", timeout=timeout)
             limit = Deadline.after(30)
-            return await attempt(check, channels, factor=1.0, deadline=limit), limit.elapsed
+            return await run_check(check, channels, factor=1.0, deadline=limit), limit.elapsed
 
         async with asyncio.TaskGroup() as group:
             waiting = [group.create_task(made(slow, 4)) for _ in range(100)]
@@ -285,7 +285,7 @@ def test_nobody_listens() -> None:
 def test_tcp() -> None:
     with server(lambda _: None) as port:
         check = Check("c", CheckKind.TCP, "client", target=f"localhost:{port}")
-        assert answer_of(check) == Answer(True, f"TCP localhost:{port}: connected")
+        assert answer_of(check) == CheckResult(True, f"TCP localhost:{port}: connected")
 
 
 @pytest.mark.parametrize("kind", [CheckKind.TCP, CheckKind.HTTP])
@@ -327,8 +327,8 @@ def tls_server(certificate: Path, body: bytes = b"hello root") -> Iterator[int]:
 def test_https_with_an_authority_of_its_own(certificate: Path) -> None:
     with tls_server(certificate, b"x" * 500_000 + b"root") as port:
         url = f"https://localhost:{port}/"
-        assert answer_of(http(url, contains="root", ca=certificate)) == Answer(True, f"GET {url}: HTTP 200")
-        assert answer_of(http(url, contains="root", verify=False)) == Answer(True, f"GET {url}: HTTP 200")
+        assert answer_of(http(url, contains="root", ca=certificate)) == CheckResult(True, f"GET {url}: HTTP 200")
+        assert answer_of(http(url, contains="root", verify=False)) == CheckResult(True, f"GET {url}: HTTP 200")
         assert answer_of(http(f"https://127.0.0.1:{port}/", ca=certificate)).ok
 
 
@@ -351,12 +351,12 @@ def test_https_with_somebody_who_speaks_none() -> None:
 # ------------------------------------------------------------------ through the agent
 
 
-def by_agent(tmp_path: Path, check: Check, result: GuestResult, limit: float = 5.0, *, lost: bool = False) -> Answer:
-    async def scenario() -> Answer:
+def by_agent(tmp_path: Path, check: Check, result: GuestResult, limit: float = 5.0, *, lost: bool = False) -> CheckResult:
+    async def scenario() -> CheckResult:
         machine = FakeMachine("server", tmp_path / "journal")
         machine.answers = dict.fromkeys(("psql", "test", "systemctl"), lambda: result)
         machine.lost = lost
-        return await attempt(check, machine.channels(), factor=1.0, deadline=Deadline.after(limit))
+        return await run_check(check, machine.channels(), factor=1.0, deadline=Deadline.after(limit))
 
     return run_async(scenario())
 
@@ -368,15 +368,15 @@ def psql(stdout: str | None = None) -> Check:
 @pytest.mark.parametrize(
     ("stdout", "result", "answer"),
     [
-        (None, ok("whatever"), Answer(True, "psql exited with 0")),
-        ("^1$", ok("notice\n1\n"), Answer(True, "psql printed 'notice\\n1'")),
-        ("^1$", ok("11\n"), Answer(False, "psql printed '11', expected /^1$/")),
-        ("^b$", ok("a\nb\nc"), Answer(True, "psql printed 'a\\nb\\nc'")),
+        (None, ok("whatever"), CheckResult(True, "psql exited with 0")),
+        ("^1$", ok("notice\n1\n"), CheckResult(True, "psql printed 'notice\\n1'")),
+        ("^1$", ok("11\n"), CheckResult(False, "psql printed '11', expected /^1$/")),
+        ("^b$", ok("a\nb\nc"), CheckResult(True, "psql printed 'a\\nb\\nc'")),
         ("^1$", bad("psql: error:\n  the database system is starting up\n", 2),
-         Answer(False, "psql exited with 2: psql: error: the database system is starting up")),
+         CheckResult(False, "psql exited with 2: psql: error: the database system is starting up")),
     ],
 )  # fmt: skip
-def test_exec(tmp_path: Path, stdout: str | None, result: GuestResult, answer: Answer) -> None:
+def test_exec(tmp_path: Path, stdout: str | None, result: GuestResult, answer: CheckResult) -> None:
     assert by_agent(tmp_path, psql(stdout), result) == answer
 
 
@@ -397,12 +397,12 @@ def test_only_the_beginning_of_a_long_output_is_searched(tmp_path: Path) -> None
 
 def test_file_and_unit(tmp_path: Path) -> None:
     there = Check("c", CheckKind.FILE, "server", target="/run/x")
-    assert by_agent(tmp_path, there, ok()) == Answer(True, "/run/x exists")
-    assert by_agent(tmp_path, there, bad("")) == Answer(False, "/run/x does not exist")
+    assert by_agent(tmp_path, there, ok()) == CheckResult(True, "/run/x exists")
+    assert by_agent(tmp_path, there, bad("")) == CheckResult(False, "/run/x does not exist")
     unit = Check("c", CheckKind.UNIT, "server", target="x.service")
-    assert by_agent(tmp_path, unit, ok("active\n")) == Answer(True, "x.service is active")
+    assert by_agent(tmp_path, unit, ok("active\n")) == CheckResult(True, "x.service is active")
     activating = GuestResult(3, b"activating\n", b"")
-    assert by_agent(tmp_path, unit, activating) == Answer(False, "x.service is activating")
+    assert by_agent(tmp_path, unit, activating) == CheckResult(False, "x.service is activating")
 
 
 CHECKS = [

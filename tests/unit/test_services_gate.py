@@ -268,7 +268,7 @@ def test_stop_and_bring_up_again(tmp_path: Path) -> None:
         assert world.server.done("systemctl stop") == ["systemctl stop -- b.service", "systemctl stop -- a.service"]
         assert world.states("a")[-1] == world.states("b")[-1] == "stopped"
         assert world.gate.graph.states["other"] is State.HEALTHY
-        world.gate.forget(("a", "b"))
+        world.gate.mark_pending(("a", "b"))
         await up(world)
         assert world.server.done("start")[started:] == ["start a.service", "start b.service"]
         assert world.states("b")[-4:] == ["pending", "starting", "checking", "healthy"]

@@ -33,7 +33,7 @@ async def heard(world: World) -> None:
     for machine in world.machines.values():
         journal = world.gate._reach.journals[machine.name]
         machine.say("mark.service", "mark")
-        await journal.news("mark.service")
+        await journal.wait_for_entry("mark.service")
 
 
 async def disproved(world: World, work: Callable[[World], Awaitable[None]] = confirm) -> OrchestratorError:
@@ -231,9 +231,9 @@ def test_restarts_of_before_are_no_trouble(tmp_path: Path, how: str) -> None:
         for one in (world.unit("a"), world.unit("bare")):
             one.active, one.sub, one.restarts, one.run = "active", "running", 4, 9
         if how == "prove":
-            await world.gate.prove(Deadline.after(5))
+            await world.gate.verify_restored(Deadline.after(5))
         else:
-            assert await world.gate.holds(Deadline.after(5))
+            assert await world.gate.verify_all(Deadline.after(5))
         world.server.log.clear()
         await confirm(world)
         assert world.gate.graph.good

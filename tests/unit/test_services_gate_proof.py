@@ -23,7 +23,7 @@ def running(world: World) -> None:
 
 
 async def prove(world: World) -> None:
-    await world.gate.prove(Deadline.after(10))
+    await world.gate.verify_restored(Deadline.after(10))
 
 
 async def disproved(world: World, kind: type[OrchestratorError] = ServiceError) -> OrchestratorError:
@@ -212,7 +212,7 @@ def test_a_restored_machine_that_is_lost_again(tmp_path: Path) -> None:
 
 
 async def holds(world: World) -> bool:
-    return await world.gate.holds(Deadline.after(10))
+    return await world.gate.verify_all(Deadline.after(10))
 
 
 def test_what_is_up_already_is_seen_with_one_attempt_of_each_check(tmp_path: Path) -> None:

@@ -170,14 +170,14 @@ def test_the_runs_of_a_unit_are_known_by_its_own_name(tmp_path: Path) -> None:
         path.write_text(line("ssh.service", "0"))
         journal = Journal(path)
         follower = asyncio.create_task(journal.follow())
-        await journal.news("ssh.service")
+        await journal.wait_for_entry("ssh.service")
         journal.know("sshd.service", "ssh.service")
         journal.await_end("sshd.service")
         with path.open("a") as file:
             file.write(line("ssh.service", "1") + line("web.service", "2") + line("ssh.service", "3", "_SYSTEMD_UNIT"))
             file.write("".join(line("ssh.service", f"{n}") for n in range(1000, 2000)))
             file.write(json.dumps({"MESSAGE": "end", "_SYSTEMD_UNIT": "end.service"}) + "\n")
-        await journal.news("end.service")
+        await journal.wait_for_entry("end.service")
         runs = journal.runs("sshd.service")
         assert "1" in runs
         assert not {"0", "2", "3"} & runs
@@ -194,7 +194,7 @@ def test_news_wakes_at_the_next_line_of_the_unit_only(tmp_path: Path) -> None:
 
     async def work(journal: Journal, seen: list[Entry]) -> None:
         async with asyncio.TaskGroup() as group:
-            waiting = [group.create_task(journal.news("web.service")) for _ in range(2)]
+            waiting = [group.create_task(journal.wait_for_entry("web.service")) for _ in range(2)]
             await asyncio.sleep(0)
             append(path, line("not for you", "db.service") + "\n")
             await until(lambda: len(seen) == 1, "the other's line")

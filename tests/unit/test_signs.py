@@ -15,10 +15,10 @@ from orchestrator.events import Event, EventBus
 from orchestrator.report.fold import fold
 from orchestrator.report.html import render_html
 from orchestrator.report.summary import summary
-from orchestrator.signs import ACCEPTABLE, SIGNS, Acceptance, Sign, Weight, accepted, find_journal_sign, find_sign
+from orchestrator.signs import ACCEPTABLE, SIGNS, Waiver, LogPattern, Severity, accepted, find_journal_sign, find_sign
 from orchestrator.topology.model import Topology
 
-FATAL, FAILING, SUSPICIOUS, NOTED = Weight
+FATAL, FAILING, SUSPICIOUS, NOTED = Severity
 TODAY = date(2026, 11, 23)
 EXAMPLES = [
     ("[    1.5] Kernel panic - not syncing: VFS: Unable to mount root fs", "kernel-panic", FATAL),
@@ -49,7 +49,7 @@ JOURNAL = [
 
 
 @pytest.mark.parametrize(("line", "name", "weight"), EXAMPLES)
-def test_lines_of_a_console(line: str, name: str, weight: Weight) -> None:
+def test_lines_of_a_console(line: str, name: str, weight: Severity) -> None:
     sign = find_sign(line)
     assert sign is not None
     assert (sign.name, sign.weight) == (name, weight)
@@ -57,7 +57,7 @@ def test_lines_of_a_console(line: str, name: str, weight: Weight) -> None:
 
 
 @pytest.mark.parametrize(("identifier", "message", "name", "weight"), JOURNAL)
-def test_messages_of_a_journal(identifier: str, message: str, name: str, weight: Weight) -> None:
+def test_messages_of_a_journal(identifier: str, message: str, name: str, weight: Severity) -> None:
     sign = find_journal_sign(identifier, message)
     assert sign is not None
     assert (sign.name, sign.weight) == (name, weight)
@@ -87,12 +87,12 @@ def test_others_may_say_so(identifier: str, message: str) -> None:
     assert find_journal_sign(identifier, message) is None
 
 
-def the_sign(name: str) -> Sign:
+def the_sign(name: str) -> LogPattern:
     return next(sign for sign in SIGNS if sign.name == name)
 
 
-def acceptance(sign: str = "segfault", machine: str = "", matching: str = "", until: date = TODAY) -> Acceptance:
-    return Acceptance(sign, "known", until, machine, matching)
+def acceptance(sign: str = "segfault", machine: str = "", matching: str = "", until: date = TODAY) -> Waiver:
+    return Waiver(sign, "known", until, machine, matching)
 
 
 LINE = "chrome_crashpad[77]: segfault at 0"
@@ -111,7 +111,7 @@ LINE = "chrome_crashpad[77]: segfault at 0"
         (acceptance(until=date(2027, 1, 1)), True),
     ],
 )
-def test_what_is_accepted(known: Acceptance, wanted: bool) -> None:
+def test_what_is_accepted(known: Waiver, wanted: bool) -> None:
     assert (accepted(the_sign("segfault"), "client", LINE, [known], TODAY) is known) is wanted
 
 

@@ -22,7 +22,7 @@ from orchestrator.errors import MachineError, SnapshotError
 from orchestrator.process import ProcessId, launch
 from orchestrator.snapshots.manifest import SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, digest, touched
-from orchestrator.snapshots.restore import lay_out, load
+from orchestrator.snapshots.restore import stage_files, load
 from orchestrator.snapshots.save import Source, save_machines
 from orchestrator.vm.accelerator import QEMU
 from orchestrator.vm.arguments import MachinePaths, Memory, script_arguments
@@ -156,7 +156,7 @@ def test_a_state_is_saved_while_the_guest_writes_and_goes_on_where_it_was(folder
 
     two, own = folder / "two", folder / "own.ram"
     paths = MachinePaths(two / "work", two / "s", two / "logs")
-    memory = run_async(lay_out(folder / "saved", "server", paths, own))
+    memory = run_async(stage_files(folder / "saved", "server", paths, own))
     assert memory == Memory(own, incoming=True)
     with running(two, memory) as paths:
         run_async(goes_on(paths, own))

@@ -20,7 +20,7 @@ from orchestrator.snapshots.manifest import MachineFiles, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
 from orchestrator.snapshots.restore import (
     ANNOUNCEMENTS,
-    lay_out,
+    stage_files,
     load,
     verify,
 )
@@ -115,7 +115,7 @@ def laid(tmp_path: Path) -> Laid:
 
 def test_a_machine_on_the_memory_of_the_snapshot_itself(laid: Laid) -> None:
     folder, files, paths = laid
-    memory = run_async(lay_out(folder, "server", paths, None))
+    memory = run_async(stage_files(folder, "server", paths, None))
     assert memory == Memory(files.ram, shared=False, incoming=True)
     assert [path.name for path in paths.work.iterdir()] == ["disk.qcow2"]
     assert paths.work.stat().st_mode & 0o777 == 0o700
@@ -123,7 +123,7 @@ def test_a_machine_on_the_memory_of_the_snapshot_itself(laid: Laid) -> None:
 
 def test_a_machine_with_a_memory_of_its_own(laid: Laid, tmp_path: Path) -> None:
     folder, files, paths = laid
-    memory = run_async(lay_out(folder, "server", paths, tmp_path / "own.ram"))
+    memory = run_async(stage_files(folder, "server", paths, tmp_path / "own.ram"))
     assert memory == Memory(tmp_path / "own.ram", shared=True, incoming=True)
     assert memory.file.read_bytes() == files.ram.read_bytes()
     assert memory.file.stat().st_mode & 0o777 == 0o600
@@ -134,7 +134,7 @@ def test_the_disk_outlives_the_snapshot(laid: Laid, tmp_path: Path) -> None:
     """An overlay on the snapshot's disk would lose its ground when the snapshot is pruned, or its memory is lost."""
     folder, files, paths = laid
     saved_disk = files.disk.read_bytes()
-    run_async(lay_out(folder, "server", paths, tmp_path / "own.ram"))
+    run_async(stage_files(folder, "server", paths, tmp_path / "own.ram"))
     assert paths.disk.read_bytes() == saved_disk
     assert paths.disk.stat().st_mode & 0o777 == 0o600
     shutil.rmtree(folder)
@@ -152,7 +152,7 @@ def test_what_an_earlier_start_left_is_replaced(laid: Laid, tmp_path: Path) -> N
     paths.disk.chmod(0o644)
     own.write_bytes(b"\x01" * 3 * MIB)
     own.chmod(0o644)
-    run_async(lay_out(folder, "server", paths, own))
+    run_async(stage_files(folder, "server", paths, own))
     for path, source in ((own, files.ram), (paths.disk, files.disk)):
         assert path.read_bytes() == source.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
@@ -170,7 +170,7 @@ def test_no_room_for_a_copy(laid: Laid, tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module, "copy_sparse", full)
     with pytest.raises(SnapshotError, match="saved files of machine server could not be copied") as caught:
-        run_async(lay_out(folder, "server", paths, tmp_path / "own.ram"))
+        run_async(stage_files(folder, "server", paths, tmp_path / "own.ram"))
     assert "No space left on device" in caught.value.why
     assert not isinstance(caught.value, SnapshotDamaged), "a full host says nothing about the snapshot"
 

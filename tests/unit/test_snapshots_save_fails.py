@@ -14,7 +14,7 @@ from save_scene import staged
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
 from orchestrator.snapshots import save as module
-from orchestrator.snapshots.save import go_on
+from orchestrator.snapshots.save import cont
 
 
 def no_space_for(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -190,7 +190,7 @@ def test_a_refused_cont_is_tried_again(tmp_path: Path) -> None:
         async with staged(tmp_path) as scene:
             scene.server.state, scene.server.refusals = "finish-migrate", 5
             limit = Deadline.after(5)
-            await go_on(scene.monitor())
+            await cont(scene.monitor())
             assert limit.elapsed < 1
             assert scene.server.state == "running"
             assert len(scene.places("cont")) == 6
@@ -203,7 +203,7 @@ def test_a_machine_that_runs_already_has_gone_on(tmp_path: Path) -> None:
         async with staged(tmp_path) as scene:
             scene.server.refusals = 1000
             limit = Deadline.after(5)
-            await go_on(scene.monitor())
+            await cont(scene.monitor())
             assert limit.elapsed < 0.5
             assert 1 <= len(scene.places("cont")) < 10
 
@@ -217,7 +217,7 @@ def test_a_machine_that_does_not_go_on_is_told_with_its_state(tmp_path: Path, mo
         async with staged(tmp_path) as scene:
             scene.server.state, scene.server.refusals = "postmigrate", 1000
             with pytest.raises(MachineError, match="machine server does not go on") as caught:
-                await go_on(scene.monitor())
+                await cont(scene.monitor())
             assert caught.value.why == "QEMU refuses cont; its state is postmigrate"
             assert caught.value.subject == "server"
             assert len(scene.places("cont")) == 5

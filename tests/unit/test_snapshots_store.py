@@ -14,7 +14,7 @@ import pytest
 from orchestrator.errors import HostError, SnapshotError, UsageError
 from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
 from orchestrator.snapshots.memory import RamPlace
-from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Stored, check_name, mine, point_name
+from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Snapshot, check_name, mine, point_name
 
 MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
 BASE = Manifest("p", "alicia", "ab12", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"server": MACHINE})
@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> SnapshotStore:
 
 def put(
     store: SnapshotStore, name: str, *, environment: str = "alicia", kind: str = "tmpfs", **changes: object
-) -> Stored:
+) -> Snapshot:
     root = store.disk if kind == "disk" else store.memory
     manifest = replace(BASE, name=name.partition(".")[0], environment=environment, **changes)  # type: ignore[arg-type]
     with store.saving(environment, name, RamPlace(root, kind, "")) as saving:
@@ -43,7 +43,7 @@ def test_what_was_published_is_found_and_private(store: SnapshotStore) -> None:
     assert [(one.environment, one.name, one.automatic) for one in store.all()] == [
         ("alicia", "healthy", True), ("alicia", "first", False), ("second", "other", False),
     ]  # fmt: skip
-    found = store.point("alicia", "first", "ab12")
+    found = store.get("alicia", "first", "ab12")
     assert found.manifest is not None
     assert found.manifest.machines == {"server": MACHINE}
     assert found.size >= 5000
@@ -58,7 +58,7 @@ def test_a_point_that_is_not_there_names_those_that_are(store: SnapshotStore) ->
     put(store, "first")
     put(store, "elsewhere", environment="second")
     with pytest.raises(UsageError, match="has no snapshot 'none'") as caught:
-        store.point("alicia", "none", "ab12")
+        store.get("alicia", "none", "ab12")
     assert caught.value.why == "there is: first"
 
 
@@ -67,11 +67,11 @@ def test_environments_of_one_name_have_points_of_their_own(store: SnapshotStore)
     mine = put(store, point_name("first", "ab12"))
     other = put(store, point_name("first", "cd34"), owner="cd34")
     put(store, point_name("second", "cd34"), owner="cd34")
-    assert store.point("alicia", "first", "ab12").folder == mine.folder
-    assert store.point("alicia", "first", "cd34").folder == other.folder
+    assert store.get("alicia", "first", "ab12").folder == mine.folder
+    assert store.get("alicia", "first", "cd34").folder == other.folder
     assert (mine.name, mine.automatic, mine.owner, other.owner) == ("first", False, "ab12", "cd34")
     with pytest.raises(UsageError, match="has no snapshot 'second'") as caught:
-        store.point("alicia", "second", "ab12")
+        store.get("alicia", "second", "ab12")
     assert caught.value.why == "there is: first", "what is another one's is not offered"
     with pytest.raises(SnapshotError, match="a snapshot first of environment alicia exists already"):
         put(store, point_name("first", "ab12"))
@@ -101,7 +101,7 @@ def test_what_a_killed_saver_left_is_cleared_and_a_living_ones_is_not(store: Sna
         (store.memory / f"{SAVING}{ended.pid}-1.alicia@dead").mkdir()
         (store.memory / f"{SAVING}alicia@of-an-older-version").mkdir()
         (store.memory / ".removing-alicia@x-1").mkdir()
-        store.clear()
+        store.remove_leftovers()
         assert sorted(path.name for path in store.memory.iterdir()) == [saving.folder.name]
         assert store.all() == [], "what is being saved is no snapshot yet"
 
@@ -116,7 +116,7 @@ def test_a_damaged_manifest_is_listed_as_a_problem_and_never_used(store: Snapsho
     assert found.problem
     assert store.healthy("k1") is None
     assert store.last_healthy("alicia") is None
-    assert store.superfluous() == [found]
+    assert store.prunable() == [found]
 
 
 def test_machines_of_a_manifest_cannot_leave_the_folder(store: SnapshotStore) -> None:
@@ -144,11 +144,11 @@ def test_automatic_ones_are_bounded_named_ones_stay(store: SnapshotStore) -> Non
     for number in range(KEPT_HEALTHY + 2):
         put(store, f"healthy.k{number}", created=float(number))
     put(store, "mine", created=0.5)
-    assert [one.folder.name for one in store.superfluous()] == ["alicia@healthy.k1", "alicia@healthy.k0"]
-    assert [one.folder.name for one in store.superfluous(keep=[store.memory / "alicia@healthy.k0"])] == [
+    assert [one.folder.name for one in store.prunable()] == ["alicia@healthy.k1", "alicia@healthy.k0"]
+    assert [one.folder.name for one in store.prunable(keep=[store.memory / "alicia@healthy.k0"])] == [
         "alicia@healthy.k1"
     ]
-    for one in store.superfluous():
+    for one in store.prunable():
         store.remove(one)
     assert len(store.all()) == KEPT_HEALTHY + 1
     assert not [path for path in store.memory.iterdir() if path.name.startswith(".")]
@@ -159,10 +159,10 @@ def test_a_point_for_a_run_is_kept_while_the_run_lives(store: SnapshotStore) -> 
         put(store, f"healthy.k{number}", created=1000.0 + number)
     own, left = put(store, f"isolate.{mine()}"), put(store, "isolate.999999999-1")
     assert not own.abandoned
-    assert left in store.superfluous()
-    assert own not in store.superfluous()
+    assert left in store.prunable()
+    assert own not in store.prunable()
     with pytest.raises(UsageError):
-        store.point("alicia", "isolate", "ab12")
+        store.get("alicia", "isolate", "ab12")
 
 
 def test_a_name_is_taken_wherever_it_lies(store: SnapshotStore) -> None:

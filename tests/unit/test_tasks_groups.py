@@ -10,7 +10,7 @@ import pytest
 from fake_qemu import run_async
 
 from orchestrator.errors import MachineError, ServiceError
-from orchestrator.tasks import guarded, root_cause, together, whatever_happens
+from orchestrator.tasks import run_with_watchdogs, root_cause, run_all, finish_despite_cancel
 
 
 async def value(result: int, after: float = 0.0) -> int:
@@ -44,14 +44,14 @@ def alone(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def test_together_gives_results_in_order() -> None:
-    assert alone(together(value(1, 0.03), value(2), value(3, 0.01))) == [1, 2, 3]
-    assert alone(together()) == []
+    assert alone(run_all(value(1, 0.03), value(2), value(3, 0.01))) == [1, 2, 3]
+    assert alone(run_all()) == []
 
 
 def test_together_raises_the_first_failure_bare_and_ends_the_rest() -> None:
     ended: list[str] = []
     with pytest.raises(ServiceError, match="web"):
-        alone(together(failing(ServiceError("web"), 0.01), for_ever(ended)))
+        alone(run_all(failing(ServiceError("web"), 0.01), for_ever(ended)))
     assert ended == ["ended"]
 
 
@@ -64,7 +64,7 @@ def test_an_explained_failure_beside_others_comes_out() -> None:
         return 0
 
     with pytest.raises(MachineError, match="died"):
-        alone(together(failing(ServiceError("web")), late()))
+        alone(run_all(failing(ServiceError("web")), late()))
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_root_cause(errors: list[Exception], expected: int | None) -> None:
 
 def test_guarded_work_ends_its_guards() -> None:
     ended: list[str] = []
-    assert alone(guarded(value(7, 0.02), [lambda: for_ever(ended), lambda: for_ever(ended)])) == 7
+    assert alone(run_with_watchdogs(value(7, 0.02), [lambda: for_ever(ended), lambda: for_ever(ended)])) == 7
     assert ended == ["ended", "ended"]
-    assert alone(guarded(value(7), [])) == 7
+    assert alone(run_with_watchdogs(value(7), [])) == 7
 
 
 def test_a_guard_that_raises_ends_the_work() -> None:
@@ -96,7 +96,7 @@ def test_a_guard_that_raises_ends_the_work() -> None:
         await failing(MachineError("died"), 0.01)
 
     with pytest.raises(MachineError, match="died"):
-        alone(guarded(for_ever(ended), [guard]))
+        alone(run_with_watchdogs(for_ever(ended), [guard]))
     assert ended == ["ended"]
 
 
@@ -104,19 +104,19 @@ def test_a_guard_that_returns_is_no_end() -> None:
     async def guard() -> None:
         return
 
-    assert alone(guarded(value(3, 0.03), [guard])) == 3
+    assert alone(run_with_watchdogs(value(3, 0.03), [guard])) == 3
 
 
 def test_failing_work_comes_out_bare() -> None:
     with pytest.raises(ServiceError, match="web"):
-        alone(guarded(failing(ServiceError("web")), [for_ever]))
+        alone(run_with_watchdogs(failing(ServiceError("web")), [for_ever]))
 
 
 def test_a_cancellation_reaches_the_work() -> None:
     ended: list[str] = []
 
     async def scenario() -> None:
-        task = asyncio.create_task(guarded(for_ever(ended), [lambda: for_ever(ended)]))
+        task = asyncio.create_task(run_with_watchdogs(for_ever(ended), [lambda: for_ever(ended)]))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -137,7 +137,7 @@ async def steps(did: list[str], begun: asyncio.Event | None = None) -> None:
 
 def test_what_must_be_finished_is() -> None:
     did: list[str] = []
-    alone(whatever_happens(steps(did)))
+    alone(finish_despite_cancel(steps(did)))
     assert did == ["one", "two", "three", "done"]
 
 
@@ -146,7 +146,7 @@ def test_a_cancellation_comes_after_what_must_be_finished() -> None:
 
     async def scenario() -> None:
         begun = asyncio.Event()
-        task = asyncio.create_task(whatever_happens(steps(did, begun)))
+        task = asyncio.create_task(finish_despite_cancel(steps(did, begun)))
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -161,7 +161,7 @@ def test_the_end_of_a_group_waits_for_what_must_be_finished() -> None:
     """As when one machine dies while the others are being let go on."""
     did: list[str] = []
     with pytest.raises(MachineError, match="died"):
-        alone(together(whatever_happens(steps(did)), failing(MachineError("died"), 0.005)))
+        alone(run_all(finish_despite_cancel(steps(did)), failing(MachineError("died"), 0.005)))
     assert did == ["one", "two", "three", "done"]
 
 
@@ -170,4 +170,4 @@ def test_a_failure_of_what_must_be_finished_comes_out_bare() -> None:
         await failing(MachineError("does not go on"), 0.01)
 
     with pytest.raises(MachineError, match="does not go on"):
-        alone(whatever_happens(stuck()))
+        alone(finish_despite_cancel(stuck()))

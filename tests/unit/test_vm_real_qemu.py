@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from fake_qemu import link, machine, network, run_async
 
-from orchestrator.deadline import Deadline, came
+from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.process import ProcessId, exit_code, launch, watch_end
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import EXIT_SEEN, QEMU, boot_sector
 from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments
@@ -89,7 +89,7 @@ def test_qemu_accepts_our_arguments_and_is_driven_over_qmp(tmp_path: Path, user:
         for port in ports.values():
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
-        await together(*(one.screenshot(tmp_path / f"shot-{n}.png") for n in range(2) for one in (side, monitor)))
+        await run_all(*(one.screenshot(tmp_path / f"shot-{n}.png") for n in range(2) for one in (side, monitor)))
         for number in range(2):
             assert (tmp_path / f"shot-{number}.png").read_bytes().startswith(b"\x89PNG")
         for wire in ("lan.client", "lan.third"):
@@ -124,7 +124,7 @@ def test_qemu_has_no_privileges_and_cannot_start_programs(tmp_path: Path, user: 
         witness = tmp_path / "started"
         with suppress(OrchestratorError):  # refused, or QEMU is ended by the filter
             await monitor.execute("migrate", {"uri": f"exec:touch {witness}"})
-        await came(process_ended(process), Deadline.after(2))
+        await completes_before(process_ended(process), Deadline.after(2))
         assert not witness.exists()
         await monitor.close()
 
@@ -139,7 +139,7 @@ def test_qemu_has_no_privileges_and_cannot_start_programs(tmp_path: Path, user: 
 def test_a_state_is_written_where_qemu_may_open_nothing(tmp_path: Path, user: str) -> None:
     async def scenario(paths: MachinePaths) -> None:
         monitor = await connect("server", paths.qmp, Deadline.after(20))
-        async with monitor.lent(tmp_path / "state", os.O_WRONLY | os.O_CREAT) as name:
+        async with monitor.passed_fd(tmp_path / "state", os.O_WRONLY | os.O_CREAT) as name:
             await monitor.execute("migrate", {"uri": f"file:{name}"})
             while (await monitor.execute("query-migrate"))["status"] not in ("completed", "failed"):
                 await asyncio.sleep(0.01)

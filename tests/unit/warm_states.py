@@ -9,13 +9,13 @@ from pathlib import Path
 from fake_qemu import machine, topology
 
 from orchestrator.environment.state import EnvironmentState, MachineState
-from orchestrator.environment.warm import the_store
+from orchestrator.environment.warm import default_store
 from orchestrator.events import Event, EventBus
 from orchestrator.process import ProcessId
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine
 from orchestrator.snapshots.memory import RamPlace
-from orchestrator.snapshots.store import Stored
+from orchestrator.snapshots.store import Snapshot
 from orchestrator.topology.model import Service, ServiceKind
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1", "image server": "i1"}
@@ -34,10 +34,10 @@ class Notes:
         return [str(e.data["message"]) for e in self.found if e.kind == "note" and e.data["level"] == level]
 
 
-def put(parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab12", created: float = 100.0) -> Stored:
+def put(parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab12", created: float = 100.0) -> Snapshot:
     """A healthy snapshot of these parts."""
     key = key_of(parts)
-    store = the_store()
+    store = default_store()
     with store.saving(environment, f"{HEALTHY}.{key}", RamPlace(store.memory, "tmpfs", "")) as saving:
         (saving.folder / "server").mkdir()
         (saving.folder / "server/ram").write_bytes(b"x" * 5000)
@@ -45,7 +45,7 @@ def put(parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab
         return saving.publish(manifest)
 
 
-def damage(one: Stored) -> None:
+def damage(one: Snapshot) -> None:
     (one.folder / MANIFEST).write_text("{")
 
 

@@ -11,7 +11,7 @@ import pytest
 from host import HERE, Host, edited_topology, free_space_mount
 
 from orchestrator.environment.lock import hold
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 
 QEMU = "qemu-system-x86_64"
 SOON = 15.0  # seconds; on a busy machine, Python alone may need two
@@ -97,7 +97,7 @@ def test_several_shortages_are_told_together(bare: Host, tmp_path: Path) -> None
 def test_a_held_lock_names_its_holder(bare: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in bare.environment().items():
         monkeypatch.setenv(name, value)
-    with hold(Places.of("vm-tests").lock, "vm-tests", "orchestrator run --grep tea"):
+    with hold(EnvironmentPaths.of("vm-tests").lock, "vm-tests", "orchestrator run --grep tea"):
         done = bare.run("up")
     done.expect(
         5, r"error: environment vm-tests is held by another command",

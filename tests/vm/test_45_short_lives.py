@@ -14,15 +14,15 @@ from host import Host
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.environment.lock import hold
-from orchestrator.environment.places import Places
+from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile, read_state
 from orchestrator.errors import ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.services.checks import Channels
-from orchestrator.services.gate import FRESH, Gatekeeper
+from orchestrator.services.gate import FRESH, ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph
-from orchestrator.tasks import together
+from orchestrator.tasks import run_all
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
 # What the unit does, and what else stands in its section [Service]. Its check is that its file exists.
@@ -60,7 +60,7 @@ def units(vm: Host) -> Iterator[None]:
                            "systemctl reset-failed 'e2e-*.service' 2>/dev/null; true")  # fmt: skip
 
 
-Work = Callable[[Callable[[dict[str, Service]], tuple[Gatekeeper, list[Event]]], Session], Awaitable[None]]
+Work = Callable[[Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], Session], Awaitable[None]]
 
 
 def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
@@ -68,7 +68,7 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
     for name, value in vm.environment().items():
         if name.startswith(("ORCH_", "XDG_")):
             monkeypatch.setenv(name, value)
-    places = Places.of("vm-tests")
+    places = EnvironmentPaths.of("vm-tests")
 
     async def scenario() -> None:
         with hold(places.lock, places.name, "a test"):
@@ -76,13 +76,13 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
             assert state is not None
             session = Session(places, StateFile(places.state, state), EventBus())
 
-            def gate(services: dict[str, Service]) -> tuple[Gatekeeper, list[Event]]:
+            def gate(services: dict[str, Service]) -> tuple[ServiceSupervisor, list[Event]]:
                 bus, events = EventBus(), list[Event]()
                 bus.subscribe(events.append)
                 channels = {name: Channels(m.ready_agent, m.ssh) for name, m in session.machines.items()}
                 journals = {name: m.journal for name, m in session.machines.items()}
                 graph = ServiceGraph.fresh(services)
-                return Gatekeeper(graph, channels, journals, bus, factor=session.factor), events
+                return ServiceSupervisor(graph, channels, journals, bus, factor=session.factor), events
 
             try:
                 await session.join(Deadline.after(60))
@@ -106,7 +106,7 @@ def never(name: str) -> Service:
 
 @pytest.mark.usefixtures("units")
 def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(gate: Callable[[dict[str, Service]], tuple[Gatekeeper, list[Event]]], session: Session) -> None:
+    async def work(gate: Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], session: Session) -> None:
         async def one(name: str) -> None:
             keeper, events = gate({name: service(name), "never": never(name)})
             limit = Deadline.after(120)
@@ -117,7 +117,7 @@ def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) ->
             states = [e.data["state"] for e in events if e.kind == "service.state" and e.subject == name]
             assert states[-1] == "failed"
 
-        await together(*(one(name) for name in ENDS))
+        await run_all(*(one(name) for name in ENDS))
 
     drive(vm, monkeypatch, work)
 
@@ -126,7 +126,7 @@ def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Restarted on purpose: proven again. Restarted by systemd: told. Under an alias: the same."""
 
-    async def work(gate: Callable[[dict[str, Service]], tuple[Gatekeeper, list[Event]]], session: Session) -> None:
+    async def work(gate: Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], session: Session) -> None:
         limit = Deadline.after(120)
         keeper, events = gate({"stays": service("stays", "e2e-alias.service")})
         agent = await session.machines["server"].ready_agent()
@@ -161,7 +161,7 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
         again, _ = gate({"stays": service("stays", "e2e-alias.service")})
         while (await agent.exec(["systemctl", "is-active", "e2e-stays.service"], deadline=limit)).code != 0:
             await pause(0.1, limit)
-        assert await again.holds(limit)
+        assert await again.verify_all(limit)
         await again.confirm(limit)
         assert again.restarts == {"stays": 1}
 
