@@ -35,13 +35,13 @@ class LogPattern:
     name: str
     pattern: re.Pattern[str]
     explanation: str
-    weight: Severity
+    severity: Severity
     identifiers: frozenset[str] = frozenset({"kernel"})
     console: bool = True
 
     @property
     def fatal(self) -> bool:
-        return self.weight is Severity.FATAL
+        return self.severity is Severity.FATAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Waiver:
             return False
 
 
-def _sign(
+def _pattern(
     name: str, pattern: str, explanation: str, weight: Severity, *identifiers: str, console: bool = True
 ) -> LogPattern:
     return LogPattern(name, re.compile(pattern), explanation, weight, frozenset(identifiers or ("kernel",)), console)
@@ -86,72 +86,72 @@ def _sign(
 
 CPU_STALL = "cpu-stall"
 ANYBODY: frozenset[str] = frozenset()
-SIGNS: tuple[LogPattern, ...] = (
-    _sign("kernel-panic", r"Kernel panic - not syncing", "the guest's kernel panicked", Severity.FATAL),
-    _sign(
+LOG_PATTERNS: tuple[LogPattern, ...] = (
+    _pattern("kernel-panic", r"Kernel panic - not syncing", "the guest's kernel panicked", Severity.FATAL),
+    _pattern(
         "emergency-mode",
         r"You are in emergency mode|Entering emergency mode|Cannot open access to console, the root account",
         "systemd could not finish the boot and stopped in emergency mode",
         Severity.FATAL,
     ),
-    _sign(
+    _pattern(
         "no-root",
         r"Gave up waiting for root|ALERT! .{0,200} does not exist|VFS: Unable to mount root fs",
         "the kernel did not find its root disk",
         Severity.FATAL,
     ),
-    _sign(
+    _pattern(
         "halted",
         r"reboot: System halted|reboot: Power down|No init found",
         "the guest stopped itself",
         Severity.FATAL,
     ),
-    _sign(
+    _pattern(
         CPU_STALL,
         r"\brcu: INFO: rcu_\w+ (self-)?detected (expedited )?stall|watchdog: BUG: soft lockup",
         "a CPU of the guest stands still, or the host gave it no time for half a minute",
         Severity.NOTED,  # a busy host makes it, above all an emulating one
     ),
-    _sign("workqueue-lockup", r"BUG: workqueue lockup", "the guest's kernel got no time for its own work",
+    _pattern("workqueue-lockup", r"BUG: workqueue lockup", "the guest's kernel got no time for its own work",
           Severity.NOTED),
-    _sign("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug",
+    _pattern("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug",
           Severity.FAILING),
-    _sign("oom-kill", r"Out of memory: Killed process|oom-kill:",
+    _pattern("oom-kill", r"Out of memory: Killed process|oom-kill:",
           "the guest ran out of memory and killed a process", Severity.FAILING),
-    _sign("hung-task", r"INFO: task .{0,200} blocked for more than", "a task of the guest hung", Severity.SUSPICIOUS),
-    _sign("disk-error", r"I/O error, dev|EXT4-fs error", "the guest's disk fails", Severity.FAILING),
-    _sign("segfault", r"\bsegfault at\b", "a program of the guest crashed", Severity.SUSPICIOUS),
-    _sign("core-dump", r"code=dumped", "a unit of the guest crashed", Severity.SUSPICIOUS, "systemd", console=False),
-    _sign("unit-loop", r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
+    _pattern("hung-task", r"INFO: task .{0,200} blocked for more than", "a task of the guest hung", Severity.SUSPICIOUS),
+    _pattern("disk-error", r"I/O error, dev|EXT4-fs error", "the guest's disk fails", Severity.FAILING),
+    _pattern("segfault", r"\bsegfault at\b", "a program of the guest crashed", Severity.SUSPICIOUS),
+    _pattern("core-dump", r"code=dumped", "a unit of the guest crashed", Severity.SUSPICIOUS, "systemd", console=False),
+    _pattern("unit-loop", r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
           "a unit of the guest fails and is started again and again", Severity.SUSPICIOUS, "systemd", console=False),
-    _sign("database-panic", r"\bPANIC: ", "PostgreSQL gave up and started anew", Severity.FAILING, "postgres",
+    _pattern("database-panic", r"\bPANIC: ", "PostgreSQL gave up and started anew", Severity.FAILING, "postgres",
           "postgresql", console=False),
     LogPattern("disk-full", re.compile(r"No space left on device"), "a file system of the guest is full", Severity.SUSPICIOUS,
          ANYBODY),
 )  # fmt: skip
-ACCEPTABLE: tuple[str, ...] = tuple(sign.name for sign in SIGNS if sign.weight in (Severity.FAILING, Severity.SUSPICIOUS))
+WAIVABLE: tuple[str, ...] = tuple(sign.name for sign in LOG_PATTERNS if sign.severity in (Severity.FAILING, Severity.SUSPICIOUS))
 
 
-def find_sign(line: str) -> LogPattern | None:
+def find_in_console(line: str) -> LogPattern | None:
     """The first sign a line of a console shows, if any."""
     line = line[:LINE_LIMIT]  # a guest may write what it likes, and as much
-    return next((sign for sign in SIGNS if sign.console and sign.pattern.search(line)), None)
+    return next((sign for sign in LOG_PATTERNS if sign.console and sign.pattern.search(line)), None)
 
 
-def find_journal_sign(identifier: str, message: str) -> LogPattern | None:
+def find_in_journal(identifier: str, message: str) -> LogPattern | None:
     """The first sign a journal's message shows, if any."""
     message = message[:LINE_LIMIT]
     return next(
         (
             sign
-            for sign in SIGNS
+            for sign in LOG_PATTERNS
             if (not sign.identifiers or identifier in sign.identifiers) and sign.pattern.search(message)
         ),
         None,
     )
 
 
-def accepted(
+def waiver_for(
     sign: LogPattern, machine: str, line: str, known: Iterable[Waiver], today: date
 ) -> Waiver | None:
     """The acceptance that holds today for this line, if any; a fatal sign has none."""

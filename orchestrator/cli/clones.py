@@ -91,7 +91,7 @@ async def _run(
         cores = len(os.sched_getaffinity(0))
         turns = min(len(names), at_once(cores, request.topology, emulated=planned.accelerator.name == "tcg"))
         admit(request.topology.machines.values(), [folder], times=turns, shared=shared)
-        if default_store().healthy(key_of(planned.parts)) is None:
+        if default_store().healthy(key_of(planned.inputs)) is None:
             # Not by a clone: the environment that made a state does not share its memory.
             first = names[0] if running(request.name) else request.name
             await _make_state(arguments, first, folder, deadline)

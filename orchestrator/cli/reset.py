@@ -14,8 +14,8 @@ from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.reset import chosen, reset, state_to_change
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.up import over_limit, tell_failure
-from orchestrator.environment.wards import wards
+from orchestrator.environment.up import over_limit, emit_failure
+from orchestrator.environment.wards import reaper_client
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
 from orchestrator.report.write import write_report
@@ -45,13 +45,13 @@ async def _reset(places: EnvironmentPaths, name: str, bus: EventBus, deadline: D
             stop = bus.subscribe(log)
             session = Session(places, StateFile(places.state, state), bus)
             try:
-                async with wards() as group:
+                async with reaper_client() as group:
                     await reset(session, chosen(state, name), group, deadline)
                 bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3), restored=True)
                 return 0
             except OrchestratorError as cause:
                 error = over_limit(cause, deadline)
-                tell_failure(error, bus)
+                emit_failure(error, bus)
                 await session.collect("failure")
                 return error.exit_code
             finally:

@@ -11,7 +11,7 @@ from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.targets import machines_of, services_of
-from orchestrator.environment.up import over_limit, tell_failure
+from orchestrator.environment.up import over_limit, emit_failure
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
 from orchestrator.report.write import write_report
@@ -33,16 +33,16 @@ async def _restart(
         services_of(session.topology, names)  # a wrong name is told before anything is touched
         try:
             async with deadline.enforce():
-                await session.join(deadline, machines_of(session.topology, names))
+                await session.reattach(deadline, machines_of(session.topology, names))
                 session.record.change(phase="starting")
-                await session.watched(session.restart(names, deadline))
+                await session.run_watched(session.restart(names, deadline))
             session.record.change(phase="ready")
             bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3))
             return 0
         except OrchestratorError as cause:
             error = over_limit(cause, deadline)
             session.record.change(phase="failed")
-            tell_failure(error, bus)
+            emit_failure(error, bus)
             await session.collect("failure")
             return error.exit_code
         finally:

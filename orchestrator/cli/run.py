@@ -23,8 +23,8 @@ from orchestrator.environment.evidence import add_machine_status
 from orchestrator.environment.isolate import run_isolated
 from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.plan import Request
-from orchestrator.environment.suite import Chosen, run_suite
-from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, over_limit, tell_failure
+from orchestrator.environment.suite import TestSelection, run_suite
+from orchestrator.environment.up import Environment, bring_up, close_down, finish, open_environment, over_limit, emit_failure
 from orchestrator.environment.verdict import Verdict
 from orchestrator.errors import NothingRan, SignsFound, SuiteFailed, UsageError
 from orchestrator.events import EventBus
@@ -69,7 +69,7 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
         await start_fresh(request, bus)
     folder = RunFolder(bus)
     try:
-        async with opened(request, bus, deadline) as environment:
+        async with open_environment(request, bus, deadline) as environment:
             code = await _stages(request, environment, arguments, bus, deadline)
     finally:
         folder.report()
@@ -81,11 +81,11 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
 
 
 async def _stages(
-    request: Request, environment: Opened, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
+    request: Request, environment: Environment, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
 ) -> int:
     """Everything between lock and report; the machines end here unless they are to be kept."""
     session = environment.session
-    suite, chosen = request.topology.suite, Chosen(arguments.grep, arguments.shard)
+    suite, chosen = request.topology.suite, TestSelection(arguments.grep, arguments.shard)
     assert suite is not None
     code, outcome = 0, "passed"
     verdict = Verdict(bus)
@@ -93,7 +93,7 @@ async def _stages(
         await bring_up(environment, deadline)
         async with deadline.enforce():
             if arguments.isolate == "none":
-                found = await session.watched(run_suite(session, suite, deadline, chosen))
+                found = await session.run_watched(run_suite(session, suite, deadline, chosen))
             else:
                 grade = arguments.isolate
                 found = await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
@@ -104,7 +104,7 @@ async def _stages(
         code = error.exit_code
         outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
         await add_machine_status(session.machines.values(), error)
-        tell_failure(error, bus)
+        emit_failure(error, bus)
     except asyncio.CancelledError:
         if not environment.resumed:
             await asyncio.shield(close_down(environment))

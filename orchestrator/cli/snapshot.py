@@ -63,7 +63,7 @@ async def _save_named(places: EnvironmentPaths, name: str, bus: EventBus, deadli
         try:
             async with deadline.enforce():
                 # Only QEMU is asked: a guest that hangs or has panicked can be saved too.
-                await session.join(deadline, tuple(session.machines))
+                await session.reattach(deadline, tuple(session.machines))
                 return await save(session, name, point_name(name, places.identity), deadline)
         finally:
             await session.close()

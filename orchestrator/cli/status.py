@@ -154,7 +154,7 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
     with hold(places.lock, seen.name, command_text()):
         session = Session(places, StateFile(places.state, seen.state), bus)
         try:
-            await session.join(limit)
+            await session.reattach(limit)
             for service in seen.state.topology.services.values():
                 for check in service.checks:
                     machine = session.machines[check.machine]

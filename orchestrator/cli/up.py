@@ -16,7 +16,7 @@ from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
-from orchestrator.environment.up import Opened, bring_up, close_down, finish, opened, tell_failure
+from orchestrator.environment.up import Environment, bring_up, close_down, finish, open_environment, emit_failure
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
 from orchestrator.topology.load import load_topology, missing_files
@@ -69,7 +69,7 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
     outcome = 0
     folder = RunFolder(bus)
     try:
-        async with opened(request, bus, deadline) as environment:
+        async with open_environment(request, bus, deadline) as environment:
             try:
                 await bring_up(environment, deadline)
                 announce(environment, bus)
@@ -92,23 +92,23 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
 
 
 async def _failed(
-    environment: Opened, error: OrchestratorError, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
+    environment: Environment, error: OrchestratorError, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
 ) -> None:
     session = environment.session
     await add_machine_status(session.machines.values(), error)
-    tell_failure(error, bus)
+    emit_failure(error, bus)
     await session.collect("failure")
     if arguments.down_on_failure or not session.record.state.reachable:
         await close_down(environment)
     else:
-        name = session.places.name
+        name = session.paths.name
         shell = f"orchestrator -n {name} shell {next(iter(session.machines))}"
         message = f"the machines are left as they are: look with `{shell}`, end them with `orchestrator -n {name} down`"
         bus.emit("note", level="info", message=message)
-    finish(bus, session.places.name, "error", error.exit_code, deadline)
+    finish(bus, session.paths.name, "error", error.exit_code, deadline)
 
 
-def announce(environment: Opened, bus: EventBus) -> None:
+def announce(environment: Environment, bus: EventBus) -> None:
     """After READY: where things are, and what to type next."""
     session = environment.session
     for name, machine in session.record.state.machines.items():
@@ -116,6 +116,6 @@ def announce(environment: Opened, bus: EventBus) -> None:
             if guest != 22:
                 bus.emit("note", name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}")
     first = next(iter(session.machines))
-    name = session.places.name
+    name = session.paths.name
     message = f"orchestrator -n {name} shell {first} opens a terminal; orchestrator -n {name} down ends it all"
     bus.emit("note", level="info", message=message)

@@ -8,7 +8,7 @@ from orchestrator.deadline import Deadline, monotonic
 from orchestrator.environment.reset import reset
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import (
-    Chosen,
+    TestSelection,
     SuiteInvocation,
     judged,
     list_tests,
@@ -30,7 +30,7 @@ PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 
 
 async def run_isolated(
-    session: Session, suite: Suite, wards: ReaperClient, deadline: Deadline, *, grade: str, chosen: Chosen
+    session: Session, suite: Suite, wards: ReaperClient, deadline: Deadline, *, grade: str, chosen: TestSelection
 ) -> str:
     """Run the suite part by part, each in the world as it was before the first. Its outcome, as `judge` has it.
 
@@ -42,34 +42,34 @@ async def run_isolated(
         SuiteFailed, NothingRan, GuestCommandError, MachineError: as `run_suite`.
     """
     outcome = Outcome()
-    parts = await session.watched(_divide(session, suite, deadline, outcome, grade, chosen))
+    parts = await session.run_watched(_divide(session, suite, deadline, outcome, grade, chosen))
     if not parts:
         return judged(outcome, session, chosen)  # nothing to run, or nothing that can be
     if suite.prepare and len(parts) > 1:
-        await session.watched(prepare(session, suite, parts[0].phase, deadline))
-    await session.watched(session.confirm(deadline))
+        await session.run_watched(prepare(session, suite, parts[0].phase, deadline))
+    await session.run_watched(session.verify_still_healthy(deadline))
     store = default_store()
     # The name tells whose it is: should we be killed, it is pruned.
-    stored = await session.watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
+    stored = await session.run_watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
     try:
         for number, part in enumerate(parts):
             if number:
                 await _fresh(session, stored, wards, deadline, {"number": number + 1, "total": len(parts)})
-            await session.watched(run_part(session, suite, part, deadline, outcome, chosen))
+            await session.run_watched(run_part(session, suite, part, deadline, outcome, chosen))
     finally:
         store.remove(stored)
     return judged(outcome, session, chosen)
 
 
 async def _fresh(session: Session, stored: Snapshot, wards: ReaperClient, deadline: Deadline, place: Mapping[str, int]) -> None:
-    begun, name = monotonic(), session.places.name
+    begun, name = monotonic(), session.paths.name
     session.bus.emit("world.state", name, state="restoring", **place)
     await reset(session, stored, wards, deadline)
     session.bus.emit("world.state", name, state="ready", elapsed=round(monotonic() - begun, 3), **place)
 
 
 async def _divide(
-    session: Session, suite: Suite, deadline: Deadline, outcome: Outcome, grade: str, chosen: Chosen
+    session: Session, suite: Suite, deadline: Deadline, outcome: Outcome, grade: str, chosen: TestSelection
 ) -> list[SuiteInvocation]:
     """The parts of all phases; what is to run, and why some cannot, is in ``outcome``."""
     await push(session, suite, deadline)

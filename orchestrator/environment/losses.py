@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, MachineError, OrchestratorError
 from orchestrator.process import describe_exit, tail
-from orchestrator.signs import LogPattern, find_sign
+from orchestrator.signs import LogPattern, find_in_console
 from orchestrator.vm.arguments import MachinePaths
 
 SHOWN = 15  # lines of the console
@@ -65,13 +65,13 @@ def last_words(paths: MachinePaths) -> LogPattern | None:
     for line in reversed(tail(paths.serial_log, END)):
         if any(beginning in line for beginning in BEGINNINGS):
             return None
-        sign = find_sign(line)
+        sign = find_in_console(line)
         if sign is not None and sign.fatal:
             return sign
     return None
 
 
-def begin_again(paths: MachinePaths) -> None:
+def mark_new_boot(paths: MachinePaths) -> None:
     """Mark in a console's log that an earlier end of its guest is no longer true: it continues from a saved state."""
     if paths.serial_log.exists():
         with paths.serial_log.open("a", encoding="utf-8") as log:

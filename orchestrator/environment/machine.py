@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before, monotonic
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
-from orchestrator.environment.losses import begin_again, last_words, paused, told_by_console
+from orchestrator.environment.losses import mark_new_boot, last_words, paused, told_by_console
 from orchestrator.environment.reboot import go_down
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
@@ -123,7 +123,7 @@ class LiveMachine:
         for saved, log in ((files.serial, self.paths.serial_log), (files.journal, self.paths.journal)):
             if saved.exists() and not log.exists():
                 shutil.copyfile(saved, log)
-        begin_again(self.paths)
+        mark_new_boot(self.paths)
         self.skip_logs()
 
     def skip_logs(self) -> None:
@@ -155,9 +155,9 @@ class LiveMachine:
         self._ready.set()  # SSH and checks may begin; they do not ask for the time
         await set_clock(self.agent, limit)
 
-    async def rejoin(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
+    async def reattach(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to a machine that an earlier command started and handed over."""
-        await self.rejoin_monitor(process, key_file, deadline)
+        await self.reattach_monitor(process, key_file, deadline)
         word = await self.monitor.run_state()
         if word != "running":
             raise paused(self.name, self.paths, word)
@@ -174,7 +174,7 @@ class LiveMachine:
             await self.hand_over(key_file.with_suffix(".pub").read_text().strip(), key_file, deadline)
         self._ready.set()
 
-    async def rejoin_monitor(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
+    async def reattach_monitor(self, process: ProcessId, key_file: Path, deadline: Deadline) -> None:
         """Attach to QEMU only: the guest may be dead."""
         self._watcher.started(process)
         self._key_file = key_file

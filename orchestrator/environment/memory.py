@@ -11,13 +11,13 @@ from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.state import MachineState
 from orchestrator.events import EventBus
 from orchestrator.images.contract import BuiltImage, find_run_script
-from orchestrator.snapshots.memory import MIB, RamPlace, choose_place, touched
+from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, touched
 from orchestrator.snapshots.store import make_private
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import Memory
 
 
-def place_of_memory(topology: Topology, places: EnvironmentPaths, bus: EventBus) -> RamPlace | None:
+def choose_ram_backing(topology: Topology, places: EnvironmentPaths, bus: EventBus) -> RamBacking | None:
     """Where the machines' memory is kept as files; None when there is no room, and QEMU must send it to be saved."""
     wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
     place = choose_place(wanted, places.folder)
@@ -28,14 +28,14 @@ def place_of_memory(topology: Topology, places: EnvironmentPaths, bus: EventBus)
     return None
 
 
-def ram_file(places: EnvironmentPaths, machine: Machine, place: RamPlace) -> Path:
+def ram_file(places: EnvironmentPaths, machine: Machine, place: RamBacking) -> Path:
     """The path of a machine's RAM file, in a folder that is there and private."""
     path = places.ram(machine.name, place)
     make_private(path.parent)
     return path
 
 
-def new_memory(places: EnvironmentPaths, machine: Machine, image: BuiltImage, place: RamPlace | None) -> Memory | None:
+def new_memory(places: EnvironmentPaths, machine: Machine, image: BuiltImage, place: RamBacking | None) -> Memory | None:
     """An empty memory for a cold start, a file where there is a place; None where the run script brings its own."""
     if own_memory(image.script_text):
         return None

@@ -15,7 +15,7 @@ from orchestrator.errors import HostError
 from orchestrator.events import wall_clock
 from orchestrator.images import cache
 from orchestrator.net.networks import NetworkPaths
-from orchestrator.snapshots.memory import RamPlace, shared_memory
+from orchestrator.snapshots.memory import RamBacking, shared_memory
 from orchestrator.snapshots.store import make_private
 from orchestrator.vm.arguments import MachinePaths
 
@@ -116,7 +116,7 @@ class EnvironmentPaths:
             logs=run_folder / "machines" / name,
         )
 
-    def ram(self, machine: str, place: RamPlace) -> Path:
+    def ram(self, machine: str, place: RamBacking) -> Path:
         """The RAM file of a machine."""
         folder = self.memory if place.folder == shared_memory() else self.machine_folder(machine)
         return folder / f"{machine}.ram"

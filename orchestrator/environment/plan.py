@@ -13,7 +13,7 @@ from orchestrator.environment.places import cache_root
 from orchestrator.events import EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.provider import Provider, ensure_images
-from orchestrator.snapshots.key import parts_of
+from orchestrator.snapshots.key import inputs_of
 from orchestrator.topology.model import Topology
 from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
 
@@ -48,7 +48,7 @@ class Plan:
 
     accelerator: Accelerator
     images: Mapping[str, BuiltImage]
-    parts: Mapping[str, str]
+    inputs: Mapping[str, str]
 
 
 async def plan(request: Request, provider: Provider, bus: EventBus, deadline: Deadline) -> Plan:
@@ -68,5 +68,5 @@ async def plan(request: Request, provider: Provider, bus: EventBus, deadline: De
         name: handover_script(machine, topology, "") + journal_script()
         for name, machine in topology.machines.items()
     }
-    parts = parts_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
+    parts = inputs_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
     return Plan(accelerator, images, parts)

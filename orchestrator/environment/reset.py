@@ -17,7 +17,7 @@ from orchestrator.errors import HostError, OrchestratorError, SnapshotError
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences
 from orchestrator.snapshots.manifest import HEALTHY
-from orchestrator.snapshots.memory import RamPlace, file_system, shared_memory
+from orchestrator.snapshots.memory import RamBacking, file_system, shared_memory
 from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import Snapshot
 
@@ -48,7 +48,7 @@ def chosen(state: EnvironmentState, name: str) -> Snapshot:
             where=[str(found.folder)],
             hint="orchestrator snapshot prune removes it",
         )
-    changed = differences(found.manifest.parts, state.parts)
+    changed = differences(found.manifest.inputs, state.inputs)
     if changed:
         raise SnapshotError(
             f"the snapshot {name} does not fit the environment that runs",
@@ -64,7 +64,7 @@ async def reset(session: Session, snapshot: Snapshot, wards: ReaperClient, deadl
     Raises:
         OrchestratorError: it did not come back; the environment is then recorded as failed.
     """
-    state, places = session.record.state, session.places
+    state, places = session.record.state, session.paths
     assert snapshot.manifest is not None
     await verify(snapshot.folder, snapshot.manifest)  # before anything is given up for it
     launch = launch_again(session, places, state, snapshot)
@@ -72,7 +72,7 @@ async def reset(session: Session, snapshot: Snapshot, wards: ReaperClient, deadl
     try:
         async with deadline.enforce():
             await session.detach()
-            await session.watched(session.restore(launch, wards, deadline))
+            await session.run_watched(session.restore(launch, wards, deadline))
     except BaseException as error:
         session.record.change(phase="failed")
         if isinstance(error, OrchestratorError) and not error.hint:
@@ -89,19 +89,19 @@ def launch_again(session: Session, places: EnvironmentPaths, state: EnvironmentS
         image = session.topology.machines[name].image
         images[image] = BuiltImage(image, Path(machine.image), "", state.provider, True, 0.0)
     user_key = places.user_key.with_suffix(".pub").read_text().strip()
-    launch = Launch(images, user_key, dict(os.environ), state.parts.get("kernel parameters", ""), snapshot=snapshot)
+    launch = Launch(images, user_key, dict(os.environ), state.inputs.get("kernel parameters", ""), snapshot=snapshot)
     ports = {name: dict(machine.ports) for name, machine in state.machines.items()}
     return replace(launch, ports=ports, ram=place_again(places, state))
 
 
-def place_again(places: EnvironmentPaths, state: EnvironmentState) -> RamPlace | None:
+def place_again(places: EnvironmentPaths, state: EnvironmentState) -> RamBacking | None:
     """The kind of place where the memory is now; the old files are gone before the new ones are made."""
     files = [Path(machine.ram) for machine in state.machines.values() if machine.ram]
     if len(files) < len(state.machines):
         return None  # a clone: it rests on the saved memory itself
     beside_the_disk = all(path.is_relative_to(places.workshop) for path in files)
     folder = places.folder if beside_the_disk else shared_memory()
-    return RamPlace(folder, file_system(folder), "as before")
+    return RamBacking(folder, file_system(folder), "as before")
 
 
 def state_to_change(places: EnvironmentPaths) -> EnvironmentState:

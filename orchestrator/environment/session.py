@@ -28,7 +28,7 @@ from orchestrator.services.checks import Channels
 from orchestrator.services.gate import ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
-from orchestrator.snapshots.memory import RamPlace
+from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.restore import stage_files
 from orchestrator.snapshots.save import Source, cont, save_machines
 from orchestrator.snapshots.store import SnapshotWriter, Snapshot
@@ -57,7 +57,7 @@ class Launch:
     inherited: Mapping[str, str]
     kernel_parameters: str = ""
     ports: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    ram: RamPlace | None = None
+    ram: RamBacking | None = None
     snapshot: Snapshot | None = None
 
 
@@ -73,7 +73,7 @@ class Session:
     """
 
     def __init__(self, places: EnvironmentPaths, record: StateFile, bus: EventBus, run_folder: Path | None = None) -> None:
-        self.places = places
+        self.paths = places
         self.record = record
         self.bus = bus
         self.factor = record.state.factor
@@ -81,12 +81,12 @@ class Session:
         self.logs_folder: Path = record.state.run_folder
         self.run_folder = run_folder or self.logs_folder
         self.machines: dict[str, LiveMachine] = {}
-        self._renew()
-        bus.subscribe(self._remember)
+        self._create_machines()
+        bus.subscribe(self._record_service_state)
 
-    def _renew(self) -> None:
+    def _create_machines(self) -> None:
         """Machines and gate as they are before anything was started or joined."""
-        paths = {name: self.places.machine(name, self.logs_folder) for name in self.topology.machines}
+        paths = {name: self.paths.machine(name, self.logs_folder) for name in self.topology.machines}
         self.machines = {
             name: LiveMachine(machine, self.topology, paths[name], self.bus, self.factor)
             for name, machine in self.topology.machines.items()
@@ -97,26 +97,26 @@ class Session:
             {name: machine.journal for name, machine in self.machines.items()},
             self.bus,
             factor=self.factor,
-            command=f"orchestrator -n {self.places.name}",
-            on_up=self._picture,
+            command=f"orchestrator -n {self.paths.name}",
+            on_up=self._screenshot,
         )
         self._first_unit_up = asyncio.Event()
         self._switches: dict[str, ProcessId] = {}  # those that machines we drive are connected to
 
-    async def watched(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run_watched(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work while every machine, switch and gate is watched."""
         guards: list[Callable[[], Coroutine[Any, Any, None]]] = [m.watch for m in self.machines.values()]
         return await run_with_watchdogs(work, [*guards, self._watch_helpers])
 
     async def _watch_helpers(self) -> None:
         """Raise a `HostError` when a switch or a gate ends: machines do not find their way back to another one."""
-        name, logs = self.places.name, self.logs_folder / "networks"
+        name, logs = self.paths.name, self.logs_folder / "networks"
         while True:
             for network, process in self._switches.items():
                 if not process.alive:
                     raise switch_gone(network, name, logs)
             for machine, known in self.record.state.machines.items():
-                if known.gate is not None and not known.gate.alive and known.process.alive:  # it ends with its machine
+                if known.egress_filter is not None and not known.egress_filter.alive and known.process.alive:  # it ends with its machine
                     raise egress_filter_gone(machine, name, logs)
             await asyncio.sleep(SWITCH_LOOK)
 
@@ -128,12 +128,12 @@ class Session:
         await self._resolve(deadline)
         for name, live in self.machines.items():
             image = launch.images[live.machine.image]
-            self._launch(name, launch, wards, new_memory(self.places, live.machine, image, launch.ram))
+            self._launch(name, launch, wards, new_memory(self.paths, live.machine, image, launch.ram))
         await run_all(
             *(self._boot(machine, launch, deadline) for machine in self.machines.values()),
-            self._gate(deadline),
+            self._start_services(deadline),
         )
-        await self.confirm(deadline)
+        await self.verify_still_healthy(deadline)
 
     async def restore(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
         """All machines as they were when the launch's snapshot was taken; every check must pass again.
@@ -147,7 +147,7 @@ class Session:
         assert launch.snapshot is not None
         folder = launch.snapshot.folder
         await self._resolve(deadline)  # before anything that runs is ended
-        await end_machines(self.places, self.record.state, self.bus)
+        await end_machines(self.paths, self.record.state, self.bus)
         self.record.change(machines={}, services={})
         # One after the other: what fails must leave nothing that goes on starting.
         memories = await run_all(*(self._stage_files(folder, live, launch) for live in self.machines.values()))
@@ -161,19 +161,19 @@ class Session:
         await run_all(
             *(self._refresh_identity(live, launch, deadline) for live in self.machines.values()), self.services.verify_restored(deadline)
         )
-        await self.confirm(deadline)
+        await self.verify_still_healthy(deadline)
 
     async def _stage_files(self, folder: Path, live: LiveMachine, launch: Launch) -> Memory:
-        own = None if launch.ram is None else ram_file(self.places, live.machine, launch.ram)
+        own = None if launch.ram is None else ram_file(self.paths, live.machine, launch.ram)
         return await stage_files(folder, live.name, live.paths, own)
 
     async def _refresh_identity(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         manifest = launch.snapshot.manifest if launch.snapshot else None
         # Another environment made from the same state may run beside this one: then each has a key of its own.
-        own = manifest is not None and manifest.owner == self.places.identity
+        own = manifest is not None and manifest.owner == self.paths.identity
         kept = manifest.machines[live.name].host_key if manifest is not None and own else ""
         await run_all(
-            live.refresh_identity(self.places.user_key, launch.user_key, kept, deadline),
+            live.refresh_identity(self.paths.user_key, launch.user_key, kept, deadline),
             live.open_ssh(),
         )
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
@@ -181,7 +181,7 @@ class Session:
     async def detach(self) -> None:
         """Forget the machines that run: those of a restore take their places."""
         await self.close()
-        self._renew()
+        self._create_machines()
         for live in self.machines.values():
             live.skip_logs()
 
@@ -189,7 +189,7 @@ class Session:
         """End all machines and begin as if none had been started; networks stay."""
         self.record.change(services={})  # nothing that was proven before counts any more
         await self.detach()
-        await end_machines(self.places, self.record.state, self.bus)
+        await end_machines(self.paths, self.record.state, self.bus)
         for live in self.machines.values():
             live.paths.disk.unlink(missing_ok=True)  # it rests on what was given up
         self.record.change(machines={})
@@ -224,36 +224,36 @@ class Session:
 
     async def resume(self, deadline: Deadline) -> None:
         """Join machines that already run, and prove every service again."""
-        await self.join(deadline)
+        await self.reattach(deadline)
         await run_all(*(m.open_ssh() for m in self.machines.values()))
         # Mostly all is well, and known in a second; anything else is brought up in order.
         if not await self.services.verify_all(deadline):
             self.services.mark_pending(tuple(self.topology.services))
-            await self._gate(deadline)
-        await self.confirm(deadline)
+            await self._start_services(deadline)
+        await self.verify_still_healthy(deadline)
 
-    async def confirm(self, deadline: Deadline) -> None:
+    async def verify_still_healthy(self, deadline: Deadline) -> None:
         """All that is proven is looked at once more: before READY, before it is saved, before a phase of the suite.
 
         Raises:
             ServiceError: something of it ended, failed or was restarted since.
         """
-        await self.services.confirm(deadline)
+        await self.services.verify_still_healthy(deadline)
         restarts = self.services.restarts
         if restarts != self.record.state.restarts:
             self.record.change(restarts=restarts)
 
-    async def join(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
+    async def reattach(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
         """Attach to every running machine; of those about to be rebooted, only to QEMU."""
         self._switches = dict(self.record.state.networks)
         for name, machine in self.machines.items():
             known = self.record.state.machines[name]
             machine.ports, machine.host_key, machine.addresses = known.ports, known.host_key, known.addresses
-            join = machine.rejoin_monitor if name in rebooting else machine.rejoin
-            await join(known.process, self.places.user_key, deadline)
+            join = machine.reattach_monitor if name in rebooting else machine.reattach
+            await join(known.process, self.paths.user_key, deadline)
 
     async def _start_networks(self, wards: ReaperClient, deadline: Deadline) -> None:
-        paths = self.places.networks(self.logs_folder)
+        paths = self.paths.networks(self.logs_folder)
         paths.logs.mkdir(exist_ok=True)
         for network in self.topology.networks.values():
             running = self.record.state.networks.get(network.name)
@@ -285,10 +285,10 @@ class Session:
         built = launch.images[live.machine.image]
         script = built.run_script
         nics = nics_of(
-            live.machine, self.topology.machines, self.topology.networks, self.places.networks(self.logs_folder)
+            live.machine, self.topology.machines, self.topology.networks, self.paths.networks(self.logs_folder)
         )
         text = built.script_text
-        user = "" if connects_again(nics) else qemu_user(f"{self.places.identity}/{name}", text)
+        user = "" if connects_again(nics) else qemu_user(f"{self.paths.identity}/{name}", text)
         arguments = script_arguments(
             live.machine,
             live.paths,
@@ -312,13 +312,13 @@ class Session:
 
     def _start_egress_filter(self, live: LiveMachine, launch: Launch, wards: ReaperClient, user: str) -> None:
         """Start what lets the machine reach its destinations, and nobody else."""
-        log = self.places.networks(self.logs_folder).logs / f"egress-{live.name}.log"
+        log = self.paths.networks(self.logs_folder).logs / f"egress-{live.name}.log"
         process = start_filter(live.machine, live.paths, live.addresses, log, launch.inherited, user)
         wards.add(process)
         self.record.machine(live.name, gate=process)
 
     async def _boot(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
-        await live.boot(launch.user_key, self.places.user_key, deadline)
+        await live.boot(launch.user_key, self.paths.user_key, deadline)
         # A key exchange costs an emulated guest seconds, just when all boots end and the first units start. A check
         # that needs it opens it at once; otherwise it has time until the processors have.
         await self._first_unit_up.wait()
@@ -326,7 +326,7 @@ class Session:
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
         await live.screenshot("ready", self.run_folder)
 
-    async def _gate(self, deadline: Deadline) -> None:
+    async def _start_services(self, deadline: Deadline) -> None:
         await self.services.bring_up(deadline)
         self._first_unit_up.set()  # there may be no unit at all
 
@@ -341,13 +341,13 @@ class Session:
         for name in rebooted:
             await self._reboot(name, deadline)
         self.services.mark_pending(chosen)
-        await self._gate(deadline)
-        await self.confirm(deadline)
+        await self._start_services(deadline)
+        await self.verify_still_healthy(deadline)
 
     async def _reboot(self, name: str, deadline: Deadline) -> None:
         live = self.machines[name]
-        key = self.places.user_key.with_suffix(".pub").read_text().strip()
-        await live.reboot(key, self.places.user_key, deadline)
+        key = self.paths.user_key.with_suffix(".pub").read_text().strip()
+        await live.reboot(key, self.paths.user_key, deadline)
         await live.open_ssh()
         self.record.machine(name, ports=dict(live.ports), host_key=live.host_key)
 
@@ -364,11 +364,11 @@ class Session:
         for machine in self.machines.values():
             await machine.close()
 
-    async def _picture(self, service: Service) -> None:
+    async def _screenshot(self, service: Service) -> None:
         if service.unit is not None:
             self._first_unit_up.set()
         await self.machines[service.machine].screenshot(service.name, self.run_folder)
 
-    def _remember(self, event: Event) -> None:
+    def _record_service_state(self, event: Event) -> None:
         if event.kind == "service.state" and event.subject in self.topology.services:
             self.record.service(event.subject, str(event.data["state"]))

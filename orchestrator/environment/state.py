@@ -43,7 +43,7 @@ class MachineState:
     ram: str = ""
     base: str = ""
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    gate: ProcessId | None = None
+    egress_filter: ProcessId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,13 @@ class EnvironmentState:
     machines: Mapping[str, MachineState] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
     restarts: Mapping[str, int] = field(default_factory=dict)
-    parts: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     snapshot: str = ""
     generation: int = 0
 
     @property
     def processes(self) -> list[ProcessId]:
-        gates = (m.gate for m in self.machines.values() if m.gate is not None)
+        gates = (m.egress_filter for m in self.machines.values() if m.egress_filter is not None)
         return [*(m.process for m in self.machines.values()), *gates, *self.networks.values()]
 
     @property
@@ -163,13 +163,13 @@ def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
                 "ram": machine.ram,
                 "base": machine.base,
                 "addresses": {host: list(found) for host, found in machine.addresses.items()},
-                "gate": None if machine.gate is None else machine.gate.as_dict(),
+                "gate": None if machine.egress_filter is None else machine.egress_filter.as_dict(),
             }
             for name, machine in state.machines.items()
         },
         "services": dict(state.services),
         "restarts": dict(state.restarts),
-        "parts": dict(state.parts),
+        "parts": dict(state.inputs),
         "snapshot": state.snapshot,
         "generation": state.generation,
     }
@@ -204,13 +204,13 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
                 ram=str(m["ram"]),
                 base=str(m.get("base", "")),
                 addresses={str(h): tuple(str(a) for a in found) for h, found in m["addresses"].items()},
-                gate=None if m["gate"] is None else ProcessId.from_dict(m["gate"]),
+                egress_filter=None if m["gate"] is None else ProcessId.from_dict(m["gate"]),
             )
             for name, m in data["machines"].items()
         },
         services={str(k): str(v) for k, v in data["services"].items()},
         restarts={str(name): int(count) for name, count in data.get("restarts", {}).items()},
-        parts={str(k): str(v) for k, v in data["parts"].items()},
+        inputs={str(k): str(v) for k, v in data["parts"].items()},
         snapshot=str(data["snapshot"]),
         generation=int(data["generation"]),
     )

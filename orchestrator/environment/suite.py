@@ -50,7 +50,7 @@ class SuiteInvocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class TestSelection:
     """Which of the suite's tests a run is about.
 
     Attributes:
@@ -67,7 +67,7 @@ class Chosen:
         return [f"--shard={self.shard}"] if self.shard else []
 
 
-async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: Chosen) -> str:
+async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: TestSelection) -> str:
     """Run every phase; whatever happens, bring the artifacts home. Its outcome, as `judge` has it.
 
     Raises:
@@ -108,14 +108,14 @@ async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncE
 
 
 async def run_part(
-    session: Session, suite: Suite, part: SuiteInvocation, deadline: Deadline, outcome: Outcome, chosen: Chosen
+    session: Session, suite: Suite, part: SuiteInvocation, deadline: Deadline, outcome: Outcome, chosen: TestSelection
 ) -> None:
     """One invocation of the suite's command, its events and artifacts; counted in ``outcome``."""
     phase, limit = part.phase, deadline.earlier(suite.timeout * session.factor)
     bus, machine = session.bus, session.machines[suite.machine]
     ssh = await machine.ssh()
     bus.emit("suite.state", phase.name, state="starting")
-    await session.confirm(limit)
+    await session.verify_still_healthy(limit)
     stopped: list[str] = []
 
     async def stop_services() -> None:
@@ -210,7 +210,7 @@ async def other_shards(
     phase: SuitePhase,
     deadline: Deadline,
     tally: Tally,
-    chosen: Chosen,
+    chosen: TestSelection,
     account: Account,
 ) -> None:
     """Ask which tests the other shards have, where the runner did not say and somebody must know.
@@ -221,7 +221,7 @@ async def other_shards(
         return
     if account.planned and not chosen.shard.startswith("1/"):
         return
-    listed = await list_tests(session, suite, phase, deadline, Chosen(chosen.grep))
+    listed = await list_tests(session, suite, phase, deadline, TestSelection(chosen.grep))
     for name, test in listed.planned.items():
         if name not in account.planned:
             tally.elsewhere[name] = test
@@ -229,7 +229,7 @@ async def other_shards(
 
 
 async def list_tests(
-    session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline, chosen: Chosen
+    session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline, chosen: TestSelection
 ) -> Account:
     """What the suite's runner would run in a phase.
 
@@ -289,7 +289,7 @@ async def _bring_home(session: Session, suite: Suite, ssh: Ssh) -> None:
         session.bus.emit("note", level="warning", message=f"artifacts of the suite could not be fetched: {error}")
 
 
-def judged(outcome: Outcome, session: Session, chosen: Chosen) -> str:
+def judged(outcome: Outcome, session: Session, chosen: TestSelection) -> str:
     """`judge`, with the places of this run; an empty shard is noted."""
     where = [str(session.run_folder / "playwright"), str(session.run_folder / "report" / "index.html")]
     word = judge(outcome, where=where, grep=chosen.grep, shard=chosen.shard)

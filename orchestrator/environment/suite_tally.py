@@ -124,7 +124,7 @@ class Tally:
         self.codes.append(1)
         self.missed.update(self.planned)
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Nothing more is run: whatever was to run and has no result did not."""
         self.missed.update({name: test for name, test in self.planned.items() if name not in self.results})
 
@@ -185,7 +185,7 @@ def judge(outcome: Outcome, *, where: Sequence[str] = (), grep: str | None = Non
         NothingRan: no test was executed.
     """
     for tally in outcome.phases.values():
-        tally.settle()
+        tally.finish()
     problem = _failed(outcome, where) or _broken(outcome, where) or _different(outcome, where)
     if problem is not None:
         raise problem

@@ -40,7 +40,7 @@ async def end_machines(places: EnvironmentPaths, state: EnvironmentState, bus: E
     """End every QEMU of the environment."""
     await run_all(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
     # A gate ends with its QEMU, but for one that is not connected to it yet.
-    await run_all(*(m.gate.end() for m in state.machines.values() if m.gate is not None))
+    await run_all(*(m.egress_filter.end() for m in state.machines.values() if m.egress_filter is not None))
     for machine in state.machines.values():
         if machine.ram:
             Path(machine.ram).unlink(missing_ok=True)  # as recorded: ORCH_RAM_DIR may be another now

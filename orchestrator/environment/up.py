@@ -13,7 +13,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
 from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.lock import hold
-from orchestrator.environment.memory import place_of_memory
+from orchestrator.environment.memory import choose_ram_backing
 from orchestrator.environment.places import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.session import Launch, Session
@@ -21,7 +21,7 @@ from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import orphans, take_down
 from orchestrator.environment.verdict import warn_of_expired
-from orchestrator.environment.wards import ReaperClient, wards
+from orchestrator.environment.wards import ReaperClient, reaper_client
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
@@ -32,7 +32,7 @@ from orchestrator.process import ProcessId
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class Environment:
     """An environment whose lock is held: a session, and whether it was running before.
 
     Attributes:
@@ -43,11 +43,11 @@ class Opened:
     resumed: bool
     wards: ReaperClient
     launch: Launch | None
-    insist: bool = False
+    require_restore: bool = False
 
 
 @asynccontextmanager
-async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIterator[Opened]:
+async def open_environment(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIterator[Environment]:
     """Lock the environment and prepare it; in the block `bring_up` makes it run.
 
     Leaves of killed commands are reclaimed first. On the way out the machines
@@ -58,7 +58,7 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
     """
     places = EnvironmentPaths.of(request.name)
     with hold(places.lock, request.name, request.command):
-        previous = await reclaimed(places, bus)
+        previous = await reclaim_previous(places, bus)
         if previous is not None:
             _same_topology(previous, request)
             # Another suite may be run on what is up; everything else is the same.
@@ -71,16 +71,16 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
                 stop = bus.subscribe(log)
                 marks = LogMarks.of(previous.run_folder)
                 try:
-                    _announce(request, run_folder, previous.provider, bus)
+                    _emit_run_started(request, run_folder, previous.provider, bus)
                     tell_again(previous, bus)
                     warn_of_expired(request.topology, bus)
                     message = f"{request.name} is up already; every service is proven again"
                     bus.emit("note", level="info", message=message)
                     record = StateFile(places.state, previous)
-                    async with wards() as group:
+                    async with reaper_client() as group:
                         session = Session(places, record, bus, run_folder)
                         try:
-                            yield Opened(session, True, group, None)
+                            yield Environment(session, True, group, None)
                         finally:
                             await session.close()
                             try:
@@ -97,17 +97,17 @@ async def opened(request: Request, bus: EventBus, deadline: Deadline) -> AsyncIt
         with JsonLinesLog(run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
             try:
-                async with wards() as group:
+                async with reaper_client() as group:
                     try:
                         session, launch = await _prepare(request, places, run_folder, bus, deadline)
                     except BaseException as error:
                         await take_down(places, None, bus)  # nothing was started: its folders
                         if isinstance(error, OrchestratorError):
-                            tell_failure(error, bus)
+                            emit_failure(error, bus)
                             finish(bus, request.name, "error", error.exit_code, deadline)
                         raise
                     try:
-                        yield Opened(session, False, group, launch, request.start == "warm")
+                        yield Environment(session, False, group, launch, request.start == "warm")
                     finally:
                         await session.close()
             finally:
@@ -119,14 +119,14 @@ async def _prepare(
 ) -> tuple[Session, Launch]:
     topology = request.topology
     provider = choose_provider(request.provider, topology)
-    _announce(request, run_folder, provider.value, bus)
+    _emit_run_started(request, run_folder, provider.value, bus)
     warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
     images, accelerator = planned.images, planned.accelerator
-    snapshot = choose(request.name, planned.parts, request.start, bus)
+    snapshot = choose(request.name, planned.inputs, request.start, bus)
     clone = snapshot is not None and is_clone(snapshot, places) and not request.savable
     admit(topology.machines.values(), [places.workshop, run_folder], shared=clone)
-    ram = None if clone else place_of_memory(topology, places, bus)
+    ram = None if clone else choose_ram_backing(topology, places, bus)
     cache = ImageCache()
     for image in images.values():
         cache.pin(image.path, places.folder)
@@ -146,14 +146,14 @@ async def _prepare(
             provider=provider.value,
             accelerator=accelerator.name,
             factor=accelerator.factor,
-            parts=planned.parts,
+            inputs=planned.inputs,
         ),
     )
     launch = Launch(images, user_key, request.inherited, request.kernel_parameters, ram=ram, snapshot=snapshot)
     return Session(places, record, bus), launch
 
 
-async def bring_up(environment: Opened, deadline: Deadline) -> None:
+async def bring_up(environment: Environment, deadline: Deadline) -> None:
     """Start or join the machines, start and prove the services; return when all is up.
 
     Raises:
@@ -165,20 +165,20 @@ async def bring_up(environment: Opened, deadline: Deadline) -> None:
     try:
         async with deadline.enforce():
             if launch is None:
-                await session.watched(session.resume(deadline))
+                await session.run_watched(session.resume(deadline))
             else:
-                restored = await begin(session, launch, environment.wards, deadline, insist=environment.insist)
+                restored = await begin(session, launch, environment.wards, deadline, require_restore=environment.require_restore)
     except BaseException as error:
         session.record.change(phase="failed")
         if isinstance(error, OrchestratorError):
             raise over_limit(error, deadline) from error
         raise
-    write_ssh_files(session.places, session.record.state.machines)
+    write_ssh_files(session.paths, session.record.state.machines)
     session.record.change(phase="ready")
-    session.bus.emit("run.ready", session.places.name, elapsed=round(deadline.elapsed, 3), restored=restored)
+    session.bus.emit("run.ready", session.paths.name, elapsed=round(deadline.elapsed, 3), restored=restored)
     if launch is not None and not restored:
         try:
-            await session.watched(save_healthy(session, deadline))
+            await session.run_watched(save_healthy(session, deadline))
         except ServiceError:
             session.record.change(phase="failed")
             raise
@@ -199,7 +199,7 @@ def over_limit(error: OrchestratorError, deadline: Deadline) -> OrchestratorErro
     return limit
 
 
-def tell_failure(error: OrchestratorError, bus: EventBus) -> None:
+def emit_failure(error: OrchestratorError, bus: EventBus) -> None:
     """The error as an event; it then need not be shown again."""
     error.shown = True
     details = error.as_dict()
@@ -211,15 +211,15 @@ def finish(bus: EventBus, name: str, outcome: str, exit_code: int, deadline: Dea
     bus.emit("run.finished", name, outcome=outcome, exit_code=exit_code, elapsed=round(deadline.elapsed, 3))
 
 
-async def close_down(environment: Opened) -> None:
+async def close_down(environment: Environment) -> None:
     """Take everything down, inside the block of `opened`."""
     session = environment.session
     await session.close()
-    unpin_images(session.places, session.record.state)
-    await take_down(session.places, session.record.state, session.bus)
+    unpin_images(session.paths, session.record.state)
+    await take_down(session.paths, session.record.state, session.bus)
 
 
-async def reclaimed(places: EnvironmentPaths, bus: EventBus) -> EnvironmentState | None:
+async def reclaim_previous(places: EnvironmentPaths, bus: EventBus) -> EnvironmentState | None:
     """The state of a living environment; the remains of a dead one are removed and reported.
 
     Call it with the lock held.
@@ -280,7 +280,7 @@ def _same_topology(previous: EnvironmentState, request: Request) -> None:
         )
 
 
-def _announce(request: Request, run_folder: Path, provider: str, bus: EventBus) -> None:
+def _emit_run_started(request: Request, run_folder: Path, provider: str, bus: EventBus) -> None:
     topology = request.topology
     bus.emit(
         "run.started",

@@ -31,7 +31,7 @@ class ReaperClient:
 
 
 @asynccontextmanager
-async def wards() -> AsyncIterator[ReaperClient]:
+async def reaper_client() -> AsyncIterator[ReaperClient]:
     """Start the reaper for the block. Leaving the block in order releases everything."""
     argv = [sys.executable, "-I", "-S", str(reaper.__file__)]
     async with child(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.memory import memory_wanted, place_of_memory, savable
+from orchestrator.environment.memory import memory_wanted, choose_ram_backing, savable
 from orchestrator.environment.places import EnvironmentPaths, cache_root, environments
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import read_state
@@ -59,7 +59,7 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
     elif last is None or last.manifest is None:
         why = "no healthy state was saved yet"
     else:
-        why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.parts, parts))}"
+        why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.inputs, parts))}"
     if start == "warm":
         raise SnapshotError("there is no saved state to start from", why=why, hint="orchestrator up makes one")
     bus.emit("note", level="info", message=f"cold start: {why}")
@@ -71,7 +71,7 @@ def is_clone(snapshot: Snapshot, places: EnvironmentPaths) -> bool:
     return snapshot.manifest is None or snapshot.manifest.owner != places.identity
 
 
-async def begin(session: Session, launch: Launch, wards: ReaperClient, deadline: Deadline, *, insist: bool) -> bool:
+async def begin(session: Session, launch: Launch, wards: ReaperClient, deadline: Deadline, *, require_restore: bool) -> bool:
     """Start the machines, from the launch's snapshot if it has one; whether they were restored.
 
     Raises:
@@ -79,25 +79,25 @@ async def begin(session: Session, launch: Launch, wards: ReaperClient, deadline:
     """
     snapshot = launch.snapshot
     if snapshot is None:
-        await session.watched(session.start(launch, wards, deadline))
+        await session.run_watched(session.start(launch, wards, deadline))
         return False
     try:
         assert snapshot.manifest is not None
         await verify(snapshot.folder, snapshot.manifest)
-        await session.watched(session.restore(launch, wards, deadline))
+        await session.run_watched(session.restore(launch, wards, deadline))
     except OrchestratorError as error:
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
         damaged = isinstance(error, SnapshotDamaged)
-        if damaged or (not insist and isinstance(error, (MachineError, ServiceError))):
+        if damaged or (not require_restore and isinstance(error, (MachineError, ServiceError))):
             default_store().remove(snapshot)
-        if insist or deadline.expired:
+        if require_restore or deadline.expired:
             raise
         bus = session.bus
         message = f"the saved state cannot be used ({error.brief}); a cold start follows"
         bus.emit("note", level="warning", message=message)
         await session.discard_machines()
-        ram = launch.ram or place_of_memory(session.topology, session.places, bus)
-        await session.watched(session.start(replace(launch, snapshot=None, ram=ram), wards, deadline))
+        ram = launch.ram or choose_ram_backing(session.topology, session.paths, bus)
+        await session.run_watched(session.start(replace(launch, snapshot=None, ram=ram), wards, deadline))
         return False
     session.record.change(snapshot=str(snapshot.folder))
     return True
@@ -111,7 +111,7 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         MachineError: a machine is lost.
     """
     state, bus, store = session.record.state, session.bus, default_store()
-    known = store.healthy(key_of(state.parts))
+    known = store.healthy(key_of(state.inputs))
     if known is not None:
         session.record.change(snapshot=str(known.folder))
         return
@@ -120,9 +120,9 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
     for one in store.all():
         if one.problem:
             store.remove(one)  # it may hold the name
-    await session.confirm(deadline)
+    await session.verify_still_healthy(deadline)
     try:
-        stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.parts)}", deadline)
+        stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.inputs)}", deadline)
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
             raise  # a machine is lost, or stands still: that is no lack of a snapshot
@@ -178,9 +178,9 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
         return Manifest(
             name=name,
             environment=state.name,
-            owner=session.places.identity,
-            key=key_of(state.parts),
-            parts=state.parts,
+            owner=session.paths.identity,
+            key=key_of(state.inputs),
+            inputs=state.inputs,
             created=wall_clock(),
             paused=round(paused, 3),
             command=state.command,

@@ -14,7 +14,7 @@ from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
 from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
-from orchestrator.signs import CPU_STALL, Waiver, LogPattern, accepted, find_journal_sign, find_sign
+from orchestrator.signs import CPU_STALL, Waiver, LogPattern, waiver_for, find_in_journal, find_in_console
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
@@ -137,7 +137,7 @@ class Watcher:
     async def _watch_console(self) -> None:
         await self._launched.wait()
         async for line in follow_lines(self._paths.serial_log, start=self._console_start):
-            sign = find_sign(line)
+            sign = find_in_console(line)
             if sign is not None:
                 await self._on_sign(sign, line)
 
@@ -192,13 +192,13 @@ class Watcher:
     def _on_entry(self, entry: Entry) -> None:
         if entry.identifier == "sshd" and entry.message.startswith("Server listening on"):
             self.sshd_listens.set()
-        sign = find_journal_sign(entry.identifier, entry.message)
+        sign = find_in_journal(entry.identifier, entry.message)
         if sign is not None and not sign.fatal:  # the console says so too, and first
             self._report(sign, entry.message)
 
     def _report(self, sign: LogPattern, line: str) -> None:
         """The first line of each kind, and the first that is accepted."""
-        known = accepted(sign, self._name, line, self._accept, date.fromtimestamp(wall_clock()))
+        known = waiver_for(sign, self._name, line, self._accept, date.fromtimestamp(wall_clock()))
         key = (sign.name, known is not None)
         if key in self._seen:
             return
@@ -209,6 +209,6 @@ class Watcher:
             sign=sign.name,
             line=line[:500],
             explanation=sign.explanation,
-            weight=sign.weight.value,
+            weight=sign.severity.value,
             accepted=known.reason if known else "",
         )

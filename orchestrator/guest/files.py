@@ -138,7 +138,7 @@ async def between(source: Remote, ssh: Ssh, target: str, *, deadline: Deadline, 
         try:
             await _write(ssh, in_order(entries), target, source.folder, deadline, tally, label, None)
         finally:
-            pipe.abandon()
+            pipe.cancel()
 
     if source.folder:
         await _room_between(source, ssh, target, deadline)
@@ -176,7 +176,7 @@ async def _room_between(source: Remote, ssh: Ssh, target: str, deadline: Deadlin
         try:
             await _room_for_folders(ssh, target, iter(pipe.take, b""), deadline)
         finally:
-            pipe.abandon()
+            pipe.cancel()
 
     await run_all(names(), check())
 
@@ -292,7 +292,7 @@ async def _in_thread(work: Callable[[], T], pipe: Pipe) -> T:
         return await asyncio.shield(thread)
     except BaseException:
         pipe.finish(AbandonedError("the copy was ended"))
-        pipe.abandon()
+        pipe.cancel()
         if not thread.done():
             await asyncio.wait([thread])
             thread.exception()  # it is known to have been ended

@@ -64,7 +64,7 @@ class Pipe:
             self._changed.notify_all()
             return chunk
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Nothing more is read."""
         with self._changed:
             self._abandoned = True

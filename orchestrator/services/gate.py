@@ -205,7 +205,7 @@ class ServiceSupervisor:
 
     # ------------------------------------------------------------------ the last look
 
-    async def confirm(self, deadline: Deadline) -> None:
+    async def verify_still_healthy(self, deadline: Deadline) -> None:
         """All that is proven is so now: every unit is looked at once more, one command a machine, all at once.
 
         Where another run of a unit is there than the one that was proven, its checks, and those of what rests on it,

@@ -27,7 +27,7 @@ def key_of(parts: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
-def parts_of(
+def inputs_of(
     topology: Topology,
     images: Mapping[str, BuiltImage],
     accelerator: Accelerator,

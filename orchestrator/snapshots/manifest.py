@@ -50,7 +50,7 @@ class Manifest:
     environment: str
     owner: str
     key: str
-    parts: Mapping[str, str]
+    inputs: Mapping[str, str]
     created: float
     paused: float
     command: str
@@ -139,7 +139,7 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
         environment=str(data["environment"]),
         owner=str(data["owner"]),
         key=str(data["key"]),
-        parts={str(k): str(v) for k, v in data["parts"].items()},
+        inputs={str(k): str(v) for k, v in data["parts"].items()},
         created=float(data["created"]),
         paused=float(data["paused"]),
         command=str(data["command"]),

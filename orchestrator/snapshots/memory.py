@@ -32,7 +32,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
-class RamPlace:
+class RamBacking:
     """A folder for RAM files.
 
     Attributes:
@@ -50,7 +50,7 @@ def shared_memory(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("ORCH_RAM_DIR") or "/dev/shm")  # noqa: S108 - folders of mode 0700 are made in it
 
 
-def choose_place(wanted: int, disk: Path, *, shared: Path | None = None) -> RamPlace:
+def choose_place(wanted: int, disk: Path, *, shared: Path | None = None) -> RamBacking:
     """Where ``wanted`` bytes of RAM files go: memory itself if they fit, else the disk.
 
     Args:
@@ -61,9 +61,9 @@ def choose_place(wanted: int, disk: Path, *, shared: Path | None = None) -> RamP
     if free is not None:
         free -= promised(memory)
     if free is not None and free >= wanted + RESERVE:
-        return RamPlace(memory, file_system(memory), f"{memory} has {size_text(free)} free")
+        return RamBacking(memory, file_system(memory), f"{memory} has {size_text(free)} free")
     lack = "cannot be written" if free is None else f"has only {size_text(free)} free"
-    return RamPlace(disk, "disk", f"{memory} {lack} of the {size_text(wanted + RESERVE)} wanted")
+    return RamBacking(disk, "disk", f"{memory} {lack} of the {size_text(wanted + RESERVE)} wanted")
 
 
 def promised(memory: Path) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 from orchestrator.errors import HostError, SnapshotError, UsageError
 from orchestrator.process import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, read_manifest, write_manifest
-from orchestrator.snapshots.memory import MIB, RamPlace, choose_place, file_system, shared_memory
+from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, file_system, shared_memory
 
 SAVING = ".saving-"
 REMOVING = ".removing-"
@@ -146,7 +146,7 @@ class SnapshotStore:
         )
 
     @contextmanager
-    def saving(self, environment: str, name: str, place: RamPlace) -> Iterator[SnapshotWriter]:
+    def saving(self, environment: str, name: str, place: RamBacking) -> Iterator[SnapshotWriter]:
         """A folder to fill; what the block publishes is in the store, anything else is gone.
 
         Raises:
@@ -229,7 +229,7 @@ def check_name(name: str) -> None:
         raise UsageError(f"a snapshot cannot be named {name!r}", why=why)
 
 
-def place_for(store: SnapshotStore, wanted: int) -> RamPlace:
+def place_for(store: SnapshotStore, wanted: int) -> RamBacking:
     """Where a snapshot of ``wanted`` bytes goes: into memory where that leaves room, else onto the disk.
 
     Raises:

@@ -89,7 +89,7 @@ def _node(prefix: str, name: str) -> str:
 
 def _shape(service: Service) -> str:
     node = _node("s", service.name)
-    if service.kind is ServiceKind.GATE:
+    if service.kind is ServiceKind.TARGET:
         return f'{node}{{{{"{service.name}"}}}}'
     if service.kind is ServiceKind.ONESHOT:
         return f'{node}(["{service.name}"])'

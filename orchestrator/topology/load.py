@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from orchestrator.signs import ACCEPTABLE, Waiver
+from orchestrator.signs import WAIVABLE, Waiver
 from orchestrator.topology import read_machines, values
 from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
@@ -201,7 +201,7 @@ def _accept(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tup
     for index, node in enumerate(file.items("accept")):
         table = Table(node, file.problems, "accept", f"acceptance {index + 1}")
         sign = table.required("sign", values.nonempty, "")
-        table.refer(table.get("sign"), "sign", ACCEPTABLE)
+        table.refer(table.get("sign"), "sign", WAIVABLE)
         machine = table.optional("machine", values.nonempty, "")
         table.refer(table.get("machine"), "machine", machines, merged.removed_names("machines"))
         found.append(
@@ -230,7 +230,7 @@ def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple
             if merged.was_removed("services", service):
                 continue  # what is not there need not be stopped
             if not table.unknown(item.at, "service", service, known):
-                if known[service].kind is ServiceKind.GATE:
+                if known[service].kind is ServiceKind.TARGET:
                     table.problems.add(item.at, f"{quote(service)} is a gate: it has no unit to stop")
                 if service in stop:
                     table.problems.add(item.at, f"{table.label} stops {quote(service)} twice")

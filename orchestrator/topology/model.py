@@ -27,7 +27,7 @@ class ServiceKind(StrEnum):
 
     DAEMON = "daemon"  # keeps running; healthy when its checks pass
     ONESHOT = "oneshot"  # runs to its end; completed when it exited with 0
-    GATE = "gate"  # no unit of its own: a point of the graph with checks only
+    TARGET = "gate"  # no unit of its own: a point of the graph with checks only
 
 
 class Condition(StrEnum):

@@ -59,7 +59,7 @@ def _service(
     table.refer(table.get("machine"), "machine", machines, gone)
     unit = table.optional("unit", values.unit, "") or None
     checks = _checks(table, machine, machines, gone, root)
-    if kind is ServiceKind.GATE:
+    if kind is ServiceKind.TARGET:
         if table.has("unit"):
             table.complain("unit", "a gate has no unit; leave it out, or make this a daemon or oneshot")
         for key in ("environment", "environment_file"):

@@ -207,7 +207,7 @@ async def check_latency(places: EnvironmentPaths, state: EnvironmentState, count
             latencies.append(max(0.0, known - (float(said.text) + offset)))
 
     try:
-        await session.join(Deadline.after(120))
+        await session.reattach(Deadline.after(120))
         await run_with_watchdogs(measure(), [session.machines["server"].watch])
     finally:
         await session.close()
@@ -224,7 +224,7 @@ async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
             seen.append(event.at)
 
     stop = bus.subscribe(on_event)
-    service = Service("bench", "server", ServiceKind.GATE, None, checks=(check,), timeout=120)
+    service = Service("bench", "server", ServiceKind.TARGET, None, checks=(check,), timeout=120)
     machine = session.machines["server"]
     gate = ServiceSupervisor(
         ServiceGraph.fresh({"bench": service}),

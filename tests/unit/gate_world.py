@@ -29,7 +29,7 @@ def service(
     check: bool = True,
 ) -> Service:
     checks = (Check("answers", CheckKind.EXEC, machine, command=(name,), stdout="^ok$"),) if check else ()
-    unit = None if kind is ServiceKind.GATE else f"{name}.service"
+    unit = None if kind is ServiceKind.TARGET else f"{name}.service"
     dependencies = tuple(d if isinstance(d, Dependency) else Dependency(d) for d in needs)
     return Service(name, machine, kind, unit, dependencies, checks, timeout)
 

@@ -22,7 +22,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment import isolate, suite_invoke
 from orchestrator.environment import suite as suite_module
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite import Chosen, run_suite
+from orchestrator.environment.suite import TestSelection, run_suite
 from orchestrator.environment.wards import ReaperClient
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.guest.agent import GuestResult
@@ -221,7 +221,7 @@ class Client:
                 places=SimpleNamespace(name="local"),
             ),
         )  # fmt: skip
-        suite, chosen, deadline = self.suite(*phases, command=command), Chosen(grep, shard), Deadline.after(LIMIT)
+        suite, chosen, deadline = self.suite(*phases, command=command), TestSelection(grep, shard), Deadline.after(LIMIT)
         (self.run_folder / "events.jsonl").unlink(missing_ok=True)
         with JsonLinesLog(self.run_folder / "events.jsonl") as log:
             bus.subscribe(log)

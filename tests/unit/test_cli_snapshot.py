@@ -17,7 +17,7 @@ from cli_process import Cli
 from orchestrator.cli.snapshot import for_people
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine, files_of
-from orchestrator.snapshots.memory import RamPlace, digest
+from orchestrator.snapshots.memory import RamBacking, digest
 from orchestrator.snapshots.store import SnapshotStore, Snapshot, point_name
 from orchestrator.text import size_text
 
@@ -33,7 +33,7 @@ def put(cli: Cli, name: str, *, age: float = 0.0) -> Snapshot:
     """A whole snapshot of the environment ``tiny``, on the disk."""
     store = SnapshotStore.of(cli.folder / "cache")
     whole = name if "." in name else point_name(name, cli.owner)
-    with store.saving("tiny", whole, RamPlace(store.disk, "disk", "")) as saving:
+    with store.saving("tiny", whole, RamBacking(store.disk, "disk", "")) as saving:
         files = files_of(saving.folder, "alpha")
         files.folder.mkdir()
         for path in (files.ram, files.state, files.disk):
@@ -130,7 +130,7 @@ def test_a_damaged_one_is_listed_as_such(cli: Cli) -> None:
 def test_a_point_of_another_state_folder_is_shown_as_such_and_cannot_be_meant(cli: Cli) -> None:
     store = SnapshotStore.of(cli.folder / "cache")
     mine = put(cli, "x")
-    with store.saving("tiny", point_name("x", "0ther"), RamPlace(store.disk, "disk", "")) as saving:
+    with store.saving("tiny", point_name("x", "0ther"), RamBacking(store.disk, "disk", "")) as saving:
         other = saving.publish(replace(mine.manifest, owner="0ther")) if mine.manifest else None
     assert other is not None
     shown = [re.split("  +", line)[:2] for line in cli("snapshot", "list").stdout.splitlines()[1:]]

@@ -15,7 +15,7 @@ from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import MachineState, StateFile
-from orchestrator.environment.up import opened
+from orchestrator.environment.up import open_environment
 from orchestrator.events import Event, EventBus
 from orchestrator.process import ProcessId
 from orchestrator.report.fold import fold, load_events
@@ -97,7 +97,7 @@ def test_each_run_on_a_kept_environment_has_its_own_folder_and_the_state_keeps_t
     bus.subscribe(seen.append)
 
     async def one() -> Path:
-        async with opened(request, bus, Deadline.after(60)) as environment:
+        async with open_environment(request, bus, Deadline.after(60)) as environment:
             session = environment.session
             assert environment.resumed
             assert session.logs_folder == first, "where QEMU writes"

@@ -10,7 +10,7 @@ from machine_stage import staged
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module
-from orchestrator.environment.losses import begin_again, last_words, told_by_console
+from orchestrator.environment.losses import mark_new_boot, last_words, told_by_console
 from orchestrator.errors import MachineError
 from orchestrator.vm.arguments import MachinePaths
 
@@ -51,7 +51,7 @@ def test_a_console_that_is_not_there_says_nothing(tmp_path: Path) -> None:
 
 def test_a_machine_that_continues_is_not_what_it_was(tmp_path: Path) -> None:
     paths = console(tmp_path, PANIC)
-    begin_again(paths)
+    mark_new_boot(paths)
     assert last_words(paths) is None
 
 
@@ -81,7 +81,7 @@ def test_who_joins_a_panicked_machine_is_told_so_and_soon(tmp_path: Path, monkey
             stage.live.paths.agent.unlink()  # nobody answers
             limit = Deadline.after(10)
             with pytest.raises(MachineError, match="machine server is lost: the guest's kernel panicked"):
-                await stage.live.rejoin(stage.process, tmp_path / "key", limit)
+                await stage.live.reattach(stage.process, tmp_path / "key", limit)
             assert not limit.expired
 
     run_async(scenario())

@@ -151,7 +151,7 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
         async with staged(tmp_path) as stage:
             stage.guest.root = tmp_path / "guest"
             stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
-            await stage.live.rejoin(stage.process, tmp_path / "key", Deadline.after(10))
+            await stage.live.reattach(stage.process, tmp_path / "key", Deadline.after(10))
             assert stage.live.handed_over
             assert ([["sh", "-s"]] * 2 if rebooted else []) == stage.guest.commands
             notes = [str(event.data["message"]) for event in stage.events if event.kind == "note"]
@@ -188,7 +188,7 @@ def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
             stage.qmp.handlers["query-status"] = lambda _: {"status": "guest-panicked"}
             begun = Deadline.after(10)
             with pytest.raises(MachineError, match="machine server stands still: QEMU says guest-panicked") as caught:
-                await stage.live.rejoin(stage.process, tmp_path / "key", begun)
+                await stage.live.reattach(stage.process, tmp_path / "key", begun)
             assert begun.elapsed < 1.5
             assert "sysrq triggered crash" in caught.value.why
             assert "restart machine:server" in caught.value.hint

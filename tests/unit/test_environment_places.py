@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.teardown import remove_traces
-from orchestrator.snapshots.memory import RamPlace, shared_memory
+from orchestrator.snapshots.memory import RamBacking, shared_memory
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,11 @@ def test_nothing_is_made_by_asking(tmp_path: Path) -> None:
 
 def test_a_ram_file_lies_in_memory_or_beside_the_disk() -> None:
     places = EnvironmentPaths.of("one")
-    in_memory = places.ram("server", RamPlace(shared_memory(), "tmpfs", ""))
-    on_disk = places.ram("server", RamPlace(places.folder, "disk", ""))
+    in_memory = places.ram("server", RamBacking(shared_memory(), "tmpfs", ""))
+    on_disk = places.ram("server", RamBacking(places.folder, "disk", ""))
     assert in_memory == places.memory / "server.ram"
     assert on_disk == places.folder / "machines/server/server.ram"
-    assert places.ram("client", RamPlace(shared_memory(), "tmpfs", "")) != in_memory
+    assert places.ram("client", RamBacking(shared_memory(), "tmpfs", "")) != in_memory
 
 
 def test_the_memory_of_a_machine_is_gone_with_its_environment(tmp_path: Path) -> None:

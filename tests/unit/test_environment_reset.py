@@ -15,13 +15,13 @@ from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.reset import chosen, place_again, reset, state_to_change
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile, read_state
-from orchestrator.environment.wards import wards
+from orchestrator.environment.wards import reaper_client
 from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, MachineError, OrchestratorError, SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.process import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, files_of
-from orchestrator.snapshots.memory import RamPlace, digest
+from orchestrator.snapshots.memory import RamBacking, digest
 from orchestrator.snapshots.store import Snapshot, point_name
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1"}
@@ -39,7 +39,7 @@ def a_state(tmp_path: Path, **changes: object) -> EnvironmentState:
     state = EnvironmentState(
         name="shop", topology=topology(tmp_path, machine("server"), machine("client")),
         run_folder=tmp_path / "runs/r1", phase="ready", owner=DEAD, command="orchestrator up", started=1.0,
-        provider="debian", accelerator="tcg", factor=1.0, parts=PARTS,
+        provider="debian", accelerator="tcg", factor=1.0, inputs=PARTS,
         machines={name: MachineState(DEAD, str(tmp_path / "image")) for name in ("server", "client")},
     )  # fmt: skip
     return replace(state, **changes)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def put(tmp_path: Path, name: str = f"{HEALTHY}.k1", parts: dict[str, str] = PAR
     store = default_store()
     (tmp_path / "image").mkdir(exist_ok=True)
     whole = name if "." in name else point_name(name, EnvironmentPaths.of("shop").identity)
-    with store.saving("shop", whole, RamPlace(store.memory, "tmpfs", "")) as saving:
+    with store.saving("shop", whole, RamBacking(store.memory, "tmpfs", "")) as saving:
         machines = {}
         for one in ("server", "client"):
             files = files_of(saving.folder, one)
@@ -164,7 +164,7 @@ def put_back(places: EnvironmentPaths, tmp_path: Path, snapshot: Snapshot) -> tu
 
     async def scenario() -> OrchestratorError:
         session = Session(places, StateFile(places.state, a_state(tmp_path)), EventBus())
-        async with wards() as group:
+        async with reaper_client() as group:
             with pytest.raises(OrchestratorError) as caught:
                 await reset(session, snapshot, group, Deadline.after(10))
         return caught.value

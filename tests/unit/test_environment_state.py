@@ -150,7 +150,7 @@ def test_a_state_without_snapshots_has_none_of_it(tmp_path: Path) -> None:
     StateFile(path, a_state(tmp_path))
     found = read_state(path)
     assert found is not None
-    assert (found.parts, found.snapshot, found.generation) == ({}, "", 0)
+    assert (found.inputs, found.snapshot, found.generation) == ({}, "", 0)
     assert found.machines["server"].ram == ""
 
 

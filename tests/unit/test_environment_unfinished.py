@@ -12,7 +12,7 @@ from warm_states import a_state
 from orchestrator.cli.main import main
 from orchestrator.environment.places import EnvironmentPaths, new_run_folder
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.up import reclaimed
+from orchestrator.environment.up import reclaim_previous
 from orchestrator.events import Event, EventBus
 
 
@@ -56,11 +56,11 @@ def test_the_next_start_tells_of_it(places: EnvironmentPaths, tmp_path: Path) ->
     folder = killed(places, tmp_path)
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
-    assert run_async(reclaimed(places, bus)) is None
+    assert run_async(reclaim_previous(places, bus)) is None
     assert [event.data.get("left_folder") for event in events] == [str(folder)]
     (folder / "summary.json").write_text("{}")
     events.clear()
-    assert run_async(reclaimed(places, bus)) is None
+    assert run_async(reclaim_previous(places, bus)) is None
     assert not events, "its reports are there"
 
 

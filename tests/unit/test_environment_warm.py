@@ -9,7 +9,7 @@ import pytest
 from fake_qemu import machine, topology
 from warm_states import BASE, PARTS, Notes, damage, put
 
-from orchestrator.environment.memory import place_of_memory
+from orchestrator.environment.memory import choose_ram_backing
 from orchestrator.environment.places import EnvironmentPaths
 from orchestrator.environment.warm import choose, is_clone, default_store
 from orchestrator.errors import (
@@ -17,7 +17,7 @@ from orchestrator.errors import (
 )
 from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
-from orchestrator.snapshots.memory import RamPlace
+from orchestrator.snapshots.memory import RamBacking
 from orchestrator.topology.model import Topology
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -85,7 +85,7 @@ def test_a_damaged_state_is_not_taken() -> None:
 
 def test_a_point_of_the_user_is_no_healthy_state() -> None:
     store = default_store()
-    with store.saving("shop", "before-import", RamPlace(store.memory, "tmpfs", "")) as saving:
+    with store.saving("shop", "before-import", RamBacking(store.memory, "tmpfs", "")) as saving:
         saving.publish(replace(BASE, name="before-import", key=key_of(PARTS), parts=PARTS))
     assert choose("shop", PARTS, "auto", Notes().bus) is None
 
@@ -108,7 +108,7 @@ def shop(tmp_path: Path, *sizes: int) -> Topology:
 def test_memory_is_kept_as_files_where_a_file_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "file_system", lambda _: "tmpfs")
     notes = Notes()
-    place = place_of_memory(shop(tmp_path, 1, 2), EnvironmentPaths.of("shop"), notes.bus)
+    place = choose_ram_backing(shop(tmp_path, 1, 2), EnvironmentPaths.of("shop"), notes.bus)
     assert place is not None
     assert (place.folder, place.kind) == (tmp_path / "shm", "tmpfs")
     assert notes.found == []
@@ -120,7 +120,7 @@ def test_machines_whose_memory_has_no_room_are_started_all_the_same_and_it_is_sa
     monkeypatch.setattr(memory, "file_system", lambda _: "tmpfs")
     huge = 1 << 40  # MiB
     notes = Notes()
-    assert place_of_memory(shop(tmp_path, huge, huge), EnvironmentPaths.of("shop"), notes.bus) is None
+    assert choose_ram_backing(shop(tmp_path, huge, huge), EnvironmentPaths.of("shop"), notes.bus) is None
     (text,) = notes.texts("info")
     assert text.startswith("the machines' memory lies in no files, so saving their state takes longer: ")
     assert f"{tmp_path}/shm has only " in text

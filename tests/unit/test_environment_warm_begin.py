@@ -32,7 +32,7 @@ from orchestrator.errors import (
 )
 from orchestrator.events import EventBus
 from orchestrator.process import launch
-from orchestrator.snapshots.memory import RamPlace
+from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -71,9 +71,9 @@ class Starter:
 
 
 def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, limit: float = 10.0) -> bool:
-    launch = Launch({}, "key", {}, ram=RamPlace(Path("/ram"), "tmpfs", ""), snapshot=snapshot)
+    launch = Launch({}, "key", {}, ram=RamBacking(Path("/ram"), "tmpfs", ""), snapshot=snapshot)
     with patch.object(warm, "verify", AsyncMock()):  # the files of these snapshots are made up
-        work = begin(cast("Session", starter), launch, cast("Wards", None), Deadline.after(limit), insist=insist)
+        work = begin(cast("Session", starter), launch, cast("Wards", None), Deadline.after(limit), require_restore=insist)
         return run_async(work)
 
 
@@ -209,7 +209,7 @@ def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
 
         begun = Deadline.after(10)
         with pytest.raises(HostError, match="the switch of network lan is gone"):
-            await session.watched(kill())
+            await session.run_watched(kill())
         assert begun.elapsed < 2
 
     run_async(scenario())

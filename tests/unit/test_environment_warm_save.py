@@ -104,7 +104,7 @@ def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     manifest = found.manifest
     assert manifest is not None
     assert (manifest.name, manifest.environment, manifest.paused) == (HEALTHY, "shop", 0.123)
-    assert (manifest.parts, manifest.owner) == (PARTS, saver.places.identity)
+    assert (manifest.inputs, manifest.owner) == (PARTS, saver.places.identity)
     assert not is_clone(found, saver.places), "the next start of this environment is its own"
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")

@@ -113,7 +113,7 @@ def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, stat
                 "query-status": lambda _: {"status": now[0]},
                 "cont": lambda _: now.__setitem__(0, "running") or {},
             }
-            await stage.live.rejoin_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
             assert now == ["running"]
             assert "it stood still" in str(stage.events[-1].data["message"])
 
@@ -125,7 +125,7 @@ def test_no_other_machine_is_told_to_go_on(tmp_path: Path, state: str) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
             stage.qmp.handlers["query-status"] = lambda _: {"status": state}
-            await stage.live.rejoin_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
             assert "cont" not in stage.qmp.log
 
     run_async(scenario())

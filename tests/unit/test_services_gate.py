@@ -19,7 +19,7 @@ from orchestrator.topology.model import Check, CheckKind, Condition, Dependency,
 
 def test_order_is_kept_across_machines(tmp_path: Path) -> None:
     services = [
-        service("client", "nginx", machine="client", kind=ServiceKind.GATE),
+        service("client", "nginx", machine="client", kind=ServiceKind.TARGET),
         service("nginx", "backend"),
         service("backend", "db", "llm"),
         service("llm"),
@@ -175,7 +175,7 @@ def test_file_and_unit_checks_fail_the_service_not_the_machine(tmp_path: Path, k
         error = await fails(world)
         assert "last answer: x.service " in error.why
 
-    play(tmp_path, [Service("a", "server", ServiceKind.GATE, None, (), (check,), 0.3)], scene)
+    play(tmp_path, [Service("a", "server", ServiceKind.TARGET, None, (), (check,), 0.3)], scene)
 
 
 def test_a_check_that_hangs_is_bounded_too_and_the_answer_before_is_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from orchestrator.topology.model import ServiceKind
 
 
 async def confirm(world: World) -> None:
-    await world.gate.confirm(Deadline.after(10))
+    await world.gate.verify_still_healthy(Deadline.after(10))
 
 
 async def ready(world: World) -> None:
@@ -144,7 +144,7 @@ def test_a_unit_whose_end_was_said_before_its_check_passed(tmp_path: Path, how: 
 
 
 def test_the_last_look_is_one_command_a_machine(tmp_path: Path) -> None:
-    services = [service("a"), service("b"), service("c", machine="client"), service("g", kind=ServiceKind.GATE)]
+    services = [service("a"), service("b"), service("c", machine="client"), service("g", kind=ServiceKind.TARGET)]
 
     async def scene(world: World) -> None:
         await up(world)

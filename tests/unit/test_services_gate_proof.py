@@ -37,7 +37,7 @@ def test_what_was_restored_is_proven_and_nothing_is_started(tmp_path: Path) -> N
         service("db"),
         service("migrate", "db", kind=ServiceKind.ONESHOT),
         service("web", Dependency("migrate", Condition.COMPLETED)),
-        service("client", "web", machine="client", kind=ServiceKind.GATE),
+        service("client", "web", machine="client", kind=ServiceKind.TARGET),
         service("seed", kind=ServiceKind.ONESHOT, check=False),
     ]
 
@@ -109,7 +109,7 @@ def test_checks_of_one_service_are_made_at_the_same_time_too(tmp_path: Path) -> 
         await prove(world)
         assert world.states("a") == ["checking", "healthy"]
 
-    play(tmp_path, [Service("a", "server", ServiceKind.GATE, None, (), checks, 1.0)], scene)
+    play(tmp_path, [Service("a", "server", ServiceKind.TARGET, None, (), checks, 1.0)], scene)
 
 
 def test_a_restored_service_may_need_a_moment(tmp_path: Path) -> None:

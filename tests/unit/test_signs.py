@@ -15,7 +15,7 @@ from orchestrator.events import Event, EventBus
 from orchestrator.report.fold import fold
 from orchestrator.report.html import render_html
 from orchestrator.report.summary import summary
-from orchestrator.signs import ACCEPTABLE, SIGNS, Waiver, LogPattern, Severity, accepted, find_journal_sign, find_sign
+from orchestrator.signs import WAIVABLE, LOG_PATTERNS, Waiver, LogPattern, Severity, waiver_for, find_in_journal, find_in_console
 from orchestrator.topology.model import Topology
 
 FATAL, FAILING, SUSPICIOUS, NOTED = Severity
@@ -50,27 +50,27 @@ JOURNAL = [
 
 @pytest.mark.parametrize(("line", "name", "weight"), EXAMPLES)
 def test_lines_of_a_console(line: str, name: str, weight: Severity) -> None:
-    sign = find_sign(line)
+    sign = find_in_console(line)
     assert sign is not None
-    assert (sign.name, sign.weight) == (name, weight)
+    assert (sign.name, sign.severity) == (name, weight)
     assert sign.explanation
 
 
 @pytest.mark.parametrize(("identifier", "message", "name", "weight"), JOURNAL)
 def test_messages_of_a_journal(identifier: str, message: str, name: str, weight: Severity) -> None:
-    sign = find_journal_sign(identifier, message)
+    sign = find_in_journal(identifier, message)
     assert sign is not None
-    assert (sign.name, sign.weight) == (name, weight)
+    assert (sign.name, sign.severity) == (name, weight)
 
 
 def test_every_sign_has_an_example() -> None:
-    assert {sign.name for sign in SIGNS} == {name for _, name, _ in EXAMPLES} | {name for _, _, name, _ in JOURNAL}
-    assert len({sign.name for sign in SIGNS}) == len(SIGNS)
+    assert {sign.name for sign in LOG_PATTERNS} == {name for _, name, _ in EXAMPLES} | {name for _, _, name, _ in JOURNAL}
+    assert len({sign.name for sign in LOG_PATTERNS}) == len(LOG_PATTERNS)
 
 
 @pytest.mark.parametrize("line", ["", "Started nginx.service", "DEBUG: fine", "loops: 3", "panic=1 is set"])
 def test_no_sign(line: str) -> None:
-    assert find_sign(line) is None
+    assert find_in_console(line) is None
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_no_sign(line: str) -> None:
     ],
 )
 def test_others_may_say_so(identifier: str, message: str) -> None:
-    assert find_journal_sign(identifier, message) is None
+    assert find_in_journal(identifier, message) is None
 
 
 def the_sign(name: str) -> LogPattern:
-    return next(sign for sign in SIGNS if sign.name == name)
+    return next(sign for sign in LOG_PATTERNS if sign.name == name)
 
 
 def acceptance(sign: str = "segfault", machine: str = "", matching: str = "", until: date = TODAY) -> Waiver:
@@ -112,20 +112,20 @@ LINE = "chrome_crashpad[77]: segfault at 0"
     ],
 )
 def test_what_is_accepted(known: Waiver, wanted: bool) -> None:
-    assert (accepted(the_sign("segfault"), "client", LINE, [known], TODAY) is known) is wanted
+    assert (waiver_for(the_sign("segfault"), "client", LINE, [known], TODAY) is known) is wanted
 
 
 def test_what_ends_a_machine_is_never_accepted() -> None:
     known = acceptance("kernel-panic")
-    assert accepted(the_sign("kernel-panic"), "client", "Kernel panic - not syncing", [known], TODAY) is None
-    assert "kernel-panic" not in ACCEPTABLE
-    assert "cpu-stall" not in ACCEPTABLE, "it never counts"
+    assert waiver_for(the_sign("kernel-panic"), "client", "Kernel panic - not syncing", [known], TODAY) is None
+    assert "kernel-panic" not in WAIVABLE
+    assert "cpu-stall" not in WAIVABLE, "it never counts"
 
 
 def emit(bus: EventBus, sign: str, machine: str = "client", known: str = "") -> Event:
     found = the_sign(sign)
     return bus.emit("machine.sign", machine, sign=sign, line=f"a line of {sign}", explanation=found.explanation,
-                    weight=found.weight.value, accepted=known)  # fmt: skip
+                    weight=found.severity.value, accepted=known)  # fmt: skip
 
 
 def test_a_run_without_signs_passed() -> None:
@@ -195,6 +195,6 @@ def test_no_expression_and_no_line_holds_the_watch(pattern: str) -> None:
     line = "segfault at " + "a" * 60_000
     assert not acceptance(matching=pattern).covers("segfault", "client", line)
     for text in ("ALERT! " * 9000, "INFO: task " * 6000):
-        assert find_sign(text) is None
-        assert find_journal_sign("kernel", text) is None
+        assert find_in_console(text) is None
+        assert find_in_journal("kernel", text) is None
     assert time.monotonic() - began < 5

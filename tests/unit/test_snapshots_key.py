@@ -10,7 +10,7 @@ import pytest
 from fake_qemu import link, machine, network, topology
 
 from orchestrator.images.contract import BuiltImage
-from orchestrator.snapshots.key import differences, host_cpu, key_of, parts_of
+from orchestrator.snapshots.key import differences, host_cpu, key_of, inputs_of
 from orchestrator.topology.model import GuestFile, Suite, Topology
 from orchestrator.vm.accelerator import Accelerator
 
@@ -38,7 +38,7 @@ class Stage:
 
     def parts(self) -> dict[str, str]:
         handovers = {name: f"hostname {name}\n{self.handover}" for name in self.topology.machines}
-        return parts_of(
+        return inputs_of(
             self.topology, self.images, self.accelerator, handovers, kernel_parameters=self.kernel_parameters
         )
 

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.errors import HostError, SnapshotError, UsageError
 from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
-from orchestrator.snapshots.memory import RamPlace
+from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Snapshot, check_name, mine, point_name
 
 MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
@@ -30,7 +30,7 @@ def put(
 ) -> Snapshot:
     root = store.disk if kind == "disk" else store.memory
     manifest = replace(BASE, name=name.partition(".")[0], environment=environment, **changes)  # type: ignore[arg-type]
-    with store.saving(environment, name, RamPlace(root, kind, "")) as saving:
+    with store.saving(environment, name, RamBacking(root, kind, "")) as saving:
         (saving.folder / "server").mkdir()
         (saving.folder / "server" / "ram").write_bytes(b"x" * 5000)
         return saving.publish(manifest)
@@ -86,7 +86,7 @@ def test_a_name_is_never_overwritten(store: SnapshotStore) -> None:
 
 
 def test_an_interrupted_saving_leaves_nothing(store: SnapshotStore) -> None:
-    place = RamPlace(store.memory, "tmpfs", "")
+    place = RamBacking(store.memory, "tmpfs", "")
     with pytest.raises(KeyboardInterrupt), store.saving("alicia", "first", place) as saving:
         (saving.folder / "ram").write_bytes(b"half")
         raise KeyboardInterrupt
@@ -95,7 +95,7 @@ def test_an_interrupted_saving_leaves_nothing(store: SnapshotStore) -> None:
 
 
 def test_what_a_killed_saver_left_is_cleared_and_a_living_ones_is_not(store: SnapshotStore) -> None:
-    with store.saving("alicia", "mine", RamPlace(store.memory, "tmpfs", "")) as saving:
+    with store.saving("alicia", "mine", RamBacking(store.memory, "tmpfs", "")) as saving:
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
         (store.memory / f"{SAVING}{ended.pid}-1.alicia@dead").mkdir()

@@ -14,7 +14,7 @@ from orchestrator.events import Event, EventBus
 from orchestrator.process import ProcessId
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine
-from orchestrator.snapshots.memory import RamPlace
+from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.topology.model import Service, ServiceKind
 
@@ -38,7 +38,7 @@ def put(parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab
     """A healthy snapshot of these parts."""
     key = key_of(parts)
     store = default_store()
-    with store.saving(environment, f"{HEALTHY}.{key}", RamPlace(store.memory, "tmpfs", "")) as saving:
+    with store.saving(environment, f"{HEALTHY}.{key}", RamBacking(store.memory, "tmpfs", "")) as saving:
         (saving.folder / "server").mkdir()
         (saving.folder / "server/ram").write_bytes(b"x" * 5000)
         manifest = replace(BASE, environment=environment, owner=owner, key=key, parts=parts, created=created)
@@ -54,7 +54,7 @@ def a_state(tmp_path: Path, **changes: object) -> EnvironmentState:
         name="shop", topology=topology(tmp_path, machine("server"), services={"web": WEB}),
         run_folder=tmp_path / "runs/r1", phase="starting",
         owner=ProcessId(4, 5, "another boot"), command="orchestrator up", started=1.0, provider="debian",
-        accelerator="tcg", factor=1.0, parts=PARTS, services={"web": "healthy"},
+        accelerator="tcg", factor=1.0, inputs=PARTS, services={"web": "healthy"},
         machines={"server": MachineState(ProcessId(8, 9, "another boot"), "/images/server", {22: 40001}, "ssh A", "")},
     )  # fmt: skip
     return replace(state, **changes)  # type: ignore[arg-type]

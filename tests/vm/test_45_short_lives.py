@@ -85,8 +85,8 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
                 return ServiceSupervisor(graph, channels, journals, bus, factor=session.factor), events
 
             try:
-                await session.join(Deadline.after(60))
-                await session.watched(work(gate, session))  # type: ignore[arg-type]
+                await session.reattach(Deadline.after(60))
+                await session.run_watched(work(gate, session))  # type: ignore[arg-type]
             finally:
                 await session.close()
 
@@ -101,7 +101,7 @@ def service(name: str, unit: str = "") -> Service:
 def never(name: str) -> Service:
     """What holds READY, while the life of the other ends."""
     check = Check("never", CheckKind.FILE, "server", target="/run/e2e/never", timeout=10.0)
-    return Service("never", "server", ServiceKind.GATE, None, (Dependency(name),), (check,), 600.0)
+    return Service("never", "server", ServiceKind.TARGET, None, (Dependency(name),), (check,), 600.0)
 
 
 @pytest.mark.usefixtures("units")
@@ -136,7 +136,7 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
 
         async def look() -> None:
             keeper._confirmed = -FRESH
-            await keeper.confirm(limit)
+            await keeper.verify_still_healthy(limit)
 
         await keeper.bring_up(limit)
         await look()
@@ -162,7 +162,7 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
         while (await agent.exec(["systemctl", "is-active", "e2e-stays.service"], deadline=limit)).code != 0:
             await pause(0.1, limit)
         assert await again.verify_all(limit)
-        await again.confirm(limit)
+        await again.verify_still_healthy(limit)
         assert again.restarts == {"stays": 1}
 
     drive(vm, monkeypatch, work)
