@@ -31,9 +31,7 @@ LEFT_OUT = frozenset({"__pycache__", "mocks", "tests", "node_modules"})
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="render.py", description="Renders the application layer of a machine."
-    )
+    parser = argparse.ArgumentParser(prog="render.py", description="Renders the application layer of a machine.")
     parser.add_argument("--machine", choices=["server", "client"], required=True)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--app", type=Path, help="application package: bin/, share/")

@@ -47,11 +47,25 @@ def python_packages(lock: Path, downloads: Path) -> Path:
 
 def _install(lock: Path, target: Path) -> None:
     command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input",
-        "--target", str(target), "--no-deps", "--no-compile", "--require-hashes",
-        "--only-binary=:all:", "--implementation=cp", f"--python-version={GUEST_PYTHON}", f"--platform={PLATFORM}",
-        "--requirement", str(lock),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--target",
+        str(target),
+        "--no-deps",
+        "--no-compile",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--implementation=cp",
+        f"--python-version={GUEST_PYTHON}",
+        f"--platform={PLATFORM}",
+        "--requirement",
+        str(lock),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
     except subprocess.TimeoutExpired as error:

@@ -80,9 +80,7 @@ def server_items(stack: Stack, variant: str) -> list[Item]:
     ]
 
 
-def _units(
-    stack: Stack, variant: str, environment: Mapping[str, str], names: Mapping[str, str]
-) -> list[Item]:
+def _units(stack: Stack, variant: str, environment: Mapping[str, str], names: Mapping[str, str]) -> list[Item]:
     absent = stack["stack"]["absent"][variant]
     present = [unit for unit in stack["stack"]["units"] if unit not in absent]
     items = []

@@ -31,9 +31,7 @@ class Item:
     to: str = ""
 
 
-def text_file(
-    target: str, content: str, mode: str = "0644", owner: str = "root", group: str = "root"
-) -> Item:
+def text_file(target: str, content: str, mode: str = "0644", owner: str = "root", group: str = "root") -> Item:
     """A file with this content; leading line breaks are cut, so that a literal may begin on its own line."""
     return Item("file", target, content=content.lstrip("\n"), mode=mode, owner=owner, group=group)
 
@@ -67,8 +65,7 @@ def unit_text(sections: Mapping[str, Directives], names: Mapping[str, str]) -> s
         lines = [f"[{section}]"]
         for key, value in directives.items():
             lines += [
-                f"{key}={substitute(_value(one), names)}"
-                for one in (value if isinstance(value, list) else [value])
+                f"{key}={substitute(_value(one), names)}" for one in (value if isinstance(value, list) else [value])
             ]
         if section == "Service":
             environment = sections.get("Environment", {})

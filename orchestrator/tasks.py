@@ -52,7 +52,9 @@ async def run_all(*work: Coroutine[Any, Any, T]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-async def run_with_watchdogs(work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> T:
+async def run_with_watchdogs(
+    work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Coroutine[Any, Any, None]]]
+) -> T:
     """Run ``work`` while the guards watch; a guard that raises cancels it, and its error is raised."""
     result: list[T] = []
 

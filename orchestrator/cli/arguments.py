@@ -117,17 +117,27 @@ def _common(*, defaults: bool) -> CommandParser:
     common = CommandParser(add_help=False)
     group = common.add_argument_group("common options")
     group.add_argument(
-        "--file", type=Path, default=default(env("ORCH_FILE", "orchestrator.toml")), metavar="FILE",
+        "--file",
+        type=Path,
+        default=default(env("ORCH_FILE", "orchestrator.toml")),
+        metavar="FILE",
         help="the topology file [ORCH_FILE, default orchestrator.toml]",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "-n", "--name", type=environment_name, default=default(os.environ.get("ORCH_NAME") or None), metavar="NAME",
+        "-n",
+        "--name",
+        type=environment_name,
+        default=default(os.environ.get("ORCH_NAME") or None),
+        metavar="NAME",
         help="the environment's name; several run side by side [ORCH_NAME, default the topology's name]",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--progress", type=one_of(*PROGRESS), choices=PROGRESS, default=default(env("ORCH_PROGRESS", "auto")),
+        "--progress",
+        type=one_of(*PROGRESS),
+        choices=PROGRESS,
+        default=default(env("ORCH_PROGRESS", "auto")),
         help="how progress is shown on stderr [ORCH_PROGRESS, default auto]",
-    )  # fmt: skip
+    )
     group.add_argument("--no-color", action="store_true", default=default(False), help="no colours [NO_COLOR]")
     group.add_argument("-q", "--quiet", action="store_true", default=default(False), help="failures only")
     group.add_argument("-v", "--verbose", action="count", default=default(0), help="more; twice for everything")
@@ -135,15 +145,24 @@ def _common(*, defaults: bool) -> CommandParser:
 
 
 def _topology_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", default=os.environ.get("ORCH_VARIANT") or None, metavar="V",
-                        help="a variant of the topology [ORCH_VARIANT, default the file's own]")  # fmt: skip
+    parser.add_argument(
+        "--variant",
+        default=os.environ.get("ORCH_VARIANT") or None,
+        metavar="V",
+        help="a variant of the topology [ORCH_VARIANT, default the file's own]",
+    )
     parser.add_argument("--app", type=Path, metavar="DIR", help="another application package in place of the file's")
     parser.add_argument("--suite", type=Path, metavar="DIR", help="another browser suite in place of the file's")
 
 
 def _provider_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=one_of(*PROVIDERS), choices=PROVIDERS, default=env("ORCH_IMAGES", "auto"),
-                        help="where machine images come from [ORCH_IMAGES, default auto]")  # fmt: skip
+    parser.add_argument(
+        "--images",
+        type=one_of(*PROVIDERS),
+        choices=PROVIDERS,
+        default=env("ORCH_IMAGES", "auto"),
+        help="where machine images come from [ORCH_IMAGES, default auto]",
+    )
 
 
 def _start_options(parser: argparse.ArgumentParser) -> None:
@@ -152,39 +171,78 @@ def _start_options(parser: argparse.ArgumentParser) -> None:
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--fresh", action="store_true", help="start from cold, even when the environment is up already")
     start.add_argument("--warm", action="store_true", help="start from a saved healthy state, or not at all")
-    parser.add_argument("--runs", type=Path, default=Path(env("ORCH_RUNS", "runs")), metavar="DIR",
-                        help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
-    parser.add_argument("--kernel-parameters", default="", metavar="TEXT",
-                        help="appended to every guest's kernel command line")  # fmt: skip
-    parser.add_argument("--free-ports", action="store_true",
-                        help="let the system choose the host's ports, whatever the topology says")  # fmt: skip
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path(env("ORCH_RUNS", "runs")),
+        metavar="DIR",
+        help="where run folders are made [ORCH_RUNS, default runs]",
+    )
+    parser.add_argument(
+        "--kernel-parameters", default="", metavar="TEXT", help="appended to every guest's kernel command line"
+    )
+    parser.add_argument(
+        "--free-ports", action="store_true", help="let the system choose the host's ports, whatever the topology says"
+    )
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
 
 
 def _running(add: Adder) -> None:
     up = add("up", "build what is missing, boot the machines, start and prove every service")
     _start_options(up)
-    up.add_argument("--wait-timeout", type=duration, default=env("ORCH_WAIT_TIMEOUT", "2h"), metavar="TIME",
-                    help="limit of the whole command, images included [ORCH_WAIT_TIMEOUT, default 2h]")  # fmt: skip
+    up.add_argument(
+        "--wait-timeout",
+        type=duration,
+        default=env("ORCH_WAIT_TIMEOUT", "2h"),
+        metavar="TIME",
+        help="limit of the whole command, images included [ORCH_WAIT_TIMEOUT, default 2h]",
+    )
     up.add_argument("--down-on-failure", action="store_true", help="take everything down when it fails [kept]")
 
     run = add("run", "up, browser suite, report, down: the whole test run")
     _start_options(run)
-    run.add_argument("--timeout", type=duration, default=env("ORCH_TIMEOUT", "3h"), metavar="TIME",
-                     help="limit of the whole run [ORCH_TIMEOUT, default 3h]")  # fmt: skip
-    run.add_argument("--keep", choices=("never", "failure", "always"), default="never", nargs="?", const="failure",
-                     help="leave the machines up afterwards: on failure, always [default never]")  # fmt: skip
-    run.add_argument("--isolate", choices=("none", "suite", "file", "test"), default="none", nargs="?", const="file",
-                     help="a fresh world for each phase, spec file or test [default none; alone: file]")  # fmt: skip
+    run.add_argument(
+        "--timeout",
+        type=duration,
+        default=env("ORCH_TIMEOUT", "3h"),
+        metavar="TIME",
+        help="limit of the whole run [ORCH_TIMEOUT, default 3h]",
+    )
+    run.add_argument(
+        "--keep",
+        choices=("never", "failure", "always"),
+        default="never",
+        nargs="?",
+        const="failure",
+        help="leave the machines up afterwards: on failure, always [default never]",
+    )
+    run.add_argument(
+        "--isolate",
+        choices=("none", "suite", "file", "test"),
+        default="none",
+        nargs="?",
+        const="file",
+        help="a fresh world for each phase, spec file or test [default none; alone: file]",
+    )
     run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
-    run.add_argument("--env", type=variable, action="append", default=[], metavar="NAME[=VALUE]",
-                     help="a variable for the suite, repeatable; without a value, that of this shell; "
-                          "CI= runs it as if outside of CI")  # fmt: skip
-    run.add_argument("--no-scale-timeouts", action="store_true",
-                     help="leave the limits of the suite's configuration as they are on a slow host")  # fmt: skip
+    run.add_argument(
+        "--env",
+        type=variable,
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a variable for the suite, repeatable; without a value, that of this shell; "
+        "CI= runs it as if outside of CI",
+    )
+    run.add_argument(
+        "--no-scale-timeouts",
+        action="store_true",
+        help="leave the limits of the suite's configuration as they are on a slow host",
+    )
     run.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of each phase's tests")
-    run.add_argument("--clones", type=clones, metavar="N",
-                     help="divide the tests among N environments, started from one saved state")  # fmt: skip
+    run.add_argument(
+        "--clones", type=clones, metavar="N", help="divide the tests among N environments, started from one saved state"
+    )
 
     down = add("down", "end the environment and everything it left")
     down.add_argument("--all", action="store_true", help="every environment of this user")
@@ -194,15 +252,17 @@ def _running(add: Adder) -> None:
     restart.add_argument("names", nargs="+", metavar="NAME", help=names_help)
     restart.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
 
-
     reset = add("reset", "put the running environment back to its healthy state, or to a saved one, in place")
     reset.add_argument("snapshot", nargs="?", metavar="SNAPSHOT", help="a named state [the healthy one]")
     reset.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
     reset.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
 
     snapshot = add("snapshot", "named states of a running environment, memory included")
-    snapshot.add_argument("action", choices=("save", "restore", "list", "rm", "prune"),
-                          help="take one, go back to it, list all, remove one, or what is superfluous")  # fmt: skip
+    snapshot.add_argument(
+        "action",
+        choices=("save", "restore", "list", "rm", "prune"),
+        help="take one, go back to it, list all, remove one, or what is superfluous",
+    )
     snapshot.add_argument("snapshot", nargs="?", metavar="SNAPSHOT", help="its name: small letters, digits, - and _")
     snapshot.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
     snapshot.add_argument("--all", action="store_true", help="prune: every one that no running environment needs")
@@ -227,15 +287,19 @@ def _looking(add: Adder) -> None:
     execute.add_argument("machine", metavar="MACHINE", help="the machine's name")
     execute.add_argument("--user", default="root", help="who [root]")
     execute.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
-    execute.add_argument("--no-stdin", action="store_true",
-                         help="read nothing from stdin, for loops that do; also -n alone, as with ssh")  # fmt: skip
+    execute.add_argument(
+        "--no-stdin", action="store_true", help="read nothing from stdin, for loops that do; also -n alone, as with ssh"
+    )
     execute.usage = "orchestrator exec [OPTIONS] MACHINE -- COMMAND [ARGUMENT ...]"
     execute.set_defaults(argv=[])  # the words after --, taken by CommandParser before argparse sees them
 
     copy = add("cp", "copy files or folders to, from or between machines: MACHINE:PATH, at least on one side")
     copy.add_argument("source", nargs="+", metavar="SOURCE", help="a path, or MACHINE:PATH; a link here is followed")
-    copy.add_argument("target", metavar="TARGET",
-                      help="a path, or MACHINE:PATH; in a folder, or after a / at the end, the source keeps its name")
+    copy.add_argument(
+        "target",
+        metavar="TARGET",
+        help="a path, or MACHINE:PATH; in a folder, or after a / at the end, the source keeps its name",
+    )
     copy.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
 
     logs = add("logs", "journals of the machines, merged")
@@ -262,31 +326,57 @@ def _describing(add: Adder) -> None:
     graph.add_argument("--format", choices=("text", "mermaid", "json"), default="text", help="how it is drawn [text]")
     _images(add)
     doctor = add("doctor", "what this host offers, and what is missing")
-    doctor.add_argument("--variant", default=os.environ.get("ORCH_VARIANT") or None, metavar="V",
-                        help="judge the host for this variant [ORCH_VARIANT, default the file's own]")  # fmt: skip
+    doctor.add_argument(
+        "--variant",
+        default=os.environ.get("ORCH_VARIANT") or None,
+        metavar="V",
+        help="judge the host for this variant [ORCH_VARIANT, default the file's own]",
+    )
     _provider_option(doctor)
-    doctor.add_argument("--runs", type=Path, default=Path(env("ORCH_RUNS", "runs")), metavar="DIR",
-                        help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
+    doctor.add_argument(
+        "--runs",
+        type=Path,
+        default=Path(env("ORCH_RUNS", "runs")),
+        metavar="DIR",
+        help="where run folders are made [ORCH_RUNS, default runs]",
+    )
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.add_argument("--fresh", action="store_true", help="probe the accelerator again")
     report = add("report", "write the reports of a run folder again, and print the path of the page")
-    report.add_argument("run", nargs="?", type=Path, default=None, metavar="FOLDER",
-                        help="the run folder [the latest below --runs]")  # fmt: skip
-    report.add_argument("--runs", type=Path, default=Path(env("ORCH_RUNS", "runs")), metavar="DIR",
-                        help="where run folders are made [ORCH_RUNS, default runs]")  # fmt: skip
+    report.add_argument(
+        "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
+    )
+    report.add_argument(
+        "--runs",
+        type=Path,
+        default=Path(env("ORCH_RUNS", "runs")),
+        metavar="DIR",
+        help="where run folders are made [ORCH_RUNS, default runs]",
+    )
     completion = add("completion", "a completion script for your shell")
-    completion.add_argument("shell", choices=("bash", "zsh", "fish", "names"),
-                            help="the shell; names prints what the scripts ask for: machines, services, …")  # fmt: skip
+    completion.add_argument(
+        "shell",
+        choices=("bash", "zsh", "fish", "names"),
+        help="the shell; names prints what the scripts ask for: machines, services, …",
+    )
 
 
 def _images(add: Adder) -> None:
     images = add("images", "build, list or prune machine images")
-    images.add_argument("action", choices=("build", "list", "prune"),
-                        help="build what the topology needs, list the cache, or remove what nobody uses")  # fmt: skip
+    images.add_argument(
+        "action",
+        choices=("build", "list", "prune"),
+        help="build what the topology needs, list the cache, or remove what nobody uses",
+    )
     _topology_options(images)
     _provider_option(images)
-    images.add_argument("--timeout", type=duration, default=env("ORCH_WAIT_TIMEOUT", "2h"), metavar="TIME",
-                        help="build: limit for all images [ORCH_WAIT_TIMEOUT, default 2h]")  # fmt: skip
+    images.add_argument(
+        "--timeout",
+        type=duration,
+        default=env("ORCH_WAIT_TIMEOUT", "2h"),
+        metavar="TIME",
+        help="build: limit for all images [ORCH_WAIT_TIMEOUT, default 2h]",
+    )
     images.add_argument("--keep", type=count, default=2, metavar="N", help="prune: newest entries kept of a layer [2]")
     images.add_argument("--older-than", type=duration, metavar="TIME", help="prune: only entries unused for this long")
     images.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
@@ -296,5 +386,4 @@ def _images(add: Adder) -> None:
 class Adder(Protocol):
     """The type of the function that adds a command."""
 
-    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser:
-        ...
+    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser: ...

@@ -19,7 +19,7 @@ from orchestrator.cli.arguments import LONGEST_NAME
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
-from orchestrator.environment.places import EnvironmentPaths, new_run_folder
+from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.state import read_state
 from orchestrator.environment.warm import default_store
@@ -43,8 +43,10 @@ def run_clones(request: Request, arguments: argparse.Namespace) -> int:
     names = clone_names(request.name, arguments.clones)
     problems = refused(arguments, names)
     if problems:
-        raise UsageError(problems[0] if len(problems) == 1 else "these clones cannot be started",
-                         evidence=problems if len(problems) > 1 else [])  # fmt: skip
+        raise UsageError(
+            problems[0] if len(problems) == 1 else "these clones cannot be started",
+            evidence=problems if len(problems) > 1 else [],
+        )
     deadline = limit_of(arguments.timeout)
     folder = new_run_folder(arguments.runs)
     try:
@@ -64,8 +66,11 @@ def clone_names(name: str, count: int) -> list[str]:
 def refused(arguments: argparse.Namespace, names: list[str]) -> list[str]:
     """Why clones of these names cannot be run with these options; every reason."""
     problems = []
-    for option, given in (("--fresh", arguments.fresh), ("--shard", arguments.shard),
-                          ("--keep", arguments.keep != "never")):  # fmt: skip
+    for option, given in (
+        ("--fresh", arguments.fresh),
+        ("--shard", arguments.shard),
+        ("--keep", arguments.keep != "never"),
+    ):
         if given:
             problems.append(f"--clones and {option} do not go together")
     if len(names[-1]) > LONGEST_NAME:
@@ -99,8 +104,12 @@ async def _run(
         if turns < len(names):
             say(f"{turns} at a time: the {cores} processors of this host carry no more")
         semaphore = asyncio.Semaphore(turns)
-        await run_all(*(_clone(arguments, name, number, names, folder, semaphore, deadline)
-                         for number, name in enumerate(names, 1)))  # fmt: skip
+        await run_all(
+            *(
+                _clone(arguments, name, number, names, folder, semaphore, deadline)
+                for number, name in enumerate(names, 1)
+            )
+        )
     except asyncio.CancelledError:
         about["exit_code"] = interrupt_code()
         raise
@@ -127,8 +136,9 @@ async def _make_state(arguments: argparse.Namespace, name: str, folder: Path, de
     finally:
         await _orchestrator(down, name, Deadline.after(ENDING))
     if code != 0:
-        raise OrchestratorError("the machines did not come up", why=f"`orchestrator up` ended with {code}",
-                                where=[str(folder / "first")])  # fmt: skip
+        raise OrchestratorError(
+            "the machines did not come up", why=f"`orchestrator up` ended with {code}", where=[str(folder / "first")]
+        )
     shutil.rmtree(folder / "first", ignore_errors=True)
 
 
@@ -157,9 +167,22 @@ async def _clone(
     runs = folder / FOLDER / name
     runs.mkdir(parents=True)
     async with turns:
-        words = ["run", "--name", name, "--warm", "--free-ports", "--shard", f"{number}/{len(names)}",
-                 "--runs", str(runs), "--timeout", f"{max(1.0, deadline.left):.0f}", "--isolate", arguments.isolate,
-                 *options(arguments, FORWARDED)]
+        words = [
+            "run",
+            "--name",
+            name,
+            "--warm",
+            "--free-ports",
+            "--shard",
+            f"{number}/{len(names)}",
+            "--runs",
+            str(runs),
+            "--timeout",
+            f"{max(1.0, deadline.left):.0f}",
+            "--isolate",
+            arguments.isolate,
+            *options(arguments, FORWARDED),
+        ]
         await _orchestrator(words, name, deadline)
 
 

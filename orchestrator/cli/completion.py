@@ -60,7 +60,7 @@ def names(file: Path, environment: str | None) -> Iterator[tuple[str, str]]:
 
 
 def _state_folder() -> Path:
-    """The same as environment.places.state_root; importing that would take longer than all the rest."""
+    """The same as environment.paths.state_root; importing that would take longer than all the rest."""
     override = os.environ.get("ORCH_STATE_DIR")
     if override:
         return Path(override)

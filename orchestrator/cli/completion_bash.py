@@ -120,9 +120,7 @@ def _function(name: str, says: str, subject: str, lines: list[str]) -> str:
 
 
 def _names(tree: Tree) -> list[str]:
-    return [
-        f"{'|'.join((command.name, *command.aliases))}) echo {command.name} ;;" for command in tree.commands
-    ]
+    return [f"{'|'.join((command.name, *command.aliases))}) echo {command.name} ;;" for command in tree.commands]
 
 
 def _option_words(tree: Tree) -> list[str]:

@@ -111,12 +111,15 @@ def script(tree: Tree) -> str:
         _function(
             "_orchestrator_value",
             '"$1:$2"',
-            [_setting("|".join(f"{name}:{word}" for word in each.names), each.value) for name, each in values
-             if each.value is not None],
+            [
+                _setting("|".join(f"{name}:{word}" for word in each.names), each.value)
+                for name, each in values
+                if each.value is not None
+            ],
         ),
         _function("_orchestrator_place", '"$1:$2"', [line for each in tree.commands for line in _places(each)]),
         _BODY,
-    ]  # fmt: skip
+    ]
     return "\n".join(parts)
 
 

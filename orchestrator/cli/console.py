@@ -16,9 +16,9 @@ SHOWN = 10  # last lines that are on the screen already
 
 
 def run(arguments: argparse.Namespace) -> int:
-    places, state = living_state(arguments)
+    env_paths, state = living_state(arguments)
     known_machine(state, arguments.machine)
-    paths = places.machine(arguments.machine, state.run_folder)
+    paths = env_paths.machine(arguments.machine, state.run_folder)
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(paths.console))

@@ -93,10 +93,17 @@ class CopyProgress:
 
             console = Console(file=self._stream, force_terminal=True, no_color=not self._color, highlight=False)
             self._bar = Progress(
-                TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True),
-                TransferSpeedColumn(), TimeRemainingColumn(),
-                console=console, transient=True, redirect_stdout=False, redirect_stderr=False, refresh_per_second=5,
-            )  # fmt: skip
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                DownloadColumn(binary_units=True),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+                refresh_per_second=5,
+            )
             self._task = self._bar.add_task(self._label, total=self.total or None)
             self._bar.start()
         assert self._task is not None

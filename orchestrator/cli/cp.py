@@ -48,7 +48,7 @@ class Side:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    places, state = living_state(arguments)
+    paths, state = living_state(arguments)
     sources, target = [_side(text, state) for text in arguments.source], _side(arguments.target, state)
     if not target.machine and not all(source.machine for source in sources):
         raise UsageError(
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             connections: dict[str, Ssh] = {}
             for side in (*sources, target):
                 if side.machine and side.machine not in connections:
-                    connection = ssh_to(places, state, side.machine, limit=arguments.timeout)
+                    connection = ssh_to(paths, state, side.machine, limit=arguments.timeout)
                     connections[side.machine] = await stack.enter_async_context(connection)
             copying = _Copying(connections, target, len(sources) > 1, progress)
             try:
@@ -205,8 +205,11 @@ def _side(text: str, state: EnvironmentState) -> Side:
     if not colon or "/" in name:
         return Side("", text)
     if name not in state.machines:
-        raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}",
-                         hint=f"./{text} means a host file of that name")  # fmt: skip
+        raise UsageError(
+            f"no machine is named {name!r}",
+            why=f"machines are {', '.join(state.machines)}",
+            hint=f"./{text} means a host file of that name",
+        )
     if not path.startswith("/"):
         raise UsageError(f"the path in the machine must be absolute: {text!r}")
     return Side(name, path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.cli.progress_failure import use_color
-from orchestrator.environment.places import EnvironmentPaths, cache_root, environments
+from orchestrator.environment.paths import EnvironmentPaths, cache_root, environments
 from orchestrator.environment.state import read_state
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.images import debian_host
@@ -93,7 +93,7 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
     plan = _plan(topology, arguments.images)
     debian, cached = plan.provider is Provider.DEBIAN, not plan.to_build
 
-    def places() -> EnvironmentPaths:
+    def paths() -> EnvironmentPaths:
         return EnvironmentPaths.of(arguments.name or (topology.name if topology else "default"))
 
     def cache() -> Path:
@@ -120,14 +120,16 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
         ("build without root", rootless),
         ("Nix", lambda: look.nix(used=plan.provider is Provider.NIXOS)),
         ("temporary folder", look.temporary),
-        ("disks", lambda: look.disks(places(), arguments.runs, cache(),
-                                     images_needed=len(plan.to_build) * look.BASE_SPACE)),
-    ]  # fmt: skip
+        (
+            "disks",
+            lambda: look.disks(paths(), arguments.runs, cache(), images_needed=len(plan.to_build) * look.BASE_SPACE),
+        ),
+    ]
     if topology is not None:
         known = topology
         looks += [
-            ("memory", lambda: look.memory(known, Path("/proc/meminfo").read_text(), running=_runs(places()))),
-            ("socket paths", lambda: look.socket_paths(known, places())),
+            ("memory", lambda: look.memory(known, Path("/proc/meminfo").read_text(), running=_runs(paths()))),
+            ("socket paths", lambda: look.socket_paths(known, paths())),
         ]
     looks.append(("environments", _environments))
     return [*first, *[item for name, one in looks for item in await _seen(name, one)]]
@@ -158,8 +160,15 @@ def _topology(arguments: argparse.Namespace) -> tuple[Topology | None, list[Item
     items = [Item("topology", State.OK, f"{topology.path}{named}")]
     lacking = missing_files(topology)
     if lacking:
-        items.append(Item("guest files", State.MISSING, f"{len(lacking)} missing", "; ".join(lacking),
-                          "put them there; docs/topology.md, files"))  # fmt: skip
+        items.append(
+            Item(
+                "guest files",
+                State.MISSING,
+                f"{len(lacking)} missing",
+                "; ".join(lacking),
+                "put them there; docs/topology.md, files",
+            )
+        )
     return topology, items
 
 
@@ -188,8 +197,13 @@ def _plan(topology: Topology | None, wanted: str) -> _Plan:
     names = ", ".join(used_images(topology))
     if not to_build:
         return _Plan(provider, [Item("images", State.OK, f"{names}: Debian, base layers cached")], [])
-    item = Item("images", State.WARNING, f"{', '.join(to_build)}: Debian, to be built",
-                "the first up takes minutes longer", "orchestrator images build, or leave it to up")  # fmt: skip
+    item = Item(
+        "images",
+        State.WARNING,
+        f"{', '.join(to_build)}: Debian, to be built",
+        "the first up takes minutes longer",
+        "orchestrator images build, or leave it to up",
+    )
     return _Plan(provider, [item], to_build)
 
 
@@ -207,9 +221,9 @@ def base_layers(topology: Topology, cache: ImageCache) -> dict[str, bool]:
     return found
 
 
-def _runs(places: EnvironmentPaths) -> bool:
+def _runs(paths: EnvironmentPaths) -> bool:
     try:
-        state = read_state(places.state)
+        state = read_state(paths.state)
     except OrchestratorError:
         return False
     return state is not None and bool(state.live_processes)
@@ -218,9 +232,9 @@ def _runs(places: EnvironmentPaths) -> bool:
 def _environments() -> list[Item]:
     items = []
     for name in environments():
-        places = EnvironmentPaths.of(name)
+        paths = EnvironmentPaths.of(name)
         try:
-            state = read_state(places.state)
+            state = read_state(paths.state)
         except OrchestratorError as error:
             items.append(look.failed(f"environment {name}", error, State.WARNING))
             continue
@@ -231,6 +245,13 @@ def _environments() -> list[Item]:
         if state.live_processes and machines == len(state.machines):
             items.append(Item(f"environment {name}", State.OK, text))
         else:
-            items.append(Item(f"environment {name}", State.WARNING, text, "what is left of it can be removed",
-                              f"orchestrator -n {name} down"))  # fmt: skip
+            items.append(
+                Item(
+                    f"environment {name}",
+                    State.WARNING,
+                    text,
+                    "what is left of it can be removed",
+                    f"orchestrator -n {name} down",
+                )
+            )
     return items or [Item("environments", State.OK, "none recorded")]

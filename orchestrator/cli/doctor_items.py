@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import MEMORY_RESERVE, available_memory, disk_shortage, memory_shortage
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.errors import OrchestratorError
 from orchestrator.images import debian_host, nixos
 from orchestrator.process import run
@@ -71,16 +71,26 @@ def failed(name: str, error: OrchestratorError, state: State = State.MISSING) ->
 
 def unseen(name: str, error: Exception) -> Item:
     """An item for what could not even be looked at: a home that is none, a full disk."""
-    return Item(name, State.MISSING, "cannot be looked at", f"{type(error).__name__}: {error}",
-                "HOME, TMPDIR, ORCH_CACHE_DIR and ORCH_STATE_DIR name folders that can be written")  # fmt: skip
+    return Item(
+        name,
+        State.MISSING,
+        "cannot be looked at",
+        f"{type(error).__name__}: {error}",
+        "HOME, TMPDIR, ORCH_CACHE_DIR and ORCH_STATE_DIR name folders that can be written",
+    )
 
 
 def python() -> Item:
     version = ".".join(str(part) for part in sys.version_info[:3])
     good = sys.version_info >= MINIMUM_PYTHON
     needed = ".".join(str(part) for part in MINIMUM_PYTHON)
-    return Item("Python", State.OK if good else State.MISSING, f"{version} ({needed} needed)", "", "" if good else
-                f"a virtual environment of Python {needed} or newer")  # fmt: skip
+    return Item(
+        "Python",
+        State.OK if good else State.MISSING,
+        f"{version} ({needed} needed)",
+        "",
+        "" if good else f"a virtual environment of Python {needed} or newer",
+    )
 
 
 def packages() -> Item:
@@ -104,8 +114,13 @@ def packages() -> Item:
             lacking.append(f"{requirement} (it is {has})")
     if lacking:
         names = " ".join(f"'{each.partition(' (')[0]}'" for each in lacking)
-        return Item("Python packages", State.MISSING, ", ".join(lacking), "not installed, or too old",
-                    f"{sys.executable} -m pip install {names}")  # fmt: skip
+        return Item(
+            "Python packages",
+            State.MISSING,
+            ", ".join(lacking),
+            "not installed, or too old",
+            f"{sys.executable} -m pip install {names}",
+        )
     return Item("Python packages", State.OK, ", ".join(found))
 
 
@@ -127,14 +142,29 @@ def _dotted(version: Iterable[int]) -> str:
 
 def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
     if not device.exists():
-        return Item("/dev/kvm", State.WARNING, "not there", "no hardware virtualization, or it is switched off",
-                    "switch it on in the firmware, or nested virtualization in the hypervisor below")  # fmt: skip
+        return Item(
+            "/dev/kvm",
+            State.WARNING,
+            "not there",
+            "no hardware virtualization, or it is switched off",
+            "switch it on in the firmware, or nested virtualization in the hypervisor below",
+        )
     if not os.access(device, os.R_OK | os.W_OK):
-        return Item("/dev/kvm", State.WARNING, "may not be opened by this user", "it belongs to the group kvm",
-                    'sudo usermod -aG kvm "$USER", then log in again')  # fmt: skip
+        return Item(
+            "/dev/kvm",
+            State.WARNING,
+            "may not be opened by this user",
+            "it belongs to the group kvm",
+            'sudo usermod -aG kvm "$USER", then log in again',
+        )
     if without_hardware():
-        return Item("/dev/kvm", State.WARNING, "KVM without hardware (module kvm_pvm)", WITHOUT_HARDWARE,
-                    "a host with hardware virtualization; emulation works here")  # fmt: skip
+        return Item(
+            "/dev/kvm",
+            State.WARNING,
+            "KVM without hardware (module kvm_pvm)",
+            WITHOUT_HARDWARE,
+            "a host with hardware virtualization; emulation works here",
+        )
     return Item("/dev/kvm", State.OK, "may be opened (whether a guest runs, the accelerator's probe tells)")
 
 
@@ -159,9 +189,15 @@ def accelerator_item(found: Accelerator, *, known: bool, forced: str) -> Item:
     reason = f"{found.reason}; {how}"
     if found.name == "kvm":
         return Item("accelerator", State.OK, text, reason)
-    return Item("accelerator", State.WARNING, text, f"{reason}; emulation works, about ten times slower",
-                "unset ORCH_ACCELERATOR" if forced else
-                "a host with working KVM is faster; orchestrator doctor --fresh probes again")  # fmt: skip
+    return Item(
+        "accelerator",
+        State.WARNING,
+        text,
+        f"{reason}; emulation works, about ten times slower",
+        "unset ORCH_ACCELERATOR"
+        if forced
+        else "a host with working KVM is faster; orchestrator doctor --fresh probes again",
+    )
 
 
 async def vde(topology: Topology | None) -> Item:
@@ -212,8 +248,13 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
     found = [line for line in debian_host.problems(facts, needed=0) if "missing (package" not in line]
     if found:
         parts = [line.partition(": sudo ") for line in found]
-        return Item("build without root", bad, "not possible yet", "; ".join(part[0] for part in parts),
-                    "; ".join(f"sudo {part[2]}" for part in parts if part[2]))  # fmt: skip
+        return Item(
+            "build without root",
+            bad,
+            "not possible yet",
+            "; ".join(part[0] for part in parts),
+            "; ".join(f"sudo {part[2]}" for part in parts if part[2]),
+        )
     try:
         argv = ["unshare", "--map-auto", "--map-root-user", "true"]
         await run(argv, deadline=Deadline.after(SHORT), hint="sudo apt install uidmap util-linux")
@@ -222,10 +263,10 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
     return Item("build without root", State.OK, f"{facts.subids} subordinate ids, unshare makes a user namespace")
 
 
-def disks(places: EnvironmentPaths, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
+def disks(env_paths: EnvironmentPaths, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
     """Space where images, environments and run folders go."""
     items = []
-    for name, folder, needed in (("cache", cache, images_needed), ("state", places.workshop, 0), ("runs", runs, 0)):
+    for name, folder, needed in (("cache", cache, images_needed), ("state", env_paths.workshop, 0), ("runs", runs, 0)):
         there = existing(folder)
         free = shutil.disk_usage(there).free
         lack = disk_shortage(there, free >> 20)
@@ -233,11 +274,25 @@ def disks(places: EnvironmentPaths, runs: Path, cache: Path, *, images_needed: i
             lack = f"{size_text(needed)} are needed to build the images that are missing"
         text = f"{size_text(free)} free for {folder}"
         if not os.access(there, os.W_OK):
-            items.append(Item(f"disk: {name}", State.MISSING, text, f"{there} may not be written",
-                              "ORCH_CACHE_DIR, ORCH_STATE_DIR and --runs move these folders"))  # fmt: skip
+            items.append(
+                Item(
+                    f"disk: {name}",
+                    State.MISSING,
+                    text,
+                    f"{there} may not be written",
+                    "ORCH_CACHE_DIR, ORCH_STATE_DIR and --runs move these folders",
+                )
+            )
         elif lack:
-            items.append(Item(f"disk: {name}", State.MISSING, text, lack,
-                              "orchestrator images prune, or put ORCH_CACHE_DIR on another disk"))  # fmt: skip
+            items.append(
+                Item(
+                    f"disk: {name}",
+                    State.MISSING,
+                    text,
+                    lack,
+                    "orchestrator images prune, or put ORCH_CACHE_DIR on another disk",
+                )
+            )
         else:
             items.append(Item(f"disk: {name}", State.OK, text))
     return items
@@ -250,8 +305,13 @@ def temporary() -> Item:
             (folder / "file").write_bytes(bytes(4096))
             return Item("temporary folder", State.OK, str(folder.parent))
     except OSError as error:
-        return Item("temporary folder", State.MISSING, "cannot be written", str(error),
-                    "TMPDIR names another folder; df -h shows what is full")  # fmt: skip
+        return Item(
+            "temporary folder",
+            State.MISSING,
+            "cannot be written",
+            str(error),
+            "TMPDIR names another folder; df -h shows what is full",
+        )
 
 
 def existing(folder: Path) -> Path:
@@ -273,11 +333,11 @@ def memory(topology: Topology, meminfo: str, *, running: bool) -> Item:
     return Item("memory", State.MISSING, text, lack, "smaller machines (memory = …), or end other programs")
 
 
-def socket_paths(topology: Topology, places: EnvironmentPaths) -> Item:
+def socket_paths(topology: Topology, env_paths: EnvironmentPaths) -> Item:
     """Whether the names of all sockets are short enough for the kernel. Pure."""
     nowhere = Path("/")
-    networks = places.networks(nowhere)
-    paths = [side for name in topology.machines for side in _machine_sockets(places, name)]
+    networks = env_paths.networks(nowhere)
+    paths = [side for name in topology.machines for side in _machine_sockets(env_paths, name)]
     for network in topology.networks.values():
         paths += [networks.wire(network.name, name) for name in topology.machines]
         paths.append(networks.switch(network.name) / "ctl")
@@ -286,12 +346,17 @@ def socket_paths(topology: Topology, places: EnvironmentPaths) -> Item:
     text = f"{length} of {SOCKET_LIMIT} bytes, {longest}"
     if length <= SOCKET_LIMIT:
         return Item("socket paths", State.OK, text)
-    return Item("socket paths", State.MISSING, text, "the kernel allows no longer names",
-                "export XDG_RUNTIME_DIR to a shorter folder, or give machines and networks shorter names")  # fmt: skip
+    return Item(
+        "socket paths",
+        State.MISSING,
+        text,
+        "the kernel allows no longer names",
+        "export XDG_RUNTIME_DIR to a shorter folder, or give machines and networks shorter names",
+    )
 
 
-def _machine_sockets(places: EnvironmentPaths, name: str) -> tuple[Path, ...]:
-    paths = places.machine(name, Path("/"))
+def _machine_sockets(env_paths: EnvironmentPaths, name: str) -> tuple[Path, ...]:
+    paths = env_paths.machine(name, Path("/"))
     return (paths.qmp, paths.qmp_side, paths.agent, paths.console)
 
 
@@ -301,6 +366,11 @@ def nix(*, used: bool, path: str | None = None) -> Item:
     if found:
         return Item("Nix", State.OK, ", ".join(found))
     if used:
-        return Item("Nix", State.MISSING, "not installed", "the images are to come from NixOS",
-                    "install Nix (https://nixos.org/download), or --images debian")  # fmt: skip
+        return Item(
+            "Nix",
+            State.MISSING,
+            "not installed",
+            "the images are to come from NixOS",
+            "install Nix (https://nixos.org/download), or --images debian",
+        )
     return Item("Nix", State.OK, "not installed: the embedded Debian images are used")

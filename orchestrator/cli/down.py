@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.cli.runtime import chosen_name, kill_environment, run_command, say
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import EnvironmentPaths, environments
+from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans, take_down
 from orchestrator.environment.up import unpin_images
@@ -20,9 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
     names = environments() if arguments.all else [chosen_name(arguments)]
     code = 0
     for name in names:
-        places = EnvironmentPaths.of(name)
+        paths = EnvironmentPaths.of(name)
         try:
-            run_command(arguments, partial(_down, places), force=kill_environment(places))
+            run_command(arguments, partial(_down, paths), force=kill_environment(paths))
         except OrchestratorError as error:
             if not arguments.all:
                 raise
@@ -31,40 +31,40 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-async def _down(places: EnvironmentPaths, bus: EventBus) -> None:
+async def _down(paths: EnvironmentPaths, bus: EventBus) -> None:
     """End it, from the state alone. Nothing there is success too."""
-    if not places.folder.exists() and not orphans(places):
-        say(f"environment {places.name} does not exist; nothing to do")
+    if not paths.folder.exists() and not orphans(paths):
+        say(f"environment {paths.name} does not exist; nothing to do")
         return
-    with hold(places.lock, places.name, command_text()):
+    with hold(paths.lock, paths.name, command_text()):
         try:
-            state = read_state(places.state)
+            state = read_state(paths.state)
         except HostError as error:
             bus.emit("note", level="warning", message=f"{error.what} ({error.why}); what its processes tell is used")
             state = None
         if state is None:
-            unfinished = places.unfinished_run
-            await take_down(places, None, bus)
+            unfinished = paths.unfinished_run
+            await take_down(paths, None, bus)
             if unfinished is not None:
                 _report(unfinished)
         else:
-            await _take_down_recorded(places, state, bus)
-    say(f"environment {places.name} is down")
+            await _take_down_recorded(paths, state, bus)
+    say(f"environment {paths.name} is down")
 
 
-async def _take_down_recorded(places: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
-    unfinished = places.unfinished_run  # of a killed command on what was up
+async def _take_down_recorded(paths: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
+    unfinished = paths.unfinished_run  # of a killed command on what was up
     if state.run_folder.is_dir():
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
-            unpin_images(places, state)
-            await take_down(places, state, bus)
+            unpin_images(paths, state)
+            await take_down(paths, state, bus)
             stop()
         if not (state.run_folder / "summary.json").exists():
             _report(state.run_folder)
     else:
-        unpin_images(places, state)
-        await take_down(places, state, bus)
+        unpin_images(paths, state)
+        await take_down(paths, state, bus)
     if unfinished is not None and not (unfinished / "summary.json").exists():
         _report(unfinished)
 

@@ -30,13 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
     command = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
     if not command:
         raise UsageError("no command to run", hint=f"orchestrator exec {arguments.machine} -- uname -a")
-    places, state = living_state(arguments)
+    paths, state = living_state(arguments)
     known_machine(state, arguments.machine)
 
     limit = Deadline.after(arguments.timeout) if arguments.timeout else None
 
     async def work() -> int:
-        async with ssh_to(places, state, arguments.machine, limit=arguments.timeout) as ssh:
+        async with ssh_to(paths, state, arguments.machine, limit=arguments.timeout) as ssh:
             running = Running(ssh, command_line(command, user=arguments.user))
             return _Streams(ssh, running, with_stdin=not arguments.no_stdin).run(limit)
 

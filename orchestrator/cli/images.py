@@ -105,11 +105,15 @@ def for_people(entries: Sequence[Entry], now: float) -> str:
         return ""
     rows = [
         (
-            entry.name, entry.layer, entry.key[:KEY_SHOWN], size_text(entry.size), ago(now - entry.used),
+            entry.name,
+            entry.layer,
+            entry.key[:KEY_SHOWN],
+            size_text(entry.size),
+            ago(now - entry.used),
             ", ".join(users(entry)) or "-",
         )
         for entry in entries
-    ]  # fmt: skip
+    ]
     return aligned([("NAME", "LAYER", "KEY", "SIZE", "LAST USED", "IN USE BY"), *rows], right=(3,))
 
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.cli.runtime import chosen_name, say
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import read_state
 from orchestrator.errors import HostError, UsageError
 from orchestrator.events import utc_text, wall_clock
@@ -37,8 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     files = {path.parent.name: path for path in sorted(folder.glob("*/journal.jsonl"))}
     unknown = [name for name in arguments.machine if name not in files]
     if unknown:
-        raise UsageError(f"no journal of {', '.join(unknown)}", why=f"there are {', '.join(files) or 'none'}",
-                         where=[str(folder)])  # fmt: skip
+        raise UsageError(
+            f"no journal of {', '.join(unknown)}", why=f"there are {', '.join(files) or 'none'}", where=[str(folder)]
+        )
     chosen = {name: path for name, path in files.items() if not arguments.machine or name in arguments.machine}
     printer = Printer(arguments, chosen, real_names(folder.parent) if arguments.unit else {})
     sizes = {name: path.stat().st_size for name, path in chosen.items()}
@@ -113,8 +114,14 @@ class Printer:
 
     def show(self, entry: Entry, machine: str) -> None:
         if self._json:
-            data = {"time": utc_text(entry.at), "machine": machine, "unit": entry.unit,
-                    "identifier": entry.identifier, "priority": entry.priority, "message": entry.message}  # fmt: skip
+            data = {
+                "time": utc_text(entry.at),
+                "machine": machine,
+                "unit": entry.unit,
+                "identifier": entry.identifier,
+                "priority": entry.priority,
+                "message": entry.message,
+            }
             sys.stdout.write(json_text(data) + "\n")
             return
         time = datetime.fromtimestamp(entry.at).strftime("%H:%M:%S.%f")[:-3]

@@ -158,13 +158,12 @@ class CommandParser(argparse.ArgumentParser):
         if not options:
             self.fail(
                 f"{self._own_name()} does not take {', '.join(repr(word) for word in extra)}",
-                evidence=[self._usage()], hint=f"{self.prog} --help",
-            )  # fmt: skip
+                evidence=[self._usage()],
+                hint=f"{self.prog} --help",
+            )
         word = options[0].partition("=")[0]
         known = [name for name in self._option_string_actions if name.startswith("--")]
-        self.fail(
-            f"{self._own_name()} has no option {word}{_meant(nearest(word, known))}", hint=f"{self.prog} --help"
-        )
+        self.fail(f"{self._own_name()} has no option {word}{_meant(nearest(word, known))}", hint=f"{self.prog} --help")
 
     def _unknown_command(self, word: str) -> NoReturn:
         known = self.commands()

@@ -132,9 +132,7 @@ class LineWriter:
         data, state = event.data, text(event.data, "state")
         if state != "finished":
             return f"suite {subject}: {state}"
-        counts = [
-            f"{whole(data, status)} {words(status)}" for status in STATUSES if whole(data, status)
-        ]
+        counts = [f"{whole(data, status)} {words(status)}" for status in STATUSES if whole(data, status)]
         return f"suite {subject}: {', '.join(counts) or 'no test ran'} ({number(data, 'elapsed') or 0.0:.1f}s)"
 
 

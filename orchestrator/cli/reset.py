@@ -10,12 +10,12 @@ from contextlib import suppress
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.reaper_client import reaper_client
 from orchestrator.environment.reset import chosen, reset, state_to_change
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.up import over_limit, emit_failure
-from orchestrator.environment.wards import reaper_client
+from orchestrator.environment.up import emit_failure, over_limit
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
 from orchestrator.report.write import write_report
@@ -28,26 +28,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def reset_to(arguments: argparse.Namespace, name: str) -> int:
     """Put the environment back to a snapshot; the exit code."""
-    places, state = living_state(arguments)
+    paths, state = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
     chosen(state, name)  # a wrong name is told before anything is locked or touched
-    code = run_command(arguments, lambda bus: _reset(places, name, bus, deadline))
+    code = run_command(arguments, lambda bus: _reset(paths, name, bus, deadline))
     if arguments.json:
         outcome = {"exit_code": code, "snapshot": name, "seconds": round(deadline.elapsed, 3)}
         sys.stdout.write(json.dumps(outcome) + "\n")
     return code
 
 
-async def _reset(places: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> int:
-    with hold(places.lock, places.name, command_text()):
-        state = state_to_change(places)
+async def _reset(paths: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> int:
+    with hold(paths.lock, paths.name, command_text()):
+        state = state_to_change(paths)
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
-            session = Session(places, StateFile(places.state, state), bus)
+            session = Session(paths, StateFile(paths.state, state), bus)
             try:
                 async with reaper_client() as group:
                     await reset(session, chosen(state, name), group, deadline)
-                bus.emit("run.ready", places.name, elapsed=round(deadline.elapsed, 3), restored=True)
+                bus.emit("run.ready", paths.name, elapsed=round(deadline.elapsed, 3), restored=True)
                 return 0
             except OrchestratorError as cause:
                 error = over_limit(cause, deadline)

@@ -21,10 +21,18 @@ from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import add_machine_status
 from orchestrator.environment.isolate import run_isolated
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.suite import TestSelection, run_suite
-from orchestrator.environment.up import Environment, bring_up, close_down, finish, open_environment, over_limit, emit_failure
+from orchestrator.environment.up import (
+    Environment,
+    bring_up,
+    close_down,
+    emit_failure,
+    finish,
+    open_environment,
+    over_limit,
+)
 from orchestrator.environment.verdict import Verdict
 from orchestrator.errors import NothingRan, SignsFound, SuiteFailed, UsageError
 from orchestrator.events import EventBus
@@ -34,8 +42,11 @@ from orchestrator.topology.suite_package import look_at
 def run(arguments: argparse.Namespace) -> int:
     request = with_suite_options(request_of(arguments), arguments)
     if request.topology.suite is None:
-        raise UsageError("the topology has no [suite]", where=[str(request.topology.path)],
-                         hint="`orchestrator up` needs none; docs/topology.md describes it")  # fmt: skip
+        raise UsageError(
+            "the topology has no [suite]",
+            where=[str(request.topology.path)],
+            hint="`orchestrator up` needs none; docs/topology.md describes it",
+        )
     if arguments.clones:
         from orchestrator.cli.clones import run_clones
 
@@ -95,8 +106,10 @@ async def _stages(
             if arguments.isolate == "none":
                 found = await session.run_watched(run_suite(session, suite, deadline, chosen))
             else:
-                grade = arguments.isolate
-                found = await run_isolated(session, suite, environment.wards, deadline, grade=grade, chosen=chosen)
+                isolation = arguments.isolate
+                found = await run_isolated(
+                    session, suite, environment.reaper, deadline, isolation=isolation, chosen=chosen
+                )
         verdict.demand()
         outcome = verdict.outcome if verdict.outcome != "passed" else found
     except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order

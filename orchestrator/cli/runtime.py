@@ -16,9 +16,9 @@ from orchestrator.cli import crash
 from orchestrator.cli.signals import counts, ending_signals, first_signal
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import is_ours, remove_if_last
-from orchestrator.environment.places import EnvironmentPaths, environments
+from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.teardown import remove_traces, orphans
+from orchestrator.environment.teardown import orphans, remove_traces
 from orchestrator.errors import HostError, Interrupted, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.process import kill_children
@@ -82,7 +82,7 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
             loop.remove_signal_handler(number)
 
 
-def kill_environment(places: EnvironmentPaths, *, only_ours: bool = False) -> Callable[[], None]:
+def kill_environment(paths: EnvironmentPaths, *, only_ours: bool = False) -> Callable[[], None]:
     """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else.
 
     Args:
@@ -91,14 +91,14 @@ def kill_environment(places: EnvironmentPaths, *, only_ours: bool = False) -> Ca
 
     def kill() -> None:
         with suppress(HostError):
-            state = read_state(places.state)
+            state = read_state(paths.state)
             if only_ours and state is not None and state.owner.pid != os.getpid():
                 return
-            for process in [*(state.processes if state else []), *orphans(places)]:
+            for process in [*(state.processes if state else []), *orphans(paths)]:
                 process.signal_group(signal.SIGKILL)
-            remove_traces(places)
-            if is_ours(places.lock):
-                remove_if_last(places.lock)
+            remove_traces(paths)
+            if is_ours(paths.lock):
+                remove_if_last(paths.lock)
 
     return kill
 
@@ -139,12 +139,14 @@ def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, Envir
         HostError: it does not run.
     """
     name = chosen_name(arguments)
-    places = EnvironmentPaths.of(name)
-    state = read_state(places.state)
+    paths = EnvironmentPaths.of(name)
+    state = read_state(paths.state)
     if state is None or not state.any_alive:
-        raise HostError(f"environment {name} does not run", hint=f"orchestrator -n {name} up" if arguments.name else
-                        "orchestrator up")  # fmt: skip
-    return places, state
+        raise HostError(
+            f"environment {name} does not run",
+            hint=f"orchestrator -n {name} up" if arguments.name else "orchestrator up",
+        )
+    return paths, state
 
 
 def known_machine(state: EnvironmentState, name: str) -> None:

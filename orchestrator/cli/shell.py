@@ -16,15 +16,15 @@ from orchestrator.guest.terminal import join, on_resize, raw_mode, window_size
 
 
 def run(arguments: argparse.Namespace) -> int:
-    places, state = living_state(arguments)
+    paths, state = living_state(arguments)
     known_machine(state, arguments.machine)
 
     async def work() -> int:
-        async with ssh_to(places, state, arguments.machine) as ssh:
+        async with ssh_to(paths, state, arguments.machine) as ssh:
             if sys.stdin.isatty():
                 say(f"{arguments.machine}: `exit` or Ctrl-D leaves, the machine goes on")
             code = _terminal(ssh, arguments.user)
-            if not ssh.alive and (why := what_became_of(places, state, arguments.machine)):
+            if not ssh.alive and (why := what_became_of(paths, state, arguments.machine)):
                 say(f"{arguments.machine}: {why}")
             return code
 

@@ -13,11 +13,11 @@ from orchestrator.cli.runtime import chosen_name, limit_of, living_state, run_co
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reset import state_to_change
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.warm import in_use, save, default_store
+from orchestrator.environment.warm import default_store, in_use, save
 from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.snapshots.restore import verify
@@ -49,22 +49,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _save(arguments: argparse.Namespace) -> int:
     check_name(arguments.snapshot)
-    places, _ = living_state(arguments)
+    paths, _ = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
-    stored = run_command(arguments, lambda bus: _save_named(places, arguments.snapshot, bus, deadline))
+    stored = run_command(arguments, lambda bus: _save_named(paths, arguments.snapshot, bus, deadline))
     if arguments.json:
         sys.stdout.write(json.dumps(as_dict(stored)) + "\n")
     return 0
 
 
-async def _save_named(places: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> Snapshot:
-    with hold(places.lock, places.name, command_text()):
-        session = Session(places, StateFile(places.state, state_to_change(places)), bus)
+async def _save_named(paths: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> Snapshot:
+    with hold(paths.lock, paths.name, command_text()):
+        session = Session(paths, StateFile(paths.state, state_to_change(paths)), bus)
         try:
             async with deadline.enforce():
                 # Only QEMU is asked: a guest that hangs or has panicked can be saved too.
                 await session.reattach(deadline, tuple(session.machines))
-                return await save(session, name, point_name(name, places.identity), deadline)
+                return await save(session, name, point_name(name, paths.identity), deadline)
         finally:
             await session.close()
 
@@ -104,12 +104,15 @@ def for_people(found: Sequence[Snapshot], now: float) -> str:
         return ""
     rows = [
         (
-            _whose(one), one.name, size_text(one.size), "memory" if one.kind == "tmpfs" else "disk",
+            _whose(one),
+            one.name,
+            size_text(one.size),
+            "memory" if one.kind == "tmpfs" else "disk",
             ago(now - one.created) if one.created else "-",
             ", ".join(one.manifest.machines) if one.manifest else "damaged",
         )
         for one in found
-    ]  # fmt: skip
+    ]
     return aligned([("ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"), *rows], right=(2,))
 
 

@@ -10,13 +10,13 @@ from orchestrator.errors import HostError
 
 
 def run(arguments: argparse.Namespace) -> int:
-    places, _ = living_state(arguments)
-    path = places.ssh_config
+    paths, _ = living_state(arguments)
+    path = paths.ssh_config
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError as error:
         raise HostError(
-            f"environment {places.name} has no ssh configuration yet",
+            f"environment {paths.name} has no ssh configuration yet",
             why="it is written when the first machine can be reached",
             where=[str(path)],
             hint="orchestrator status",

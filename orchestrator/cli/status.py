@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.cli.runtime import chosen_name, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import describe, held
-from orchestrator.environment.places import EnvironmentPaths, environments
+from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
@@ -53,24 +53,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(seen.word == "ready" for seen in found) else 3
 
 
-async def look(places: EnvironmentPaths) -> Seen:
+async def look(env_paths: EnvironmentPaths) -> Seen:
     """Verify what is recorded; never wait for more than one question to each machine."""
-    seen = Seen(places.name)
+    seen = Seen(env_paths.name)
     try:
-        state = seen.state = read_state(places.state)
+        state = seen.state = read_state(env_paths.state)
     except OrchestratorError as error:
         seen.word, seen.note = "damaged", error.brief
         return seen
     if state is None:
-        if held(places.lock):
-            seen.word, seen.note = "starting", describe(places.lock)
+        if held(env_paths.lock):
+            seen.word, seen.note = "starting", describe(env_paths.lock)
         return seen
     for name in state.topology.machines:
         machine = state.machines.get(name)
         seen.machines[name] = "not started" if machine is None else "running" if machine.process.alive else "gone"
-    if held(places.lock):
+    if held(env_paths.lock):
         # Its owner holds the agents; what it records is the truth of this moment.
-        seen.word, seen.note = state.phase, f"held by {describe(places.lock)}"
+        seen.word, seen.note = state.phase, f"held by {describe(env_paths.lock)}"
         for service in state.topology.services.values():
             seen.services[service.name] = (state.services.get(service.name, "pending"), "")
         return seen
@@ -79,7 +79,7 @@ async def look(places: EnvironmentPaths) -> Seen:
         seen.note = "its machines are gone; `orchestrator down` removes what is left"
         return seen
     running = [name for name, word in seen.machines.items() if word == "running"]
-    await asyncio.gather(*(_ask(places, state, name, seen) for name in running))
+    await asyncio.gather(*(_ask(env_paths, state, name, seen) for name in running))
     good = all(word == "running" for word in seen.machines.values()) and all(
         word in ("healthy", "completed") for word, _ in seen.services.values()
     )
@@ -87,16 +87,16 @@ async def look(places: EnvironmentPaths) -> Seen:
     return seen
 
 
-async def _ask(places: EnvironmentPaths, state: EnvironmentState, name: str, seen: Seen) -> None:
+async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, seen: Seen) -> None:
     """QEMU's state, then all units of the machine with one command."""
-    from orchestrator.environment.losses import last_words
+    from orchestrator.environment.failures import last_words
     from orchestrator.guest.agent import Agent
     from orchestrator.services import systemd
     from orchestrator.vm.qmp import connect
 
     limit = Deadline.after(QUESTION_LIMIT * max(1.0, state.factor / 4))
     services = [s for s in state.topology.services.values() if s.machine == name]
-    paths = places.machine(name, state.run_folder)
+    paths = env_paths.machine(name, state.run_folder)
     try:
         monitor = await connect(name, paths.qmp_side, limit)
         run_state = await monitor.run_state()
@@ -149,10 +149,10 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
     from orchestrator.services.checks import Channels, run_check
 
     assert seen.state is not None
-    places = EnvironmentPaths.of(seen.name)
+    env_paths = EnvironmentPaths.of(seen.name)
     limit = Deadline.after(60 * max(1.0, seen.state.factor / 2))
-    with hold(places.lock, seen.name, command_text()):
-        session = Session(places, StateFile(places.state, seen.state), bus)
+    with hold(env_paths.lock, seen.name, command_text()):
+        session = Session(env_paths, StateFile(env_paths.state, seen.state), bus)
         try:
             await session.reattach(limit)
             for service in seen.state.topology.services.values():
@@ -174,8 +174,10 @@ def as_text(seen: Seen) -> str:
     if state is None:
         return lines[0]
     age = wall_clock() - state.started
-    lines.append(f"  variant {state.topology.variant or '-'}, {state.provider} images, {state.accelerator}, "
-                 f"up {_age(age)}, evidence in {_relative(state.run_folder)}")  # fmt: skip
+    lines.append(
+        f"  variant {state.topology.variant or '-'}, {state.provider} images, {state.accelerator}, "
+        f"up {_age(age)}, evidence in {_relative(state.run_folder)}"
+    )
     for name, word in seen.machines.items():
         machine = state.machines.get(name)
         ports = ", ".join(f"127.0.0.1:{h} → {g}" for g, h in machine.ports.items()) if machine else ""

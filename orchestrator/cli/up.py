@@ -12,11 +12,11 @@ from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import add_machine_status
 from orchestrator.environment.lock import command_text, hold
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
-from orchestrator.environment.up import Environment, bring_up, close_down, finish, open_environment, emit_failure
+from orchestrator.environment.up import Environment, bring_up, close_down, emit_failure, finish, open_environment
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
 from orchestrator.topology.load import load_topology, missing_files
@@ -24,10 +24,10 @@ from orchestrator.topology.load import load_topology, missing_files
 
 def run(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
-    places = EnvironmentPaths.of(request.name)
+    env_paths = EnvironmentPaths.of(request.name)
     deadline = limit_of(arguments.wait_timeout)
     return run_command(
-        arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(places, only_ours=True)
+        arguments, lambda bus: _up(request, arguments, bus, deadline), force=kill_environment(env_paths, only_ours=True)
     )
 
 
@@ -56,11 +56,11 @@ def request_of(arguments: argparse.Namespace) -> Request:
 
 async def start_fresh(request: Request, bus: EventBus) -> None:
     """Take down what runs under this name, for ``--fresh``."""
-    places = EnvironmentPaths.of(request.name)
-    with hold(places.lock, request.name, request.command):
-        state = read_state(places.state)
+    env_paths = EnvironmentPaths.of(request.name)
+    with hold(env_paths.lock, request.name, request.command):
+        state = read_state(env_paths.state)
         if state is not None:
-            await take_down(places, state, bus)
+            await take_down(env_paths, state, bus)
 
 
 async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:

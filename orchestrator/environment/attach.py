@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.losses import last_words, told_by_console
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.failures import last_words, told_by_console
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, MachineError
 from orchestrator.guest.keys import host_key_blob
@@ -24,7 +24,7 @@ LOST_LIMIT = 2.0
 
 @asynccontextmanager
 async def ssh_to(
-    places: EnvironmentPaths, state: EnvironmentState, machine: str, *, limit: float | None = None
+    env_paths: EnvironmentPaths, state: EnvironmentState, machine: str, *, limit: float | None = None
 ) -> AsyncIterator[Ssh]:
     """An SSH connection to a running machine, for the block; cut when the machine stops answering.
 
@@ -40,10 +40,10 @@ async def ssh_to(
         raise HostError(
             f"machine {machine} is not handed over yet",
             why="its guest agent has not answered so far",
-            hint=f"orchestrator -n {places.name} console {machine}",
+            hint=f"orchestrator -n {env_paths.name} console {machine}",
         )
-    target = SshTarget(machine, known.ports[22], host_key_blob(machine, known.host_key), places.user_key)
-    paths = places.machine(machine, state.run_folder)
+    target = SshTarget(machine, known.ports[22], host_key_blob(machine, known.host_key), env_paths.user_key)
+    paths = env_paths.machine(machine, state.run_folder)
     # One whose console has said its last word is given the time of a short answer only.
     patience = (CONNECT_LIMIT if last_words(paths) is None else LOST_LIMIT) * max(1.0, state.factor / 2)
     with told_by_console(machine, paths):
@@ -53,7 +53,7 @@ async def ssh_to(
     try:
         yield ssh
     except MachineError as error:
-        why = "" if ssh.alive else what_became_of(places, state, machine)
+        why = "" if ssh.alive else what_became_of(env_paths, state, machine)
         if why:
             error.why = why
         raise
@@ -80,20 +80,20 @@ async def while_it_runs(machine: str, process: ProcessId, work: Coroutine[Any, A
     return await run_with_watchdogs(work, [ended])
 
 
-def what_became_of(places: EnvironmentPaths, state: EnvironmentState, machine: str) -> str:
+def what_became_of(env_paths: EnvironmentPaths, state: EnvironmentState, machine: str) -> str:
     """Why a connection that was there ended, as far as the state tells it; empty when it does not.
 
     Args:
         state: as it was when the connection was made.
     """
     try:
-        now = read_state(places.state)
+        now = read_state(env_paths.state)
     except HostError:
         return ""
     if now is None:
-        return f"environment {places.name} was taken down"
+        return f"environment {env_paths.name} was taken down"
     if now.generation != state.generation:
-        return f"environment {places.name} was put back to a saved state; it answers again at the next command"
+        return f"environment {env_paths.name} was put back to a saved state; it answers again at the next command"
     if now.machines.get(machine) != state.machines[machine]:
         return f"machine {machine} was started again"
     return ""

@@ -25,7 +25,12 @@ async def add_machine_status(machines: Iterable[LiveMachine], error: Orchestrato
 
 
 async def collect_all(
-    machines: Collection[LiveMachine], topology: Topology, run_folder: Path, step: str, bus: EventBus, patience: float,
+    machines: Collection[LiveMachine],
+    topology: Topology,
+    run_folder: Path,
+    step: str,
+    bus: EventBus,
+    patience: float,
     real: Callable[[str, str], str],
 ) -> None:
     """Pictures of all machines, then logs of those that still answer.
@@ -49,7 +54,11 @@ async def collect_all(
 
 
 async def collect_logs(
-    machine: LiveMachine, topology: Topology, run_folder: Path, bus: EventBus, deadline: Deadline,
+    machine: LiveMachine,
+    topology: Topology,
+    run_folder: Path,
+    bus: EventBus,
+    deadline: Deadline,
     real: Callable[[str, str], str],
 ) -> None:
     """Write ``services/<unit>.log`` for every unit of the machine, and the files services name.
@@ -67,9 +76,14 @@ async def collect_logs(
         sources: dict[str, list[str]] = {}
         if service.unit is not None:
             sources[f"{service.unit.removesuffix('.service')}.log"] = [
-                "journalctl", "-b", f"--unit={real(service.machine, service.unit)}", "-o", "short-iso-precise",
-                "--no-pager", "-q",
-            ]  # fmt: skip
+                "journalctl",
+                "-b",
+                f"--unit={real(service.machine, service.unit)}",
+                "-o",
+                "short-iso-precise",
+                "--no-pager",
+                "-q",
+            ]
         for path in service.logs:
             name = re.sub(r"[^A-Za-z0-9._-]+", "-", path).strip("-.")
             sources[name] = ["tail", "-c", str(LOG_LIMIT), path]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.deadline import Deadline, monotonic
+from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.reset import reset
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import (
-    TestSelection,
     SuiteInvocation,
+    TestSelection,
     judged,
     list_tests,
     other_shards,
@@ -20,8 +21,7 @@ from orchestrator.environment.suite import (
 from orchestrator.environment.suite_events import Case
 from orchestrator.environment.suite_invoke import guest_folder, suite_environment
 from orchestrator.environment.suite_tally import Outcome
-from orchestrator.environment.wards import ReaperClient
-from orchestrator.environment.warm import save, default_store
+from orchestrator.environment.warm import default_store, save
 from orchestrator.errors import MachineError
 from orchestrator.snapshots.store import ISOLATE, Snapshot, mine
 from orchestrator.topology.model import Suite, SuitePhase
@@ -30,7 +30,7 @@ PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 
 
 async def run_isolated(
-    session: Session, suite: Suite, wards: ReaperClient, deadline: Deadline, *, grade: str, chosen: TestSelection
+    session: Session, suite: Suite, reaper: ReaperClient, deadline: Deadline, *, isolation: str, chosen: TestSelection
 ) -> str:
     """Run the suite part by part, each in the world as it was before the first. Its outcome, as `judge` has it.
 
@@ -42,7 +42,7 @@ async def run_isolated(
         SuiteFailed, NothingRan, GuestCommandError, MachineError: as `run_suite`.
     """
     outcome = Outcome()
-    parts = await session.run_watched(_divide(session, suite, deadline, outcome, grade, chosen))
+    parts = await session.run_watched(_divide(session, suite, deadline, outcome, isolation, chosen))
     if not parts:
         return judged(outcome, session, chosen)  # nothing to run, or nothing that can be
     if suite.prepare and len(parts) > 1:
@@ -54,36 +54,40 @@ async def run_isolated(
     try:
         for number, part in enumerate(parts):
             if number:
-                await _fresh(session, stored, wards, deadline, {"number": number + 1, "total": len(parts)})
+                await _fresh(session, stored, reaper, deadline, {"number": number + 1, "total": len(parts)})
             await session.run_watched(run_part(session, suite, part, deadline, outcome, chosen))
     finally:
         store.remove(stored)
     return judged(outcome, session, chosen)
 
 
-async def _fresh(session: Session, stored: Snapshot, wards: ReaperClient, deadline: Deadline, place: Mapping[str, int]) -> None:
+async def _fresh(
+    session: Session, stored: Snapshot, reaper: ReaperClient, deadline: Deadline, place: Mapping[str, int]
+) -> None:
     begun, name = monotonic(), session.paths.name
     session.bus.emit("world.state", name, state="restoring", **place)
-    await reset(session, stored, wards, deadline)
+    await reset(session, stored, reaper, deadline)
     session.bus.emit("world.state", name, state="ready", elapsed=round(monotonic() - begun, 3), **place)
 
 
 async def _divide(
-    session: Session, suite: Suite, deadline: Deadline, outcome: Outcome, grade: str, chosen: TestSelection
+    session: Session, suite: Suite, deadline: Deadline, outcome: Outcome, isolation: str, chosen: TestSelection
 ) -> list[SuiteInvocation]:
     """The parts of all phases; what is to run, and why some cannot, is in ``outcome``."""
     await push(session, suite, deadline)
     found: list[tuple[SuitePhase, dict[str, Case] | None]] = []
     for phase in suite.phases:
-        if grade == "suite":
+        if isolation == "suite":
             found.append((phase, None))
             continue
         listed = await list_tests(session, suite, phase, deadline, chosen)
         tell_listed(session, phase, outcome.phase(phase.name), listed)
         await other_shards(session, suite, phase, deadline, outcome.phase(phase.name), chosen, listed)
-        found += [(phase, tests) for tests in divided(listed.planned, grade)]
+        found += [(phase, tests) for tests in divided(listed.planned, isolation)]
     return [
-        SuiteInvocation(phase, phase.name if tests is None else f"{phase.name}-{number:03d}", tests, number == len(found))
+        SuiteInvocation(
+            phase, phase.name if tests is None else f"{phase.name}-{number:03d}", tests, number == len(found)
+        )
         for number, (phase, tests) in enumerate(found, 1)
     ]
 
@@ -113,13 +117,13 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
         session.bus.emit("note", level="info", message=message)
 
 
-def divided(tests: Mapping[str, Case], grade: str) -> list[dict[str, Case]]:
+def divided(tests: Mapping[str, Case], isolation: str) -> list[dict[str, Case]]:
     """Listed tests as parts, in their order: those of one file together, or each alone. Pure.
 
     What others rest on runs in each of their worlds; it has none of its own, unless there is nothing else.
     """
     own = {name: test for name, test in tests.items() if not test.support} or dict(tests)
-    if grade == "test":
+    if isolation == "test":
         return [{name: test} for name, test in own.items()]
     files: dict[str, dict[str, Case]] = {}
     for name, test in own.items():

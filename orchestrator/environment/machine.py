@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before, monotonic
+from orchestrator.environment.failures import last_words, mark_new_boot, paused, told_by_console
 from orchestrator.environment.handover import HANDED_OVER, handover_script, journal_script, push_files, run_script
-from orchestrator.environment.losses import mark_new_boot, last_words, paused, told_by_console
 from orchestrator.environment.reboot import go_down
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
@@ -262,7 +262,9 @@ class LiveMachine:
                 assert self._key_file is not None
                 if self._rekeyed:  # sshd starts anew with the key it was just given
                     self._rekeyed = False
-                    await completes_before(self._watcher.sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience))
+                    await completes_before(
+                        self._watcher.sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience)
+                    )
                 if not self.host_key:  # it boots
                     await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
                 ports = self.ports or await self.monitor.forwarded_ports()

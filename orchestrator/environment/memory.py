@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import MachineState
 from orchestrator.events import EventBus
 from orchestrator.images.contract import BuiltImage, find_run_script
@@ -17,31 +17,31 @@ from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import Memory
 
 
-def choose_ram_backing(topology: Topology, places: EnvironmentPaths, bus: EventBus) -> RamBacking | None:
+def choose_ram_backing(topology: Topology, paths: EnvironmentPaths, bus: EventBus) -> RamBacking | None:
     """Where the machines' memory is kept as files; None when there is no room, and QEMU must send it to be saved."""
     wanted = sum(machine.memory for machine in topology.machines.values()) * MIB
-    place = choose_place(wanted, places.folder)
-    if place.folder != places.folder:
+    place = choose_place(wanted, paths.folder)
+    if place.folder != paths.folder:
         return place
     message = f"the machines' memory lies in no files, so saving their state takes longer: {place.reason}"
     bus.emit("note", level="info", message=message)
     return None
 
 
-def ram_file(places: EnvironmentPaths, machine: Machine, place: RamBacking) -> Path:
+def ram_file(paths: EnvironmentPaths, machine: Machine, place: RamBacking) -> Path:
     """The path of a machine's RAM file, in a folder that is there and private."""
-    path = places.ram(machine.name, place)
+    path = paths.ram(machine.name, place)
     make_private(path.parent)
     return path
 
 
-def new_memory(places: EnvironmentPaths, machine: Machine, image: BuiltImage, place: RamBacking | None) -> Memory | None:
+def new_memory(paths: EnvironmentPaths, machine: Machine, image: BuiltImage, place: RamBacking | None) -> Memory | None:
     """An empty memory for a cold start, a file where there is a place; None where the run script brings its own."""
     if own_memory(image.script_text):
         return None
     if place is None:
         return Memory(None, shared=False)
-    path = ram_file(places, machine, place)
+    path = ram_file(paths, machine, place)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.truncate(machine.memory * MIB)

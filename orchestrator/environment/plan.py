@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.handover import handover_script, journal_script
-from orchestrator.environment.places import cache_root
+from orchestrator.environment.paths import cache_root
 from orchestrator.events import EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.provider import Provider, ensure_images
@@ -65,8 +65,7 @@ async def plan(request: Request, provider: Provider, bus: EventBus, deadline: De
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
     handovers = {
-        name: handover_script(machine, topology, "") + journal_script()
-        for name, machine in topology.machines.items()
+        name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }
     parts = inputs_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
     return Plan(accelerator, images, parts)

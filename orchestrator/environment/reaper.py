@@ -20,15 +20,15 @@ def main() -> None:
     """Read ``pid ticks`` lines from stdin until ``release`` or the end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    wards: list[tuple[int, str]] = []
+    processes: list[tuple[int, str]] = []
     for line in sys.stdin:
         words = line.split()
         if words == ["release"]:
             return
         if len(words) == 2:
-            wards.append((int(words[0]), words[1]))
+            processes.append((int(words[0]), words[1]))
     for number, grace in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 1.0)):
-        for pid, ticks in wards:
+        for pid, ticks in processes:
             if _ticks(pid) == ticks:
                 try:
                     os.killpg(pid, number)
@@ -36,7 +36,7 @@ def main() -> None:
                 except ProcessLookupError:
                     pass
         end = time.monotonic() + grace
-        while time.monotonic() < end and any(_ticks(pid) == ticks for pid, ticks in wards):
+        while time.monotonic() < end and any(_ticks(pid) == ticks for pid, ticks in processes):
             time.sleep(0.02)
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.wards import ReaperClient
 from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, OrchestratorError, SnapshotError
 from orchestrator.images.contract import BuiltImage
@@ -58,64 +58,64 @@ def chosen(state: EnvironmentState, name: str) -> Snapshot:
     return found
 
 
-async def reset(session: Session, snapshot: Snapshot, wards: ReaperClient, deadline: Deadline) -> None:
+async def reset(session: Session, snapshot: Snapshot, reaper: ReaperClient, deadline: Deadline) -> None:
     """End the machines and bring back those of the snapshot; every check must pass again.
 
     Raises:
         OrchestratorError: it did not come back; the environment is then recorded as failed.
     """
-    state, places = session.record.state, session.paths
+    state, env_paths = session.record.state, session.paths
     assert snapshot.manifest is not None
     await verify(snapshot.folder, snapshot.manifest)  # before anything is given up for it
-    launch = launch_again(session, places, state, snapshot)
+    launch = launch_again(session, env_paths, state, snapshot)
     session.record.change(phase="starting", generation=state.generation + 1)
     try:
         async with deadline.enforce():
             await session.detach()
-            await session.run_watched(session.restore(launch, wards, deadline))
+            await session.run_watched(session.restore(launch, reaper, deadline))
     except BaseException as error:
         session.record.change(phase="failed")
         if isinstance(error, OrchestratorError) and not error.hint:
-            error.hint = f"orchestrator -n {places.name} up --fresh"
+            error.hint = f"orchestrator -n {env_paths.name} up --fresh"
         raise
-    write_ssh_files(places, session.record.state.machines)
+    write_ssh_files(env_paths, session.record.state.machines)
     session.record.change(phase="ready")
 
 
-def launch_again(session: Session, places: EnvironmentPaths, state: EnvironmentState, snapshot: Snapshot) -> Launch:
+def launch_again(session: Session, env_paths: EnvironmentPaths, state: EnvironmentState, snapshot: Snapshot) -> Launch:
     """What started the machines, read from what is recorded of them."""
     images = {}
     for name, machine in state.machines.items():
         image = session.topology.machines[name].image
         images[image] = BuiltImage(image, Path(machine.image), "", state.provider, True, 0.0)
-    user_key = places.user_key.with_suffix(".pub").read_text().strip()
+    user_key = env_paths.user_key.with_suffix(".pub").read_text().strip()
     launch = Launch(images, user_key, dict(os.environ), state.inputs.get("kernel parameters", ""), snapshot=snapshot)
     ports = {name: dict(machine.ports) for name, machine in state.machines.items()}
-    return replace(launch, ports=ports, ram=place_again(places, state))
+    return replace(launch, ports=ports, ram=place_again(env_paths, state))
 
 
-def place_again(places: EnvironmentPaths, state: EnvironmentState) -> RamBacking | None:
+def place_again(env_paths: EnvironmentPaths, state: EnvironmentState) -> RamBacking | None:
     """The kind of place where the memory is now; the old files are gone before the new ones are made."""
     files = [Path(machine.ram) for machine in state.machines.values() if machine.ram]
     if len(files) < len(state.machines):
         return None  # a clone: it rests on the saved memory itself
-    beside_the_disk = all(path.is_relative_to(places.workshop) for path in files)
-    folder = places.folder if beside_the_disk else shared_memory()
+    beside_the_disk = all(path.is_relative_to(env_paths.workshop) for path in files)
+    folder = env_paths.folder if beside_the_disk else shared_memory()
     return RamBacking(folder, file_system(folder), "as before")
 
 
-def state_to_change(places: EnvironmentPaths) -> EnvironmentState:
+def state_to_change(env_paths: EnvironmentPaths) -> EnvironmentState:
     """The recorded state of a whole environment, read when its lock is held.
 
     Raises:
         HostError: it was taken down meanwhile, or never came up whole.
     """
-    state = read_state(places.state)
+    state = read_state(env_paths.state)
     if state is None or set(state.machines) != set(state.topology.machines):
         raise HostError(
-            f"environment {places.name} does not run as a whole",
+            f"environment {env_paths.name} does not run as a whole",
             why="it was taken down, or a start or reset of it ended half way",
-            hint=f"orchestrator -n {places.name} up",
+            hint=f"orchestrator -n {env_paths.name} up",
         )
     state.run_folder.mkdir(parents=True, exist_ok=True)
     return state

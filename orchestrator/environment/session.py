@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import collect_all
-from orchestrator.environment.losses import egress_filter_gone, switch_gone
+from orchestrator.environment.failures import egress_filter_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import base_of, new_memory, own_memory, ram_file, savable
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.teardown import end_machines
-from orchestrator.environment.wards import ReaperClient
 from orchestrator.errors import HostError, SnapshotError
 from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
@@ -25,14 +25,14 @@ from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.process import ProcessId
 from orchestrator.services.checks import Channels
-from orchestrator.services.gate import ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.restore import stage_files
 from orchestrator.snapshots.save import Source, cont, save_machines
-from orchestrator.snapshots.store import SnapshotWriter, Snapshot
-from orchestrator.tasks import run_with_watchdogs, run_all
+from orchestrator.snapshots.store import Snapshot, SnapshotWriter
+from orchestrator.tasks import run_all, run_with_watchdogs
 from orchestrator.topology.model import NetworkKind, Service, Topology
 from orchestrator.vm.arguments import Memory, script_arguments, script_environment, writable_drives
 from orchestrator.vm.user import qemu_user
@@ -72,8 +72,10 @@ class Session:
         logs_folder: of the command that started the machines: what they and their networks write.
     """
 
-    def __init__(self, places: EnvironmentPaths, record: StateFile, bus: EventBus, run_folder: Path | None = None) -> None:
-        self.paths = places
+    def __init__(
+        self, env_paths: EnvironmentPaths, record: StateFile, bus: EventBus, run_folder: Path | None = None
+    ) -> None:
+        self.paths = env_paths
         self.record = record
         self.bus = bus
         self.factor = record.state.factor
@@ -116,26 +118,28 @@ class Session:
                 if not process.alive:
                     raise switch_gone(network, name, logs)
             for machine, known in self.record.state.machines.items():
-                if known.egress_filter is not None and not known.egress_filter.alive and known.process.alive:  # it ends with its machine
+                if (
+                    known.egress_filter is not None and not known.egress_filter.alive and known.process.alive
+                ):  # it ends with its machine
                     raise egress_filter_gone(machine, name, logs)
             await asyncio.sleep(SWITCH_LOOK)
 
     # ------------------------------------------------------------------ coming up
 
-    async def start(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
+    async def start(self, launch: Launch, reaper: ReaperClient, deadline: Deadline) -> None:
         """Networks, then all machines at once; services start as their machines come up."""
-        await self._start_networks(wards, deadline)
+        await self._start_networks(reaper, deadline)
         await self._resolve(deadline)
         for name, live in self.machines.items():
             image = launch.images[live.machine.image]
-            self._launch(name, launch, wards, new_memory(self.paths, live.machine, image, launch.ram))
+            self._launch(name, launch, reaper, new_memory(self.paths, live.machine, image, launch.ram))
         await run_all(
             *(self._boot(machine, launch, deadline) for machine in self.machines.values()),
             self._start_services(deadline),
         )
         await self.verify_still_healthy(deadline)
 
-    async def restore(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
+    async def restore(self, launch: Launch, reaper: ReaperClient, deadline: Deadline) -> None:
         """All machines as they were when the launch's snapshot was taken; every check must pass again.
 
         Machines that run still are ended first. The caller has verified the snapshot.
@@ -151,15 +155,16 @@ class Session:
         self.record.change(machines={}, services={})
         # One after the other: what fails must leave nothing that goes on starting.
         memories = await run_all(*(self._stage_files(folder, live, launch) for live in self.machines.values()))
-        await self._start_networks(wards, deadline)
+        await self._start_networks(reaper, deadline)
         for live, memory in zip(self.machines.values(), memories, strict=True):
             live.seed_logs(files_of(folder, live.name))
-            self._launch(live.name, launch, wards, memory)
+            self._launch(live.name, launch, reaper, memory)
         await run_all(*(m.load(files_of(folder, m.name).state, deadline) for m in self.machines.values()))
         await run_all(*(cont(m.monitor) for m in self.machines.values()))
         self.services.mark_pending(tuple(self.topology.services))
         await run_all(
-            *(self._refresh_identity(live, launch, deadline) for live in self.machines.values()), self.services.verify_restored(deadline)
+            *(self._refresh_identity(live, launch, deadline) for live in self.machines.values()),
+            self.services.verify_restored(deadline),
         )
         await self.verify_still_healthy(deadline)
 
@@ -195,7 +200,10 @@ class Session:
         self.record.change(machines={})
 
     async def save(
-        self, saving: SnapshotWriter, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
+        self,
+        saving: SnapshotWriter,
+        manifest: Callable[[Mapping[str, SavedMachine], float], Manifest],
+        deadline: Deadline,
     ) -> Snapshot:
         """Save all machines at one moment; they run on.
 
@@ -252,7 +260,7 @@ class Session:
             join = machine.reattach_monitor if name in rebooting else machine.reattach
             await join(known.process, self.paths.user_key, deadline)
 
-    async def _start_networks(self, wards: ReaperClient, deadline: Deadline) -> None:
+    async def _start_networks(self, reaper: ReaperClient, deadline: Deadline) -> None:
         paths = self.paths.networks(self.logs_folder)
         paths.logs.mkdir(exist_ok=True)
         for network in self.topology.networks.values():
@@ -263,7 +271,7 @@ class Session:
             check_lengths(paths, network, list(self.topology.machines))
             if network.kind is NetworkKind.VDE:
                 process = await start_switch(network, paths, deadline.earlier(SWITCH_LIMIT))
-                wards.add(process)
+                reaper.add(process)
                 self._switches[network.name] = process
                 self.record.change(networks={**self.record.state.networks, network.name: process})
             self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
@@ -280,7 +288,7 @@ class Session:
                 live.addresses = known.addresses
                 self.bus.emit("note", name, level="warning", message=f"{error.what}; the addresses it had are kept")
 
-    def _launch(self, name: str, launch: Launch, wards: ReaperClient, memory: Memory | None) -> None:
+    def _launch(self, name: str, launch: Launch, reaper: ReaperClient, memory: Memory | None) -> None:
         live = self.machines[name]
         built = launch.images[live.machine.image]
         script = built.run_script
@@ -303,18 +311,18 @@ class Session:
             live.machine, live.paths, launch.inherited, launch.kernel_parameters, launch.ports.get(name, {})
         )
         process = live.launch((str(script), *arguments), environment)
-        wards.add(process)
+        reaper.add(process)
         file = str(memory.file) if memory is not None and memory.file is not None else ""
         ram, base = (file, "") if memory is not None and memory.shared else ("", file)
         self.record.machine(name, process=process, image=str(built.path), ram=ram, base=base, addresses=live.addresses)
         if live.machine.destinations:
-            self._start_egress_filter(live, launch, wards, user)
+            self._start_egress_filter(live, launch, reaper, user)
 
-    def _start_egress_filter(self, live: LiveMachine, launch: Launch, wards: ReaperClient, user: str) -> None:
+    def _start_egress_filter(self, live: LiveMachine, launch: Launch, reaper: ReaperClient, user: str) -> None:
         """Start what lets the machine reach its destinations, and nobody else."""
         log = self.paths.networks(self.logs_folder).logs / f"egress-{live.name}.log"
         process = start_filter(live.machine, live.paths, live.addresses, log, launch.inherited, user)
-        wards.add(process)
+        reaper.add(process)
         self.record.machine(live.name, gate=process)
 
     async def _boot(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:

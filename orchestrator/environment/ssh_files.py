@@ -8,18 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.environment.handover import known_hosts_line
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import MachineState
 
 
-def write_ssh_files(places: EnvironmentPaths, machines: Mapping[str, MachineState]) -> None:
+def write_ssh_files(paths: EnvironmentPaths, machines: Mapping[str, MachineState]) -> None:
     """Write both anew, of what is recorded."""
     lines = [known_hosts_line(machine.ports[22], machine.host_key) for machine in machines.values()]
-    places.known_hosts.write_text("\n".join(lines) + "\n")
-    key, known_hosts = (_nameable(places, path) for path in (places.user_key, places.known_hosts))
+    paths.known_hosts.write_text("\n".join(lines) + "\n")
+    key, known_hosts = (_nameable(paths, path) for path in (paths.user_key, paths.known_hosts))
     ports = {name: machine.ports[22] for name, machine in machines.items()}
     text = ssh_config(ports, key=key, known_hosts=known_hosts)
-    places.ssh_config.write_text(text, encoding="utf-8", errors="surrogateescape")
+    paths.ssh_config.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def ssh_config(ports: Mapping[str, int], *, key: Path, known_hosts: Path) -> str:
@@ -42,11 +42,11 @@ def word(path: Path) -> str:
     return escaped if re.fullmatch(r"[\w@%+=:,./-]+", escaped) else f'"{escaped}"'
 
 
-def _nameable(places: EnvironmentPaths, path: Path) -> Path:
+def _nameable(paths: EnvironmentPaths, path: Path) -> Path:
     """The path, or one that leads to it: ssh_config(5) cannot name a line break, nor ``${`` as it is."""
     if not re.search(r"[\n\r]|\$\{", str(path)):
         return path
-    link = places.sockets / "files"
+    link = paths.sockets / "files"
     with suppress(FileNotFoundError):
         link.unlink()
     link.symlink_to(path.parent)

@@ -222,9 +222,15 @@ class Reader:
             case Finished(test, status, duration, retry, error, attachments):
                 said = {"error": error} if error else {}
                 self._bus.emit(
-                    "test.end", test.title, **self._of(test), status=status, duration=duration, retry=retry, **said,
+                    "test.end",
+                    test.title,
+                    **self._of(test),
+                    status=status,
+                    duration=duration,
+                    retry=retry,
+                    **said,
                     attachments=[dict(one) for one in attachments],
-                )  # fmt: skip
+                )
 
     def _of(self, test: Case) -> dict[str, object]:
         return {"phase": self._phase, "id": test.id, "file": test.file, "line": test.line}
@@ -250,4 +256,3 @@ def emit_planned(bus: EventBus, phase: str, test: Case, *, elsewhere: bool = Fal
     """A test that will run; ``elsewhere``: in another shard."""
     more = {"elsewhere": True} if elsewhere else {}
     bus.emit("test.planned", test.title, phase=phase, id=test.id, file=test.file, line=test.line, **more)
-

@@ -24,9 +24,7 @@ def services_of(topology: Topology, names: Sequence[str]) -> tuple[str, ...]:
         known = ", ".join([*topology.services, *(f"{MACHINE}{name}" for name in topology.machines)])
         raise UsageError(f"no service or machine is named {', '.join(unknown)}", why=f"known are {known}")
     return tuple(
-        service.name
-        for service in topology.services.values()
-        if service.name in names or service.machine in machines
+        service.name for service in topology.services.values() if service.name in names or service.machine in machines
     )
 
 

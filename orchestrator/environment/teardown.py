@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
@@ -21,24 +21,24 @@ from orchestrator.vm.qmp import connect
 QUIT_LIMIT = 1.0  # seconds for QEMU to end after QMP's quit
 
 
-async def take_down(places: EnvironmentPaths, state: EnvironmentState | None, bus: EventBus) -> None:
+async def take_down(paths: EnvironmentPaths, state: EnvironmentState | None, bus: EventBus) -> None:
     """End every process of the environment, then remove its sockets and its folder.
 
     Disks are throw-away, so a guest is not shut down: QEMU is told to quit, and
     ended when it does not.
     """
     if state is not None:
-        await end_machines(places, state, bus)
+        await end_machines(paths, state, bus)
         await run_all(*(_end_network(name, process, bus) for name, process in state.networks.items()))
-    for process in orphans(places):
+    for process in orphans(paths):
         bus.emit("note", level="warning", message=f"process {process.pid} of this environment was left; it is ended")
         await process.end()
-    remove_traces(places)
+    remove_traces(paths)
 
 
-async def end_machines(places: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
+async def end_machines(paths: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
     """End every QEMU of the environment."""
-    await run_all(*(_end_machine(places, name, m.process, bus) for name, m in state.machines.items()))
+    await run_all(*(_end_machine(paths, name, m.process, bus) for name, m in state.machines.items()))
     # A gate ends with its QEMU, but for one that is not connected to it yet.
     await run_all(*(m.egress_filter.end() for m in state.machines.values() if m.egress_filter is not None))
     for machine in state.machines.values():
@@ -46,22 +46,22 @@ async def end_machines(places: EnvironmentPaths, state: EnvironmentState, bus: E
             Path(machine.ram).unlink(missing_ok=True)  # as recorded: ORCH_RAM_DIR may be another now
 
 
-def remove_traces(places: EnvironmentPaths) -> None:
+def remove_traces(paths: EnvironmentPaths) -> None:
     """Remove sockets and state; only the lock file stays, which the caller holds."""
-    elsewhere = [places.workshop] if places.workshop != places.folder else []
-    for folder in (places.sockets, places.memory, *elsewhere):
+    elsewhere = [paths.workshop] if paths.workshop != paths.folder else []
+    for folder in (paths.sockets, paths.memory, *elsewhere):
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
             folder.parent.rmdir()  # only when nothing else is there
-    _remove_all_but_lock(places)
+    _remove_all_but_lock(paths)
 
 
-async def _end_machine(places: EnvironmentPaths, name: str, process: ProcessId, bus: EventBus) -> None:
+async def _end_machine(paths: EnvironmentPaths, name: str, process: ProcessId, bus: EventBus) -> None:
     if process.alive:
         bus.emit("machine.state", name, state="stopping", elapsed=0.0)
         with suppress(OrchestratorError):
             limit = Deadline.after(QUIT_LIMIT)
-            monitor = await connect(name, places.sockets / name / "qmp-side", limit)
+            monitor = await connect(name, paths.sockets / name / "qmp-side", limit)
             with suppress(OrchestratorError):
                 await monitor.execute("quit", deadline=limit)
             await process.ended(limit)
@@ -111,14 +111,14 @@ def _group_members(group: int) -> list[ProcessId]:
     return found
 
 
-def orphans(places: EnvironmentPaths) -> list[ProcessId]:
+def orphans(paths: EnvironmentPaths) -> list[ProcessId]:
     """Living processes whose command line names this environment's socket folder.
 
     Only QEMU and vde_switch carry that path, so nothing else can be meant. It
     finds what a command started and was killed before it could record.
     """
     # As it is, and as it stands in an option of QEMU.
-    marks = [os.fsencode(path) for path in (f"{places.sockets}/", value(f"{places.sockets}/"))]
+    marks = [os.fsencode(path) for path in (f"{paths.sockets}/", value(f"{paths.sockets}/"))]
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -134,12 +134,12 @@ def orphans(places: EnvironmentPaths) -> list[ProcessId]:
     return found
 
 
-def _remove_all_but_lock(places: EnvironmentPaths) -> None:
+def _remove_all_but_lock(paths: EnvironmentPaths) -> None:
     """The lock file stays as long as we hold it: removing it would let two in."""
-    if not places.folder.is_dir():
+    if not paths.folder.is_dir():
         return
-    for entry in places.folder.iterdir():
-        if entry == places.lock:
+    for entry in paths.folder.iterdir():
+        if entry == paths.lock:
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

@@ -14,14 +14,14 @@ from orchestrator.environment.admission import admit
 from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import choose_ram_backing
-from orchestrator.environment.places import EnvironmentPaths, new_run_folder
+from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
+from orchestrator.environment.reaper_client import ReaperClient, reaper_client
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.teardown import orphans, take_down
 from orchestrator.environment.verdict import warn_of_expired
-from orchestrator.environment.wards import ReaperClient, reaper_client
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
@@ -41,7 +41,7 @@ class Environment:
 
     session: Session
     resumed: bool
-    wards: ReaperClient
+    reaper: ReaperClient
     launch: Launch | None
     require_restore: bool = False
 
@@ -56,17 +56,17 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
     Raises:
         LockedError, HostError, ImageError: it cannot even begin.
     """
-    places = EnvironmentPaths.of(request.name)
-    with hold(places.lock, request.name, request.command):
-        previous = await reclaim_previous(places, bus)
+    env_paths = EnvironmentPaths.of(request.name)
+    with hold(env_paths.lock, request.name, request.command):
+        previous = await reclaim_previous(env_paths, bus)
         if previous is not None:
             _same_topology(previous, request)
             # Another suite may be run on what is up; everything else is the same.
             previous = replace(previous, topology=request.topology)
             previous.run_folder.mkdir(parents=True, exist_ok=True)  # its machines write there
-            _tell_unfinished(places, bus)
+            _tell_unfinished(env_paths, bus)
             run_folder = new_run_folder(request.runs)
-            places.remember_run(run_folder)
+            env_paths.remember_run(run_folder)
             with JsonLinesLog(run_folder / "events.jsonl") as log:
                 stop = bus.subscribe(log)
                 marks = LogMarks.of(previous.run_folder)
@@ -76,9 +76,9 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
                     warn_of_expired(request.topology, bus)
                     message = f"{request.name} is up already; every service is proven again"
                     bus.emit("note", level="info", message=message)
-                    record = StateFile(places.state, previous)
+                    record = StateFile(env_paths.state, previous)
                     async with reaper_client() as group:
-                        session = Session(places, record, bus, run_folder)
+                        session = Session(env_paths, record, bus, run_folder)
                         try:
                             yield Environment(session, True, group, None)
                         finally:
@@ -91,17 +91,17 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
                 finally:
                     stop()
             return
-        places.make()
+        env_paths.make()
         run_folder = new_run_folder(request.runs)
-        places.remember_run(run_folder)
+        env_paths.remember_run(run_folder)
         with JsonLinesLog(run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
             try:
                 async with reaper_client() as group:
                     try:
-                        session, launch = await _prepare(request, places, run_folder, bus, deadline)
+                        session, launch = await _prepare(request, env_paths, run_folder, bus, deadline)
                     except BaseException as error:
-                        await take_down(places, None, bus)  # nothing was started: its folders
+                        await take_down(env_paths, None, bus)  # nothing was started: its folders
                         if isinstance(error, OrchestratorError):
                             emit_failure(error, bus)
                             finish(bus, request.name, "error", error.exit_code, deadline)
@@ -115,7 +115,7 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
 
 
 async def _prepare(
-    request: Request, places: EnvironmentPaths, run_folder: Path, bus: EventBus, deadline: Deadline
+    request: Request, env_paths: EnvironmentPaths, run_folder: Path, bus: EventBus, deadline: Deadline
 ) -> tuple[Session, Launch]:
     topology = request.topology
     provider = choose_provider(request.provider, topology)
@@ -124,17 +124,17 @@ async def _prepare(
     planned = await plan(request, provider, bus, deadline)
     images, accelerator = planned.images, planned.accelerator
     snapshot = choose(request.name, planned.inputs, request.start, bus)
-    clone = snapshot is not None and is_clone(snapshot, places) and not request.savable
-    admit(topology.machines.values(), [places.workshop, run_folder], shared=clone)
-    ram = None if clone else choose_ram_backing(topology, places, bus)
+    clone = snapshot is not None and is_clone(snapshot, env_paths) and not request.savable
+    admit(topology.machines.values(), [env_paths.workshop, run_folder], shared=clone)
+    ram = None if clone else choose_ram_backing(topology, env_paths, bus)
     cache = ImageCache()
     for image in images.values():
-        cache.pin(image.path, places.folder)
+        cache.pin(image.path, env_paths.folder)
     me = ProcessId.of(os.getpid())
     assert me is not None
-    user_key = make_user_key(places.user_key, f"orchestrator-{request.name}")
+    user_key = make_user_key(env_paths.user_key, f"orchestrator-{request.name}")
     record = StateFile(
-        places.state,
+        env_paths.state,
         EnvironmentState(
             name=request.name,
             topology=topology,
@@ -150,7 +150,7 @@ async def _prepare(
         ),
     )
     launch = Launch(images, user_key, request.inherited, request.kernel_parameters, ram=ram, snapshot=snapshot)
-    return Session(places, record, bus), launch
+    return Session(env_paths, record, bus), launch
 
 
 async def bring_up(environment: Environment, deadline: Deadline) -> None:
@@ -167,7 +167,9 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
             if launch is None:
                 await session.run_watched(session.resume(deadline))
             else:
-                restored = await begin(session, launch, environment.wards, deadline, require_restore=environment.require_restore)
+                restored = await begin(
+                    session, launch, environment.reaper, deadline, require_restore=environment.require_restore
+                )
     except BaseException as error:
         session.record.change(phase="failed")
         if isinstance(error, OrchestratorError):
@@ -219,22 +221,22 @@ async def close_down(environment: Environment) -> None:
     await take_down(session.paths, session.record.state, session.bus)
 
 
-async def reclaim_previous(places: EnvironmentPaths, bus: EventBus) -> EnvironmentState | None:
+async def reclaim_previous(env_paths: EnvironmentPaths, bus: EventBus) -> EnvironmentState | None:
     """The state of a living environment; the remains of a dead one are removed and reported.
 
     Call it with the lock held.
     """
     try:
-        previous = read_state(places.state)
+        previous = read_state(env_paths.state)
     except HostError as error:
         bus.emit("note", level="warning", message=f"{error.brief}; everything of it is removed")
-        _tell_unfinished(places, bus)
-        await take_down(places, None, bus)
+        _tell_unfinished(env_paths, bus)
+        await take_down(env_paths, None, bus)
         return None
     if previous is None:
-        _tell_unfinished(places, bus)
-        if orphans(places):
-            await take_down(places, None, bus)
+        _tell_unfinished(env_paths, bus)
+        if orphans(env_paths):
+            await take_down(env_paths, None, bus)
         return None
     machines = previous.machines
     whole = set(machines) == set(previous.topology.machines) and all(m.process.alive for m in machines.values())
@@ -245,27 +247,27 @@ async def reclaim_previous(places: EnvironmentPaths, bus: EventBus) -> Environme
     bus.emit(
         "note",
         level="warning",
-        message=f"what is left of environment {places.name} ({previous.command}, {reason}) is removed",
+        message=f"what is left of environment {env_paths.name} ({previous.command}, {reason}) is removed",
         left_folder=str(previous.run_folder),  # its reports may not have been written
     )
-    if places.unfinished_run != previous.run_folder:
-        _tell_unfinished(places, bus)
-    unpin_images(places, previous)
-    await take_down(places, previous, bus)
+    if env_paths.unfinished_run != previous.run_folder:
+        _tell_unfinished(env_paths, bus)
+    unpin_images(env_paths, previous)
+    await take_down(env_paths, previous, bus)
     return None
 
 
-def _tell_unfinished(places: EnvironmentPaths, bus: EventBus) -> None:
-    folder = places.unfinished_run
+def _tell_unfinished(env_paths: EnvironmentPaths, bus: EventBus) -> None:
+    folder = env_paths.unfinished_run
     if folder is not None:
         message = f"a command that was killed left the run folder {folder.name} without reports; they are written"
         bus.emit("note", level="warning", message=message, left_folder=str(folder))
 
 
-def unpin_images(places: EnvironmentPaths, state: EnvironmentState) -> None:
+def unpin_images(env_paths: EnvironmentPaths, state: EnvironmentState) -> None:
     cache = ImageCache()
     for path in {machine.image for machine in state.machines.values()}:
-        cache.unpin(Path(path), places.folder)
+        cache.unpin(Path(path), env_paths.folder)
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:

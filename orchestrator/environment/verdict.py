@@ -6,7 +6,7 @@ from datetime import date
 
 from orchestrator.errors import SignsFound
 from orchestrator.events import Event, EventBus, wall_clock
-from orchestrator.signs import Severity
+from orchestrator.log_patterns import Severity
 from orchestrator.topology.model import Topology
 
 

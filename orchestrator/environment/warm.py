@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.memory import memory_wanted, choose_ram_backing, savable
-from orchestrator.environment.places import EnvironmentPaths, cache_root, environments
+from orchestrator.environment.memory import choose_ram_backing, memory_wanted, savable
+from orchestrator.environment.paths import EnvironmentPaths, cache_root, environments
+from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import read_state
-from orchestrator.environment.wards import ReaperClient
 from orchestrator.errors import (
     HostError,
     MachineError,
@@ -26,7 +26,7 @@ from orchestrator.snapshots.key import differences, key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB, touched
 from orchestrator.snapshots.restore import verify
-from orchestrator.snapshots.store import SnapshotStore, Snapshot, place_for
+from orchestrator.snapshots.store import Snapshot, SnapshotStore, place_for
 from orchestrator.text import size_text
 
 
@@ -66,12 +66,14 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
     return None
 
 
-def is_clone(snapshot: Snapshot, places: EnvironmentPaths) -> bool:
+def is_clone(snapshot: Snapshot, env_paths: EnvironmentPaths) -> bool:
     """Whether another environment made this state: any number then rest on its memory, copy on write."""
-    return snapshot.manifest is None or snapshot.manifest.owner != places.identity
+    return snapshot.manifest is None or snapshot.manifest.owner != env_paths.identity
 
 
-async def begin(session: Session, launch: Launch, wards: ReaperClient, deadline: Deadline, *, require_restore: bool) -> bool:
+async def begin(
+    session: Session, launch: Launch, reaper: ReaperClient, deadline: Deadline, *, require_restore: bool
+) -> bool:
     """Start the machines, from the launch's snapshot if it has one; whether they were restored.
 
     Raises:
@@ -79,12 +81,12 @@ async def begin(session: Session, launch: Launch, wards: ReaperClient, deadline:
     """
     snapshot = launch.snapshot
     if snapshot is None:
-        await session.run_watched(session.start(launch, wards, deadline))
+        await session.run_watched(session.start(launch, reaper, deadline))
         return False
     try:
         assert snapshot.manifest is not None
         await verify(snapshot.folder, snapshot.manifest)
-        await session.run_watched(session.restore(launch, wards, deadline))
+        await session.run_watched(session.restore(launch, reaper, deadline))
     except OrchestratorError as error:
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
         damaged = isinstance(error, SnapshotDamaged)
@@ -97,7 +99,7 @@ async def begin(session: Session, launch: Launch, wards: ReaperClient, deadline:
         bus.emit("note", level="warning", message=message)
         await session.discard_machines()
         ram = launch.ram or choose_ram_backing(session.topology, session.paths, bus)
-        await session.run_watched(session.start(replace(launch, snapshot=None, ram=ram), wards, deadline))
+        await session.run_watched(session.start(replace(launch, snapshot=None, ram=ram), reaper, deadline))
         return False
     session.record.change(snapshot=str(snapshot.folder))
     return True

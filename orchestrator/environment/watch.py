@@ -9,12 +9,12 @@ from datetime import date
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before
-from orchestrator.environment.losses import did_not_boot, disk_full, ended, panicked, paused
+from orchestrator.environment.failures import did_not_boot, disk_full, ended, panicked, paused
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
+from orchestrator.log_patterns import CPU_STALL, LogPattern, Waiver, find_in_console, find_in_journal, waiver_for
 from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
-from orchestrator.signs import CPU_STALL, Waiver, LogPattern, waiver_for, find_in_journal, find_in_console
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths

@@ -168,9 +168,7 @@ def search_and_kill(mark: str) -> str:
     )
 
 
-def run_to_end(
-    running: Running, stdin: Source | None, on_stdout: Sink | None, on_stderr: Sink | None
-) -> GuestResult:
+def run_to_end(running: Running, stdin: Source | None, on_stdout: Sink | None, on_stderr: Sink | None) -> GuestResult:
     """Start it, feed it, take its output, wait for it (blocking); with sinks, output is handed over as it comes.
 
     Raises:

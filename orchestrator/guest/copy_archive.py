@@ -23,8 +23,10 @@ TRAILER_LIMIT = 2 << 20  # bytes after the end of the archive
 LATEST = 1 << 33  # seconds: what a time may be
 ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}
 SKIPPED = {
-    tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a named pipe",
-}  # fmt: skip
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a named pipe",
+}
 
 
 class DamagedArchiveError(Exception):
@@ -73,9 +75,11 @@ def header(entry: Entry) -> bytes:
         info.size = _stored(entry)
         if _has_holes(entry):  # version 1.0 of GNU's way: the map stands before the content
             extra |= {
-                "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": info.name,
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.name": info.name,
                 "GNU.sparse.realsize": str(entry.size),
-            }  # fmt: skip
+            }
             info.name = "./GNUSparseFile.0/" + ONLY
     info.pax_headers = extra
     return info.tobuf(tarfile.PAX_FORMAT, **ENCODING) + _map(entry)

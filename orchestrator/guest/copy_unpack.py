@@ -22,9 +22,17 @@ from orchestrator.guest.copy_entries import BLOCK, Entry, Kind, Tally, reason, s
 from orchestrator.text import size_text
 
 IN_THE_WAY = (
-    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ,
-    errno.ENOTEMPTY, errno.EFBIG, errno.ENOENT,
-)  # fmt: skip
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.ENOTEMPTY,
+    errno.EFBIG,
+    errno.ENOENT,
+)
 RESERVE = 512 << 20  # bytes that stay free, on a large file system
 RESERVE_PART = 20  # … or a twentieth of a small one
 LOOK_EVERY = 32 << 20  # bytes, or as many files as a thousandth of it, between two looks at what is free

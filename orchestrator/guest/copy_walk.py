@@ -135,9 +135,14 @@ def _folder(path: tuple[str, ...], info: os.stat_result) -> Entry:
 
 
 def _file(
-    place: str, path: tuple[str, ...], info: os.stat_result, tally: Tally,
-    links: dict[tuple[int, int], tuple[str, ...]], *, follow: bool = False,
-) -> Iterator[Entry]:  # fmt: skip
+    place: str,
+    path: tuple[str, ...],
+    info: os.stat_result,
+    tally: Tally,
+    links: dict[tuple[int, int], tuple[str, ...]],
+    *,
+    follow: bool = False,
+) -> Iterator[Entry]:
     known = links.get((info.st_dev, info.st_ino))
     if known is not None:
         yield Entry(path, Kind.HARD_LINK, same=known)

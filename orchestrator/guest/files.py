@@ -90,9 +90,15 @@ async def measure(source: Remote, *, deadline: Deadline) -> int:
 
 
 async def put(
-    ssh: Ssh, source: Path | str, target: str, *, deadline: Deadline, owner: str | None = None,
-    skip: frozenset[str] = frozenset(), tally: Tally | None = None,
-) -> Tally:  # fmt: skip
+    ssh: Ssh,
+    source: Path | str,
+    target: str,
+    *,
+    deadline: Deadline,
+    owner: str | None = None,
+    skip: frozenset[str] = frozenset(),
+    tally: Tally | None = None,
+) -> Tally:
     """Copy a file or folder to exactly ``target`` in the guest; a folder's content is merged into it.
 
     Returns:
@@ -111,9 +117,14 @@ async def put(
 
 
 async def get(
-    ssh: Ssh, source: str | Remote, target: Path, *, deadline: Deadline, rules: Rules = EVERYTHING,
+    ssh: Ssh,
+    source: str | Remote,
+    target: Path,
+    *,
+    deadline: Deadline,
+    rules: Rules = EVERYTHING,
     tally: Tally | None = None,
-) -> Tally:  # fmt: skip
+) -> Tally:
     """Copy a file or folder from the guest to exactly ``target``.
 
     Raises:
@@ -182,9 +193,15 @@ async def _room_between(source: Remote, ssh: Ssh, target: str, deadline: Deadlin
 
 
 async def _write(
-    ssh: Ssh, entries: Iterable[Entry], target: str, folder: bool, deadline: Deadline, tally: Tally, label: str,
+    ssh: Ssh,
+    entries: Iterable[Entry],
+    target: str,
+    folder: bool,
+    deadline: Deadline,
+    tally: Tally,
+    label: str,
     owner: str | None,
-) -> None:  # fmt: skip
+) -> None:
     part = PART + secrets.token_hex(8)
     script = WRITE_FOLDER if folder else WRITE_FILE
     try:

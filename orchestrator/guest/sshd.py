@@ -14,9 +14,15 @@ QUESTION_LEAST = 5.0  # seconds an agent has for an answer, also where the wait 
 
 
 async def listening_host_key(
-    agent: Agent, heard: asyncio.Event, port: int, *, look: float, limit: Deadline, deadline: Deadline,
+    agent: Agent,
+    heard: asyncio.Event,
+    port: int,
+    *,
+    look: float,
+    limit: Deadline,
+    deadline: Deadline,
     where: Sequence[str] = (),
-) -> str:  # fmt: skip
+) -> str:
     """Wait until the guest's sshd listens; its public host key.
 
     The journal tells it, which costs a booting guest nothing. To knock before costs

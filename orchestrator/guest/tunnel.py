@@ -65,10 +65,13 @@ def get(ssh: Ssh, url: Url, limit: Deadline, wanted: Callable[[int], bool], tls:
         "GET",
         httpcore.URL(scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=url.target.encode()),
         headers=[
-            ("Host", url.authority), ("Accept", "*/*"), ("Accept-Encoding", "gzip, deflate"),
-            ("Connection", "close"), ("User-Agent", "orchestrator"),
+            ("Host", url.authority),
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "gzip, deflate"),
+            ("Connection", "close"),
+            ("User-Agent", "orchestrator"),
         ],
-    )  # fmt: skip
+    )
     try:
         with httpcore.ConnectionPool(network_backend=_GuestBackend(ssh, limit), ssl_context=tls) as pool:
             answer = pool.handle_request(request)

@@ -19,9 +19,7 @@ USE_TMPDIR = "USE_TMPDIR"  # "1": work in TMPDIR instead of a new folder nobody 
 TMPDIR = "TMPDIR"
 QEMU_NET_OPTS = "QEMU_NET_OPTS"  # appended to `-netdev user,id=user.0,`
 QEMU_KERNEL_PARAMS = "QEMU_KERNEL_PARAMS"  # appended to the kernel's command line
-NIXPKGS_QEMU_KERNEL_PREFIX = (
-    "NIXPKGS_QEMU_KERNEL_"  # + name: another kernel; never set by us, removed if inherited
-)
+NIXPKGS_QEMU_KERNEL_PREFIX = "NIXPKGS_QEMU_KERNEL_"  # + name: another kernel; never set by us, removed if inherited
 
 LONGER = "a longer limit: --wait-timeout of up, --timeout of run and of images build"  # for a build that ran into it
 

@@ -91,18 +91,14 @@ async def build_debian(
                 base = await builder.base(base_key)
                 await builder.app_layer(folder, base, entries, texts)
 
-        path, cached = await cache.obtain(
-            name, APP_LAYER, key, build, waiting=builder.waiting, deadline=deadline
-        )
+        path, cached = await cache.obtain(name, APP_LAYER, key, build, waiting=builder.waiting, deadline=deadline)
     return BuiltImage(name, path, key, "debian", cached, monotonic() - started)
 
 
 class _Builder:
     """The steps of one image; what they share, and the events they give."""
 
-    def __init__(
-        self, name: str, recipe: Recipe, cache: ImageCache, bus: EventBus, deadline: Deadline
-    ) -> None:
+    def __init__(self, name: str, recipe: Recipe, cache: ImageCache, bus: EventBus, deadline: Deadline) -> None:
         self._name = name
         self._recipe = recipe
         self._cache = cache
@@ -166,9 +162,7 @@ class _Builder:
         )
         return path
 
-    async def app_layer(
-        self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]
-    ) -> None:
+    async def app_layer(self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]) -> None:
         """Fill ``folder`` with the finished image."""
         self._state("building", base.name, why="its files changed")
         await self._keeping_log(folder, APP_LAYER, self._write_app_layer(folder, base, entries, texts))
@@ -191,9 +185,7 @@ class _Builder:
         )
         errors = debugfs_errors(done.stderr)
         if errors or done.code != 0:
-            raise ImageError(
-                "debugfs could not write the application layer", evidence=errors[:25] or [str(done.code)]
-            )
+            raise ImageError("debugfs could not write the application layer", evidence=errors[:25] or [str(done.code)])
         shutil.rmtree(folder / SOURCES)
         await self._step(folder, ["e2fsck", "-f", "-n", disk.name])
         for name in (VMLINUZ, INITRD):

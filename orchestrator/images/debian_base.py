@@ -76,16 +76,25 @@ def early_archive(recipe: Recipe) -> bytes:
 def mke2fs_argv(tree: Path, image: Path, size: int) -> list[str]:
     """The command that makes a sparse ext4 of ``size`` bytes with the content of ``tree``."""
     return [
-        "mke2fs", "-q", "-F", "-t", "ext4",
-        "-L", "root",
-        "-m", "0",
-        "-J", "size=16",
+        "mke2fs",
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-L",
+        "root",
+        "-m",
+        "0",
+        "-J",
+        "size=16",
         # Otherwise the first boot writes the tables in the background, while services start.
-        "-E", "lazy_itable_init=0,lazy_journal_init=0,discard",
-        "-d", str(tree),
+        "-E",
+        "lazy_itable_init=0,lazy_journal_init=0,discard",
+        "-d",
+        str(tree),
         str(image),
         f"{size // 1024}k",
-    ]  # fmt: skip
+    ]
 
 
 def as_root(argv: list[str], *, rootless: bool) -> list[str]:
@@ -143,9 +152,7 @@ def read_archive(archive: Path, folder: Path) -> BaseTree:
                 content = tar.extractfile(member)
                 texts[path] = content.read().decode() if content else ""
     if any(len(found) != 1 for found in boot.values()):
-        raise ImageError(
-            "the packages do not bring exactly one kernel", evidence=[*boot[VMLINUZ], *boot[INITRD]]
-        )
+        raise ImageError("the packages do not bring exactly one kernel", evidence=[*boot[VMLINUZ], *boot[INITRD]])
     return BaseTree(paths, _numbers(texts["/etc/passwd"]), _numbers(texts["/etc/group"]))
 
 

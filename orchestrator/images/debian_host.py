@@ -55,9 +55,7 @@ def gather(cache: Path) -> HostFacts:
     folder = next(path for path in [cache, *cache.parents] if path.exists())
     user = pwd.getpwuid(os.geteuid()).pw_name
     return HostFacts(
-        missing={
-            tool: package for tool, package in tools.items() if not shutil.which(tool, path=search_path())
-        },
+        missing={tool: package for tool, package in tools.items() if not shutil.which(tool, path=search_path())},
         free=shutil.disk_usage(folder).free,
         rootless=rootless,
         user=user,

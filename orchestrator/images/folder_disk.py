@@ -92,13 +92,27 @@ async def folder_disk(source: Path, found: FolderSize, *, name: str, deadline: D
 
     async def build(folder: Path) -> None:
         argv = [
-            "mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-m", "0", "-O", FEATURES,
-            "-N", str(found.entries + 64), "-E", "root_owner=0:0,lazy_itable_init=0", "-d", str(source),
-            str(folder / DISK), f"{found.size // 1024}k",
-        ]  # fmt: skip
+            "mke2fs",
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-b",
+            str(BLOCK),
+            "-m",
+            "0",
+            "-O",
+            FEATURES,
+            "-N",
+            str(found.entries + 64),
+            "-E",
+            "root_owner=0:0,lazy_itable_init=0",
+            "-d",
+            str(source),
+            str(folder / DISK),
+            f"{found.size // 1024}k",
+        ]
         await run(argv, deadline=deadline, env={**os.environ, "PATH": search_path()})
 
-    path, cached = await cache.obtain(
-        name, LAYER, found.key, build, waiting=lambda *_: None, deadline=deadline
-    )
+    path, cached = await cache.obtain(name, LAYER, found.key, build, waiting=lambda *_: None, deadline=deadline)
     return path / DISK, cached

@@ -141,9 +141,7 @@ def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
 
 def layer_key(base_key: str, entries: Iterable[LayerEntry], texts: Mapping[str, str]) -> str:
     """The application layer's key: base, files with owners and modes, and the texts beside the disk."""
-    return digest(
-        {"base": base_key, "entries": [entry.identity() for entry in entries], "texts": dict(texts)}
-    )
+    return digest({"base": base_key, "entries": [entry.identity() for entry in entries], "texts": dict(texts)})
 
 
 def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:

@@ -48,9 +48,7 @@ def build_argv(image: Image, tools: Sequence[str], app: Path | None = None) -> l
     if image.nixos_flake is not None:
         folder, _, attribute = image.nixos_flake.partition("#")
         if not attribute:
-            raise ImageError(
-                f"image {image.name}: {image.nixos_flake} names no attribute", hint="write DIR#NAME"
-            )
+            raise ImageError(f"image {image.name}: {image.nixos_flake} names no attribute", hint="write DIR#NAME")
         instead = [] if app is None else ["--override-input", APP_INPUT, f"path:{app}"]
         if "nixos-rebuild" in tools:
             return ["nixos-rebuild", "build-vm", "--flake", f"{folder}#{attribute}", *instead]
@@ -176,9 +174,7 @@ async def build_nixos(
 class _Build:
     """One call of Nix: what it is called with, what it says, what it leaves."""
 
-    def __init__(
-        self, image: Image, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline
-    ) -> None:
+    def __init__(self, image: Image, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline) -> None:
         self.log = log
         self._image = image
         self._argv = argv

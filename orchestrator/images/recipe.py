@@ -19,10 +19,21 @@ _SIZE = re.compile(r"(\d+)\s*(MiB|GiB)\Z")
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 _KEYS = frozenset(
     [
-        "name", "include", "suite", "mirror", "packages", "dpkg_exclude", "size", "memory", "cpus",
-        "kernel_parameters", "before", "customize", "layer",
+        "name",
+        "include",
+        "suite",
+        "mirror",
+        "packages",
+        "dpkg_exclude",
+        "size",
+        "memory",
+        "cpus",
+        "kernel_parameters",
+        "before",
+        "customize",
+        "layer",
     ]
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,17 +59,13 @@ async def _lookup(machine: str, name: str, limit: Deadline) -> tuple[str, ...]:
 
 def rules_of(destinations: Sequence[Destination], addresses: Addresses) -> list[str]:
     """What the filter lets pass, as it takes it. Pure."""
-    words = {
-        f"{one.protocol}:{address}:{one.port}" for one in destinations for address in addresses.get(one.host, ())
-    }
+    words = {f"{one.protocol}:{address}:{one.port}" for one in destinations for address in addresses.get(one.host, ())}
     return sorted(words)
 
 
 def names_script(addresses: Addresses) -> str:
     """Shell for the guest: the names into /etc/hosts, instead of those of an earlier start. Pure, idempotent."""
-    lines = [
-        f"{address} {name} {MARK}" for name, found in addresses.items() for address in found if address != name
-    ]
+    lines = [f"{address} {name} {MARK}" for name, found in addresses.items() for address in found if address != name]
     return "\n".join(
         [
             "set -e; umask 022",

@@ -43,8 +43,7 @@ def nics_of(
     """The machine's cards, one per link. Pure."""
     hubs = list(networks)
     return tuple(
-        _nic(machine, link, machines, networks[link.network], paths, hubs.index(link.network))
-        for link in machine.links
+        _nic(machine, link, machines, networks[link.network], paths, hubs.index(link.network)) for link in machine.links
     )
 
 
@@ -111,9 +110,7 @@ async def start_switch(network: Network, paths: NetworkPaths, deadline: Deadline
     return identity
 
 
-def guest_network_script(
-    machine: Machine, machines: Mapping[str, Machine], networks: Mapping[str, Network]
-) -> str:
+def guest_network_script(machine: Machine, machines: Mapping[str, Machine], networks: Mapping[str, Network]) -> str:
     """Shell for the guest: its name, its addresses by MAC, everybody's names. Pure, idempotent.
 
     The image knows nothing of the topology: the same image can be two machines,

@@ -15,9 +15,19 @@ from orchestrator.events import Event
 from orchestrator.fields import ENTRIES, SENTENCE, TEXT, WORD, entries, number, tables, text, whole
 
 __all__ = [
-    "ENTRIES", "SENTENCE", "TEXT", "WORD", "about", "entries", "load_events", "number", "parse_event", "tables", "text",
+    "ENTRIES",
+    "SENTENCE",
+    "TEXT",
+    "WORD",
+    "about",
+    "entries",
+    "load_events",
+    "number",
+    "parse_event",
+    "tables",
+    "text",
     "whole",
-]  # fmt: skip
+]
 
 LINE_LIMIT = 1 << 20  # bytes of one line of events.jsonl
 

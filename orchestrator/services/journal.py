@@ -21,14 +21,16 @@ INVOCATION_LENGTH = 32
 RUNS_LIMIT = 50  # runs of one unit that are remembered: the first two tell all
 
 # systemd's message ids (systemd.messages in its catalogue) for a unit that ended, failed, or is started again.
-ENDED = frozenset({
-    "98e322203f7a4ed290d09fe03c09fe15",  # its process exited
-    "d9b373ed55a64feb8242e02dbe79a49c",  # it failed with a result
-    "be02cf6855d2428ba40df7e9d022f03d",  # its start job failed
-    "5eb03494b6584870a536b337290809b3",  # a restart is scheduled
-    "7ad2d189f7e94e70a38c781354912448",  # it was deactivated in order
-    "9d1aaa27d60140bd96365438aad20286",  # it was stopped
-})  # fmt: skip
+ENDED = frozenset(
+    {
+        "98e322203f7a4ed290d09fe03c09fe15",  # its process exited
+        "d9b373ed55a64feb8242e02dbe79a49c",  # it failed with a result
+        "be02cf6855d2428ba40df7e9d022f03d",  # its start job failed
+        "5eb03494b6584870a536b337290809b3",  # a restart is scheduled
+        "7ad2d189f7e94e70a38c781354912448",  # it was deactivated in order
+        "9d1aaa27d60140bd96365438aad20286",  # it was stopped
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

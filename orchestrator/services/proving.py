@@ -8,7 +8,7 @@ from orchestrator.deadline import Deadline, completes_before, pause
 from orchestrator.services.checks import CheckResult, run_check
 from orchestrator.services.reach import Reach
 from orchestrator.services.units import Units
-from orchestrator.tasks import run_with_watchdogs, run_all
+from orchestrator.tasks import run_all, run_with_watchdogs
 from orchestrator.topology.model import Check, CheckKind, Service
 
 HEARTBEAT = 30.0  # seconds

@@ -99,7 +99,9 @@ class Units:
         self.listen(service)
         agent, journal = await self._reach.agent(service.machine), self._reach.journal(service.machine)
         try:
-            result = await systemd.start(agent, unit, limit, None if journal is None else partial(journal.wait_for_entry, unit))
+            result = await systemd.start(
+                agent, unit, limit, None if journal is None else partial(journal.wait_for_entry, unit)
+            )
         except MachineError as error:
             if not limit.expired:
                 raise

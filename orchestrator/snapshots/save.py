@@ -20,7 +20,7 @@ from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
 from orchestrator.snapshots.live import Flow, cannot_be_saved, flowing
 from orchestrator.snapshots.manifest import MachineFiles, SavedMachine, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
-from orchestrator.tasks import run_with_watchdogs, run_all, finish_despite_cancel
+from orchestrator.tasks import finish_despite_cancel, run_all, run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.vm.qmp import Monitor
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from orchestrator.signs import WAIVABLE, Waiver
+from orchestrator.log_patterns import WAIVABLE, Waiver
 from orchestrator.topology import read_machines, values
 from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest

@@ -12,7 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from orchestrator.signs import Waiver
+from orchestrator.log_patterns import Waiver
 
 
 class NetworkKind(StrEnum):

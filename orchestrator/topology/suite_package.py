@@ -79,9 +79,10 @@ def look_at(path: Path) -> SuiteFolder:
     }
     modules, files = path / "node_modules", list(_files(path))
     missing = tuple(
-        name for name in needed if name not in PROVIDED and not name.startswith("@types/")
-        and not (modules / name).is_dir()
-    )  # fmt: skip
+        name
+        for name in needed
+        if name not in PROVIDED and not name.startswith("@types/") and not (modules / name).is_dir()
+    )
     return SuiteFolder(
         path=path,
         configuration=next((name for name in CONFIGURATIONS if (path / name).is_file()), ""),

@@ -257,7 +257,9 @@ def guest_path(node: Node) -> str:
 def _path_length(value: str) -> None:
     parts = value.encode().split(b"/")
     if len(value.encode()) > _LONGEST_PATH or any(len(part) > _LONGEST_PART for part in parts):
-        raise InvalidValue(f"a path has at most {_LONGEST_PATH} bytes, and each of its parts {_LONGEST_PART}: {quote(value)}")
+        raise InvalidValue(
+            f"a path has at most {_LONGEST_PATH} bytes, and each of its parts {_LONGEST_PART}: {quote(value)}"
+        )
 
 
 def unit(node: Node) -> str:
@@ -265,7 +267,9 @@ def unit(node: Node) -> str:
     if _UNIT.fullmatch(value) and len(value) <= _LONGEST_UNIT:
         return value
     if _TEMPLATE.fullmatch(value):
-        raise InvalidValue(f"{quote(value)} is a template; name one instance of it, like {quote(value.replace('@', '@main'))}")
+        raise InvalidValue(
+            f"{quote(value)} is a template; name one instance of it, like {quote(value.replace('@', '@main'))}"
+        )
     hint = f" (did you mean {quote(value + '.service')}?)" if _UNIT.fullmatch(value + ".service") else ""
     raise InvalidValue(f'expected a systemd unit with its suffix, like "nginx.service", found {quote(value)}{hint}')
 

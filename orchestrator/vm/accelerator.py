@@ -63,12 +63,15 @@ def boot_sector() -> bytes:
     """
     code = bytes(
         [
-            0xB0, EXIT_WRITTEN,  # mov al, code
-            0xE6, 0xF4,  # out 0xf4, al
+            0xB0,
+            EXIT_WRITTEN,  # mov al, code
+            0xE6,
+            0xF4,  # out 0xf4, al
             0xF4,  # hlt
-            0xEB, 0xFD,  # jmp to the hlt
+            0xEB,
+            0xFD,  # jmp to the hlt
         ]
-    )  # fmt: skip
+    )
     return code.ljust(510, b"\0") + b"\x55\xaa"
 
 
@@ -151,11 +154,23 @@ async def _run_guest() -> tuple[str, str]:
         disk = folder / "boot.img"
         disk.write_bytes(boot_sector())
         argv = [
-            QEMU, "-nodefaults", "-no-user-config", "-display", "none",
-            "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "16", "-no-reboot",
-            "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
-            "-drive", f"file={value(disk)},format=raw,if=floppy,readonly=on",
-        ]  # fmt: skip
+            QEMU,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "pc,accel=kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "16",
+            "-no-reboot",
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=1",
+            "-drive",
+            f"file={value(disk)},format=raw,if=floppy,readonly=on",
+        ]
         try:
             done = await run(argv, deadline=Deadline.after(PROBE_LIMIT), check=False)
         except OrchestratorError:
@@ -216,9 +231,7 @@ def _write_cache(cache: Path, key: dict[str, object], name: str, reason: str) ->
 
 def emit_accelerator(found: Accelerator, bus: EventBus) -> None:
     """Tell what the probe found."""
-    bus.emit(
-        "host.accelerator", accelerator=found.name, reason=found.reason, factor=found.factor, qemu=found.qemu
-    )
+    bus.emit("host.accelerator", accelerator=found.name, reason=found.reason, factor=found.factor, qemu=found.qemu)
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -150,29 +150,49 @@ def script_arguments(
     cpu = "host" if accelerator == "kvm" else "max"
     size = () if fixed_memory else ("-m", f"{machine.memory}M")
     arguments: list[str] = [
-        "-machine", f"accel={accelerator}",
-        "-cpu", cpu,
+        "-machine",
+        f"accel={accelerator}",
+        "-cpu",
+        cpu,
         *size,
-        "-smp", str(machine.cpus),
-        "-display", "none",  # keeps the display adapter, for screenshots
-        "-monitor", "none",
-        "-chardev", f"socket,id=orch-console,path={value(paths.console)},server=on,wait=off,"
-                    f"logfile={value(paths.serial_log)},logappend=on",
-        "-serial", "chardev:orch-console",
-        "-chardev", f"socket,id=orch-qmp,path={value(paths.qmp)},server=on,wait=off",
-        "-mon", "chardev=orch-qmp,mode=control",
-        "-chardev", f"socket,id=orch-qmp-side,path={value(paths.qmp_side)},server=on,wait=off",
-        "-mon", "chardev=orch-qmp-side,mode=control",
-        "-device", "virtio-serial-pci,id=orch-serial",
-        "-chardev", f"socket,id=orch-agent-chr,path={value(paths.agent)},server=on,wait=off",
-        "-device", f"virtserialport,bus=orch-serial.0,chardev=orch-agent-chr,id={AGENT_DEVICE},name={AGENT_PORT}",
-        "-chardev", f"file,id=orch-journal-chr,path={value(paths.journal)},append=on",
-        "-device", f"virtserialport,bus=orch-serial.0,chardev=orch-journal-chr,name={JOURNAL_PORT}",
-        "-device", "pvpanic-pci",
-        "-device", "vmgenid,guid=auto",  # tells a restored kernel that it is not the only one: it reseeds its RNG
-        "-action", "panic=pause",  # a panicked guest stays, to be looked at
-        "-sandbox", SANDBOX_OF_ROOT if user else SANDBOX,
-    ]  # fmt: skip
+        "-smp",
+        str(machine.cpus),
+        "-display",
+        "none",  # keeps the display adapter, for screenshots
+        "-monitor",
+        "none",
+        "-chardev",
+        f"socket,id=orch-console,path={value(paths.console)},server=on,wait=off,"
+        f"logfile={value(paths.serial_log)},logappend=on",
+        "-serial",
+        "chardev:orch-console",
+        "-chardev",
+        f"socket,id=orch-qmp,path={value(paths.qmp)},server=on,wait=off",
+        "-mon",
+        "chardev=orch-qmp,mode=control",
+        "-chardev",
+        f"socket,id=orch-qmp-side,path={value(paths.qmp_side)},server=on,wait=off",
+        "-mon",
+        "chardev=orch-qmp-side,mode=control",
+        "-device",
+        "virtio-serial-pci,id=orch-serial",
+        "-chardev",
+        f"socket,id=orch-agent-chr,path={value(paths.agent)},server=on,wait=off",
+        "-device",
+        f"virtserialport,bus=orch-serial.0,chardev=orch-agent-chr,id={AGENT_DEVICE},name={AGENT_PORT}",
+        "-chardev",
+        f"file,id=orch-journal-chr,path={value(paths.journal)},append=on",
+        "-device",
+        f"virtserialport,bus=orch-serial.0,chardev=orch-journal-chr,name={JOURNAL_PORT}",
+        "-device",
+        "pvpanic-pci",
+        "-device",
+        "vmgenid,guid=auto",  # tells a restored kernel that it is not the only one: it reseeds its RNG
+        "-action",
+        "panic=pause",  # a panicked guest stays, to be looked at
+        "-sandbox",
+        SANDBOX_OF_ROOT if user else SANDBOX,
+    ]
     if user:
         arguments += ["-run-with", f"user={user}"]
         # Else QEMU opens a disk anew, read-only and back again, when its state is saved; this user may not.
@@ -205,11 +225,15 @@ def _gate(paths: MachinePaths) -> list[str]:
     The order matters: what comes back must be behind what goes out.
     """
     return [
-        "-chardev", f"socket,id=orch-egress-in-chr,path={value(paths.egress_in)},server=on,wait=off",
-        "-chardev", f"socket,id=orch-egress-out-chr,path={value(paths.egress_out)},server=on,wait=off",
-        "-object", "filter-redirector,id=orch-egress-in,netdev=user.0,queue=rx,indev=orch-egress-in-chr",
-        "-object", "filter-redirector,id=orch-egress-out,netdev=user.0,queue=rx,outdev=orch-egress-out-chr",
-    ]  # fmt: skip
+        "-chardev",
+        f"socket,id=orch-egress-in-chr,path={value(paths.egress_in)},server=on,wait=off",
+        "-chardev",
+        f"socket,id=orch-egress-out-chr,path={value(paths.egress_out)},server=on,wait=off",
+        "-object",
+        "filter-redirector,id=orch-egress-in,netdev=user.0,queue=rx,indev=orch-egress-in-chr",
+        "-object",
+        "filter-redirector,id=orch-egress-out,netdev=user.0,queue=rx,outdev=orch-egress-out-chr",
+    ]
 
 
 def writable_drives(script: str) -> list[str]:

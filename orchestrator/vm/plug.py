@@ -73,10 +73,12 @@ async def _plug(monitor: Monitor, name: str, disk: Path) -> None:
         await monitor.execute(
             "blockdev-add",
             {
-                "driver": "raw", "node-name": name, "read-only": True,
+                "driver": "raw",
+                "node-name": name,
+                "read-only": True,
                 "file": {"driver": "file", "filename": file, "read-only": True, "locking": "off"},
             },
-        )  # fmt: skip
+        )
     try:
         await monitor.execute("device_add", {"driver": "virtio-blk-pci", "id": name, "drive": name, "serial": name})
     except MachineError:

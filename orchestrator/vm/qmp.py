@@ -63,9 +63,7 @@ class Monitor:
             async with limit.enforce(expired):
                 return await self._client.execute(command, dict(arguments) if arguments else None)
         except ExecuteError as error:
-            raise MachineError(
-                f"QEMU of machine {self.machine} refused {command}", why=str(error)
-            ) from error
+            raise MachineError(f"QEMU of machine {self.machine} refused {command}", why=str(error)) from error
         except LOST as error:
             raise MachineError(f"the QMP connection to machine {self.machine} is lost", why=str(error)) from error
 

@@ -26,7 +26,7 @@ import httpx
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
-from orchestrator.environment.places import EnvironmentPaths, cache_root
+from orchestrator.environment.paths import EnvironmentPaths, cache_root
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
@@ -34,8 +34,8 @@ from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import ProcessId, launch
 from orchestrator.services.checks import Channels
-from orchestrator.services.gate import ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.topology.load import load_topology
@@ -73,9 +73,13 @@ def orchestrator(*arguments: str, environment: Mapping[str, str]) -> float:
     """Run our command line; seconds it took. A failure ends the bench with its output."""
     begun = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments], env=dict(environment), cwd=ROOT, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env=dict(environment),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         sys.exit(f"orchestrator {' '.join(arguments)} exited with {done.returncode}:\n{done.stderr[-3000:]}")
     return time.monotonic() - begun
@@ -158,14 +162,14 @@ def _ready_at() -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-async def exec_rate(places: EnvironmentPaths, state: EnvironmentState, count: int) -> Row:
+async def exec_rate(env_paths: EnvironmentPaths, state: EnvironmentState, count: int) -> Row:
     """`true` over our kept connection, against OpenSSH with a kept master."""
     ours, theirs = [], []
-    control = places.folder / "master"
-    ssh = ["ssh", "-F", str(places.ssh_config), "-S", str(control), "server"]
+    control = env_paths.folder / "master"
+    ssh = ["ssh", "-F", str(env_paths.ssh_config), "-S", str(control), "server"]
     master = subprocess.Popen([*ssh[:-1], "-M", "-N", "server"], stdin=subprocess.DEVNULL)
     try:
-        async with ssh_to(places, state, "server") as connection:
+        async with ssh_to(env_paths, state, "server") as connection:
             while not control.exists():
                 await asyncio.sleep(0.1)
             for _ in range(count):
@@ -181,11 +185,11 @@ async def exec_rate(places: EnvironmentPaths, state: EnvironmentState, count: in
     return Row("`exec server -- true` over one connection, against ssh with a kept master", ours, theirs, "≤ 1.1")
 
 
-async def check_latency(places: EnvironmentPaths, state: EnvironmentState, count: int) -> Row:
+async def check_latency(env_paths: EnvironmentPaths, state: EnvironmentState, count: int) -> Row:
     """From a file, and a listening port, appearing in the guest to the gate's event on the host."""
     latencies: list[float] = []
     bus = EventBus()
-    session = Session(places, StateFile(places.state, state), bus)
+    session = Session(env_paths, StateFile(env_paths.state, state), bus)
 
     async def measure() -> None:
         agent = session.machines["server"].agent
@@ -251,13 +255,13 @@ async def _clock_offset(session: Session) -> float:
     return best[1]
 
 
-def leftovers(places: EnvironmentPaths) -> list[str]:
+def leftovers(env_paths: EnvironmentPaths) -> list[str]:
     """Processes and folders of the environment that are still there."""
-    found = [str(p) for p in (places.sockets, places.folder) if p.exists()]
+    found = [str(p) for p in (env_paths.sockets, env_paths.folder) if p.exists()]
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if str(places.sockets).encode() in (entry / "cmdline").read_bytes():
+                if str(env_paths.sockets).encode() in (entry / "cmdline").read_bytes():
                     found.append(f"process {entry.name}")
             except OSError:
                 continue
@@ -269,8 +273,9 @@ def main() -> int:
     parser.add_argument("--cold", type=int, default=3, metavar="N", help="cold starts of each side [3]")
     parser.add_argument("--exec", type=int, default=30, metavar="N", help="commands of each side [30]")
     parser.add_argument("--checks", type=int, default=10, metavar="N", help="measured checks [10]")
-    parser.add_argument("what", nargs="?", choices=["all", "warm"], default="all",
-                        help="warm: saved states, resets and clones instead")  # fmt: skip
+    parser.add_argument(
+        "what", nargs="?", choices=["all", "warm"], default="all", help="warm: saved states, resets and clones instead"
+    )
     parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm: starts and resets of each side [5]")
     parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
@@ -318,24 +323,24 @@ def measure_all(arguments: argparse.Namespace, environment: Mapping[str, str], s
     rows = [
         Row("`--help`", [orchestrator("--help", environment=environment) for _ in range(10)], [], "≤ 0.25 s"),
     ]
-    places = EnvironmentPaths.of(NAME)
+    env_paths = EnvironmentPaths.of(NAME)
     rows += cold(arguments.cold, topology, accelerator.name, environment, say)
     try:
-        state = read_state(places.state)
+        state = read_state(env_paths.state)
         assert state is not None
         status = [orchestrator("status", "--name", NAME, environment=environment) for _ in range(10)]
         rows.append(Row("`status` of a healthy environment", status, [], "≤ 1 s"))
         say("exec")
-        rows.append(asyncio.run(exec_rate(places, state, arguments.exec)))
+        rows.append(asyncio.run(exec_rate(env_paths, state, arguments.exec)))
         say("checks")
-        rows.append(asyncio.run(check_latency(places, state, arguments.checks)))
+        rows.append(asyncio.run(check_latency(env_paths, state, arguments.checks)))
     finally:
         took = orchestrator("down", "-q", "--name", NAME, environment=environment)
     rows.append(Row("`down`", [took], [], "≤ 3 s"))
-    left = leftovers(places)
+    left = leftovers(env_paths)
     say("left behind: " + (", ".join(left) or "nothing"))
     rows.append(Row("left behind", [float(len(left))], [], "0", "things"))
-    shutil.rmtree(places.folder, ignore_errors=True)
+    shutil.rmtree(env_paths.folder, ignore_errors=True)
     return rows
 
 

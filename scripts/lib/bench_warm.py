@@ -19,7 +19,7 @@ import httpx
 from bench import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans
 from orchestrator.environment.warm import default_store
@@ -28,7 +28,7 @@ from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import ProcessId, launch
 from orchestrator.report.read import load_events
 from orchestrator.snapshots.manifest import files_of
-from orchestrator.snapshots.restore import stage_files, load
+from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import cont
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Topology
@@ -174,10 +174,13 @@ def clone_rows(count: int, environment: Mapping[str, str], say: Say) -> list[Row
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "orchestrator", "up", "-q", "--warm", "--name", name],
-            env=dict(environment), cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            env=dict(environment),
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for name in names
-    ]  # fmt: skip
+    ]
     try:
         for one in running:
             _, said = one.communicate()

@@ -196,9 +196,7 @@ def main() -> int:
     return 1 if any(record.defects for record in records) else 0
 
 
-def one(
-    number: int, kind: str, faults: dict[str, Fault], host: Host, dice: random.Random, patience: float
-) -> Record:
+def one(number: int, kind: str, faults: dict[str, Fault], host: Host, dice: random.Random, patience: float) -> Record:
     """Play one fault; whatever it leaves is cleaned up before the next."""
     moments = 4.0 if kind == BUILD else faults[kind].moments
     record = Record(number, kind, round(dice.uniform(0, moments), 3))
@@ -223,8 +221,12 @@ def clean(host: Host) -> None:
 
 def table(records: list[Record], seconds: float) -> str:
     """Kinds and outcomes, as Markdown."""
-    lines = [f"{len(records)} faults of {len({r.kind for r in records})} kinds in {seconds / 60:.0f} min", "",
-             "| fault | times | survived | explained | reclaimed | defects |", "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        f"{len(records)} faults of {len({r.kind for r in records})} kinds in {seconds / 60:.0f} min",
+        "",
+        "| fault | times | survived | explained | reclaimed | defects |",
+        "|---|---|---|---|---|---|",
+    ]
     for kind in dict.fromkeys(record.kind for record in sorted(records, key=lambda one: one.kind)):
         mine = [record for record in records if record.kind == kind]
         counted = Counter("defect" if one.defects else one.outcome.split(":")[0].split(",")[0] for one in mine)

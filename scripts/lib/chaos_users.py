@@ -44,30 +44,51 @@ def _odd_folders(scene: Scene) -> tuple[str, ...]:
 def _hostile_pattern(scene: Scene) -> tuple[str, ...]:
     """A topology whose check asks for a pattern that backtracking engines never come back from."""
     path = edited_topology(
-        scene.host.root, ('exec = ["psql", "-XtAc", "select 1"]', HOSTILE), ('stdout = "^1$"\n\n[services.database]',
-                                                                            "\n[services.database]"),
-    )  # fmt: skip
+        scene.host.root,
+        ('exec = ["psql", "-XtAc", "select 1"]', HOSTILE),
+        ('stdout = "^1$"\n\n[services.database]', "\n[services.database]"),
+    )
     return ("env", f"ORCH_FILE={path}")
 
 
 def _short_lived(more: str) -> Callable[[Scene], object]:
     """A unit that ends by itself two seconds after its start."""
     lines = f"[Service]\\nRuntimeMaxSec=2\\n{more}"
-    return _inside("server", f"mkdir -p {SHORT} && printf '{lines}' > {SHORT}/short.conf && "
-                   "systemctl daemon-reload && systemctl stop nginx")  # fmt: skip
+    return _inside(
+        "server",
+        f"mkdir -p {SHORT} && printf '{lines}' > {SHORT}/short.conf && systemctl daemon-reload && systemctl stop nginx",
+    )
 
 
 USERS: tuple[Fault, ...] = (
-    Fault("exec with closed input", _nothing, ("exec", "server", "--", "cat"), up=True, codes=frozenset({0}),
-          before=_streams("<&-")),
+    Fault(
+        "exec with closed input",
+        _nothing,
+        ("exec", "server", "--", "cat"),
+        up=True,
+        codes=frozenset({0}),
+        before=_streams("<&-"),
+    ),
     Fault("status with closed output", _nothing, ("status",), up=True, before=_streams(">&-")),
     Fault("all streams closed", _nothing, ("status", "--checks"), up=True, before=_streams("<&- >&- 2>&-")),
-    Fault("logs into a pipe that ends", _nothing, ("logs", "-f", "server"), up=True, codes=frozenset({0, 141}),
-          before=_streams("| head -n 1 > /dev/null")),
+    Fault(
+        "logs into a pipe that ends",
+        _nothing,
+        ("logs", "-f", "server"),
+        up=True,
+        codes=frozenset({0, 141}),
+        before=_streams("| head -n 1 > /dev/null"),
+    ),
     Fault("copy cut in the middle", _own(TERM), LARGE, up=True, codes=INTERRUPTED, moments=6),
     Fault("QEMU SIGKILL during a large copy", _kill(KILL, *QEMU), LARGE, up=True, cause=SILENT, moments=6),
-    Fault("QEMU SIGKILL during a large output", _kill(KILL, *QEMU),
-          ("exec", "server", "--", "head", "-c", "1G", "/dev/zero"), up=True, cause=SILENT, moments=6),
+    Fault(
+        "QEMU SIGKILL during a large output",
+        _kill(KILL, *QEMU),
+        ("exec", "server", "--", "head", "-c", "1G", "/dev/zero"),
+        up=True,
+        cause=SILENT,
+        moments=6,
+    ),
     Fault("orchestrator SIGHUP during up", _own(signal.SIGHUP), UP, codes=HUNG_UP, cause="interrupted"),
     Fault("orchestrator SIGHUP during run", _own(signal.SIGHUP), RUN, codes=HUNG_UP, cause="interrupted", moments=12),
     Fault("hostile pattern", _nothing, UP, cause=r"postgresql .*is not up", before=_hostile_pattern, within=400),

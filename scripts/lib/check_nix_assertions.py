@@ -44,10 +44,16 @@ PROXIED = {
     "= /ws": "http://127.0.0.1:8888",
 }
 SETTINGS = {
-    "listen_addresses": "localhost", "port": "5432", "shared_buffers": "128MB", "effective_cache_size": "256MB",
-    "work_mem": "4MB", "maintenance_work_mem": "64MB", "log_statement": "all", "log_duration": "on",
+    "listen_addresses": "localhost",
+    "port": "5432",
+    "shared_buffers": "128MB",
+    "effective_cache_size": "256MB",
+    "work_mem": "4MB",
+    "maintenance_work_mem": "64MB",
+    "log_statement": "all",
+    "log_duration": "on",
     "password_encryption": "scram-sha-256",
-}  # fmt: skip
+}
 HBA = ["local all all trust", "host all all 127.0.0.1/32 scram-sha-256", "host all all ::1/128 scram-sha-256"]
 
 
@@ -110,16 +116,23 @@ def _guest(facts: Facts) -> Iterator[str]:
     if "panic=0" not in facts["boot"]["kernelParams"]:
         yield "a panicked kernel would reboot"
     expected = {
-        "PasswordAuthentication": "no", "KbdInteractiveAuthentication": "no", "PermitRootLogin": "prohibit-password",
-        "HostKey": "/etc/ssh/ssh_host_ed25519_key", "UsePAM": "no",
-    }  # fmt: skip
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "PermitRootLogin": "prohibit-password",
+        "HostKey": "/etc/ssh/ssh_host_ed25519_key",
+        "UsePAM": "no",
+    }
     found = sshd_settings(facts["sshd"])
-    yield from (f"sshd: {key} is {found.get(key)}, not {value}" for key, value in expected.items()
-                if found.get(key) != value)  # fmt: skip
+    yield from (
+        f"sshd: {key} is {found.get(key)}, not {value}" for key, value in expected.items() if found.get(key) != value
+    )
     if "%h/.ssh/authorized_keys" not in found.get("AuthorizedKeysFile", ""):
         yield "sshd does not read the key that the orchestrator puts in"
-    yield from (f"{user} has a password" for user, one in facts["users"].items()
-                if one["hashedPassword"] not in (None, "*", "!"))  # fmt: skip
+    yield from (
+        f"{user} has a password"
+        for user, one in facts["users"].items()
+        if one["hashedPassword"] not in (None, "*", "!")
+    )
     if facts["mutableUsers"]:
         yield "passwords could be changed in the machine"
     for unit in ("qemu-guest-agent.service", "sshd.service"):
@@ -146,8 +159,9 @@ def _units(facts: Facts, variant: str) -> Iterator[str]:
         after = {word for value in header.get("After", []) for word in value.split()}
         if missing := ORDER.get(unit, set()) - after:
             yield f"{unit} is not ordered after {', '.join(sorted(missing))}"
-        yield from (f"{unit}: {key} is {service.get(key)}" for key, value in HARDENED.items()
-                    if service.get(key) != [value])  # fmt: skip
+        yield from (
+            f"{unit}: {key} is {service.get(key)}" for key, value in HARDENED.items() if service.get(key) != [value]
+        )
         if service.get("Restart", ["no"]) != ["no"]:
             yield f"{unit} restarts itself: {service['Restart']}"
         if service.get("TimeoutStartSec") != ["300"]:
@@ -205,8 +219,11 @@ def _database(facts: Facts) -> Iterator[str]:
     if not facts["postgresql"]["version"].startswith("17."):
         yield f"PostgreSQL is {facts['postgresql']['version']}"
     settings = postgresql_settings(facts["postgresql"]["conf"])
-    yield from (f"postgresql.conf: {key} is {settings.get(key)}" for key, value in SETTINGS.items()
-                if settings.get(key) != value)  # fmt: skip
+    yield from (
+        f"postgresql.conf: {key} is {settings.get(key)}"
+        for key, value in SETTINGS.items()
+        if settings.get(key) != value
+    )
     rules = [line for line in facts["postgresql"]["hba"].splitlines() if line.strip()]
     if rules != HBA:
         yield f"pg_hba.conf is {rules}"
@@ -215,8 +232,11 @@ def _database(facts: Facts) -> Iterator[str]:
 def _firewall(facts: Facts) -> Iterator[str]:
     found = firewall_facts(facts["firewall"])
     expected = {"policy": "drop", "open": [80, 8888], "open to one": ["10.0.2.2 22"]}
-    yield from (f"firewall: {key} is {found.get(f'firewall / {key}')}" for key, value in expected.items()
-                if found.get(f"firewall / {key}") != value)  # fmt: skip
+    yield from (
+        f"firewall: {key} is {found.get(f'firewall / {key}')}"
+        for key, value in expected.items()
+        if found.get(f"firewall / {key}") != value
+    )
 
 
 def _client(facts: Facts, *, desktop: bool) -> Iterator[str]:

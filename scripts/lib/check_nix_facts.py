@@ -50,10 +50,10 @@ def without_hashes(value: Any) -> Any:
 def kept(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of one machine as they are kept in tests/golden/nix: what is in the texts, laid out for comparing.
 
-    * ``runScript``: its ``text``; the ``arguments`` (QEMU's, as it writes them), the ``variables`` it reads, the
-  ``programs`` it calls;
-    * ``nginx.text``, ``firewall``: directives and rules without comments and layout;
-    * ``postgresql.start``: the options of initdb.
+      * ``runScript``: its ``text``; the ``arguments`` (QEMU's, as it writes them), the ``variables`` it reads, the
+    ``programs`` it calls;
+      * ``nginx.text``, ``firewall``: directives and rules without comments and layout;
+      * ``postgresql.start``: the options of initdb.
     """
     facts = without_hashes(raw)
     facts["runScript"] = run_script(derivation_text(raw["runScript"]))

@@ -24,12 +24,27 @@ TOOLS = ("make", "gcc", "flex", "bison", "perl")
 
 # Module as modprobe names it → the option that builds it (CONFIG_…).
 MODULES = {
-    "9p": "9P_FS", "9pnet_virtio": "NET_9P_VIRTIO", "autofs": "AUTOFS_FS", "efivarfs": "EFIVAR_FS", "ext2": "EXT2_FS",
-    "ext4": "EXT4_FS", "pvpanic-pci": "PVPANIC_PCI", "squashfs": "SQUASHFS", "tpm-crb": "TCG_CRB", "tpm-tis": "TCG_TIS",
-    "virtio_balloon": "VIRTIO_BALLOON", "virtio_blk": "VIRTIO_BLK", "virtio_console": "VIRTIO_CONSOLE",
-    "virtio_gpu": "DRM_VIRTIO_GPU", "virtio_mmio": "VIRTIO_MMIO", "virtio_net": "VIRTIO_NET",
-    "virtio_pci": "VIRTIO_PCI", "virtio_rng": "HW_RANDOM_VIRTIO", "virtio_scsi": "SCSI_VIRTIO", "virtiofs": "VIRTIO_FS",
-}  # fmt: skip
+    "9p": "9P_FS",
+    "9pnet_virtio": "NET_9P_VIRTIO",
+    "autofs": "AUTOFS_FS",
+    "efivarfs": "EFIVAR_FS",
+    "ext2": "EXT2_FS",
+    "ext4": "EXT4_FS",
+    "pvpanic-pci": "PVPANIC_PCI",
+    "squashfs": "SQUASHFS",
+    "tpm-crb": "TCG_CRB",
+    "tpm-tis": "TCG_TIS",
+    "virtio_balloon": "VIRTIO_BALLOON",
+    "virtio_blk": "VIRTIO_BLK",
+    "virtio_console": "VIRTIO_CONSOLE",
+    "virtio_gpu": "DRM_VIRTIO_GPU",
+    "virtio_mmio": "VIRTIO_MMIO",
+    "virtio_net": "VIRTIO_NET",
+    "virtio_pci": "VIRTIO_PCI",
+    "virtio_rng": "HW_RANDOM_VIRTIO",
+    "virtio_scsi": "SCSI_VIRTIO",
+    "virtiofs": "VIRTIO_FS",
+}
 
 # What a machine relies on besides: option → (the answers that will do, what for).
 FEATURES = {
@@ -47,8 +62,13 @@ FEATURES = {
     "CGROUPS": ("y", "systemd"),
 }
 # Compressor of the store image → the option with which the kernel reads it.
-COMPRESSORS = {"gzip": "SQUASHFS_ZLIB", "lzo": "SQUASHFS_LZO", "lz4": "SQUASHFS_LZ4", "xz": "SQUASHFS_XZ",
-               "zstd": "SQUASHFS_ZSTD"}  # fmt: skip
+COMPRESSORS = {
+    "gzip": "SQUASHFS_ZLIB",
+    "lzo": "SQUASHFS_LZO",
+    "lz4": "SQUASHFS_LZ4",
+    "xz": "SQUASHFS_XZ",
+    "zstd": "SQUASHFS_ZSTD",
+}
 
 OPTIONS = tuple(sorted({*MODULES.values(), *FEATURES, *COMPRESSORS.values()}))
 
@@ -125,10 +145,18 @@ def generate(nixpkgs: Path, stated: str, source: Path, work: Path) -> dict[str, 
     _step(["make", "-C", str(tree), f"O={build}", "defconfig", "ARCH=x86_64"], work)
     program = nixpkgs / "pkgs/os-specific/linux/kernel/generate-config.pl"
     _step(
-        ["perl", "-w", str(program)], work,
-        ARCH="x86_64", CROSS_COMPILE="", KERNEL_CONFIG=str(build / "kernel-config"), AUTO_MODULES="1",
-        PREFER_BUILTIN="", BUILD_ROOT=str(build), SRC=str(tree), MAKE_FLAGS="", ignoreConfigErrors="1",
-    )  # fmt: skip
+        ["perl", "-w", str(program)],
+        work,
+        ARCH="x86_64",
+        CROSS_COMPILE="",
+        KERNEL_CONFIG=str(build / "kernel-config"),
+        AUTO_MODULES="1",
+        PREFER_BUILTIN="",
+        BUILD_ROOT=str(build),
+        SRC=str(tree),
+        MAKE_FLAGS="",
+        ignoreConfigErrors="1",
+    )
     return answers_of((build / ".config").read_text(encoding="utf-8"))
 
 
@@ -141,9 +169,16 @@ def _unneeded(folder: str, names: list[str]) -> set[str]:
 
 def _step(argv: list[str], work: Path, **extra: str) -> None:
     done = subprocess.run(  # a program that takes longer than that is a bug worth its traceback
-        argv, cwd=work, env={**os.environ, **extra}, text=True, timeout=LIMIT, check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        argv,
+        cwd=work,
+        env={**os.environ, **extra},
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode != 0:
         raise ValueError("\n".join([f"{argv[0]} exited with {done.returncode}", *done.stdout.splitlines()[-15:]]))
 

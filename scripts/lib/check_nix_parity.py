@@ -97,9 +97,7 @@ def differences(debian: Flat, nixos: Flat) -> list[Difference]:
     """What is not the same, by name."""
     names = sorted(debian.keys() | nixos.keys())
     return [
-        Difference(name, debian.get(name), nixos.get(name))
-        for name in names
-        if debian.get(name) != nixos.get(name)
+        Difference(name, debian.get(name), nixos.get(name)) for name in names if debian.get(name) != nixos.get(name)
     ]
 
 
@@ -170,8 +168,10 @@ def nginx_facts(text: str) -> Flat:
                 facts[f"nginx location {location.arguments}"] = "present"
                 add(f"location {location.arguments}", location.body or ())
     # Of these one a line may stand in any order.
-    return {name: sorted(value) if isinstance(value, list) and " map " not in name else value
-            for name, value in facts.items()}  # fmt: skip
+    return {
+        name: sorted(value) if isinstance(value, list) and " map " not in name else value
+        for name, value in facts.items()
+    }
 
 
 def environment_facts(target: str, mode: str, group: str, text: str) -> Flat:

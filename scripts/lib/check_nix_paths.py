@@ -25,8 +25,10 @@ _COMMAND = re.compile(
 
 # Package of this project → the folder of the checkout that is copied into it.
 OWN = {
-    "alicia-mocks": "standin/mocks", "alicia-stack-scripts": "stack", "alicia-standin": "standin",
-}  # fmt: skip
+    "alicia-mocks": "standin/mocks",
+    "alicia-stack-scripts": "stack",
+    "alicia-standin": "standin",
+}
 # Package of nixpkgs → what is in it, as far as these machines need it.
 LOOKED_UP = {
     "bash": {"bin/bash"},
@@ -53,18 +55,56 @@ SYSTEM = {"init", "kernel", "kernel-params"}  # of nixos-system-NAME
 COMMANDS = {
     **dict.fromkeys(("psql", "initdb", "pg_isready"), "postgresql-and-plugins"),
     **dict.fromkeys(
-        ("basename", "cat", "cksum", "cp", "cut", "date", "dirname", "env", "head", "ln", "ls", "mkdir", "mktemp", "mv",
-         "rm", "seq", "sha256sum", "sleep", "sort", "stat", "tail", "tee", "timeout", "touch", "tr", "uniq", "wc"),
+        (
+            "basename",
+            "cat",
+            "cksum",
+            "cp",
+            "cut",
+            "date",
+            "dirname",
+            "env",
+            "head",
+            "ln",
+            "ls",
+            "mkdir",
+            "mktemp",
+            "mv",
+            "rm",
+            "seq",
+            "sha256sum",
+            "sleep",
+            "sort",
+            "stat",
+            "tail",
+            "tee",
+            "timeout",
+            "touch",
+            "tr",
+            "uniq",
+            "wc",
+        ),
         "coreutils",
     ),
-    **dict.fromkeys(("grep", "egrep"), "gnugrep"), "sed": "gnused",
+    **dict.fromkeys(("grep", "egrep"), "gnugrep"),
+    "sed": "gnused",
     **dict.fromkeys(("find", "xargs"), "findutils"),
     **dict.fromkeys(("journalctl", "systemctl", "systemd-notify"), "systemd"),
     # Not on a unit's PATH unless the module puts it there.
-    "awk": "gawk", "curl": "curl", "jq": "jq", "nc": "netcat", "openssl": "openssl", "python3": "python3",
-    "setpriv": "util-linux-bin", "flock": "util-linux-bin", "runuser": "util-linux-bin", "ip": "iproute2",
-    "ps": "procps", "pgrep": "procps", "xxd": "xxd",
-}  # fmt: skip
+    "awk": "gawk",
+    "curl": "curl",
+    "jq": "jq",
+    "nc": "netcat",
+    "openssl": "openssl",
+    "python3": "python3",
+    "setpriv": "util-linux-bin",
+    "flock": "util-linux-bin",
+    "runuser": "util-linux-bin",
+    "ip": "iproute2",
+    "ps": "procps",
+    "pgrep": "procps",
+    "xxd": "xxd",
+}
 # Said at the end of each run of scripts/check-nix.
 NOT_KNOWABLE = (
     "whether a package of nixpkgs builds at all, and its outputs hold what was looked up for them",

@@ -170,10 +170,22 @@ def parse(root: Path, report: Report) -> None:
 def evaluate(root: Path, nixpkgs: str, name: str, attribute: str, report: Report) -> Any:
     """The value of one attribute of nixos-images; None when the evaluation fails. A warning is a failure, too."""
     argv = [
-        "nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode", "--show-trace",
-        "--arg", "nixpkgs", nixpkgs, "--argstr", "system", "x86_64-linux",
-        str(root / "nixos-images"), "-A", attribute,
-    ]  # fmt: skip
+        "nix-instantiate",
+        "--eval",
+        "--strict",
+        "--json",
+        "--read-write-mode",
+        "--show-trace",
+        "--arg",
+        "nixpkgs",
+        nixpkgs,
+        "--argstr",
+        "system",
+        "x86_64-linux",
+        str(root / "nixos-images"),
+        "-A",
+        attribute,
+    ]
     done = _run(argv, EVALUATION_LIMIT)
     said = done.stderr.splitlines()
     warned = [line for line in said if re.search(r"warning:", line) and "build-users-group" not in line]
@@ -281,8 +293,13 @@ def _compare(golden: Path, name: str, facts: Mapping[str, Any], nix: Nix, report
 def _run(argv: list[str], limit: float) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            argv, capture_output=True, text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL,
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+            stdin=subprocess.DEVNULL,
             env={**os.environ, "LC_ALL": "C"},
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(argv, 124, "", f"no answer within {limit:.0f} s")

@@ -21,9 +21,15 @@ from check_nix_parity import (
 )
 
 STACK_UNITS = (
-    "postgresql.service", "postgresql-setup.service", "alicia-migrate.service", "mock-llm.service",
-    "mock-livekit.service", "alicia.service", "nginx.service", "alicia-stack.target",
-)  # fmt: skip
+    "postgresql.service",
+    "postgresql-setup.service",
+    "alicia-migrate.service",
+    "mock-llm.service",
+    "mock-livekit.service",
+    "alicia.service",
+    "nginx.service",
+    "alicia-stack.target",
+)
 _USERADD = re.compile(r"useradd[^\n]*?--home-dir (\S+).*?--comment '([^']*)' (\w+)$", re.MULTILINE)
 _INITDB = re.compile(r"--(?:encoding|locale|auth-local|auth-host)=[\w.-]+")
 

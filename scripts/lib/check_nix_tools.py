@@ -33,9 +33,15 @@ class Outcome:
 
 def _run(argv: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        list(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT, check=False,
-        stdin=subprocess.DEVNULL, **more,
-    )  # fmt: skip
+        list(argv),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        **more,
+    )
 
 
 def find(program: str, *folders: str) -> str | None:
@@ -156,10 +162,13 @@ def _ask_postgresql(folder: Path, programs: Mapping[str, str], conf: str, hba: s
     (folder / "ident").write_text("", encoding="utf-8")
     # Of a setting given twice the last counts, and both are read.
     here = {
-        "hba_file": folder / "hba", "ident_file": folder / "ident", "unix_socket_directories": folder,
-        "port": POSTGRES_TEST_PORT, "listen_addresses": "",
+        "hba_file": folder / "hba",
+        "ident_file": folder / "ident",
+        "unix_socket_directories": folder,
+        "port": POSTGRES_TEST_PORT,
+        "listen_addresses": "",
         "dynamic_shared_memory_type": "mmap",  # a container may have no /dev/shm
-    }  # fmt: skip
+    }
     overrides = "".join(f"{name} = '{value}'\n" for name, value in here.items())
     (folder / "conf").write_text(f"{conf}\n{overrides}", encoding="utf-8")
     for name in ("hba", "ident", "conf"):
@@ -191,5 +200,3 @@ def _ask_postgresql(folder: Path, programs: Mapping[str, str], conf: str, hba: s
         return Outcome("failed", errors or f"{rules} of {lines} rules, settings read: {applied}")
     other = "" if found.split(".")[0] == wanted else f" (the machine has {wanted}: not checked with it)"
     return Outcome("passed", f"PostgreSQL {found}{other} accepts {len(settings)} settings and {rules} rules")
-
-

@@ -132,8 +132,12 @@ def main() -> int:
 
 def report(soak: Soak, before: dict[str, int], after: dict[str, int], count: int, seconds: float) -> str:
     """Both tables, as Markdown, and the defects."""
-    lines = [f"{count} rounds in {seconds / 60:.0f} min, {len(soak.defects)} defects", "",
-             "| command | times | median, s | worst, s |", "|---|---|---|---|"]  # fmt: skip
+    lines = [
+        f"{count} rounds in {seconds / 60:.0f} min, {len(soak.defects)} defects",
+        "",
+        "| command | times | median, s | worst, s |",
+        "|---|---|---|---|",
+    ]
     for kind, found in sorted(soak.seconds.items()):
         lines.append(f"| {kind} | {len(found)} | {statistics.median(found):.1f} | {max(found):.1f} |")
     lines += ["", "| | before | after |", "|---|---|---|"]

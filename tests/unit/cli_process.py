@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.environment.places import EnvironmentPaths, identity_of
+from orchestrator.environment.paths import EnvironmentPaths, identity_of
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
 from orchestrator.process import ProcessId
 from orchestrator.topology.load import load_topology
@@ -103,22 +103,30 @@ class Cli:
         """The identity of its environment ``tiny``."""
         return identity_of(self.folder / "state" / "environments" / "tiny")
 
-    def places(self, name: str = "tiny") -> EnvironmentPaths:
+    def paths(self, name: str = "tiny") -> EnvironmentPaths:
         folder = self.folder / "state" / "environments" / name
         return EnvironmentPaths(name, folder, self.folder / "sockets")
 
     def record(self, *, alive: bool, name: str = "tiny") -> EnvironmentPaths:
         """Leave the state of a started environment; its machines are this very process, or one that never was."""
-        places = self.places(name)
-        places.folder.mkdir(parents=True)
+        paths = self.paths(name)
+        paths.folder.mkdir(parents=True)
         me = ProcessId.of(os.getpid())
         assert me is not None
         process = me if alive else ProcessId(me.pid, me.start_ticks + 1, me.boot_id)
         topology = load_topology(self.folder / "orchestrator.toml")
         state = EnvironmentState(
-            name=name, topology=topology, run_folder=self.folder / "runs", phase="ready", owner=process,
-            command="orchestrator up", started=0.0, provider="debian", accelerator="tcg", factor=10.0,
+            name=name,
+            topology=topology,
+            run_folder=self.folder / "runs",
+            phase="ready",
+            owner=process,
+            command="orchestrator up",
+            started=0.0,
+            provider="debian",
+            accelerator="tcg",
+            factor=10.0,
             machines={machine: MachineState(process, "image", {22: 2222}) for machine in topology.machines},
-        )  # fmt: skip
-        StateFile(places.state, state)
-        return places
+        )
+        StateFile(paths.state, state)
+        return paths

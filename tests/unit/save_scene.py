@@ -51,8 +51,16 @@ class Vm:
         (folder / "disk.qcow2").write_bytes(os.urandom(3 * PAGE))
         (folder / "serial.log").write_text(f"{name} login:\n")
         (folder / "journal.jsonl").write_text("{}\n")
-        commands = ("migrate-set-capabilities", "migrate-set-parameters", "stop", "migrate", "query-migrate", "cont",
-                    "migrate_cancel", "query-status")  # fmt: skip
+        commands = (
+            "migrate-set-capabilities",
+            "migrate-set-parameters",
+            "stop",
+            "migrate",
+            "query-migrate",
+            "cont",
+            "migrate_cancel",
+            "query-status",
+        )
         self.qmp = FakeServer(folder / "qmp", {command: self._handler(command) for command in commands})
 
     def source(self, monitor: Monitor) -> Source:
@@ -122,7 +130,7 @@ class Scene:
     def monitor(self, name: str = "server") -> Monitor:
         return next(source.monitor for source in self.sources if source.name == name)
 
-    def places(self, *commands: str) -> list[int]:
+    def paths(self, *commands: str) -> list[int]:
         return [n for n, what in enumerate(self.told) if what.split()[1] in commands]
 
     def states(self) -> list[str]:

@@ -21,7 +21,7 @@ from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import PatternError, check, found
-from orchestrator.services.checks import Channels, run_check, judge_response
+from orchestrator.services.checks import Channels, judge_response, run_check
 from orchestrator.topology import values
 from orchestrator.topology.document import Node
 from orchestrator.topology.load import load_topology
@@ -79,7 +79,7 @@ URLS = st.builds(
 @example("http://a/" + "x" * 70_000)
 @example("http://a_b/")
 @example("https://[::1]:8443/ü?a=b c#d")
-@example("http://a/ü%20{}|\\^`\"<>?q=é")
+@example('http://a/ü%20{}|\\^`"<>?q=é')
 @example("http://[::1%25eth0]/")
 @example("http://1.2.3/")
 def test_every_url_that_is_accepted_is_asked_for(text: str) -> None:

@@ -25,8 +25,17 @@ def test_all_reasons_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert refused(build_parser().parse_args(["run", "--clones", "2"]), clone_names("t", 2)) == []
 
 
-@pytest.mark.parametrize("words", [["--clones", "1"], ["--clones", "65"], ["--clones", "x"], ["--shard", "3/2"],
-                                   ["--shard", "0/2"], ["--shard", "1"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--clones", "1"],
+        ["--clones", "65"],
+        ["--clones", "x"],
+        ["--shard", "3/2"],
+        ["--shard", "0/2"],
+        ["--shard", "1"],
+    ],
+)
 def test_numbers_that_mean_nothing_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         build_parser().parse_args(["run", *words])
@@ -39,8 +48,12 @@ def test_a_clone_is_told_what_we_were_told() -> None:
         ["run", "--clones", "2", "--file", "my topology.toml", "--grep", "-x y", "--suite", "s", "--variant", "full"]
     )
     assert options(arguments, ("variant", "app", "suite", "grep", "kernel_parameters")) == [
-        "--file", "my topology.toml", "--variant=full", "--suite=s", "--grep=-x y",
-    ]  # fmt: skip
+        "--file",
+        "my topology.toml",
+        "--variant=full",
+        "--suite=s",
+        "--grep=-x y",
+    ]
 
 
 def test_ports_of_clones_are_free_ones() -> None:

@@ -115,7 +115,7 @@ def test_bash_alone(cli: Cli, tree: Tree, words: list[str], expected: set[str]) 
 
 
 def test_bash_registers_itself(cli: Cli) -> None:
-    code = 'source <(orchestrator completion bash); complete -p orchestrator'
+    code = "source <(orchestrator completion bash); complete -p orchestrator"
     assert run(cli, [need("bash"), "--norc", "-c", code]) == ["complete -F _orchestrator orchestrator"]
 
 
@@ -133,10 +133,16 @@ def test_fish(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> Non
 
 @pytest.mark.parametrize(
     ("words", "shown"),
-    [("stat", "orchestrator status "), ("shell al", "orchestrator shell alpha "), ("-n other shell l", "lonely "),
-     ("up --images ni", "--images nixos "), ("up --images=de", "--images=debian "), ("up --wait-t", "--wait-timeout "),
-     ("cp al", "cp alpha:")],
-)  # fmt: skip
+    [
+        ("stat", "orchestrator status "),
+        ("shell al", "orchestrator shell alpha "),
+        ("-n other shell l", "lonely "),
+        ("up --images ni", "--images nixos "),
+        ("up --images=de", "--images=debian "),
+        ("up --wait-t", "--wait-timeout "),
+        ("cp al", "cp alpha:"),
+    ],
+)
 def test_zsh(cli: Cli, tree: Tree, words: str, shown: str) -> None:
     """In a real interactive zsh: the line is typed, Tab pressed, and read back."""
     zsh = need("zsh")
@@ -151,9 +157,14 @@ def test_zsh(cli: Cli, tree: Tree, words: str, shown: str) -> None:
     cli.variables |= {"ZDOTDIR": str(cli.folder), "TERM": "dumb"}
     ours, theirs = pty.openpty()
     shell = subprocess.Popen(
-        [zsh, "-i"], cwd=cli.folder, env=cli.environment, stdin=theirs, stdout=theirs, stderr=theirs,
+        [zsh, "-i"],
+        cwd=cli.folder,
+        env=cli.environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
         start_new_session=True,
-    )  # fmt: skip
+    )
     os.close(theirs)
     try:
         seen = read_until(ours, b"READY")
@@ -207,8 +218,9 @@ def test_names_never_complain(cli: Cli) -> None:
 
 
 def test_names_look_where_environments_are(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from orchestrator.cli.completion import _state_folder
     from orchestrator.environment.places import state_root
+
+    from orchestrator.cli.completion import _state_folder
 
     for variables in ({"ORCH_STATE_DIR": "/x/y"}, {"XDG_STATE_HOME": "/x/z"}, {"HOME": str(tmp_path)}):
         for name in ("ORCH_STATE_DIR", "XDG_STATE_HOME"):

@@ -38,11 +38,11 @@ def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     places_of = tmp_path / "environment"
     places_of.mkdir()
     cli = Cli(places_of)
-    places = cli.record(alive=True)
+    paths = cli.record(alive=True)
     for name, value in cli.environment.items():
         if name.startswith("ORCH_"):
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr("orchestrator.environment.places.Places.of", lambda _: places)
+    monkeypatch.setattr("orchestrator.environment.paths.Places.of", lambda _: paths)
 
     @asynccontextmanager
     async def ssh_to(*_: object, limit: float | None = None) -> AsyncIterator[Ssh]:
@@ -240,9 +240,7 @@ def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 @pytest.mark.parametrize("directions", [("", "alpha:"), ("alpha:", ""), ("alpha:", "beta:")])
-def test_interrupted_it_ends_in_order(
-    run: Run, interrupted: Path, tmp_path: Path, directions: tuple[str, str]
-) -> None:
+def test_interrupted_it_ends_in_order(run: Run, interrupted: Path, tmp_path: Path, directions: tuple[str, str]) -> None:
     source, target = (f"{side}{path}" for side, path in zip(directions, (interrupted, tmp_path), strict=True))
     assert run(f"{source}/large", f"{target}/there/") == 130
     assert list((tmp_path / "there").iterdir()) == []

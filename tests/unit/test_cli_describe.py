@@ -31,7 +31,7 @@ def test_validate_counts_every_variant_and_warns_of_missing_files(cli: Cli) -> N
         "tiny  variant small  2 machines, 1 network, 2 services, 2 checks, 0 test phases",
         "tiny  variant keyed  2 machines, 1 network, 2 services, 2 checks, 0 test phases",
     ]
-    assert f"warning: variant keyed: machine \"alpha\" needs {cli.folder / 'key'}" in done.stderr
+    assert f'warning: variant keyed: machine "alpha" needs {cli.folder / "key"}' in done.stderr
     (cli.folder / "key").write_text("x")
     assert cli("validate").stderr == ""
 
@@ -49,8 +49,8 @@ def test_validate_tells_all_problems_of_all_variants(cli: Cli) -> None:
     file.write_text(text.replace("cpus = 1", "cpus = 99", 1) + 'services.web.unit = "no-suffix"\n')
     done = cli("validate")
     assert (done.returncode, done.stdout) == (2, "")
-    places = [line.split(": ", 1)[0] for line in done.stderr.splitlines()[:-1]]
-    assert places == ["orchestrator.toml:13:8", f"orchestrator.toml:{len(file.read_text().splitlines())}:21"]
+    paths = [line.split(": ", 1)[0] for line in done.stderr.splitlines()[:-1]]
+    assert paths == ["orchestrator.toml:13:8", f"orchestrator.toml:{len(file.read_text().splitlines())}:21"]
     assert done.stderr.splitlines()[-1] == "error: the topology orchestrator.toml has 2 problems"
 
 
@@ -150,19 +150,19 @@ def test_report_where_a_file_stands_in_the_way(cli: Cli) -> None:
 
 
 def test_ssh_config_of_a_running_environment(cli: Cli) -> None:
-    places = cli.record(alive=True)
+    paths = cli.record(alive=True)
     early = cli("ssh-config")
     assert early.returncode == 3
     assert "has no ssh configuration yet" in early.stderr
-    places.ssh_config.write_text("Host alpha\n  Port 2222\n")
+    paths.ssh_config.write_text("Host alpha\n  Port 2222\n")
     assert cli("ssh-config").stdout == "Host alpha\n  Port 2222\n"
-    assert cli("ssh-config", "--path").stdout == f"{places.ssh_config}\n"
+    assert cli("ssh-config", "--path").stdout == f"{paths.ssh_config}\n"
 
 
 def test_ssh_config_of_one_that_does_not_run(cli: Cli) -> None:
     done = cli("ssh-config")
     assert (done.returncode, done.stdout) == (3, "")
     assert "environment tiny does not run" in done.stderr
-    places = cli.record(alive=False)
-    places.ssh_config.write_text("Host alpha\n")
+    paths = cli.record(alive=False)
+    paths.ssh_config.write_text("Host alpha\n")
     assert cli("ssh-config").returncode == 3

@@ -15,7 +15,7 @@ from cli_process import Cli
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli.doctor import base_layers, screen, verdict
 from orchestrator.cli.doctor_items import Item, State
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.debian_base import BUILDER
 from orchestrator.images.debian_host import HostFacts
@@ -38,8 +38,13 @@ def topology(cli: Cli) -> Topology:
 
 def facts(**changes: object) -> HostFacts:
     values: dict[str, object] = {
-        "missing": {}, "free": 1 << 40, "rootless": False, "user": "u", "subids": 0, "namespaces": True,
-    }  # fmt: skip
+        "missing": {},
+        "free": 1 << 40,
+        "rootless": False,
+        "user": "u",
+        "subids": 0,
+        "namespaces": True,
+    }
     return HostFacts(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -107,8 +112,8 @@ def test_socket_paths(topology: Topology) -> None:
 
 
 def test_disks(tmp_path: Path) -> None:
-    places = EnvironmentPaths("tiny", tmp_path / "not" / "there", tmp_path)
-    items = look.disks(places, tmp_path, tmp_path / "cache", images_needed=1 << 60)
+    paths = EnvironmentPaths("tiny", tmp_path / "not" / "there", tmp_path)
+    items = look.disks(paths, tmp_path, tmp_path / "cache", images_needed=1 << 60)
     assert [(item.name, item.state) for item in items[:1]] == [("disk: cache", State.MISSING)]
     assert "needed to build the images that are missing" in items[0].reason
     assert str(tmp_path / "not" / "there") in items[1].text
@@ -192,7 +197,7 @@ def test_doctor_without_qemu(cli: Cli) -> None:
 def test_doctor_tells_recorded_environments(cli: Cli) -> None:
     cli.record(alive=True, name="living")
     cli.record(alive=False, name="dead")
-    broken = cli.places("broken").folder
+    broken = cli.paths("broken").folder
     broken.mkdir()
     (broken / "state.json").write_text("{")
     done = cli("doctor", "--json", ORCH_ACCELERATOR="tcg")
@@ -241,9 +246,14 @@ def test_a_home_that_cannot_be_written_is_reported(cli: Cli, kind: str) -> None:
     variables = {name: str(home) for name in ("HOME", "TMPDIR", "ORCH_STATE_DIR", "ORCH_CACHE_DIR")}
     command = [*how, "sh", "-c", script, str(home), sys.executable, "-m", "orchestrator", "doctor", "--json"]
     done = subprocess.run(
-        command, cwd=cli.folder, env={**cli.environment, **variables}, capture_output=True, text=True, timeout=60,
+        command,
+        cwd=cli.folder,
+        env={**cli.environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
         check=False,
-    )  # fmt: skip
+    )
     if "unshare" in done.stderr:
         pytest.skip("this host makes no mount namespaces")
     assert done.returncode == 3 and done.stderr == "", done.stderr

@@ -49,10 +49,13 @@ def test_misuse_is_explained(cli: Cli, words: tuple[str, ...], expected: str) ->
 @pytest.mark.parametrize(
     ("variable", "command"),
     [
-        ("ORCH_PROGRESS", "graph"), ("ORCH_NAME", "graph"), ("ORCH_IMAGES", "up"), ("ORCH_WAIT_TIMEOUT", "up"),
+        ("ORCH_PROGRESS", "graph"),
+        ("ORCH_NAME", "graph"),
+        ("ORCH_IMAGES", "up"),
+        ("ORCH_WAIT_TIMEOUT", "up"),
         ("ORCH_TIMEOUT", "run"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_variable_is_named(cli: Cli, variable: str, command: str) -> None:
     done = cli(command, **{variable: "Wrong!"})
     assert done.returncode == 2
@@ -106,9 +109,7 @@ def test_exec_hands_over_the_guest_command_untouched(
         (["exec", "--no-stdin", "m", "--", "cat"], "m", None, True),
     ],
 )
-def test_exec_n_is_sshs_where_no_name_follows(
-    words: list[str], machine: str, name: str | None, no_stdin: bool
-) -> None:
+def test_exec_n_is_sshs_where_no_name_follows(words: list[str], machine: str, name: str | None, no_stdin: bool) -> None:
     found = build_parser().parse_args(words)
     assert (found.machine, found.name, found.no_stdin) == (machine, name, no_stdin)
 

@@ -63,8 +63,14 @@ class Exec:
     def __init__(self, server: Server) -> None:
         target = server.target
         self._first = [
-            sys.executable, "-c", PROGRAM, str(target.port), target.host_key.hex(), str(target.key_file), target.user,
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            PROGRAM,
+            str(target.port),
+            target.host_key.hex(),
+            str(target.key_file),
+            target.user,
+        ]
 
     def argv(self, *words: str | bytes) -> list[str | bytes]:
         return [*self._first, *words]
@@ -217,9 +223,7 @@ def test_a_signal_ends_the_command_too(run: Exec, number: signal.Signals) -> Non
 
 def test_nohup_is_respected(run: Exec, tmp_path: Path) -> None:
     script = f"echo begun; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo on"
-    process = run.start(
-        "m", "--", "sh", "-c", script, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    process = run.start("m", "--", "sh", "-c", script, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     assert process.stdout is not None
     assert process.stdout.readline() == b"begun\n"
     process.send_signal(signal.SIGHUP)

@@ -63,8 +63,13 @@ def test_list_on_a_terminal(cli: Cli) -> None:
     ours, theirs = pty.openpty()
     subprocess.run(
         [sys.executable, "-m", "orchestrator", "images", "list"],
-        cwd=cli.folder, env=cli.environment, stdout=theirs, stderr=subprocess.PIPE, check=True, timeout=60,
-    )  # fmt: skip
+        cwd=cli.folder,
+        env=cli.environment,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
     os.close(theirs)
     lines = os.read(ours, 65536).decode().splitlines()
     os.close(ours)
@@ -98,9 +103,7 @@ def test_prune_by_age(cli: Cli) -> None:
     assert "kept base app bbbbbbbbbbbbbbbb: used recently" in done.stderr
 
 
-def test_prune_claims_what_it_may_not_remove(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prune_claims_what_it_may_not_remove(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder in the way is given to us once, and what went before it is not forgotten."""
     first, second = add(cli, "a", age=200), add(cli, "b", age=100)
     cache = ImageCache(cli.folder / "cache" / "images")
@@ -171,10 +174,20 @@ def test_build_past_its_limit_is_a_time_limit(cli: Cli, tmp_path: Path) -> None:
 
 def test_words_of_tables() -> None:
     assert [size_text(n) for n in (0, 1023, 1024, 1536, 200 << 20, 3 << 40)] == [
-        "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "200 MiB", "3.0 TiB",
-    ]  # fmt: skip
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "1.5 KiB",
+        "200 MiB",
+        "3.0 TiB",
+    ]
     assert [ago(n) for n in (5, 60, 7199, 7200, 100_000, 172_800)] == [
-        "now", "1 min ago", "119 min ago", "2 h ago", "27 h ago", "2 d ago",
-    ]  # fmt: skip
+        "now",
+        "1 min ago",
+        "119 min ago",
+        "2 h ago",
+        "27 h ago",
+        "2 d ago",
+    ]
     assert aligned([("A", "B"), ("long", "1")], right=(1,)) == "A     B\nlong  1\n"
     assert for_people([], 0.0) == ""

@@ -19,9 +19,7 @@ DOCUMENT = ROOT / "docs" / "commands.md"
 
 def test_the_document_is_current() -> None:
     made = reference(build_parser())
-    assert DOCUMENT.read_text(encoding="utf-8") == made, (
-        "run: python -m orchestrator.cli.reference > docs/commands.md"
-    )
+    assert DOCUMENT.read_text(encoding="utf-8") == made, "run: python -m orchestrator.cli.reference > docs/commands.md"
 
 
 def test_it_is_the_same_wherever_it_is_made(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from orchestrator.cli.snapshot import for_people
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking, digest
-from orchestrator.snapshots.store import SnapshotStore, Snapshot, point_name
+from orchestrator.snapshots.store import Snapshot, SnapshotStore, point_name
 from orchestrator.text import size_text
 
 
@@ -89,16 +89,28 @@ def test_list_on_a_pipe_and_as_json(cli: Cli) -> None:
     assert heading.split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"]
     words = row.split("  ")
     assert [word.strip() for word in words if word] == [
-        "tiny", "before-import", size_text(one.size), "disk", "1 min ago", "alpha",
-    ]  # fmt: skip
+        "tiny",
+        "before-import",
+        size_text(one.size),
+        "disk",
+        "1 min ago",
+        "alpha",
+    ]
     assert json.loads(cli("snapshot", "list", "--json").stdout) == [
         {
-            "environment": "tiny", "name": "before-import", "owner": cli.owner,
-            "automatic": False, "size": one.size, "place": "disk",
-            "created": utc_text(one.created), "paused": 0.25, "machines": ["alpha"], "problem": "",
+            "environment": "tiny",
+            "name": "before-import",
+            "owner": cli.owner,
+            "automatic": False,
+            "size": one.size,
+            "place": "disk",
+            "created": utc_text(one.created),
+            "paused": 0.25,
+            "machines": ["alpha"],
+            "problem": "",
             "path": str(one.folder),
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_list_on_a_terminal(cli: Cli) -> None:
@@ -106,8 +118,13 @@ def test_list_on_a_terminal(cli: Cli) -> None:
     ours, theirs = pty.openpty()
     subprocess.run(
         [sys.executable, "-m", "orchestrator", "snapshot", "list"],
-        cwd=cli.folder, env=cli.environment, stdout=theirs, stderr=subprocess.PIPE, check=True, timeout=60,
-    )  # fmt: skip
+        cwd=cli.folder,
+        env=cli.environment,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
     os.close(theirs)
     lines = os.read(ours, 65536).decode().splitlines()
     os.close(ours)

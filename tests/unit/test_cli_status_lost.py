@@ -10,7 +10,7 @@ from fake_qemu import FakeServer, run_async
 
 from orchestrator.cli import status as module
 from orchestrator.cli.status import Seen, look
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 
 
 def seen_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: str) -> Seen:
@@ -19,15 +19,15 @@ def seen_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: str) -> 
     monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr(module, "QUESTION_LIMIT", 0.5)
     recorded = cli.record(alive=True)
-    places = EnvironmentPaths(recorded.name, recorded.folder, tmp_path / "s")
+    env_paths = EnvironmentPaths(recorded.name, recorded.folder, tmp_path / "s")
 
     async def scenario() -> Seen:
-        paths = places.machine("alpha", tmp_path / "runs")
+        paths = env_paths.machine("alpha", tmp_path / "runs")
         for folder in (paths.sockets, paths.logs):
             folder.mkdir(parents=True)
         paths.serial_log.write_text(console)
         async with FakeServer(paths.qmp_side, {"query-status": lambda _: {"status": "running"}}).serving():
-            return await look(places)
+            return await look(env_paths)
 
     return run_async(scenario())
 

@@ -34,15 +34,18 @@ def unit(active: str = "active", sub: str = "running", restarts: int = 0, invoca
         ("healthy", unit("inactive", "dead", invocation=""), "daemon", "stopped", "web.service ended (result success)"),
         ("completed", unit("inactive", "dead", invocation=""), "oneshot", "completed", ""),
         ("healthy", unit(restarts=3), "daemon", "healthy", ""),
-        ("healthy", unit(restarts=4), "daemon", "failed",
-         "web.service ended and is being restarted by systemd (result success, restart 4)"),
+        (
+            "healthy",
+            unit(restarts=4),
+            "daemon",
+            "failed",
+            "web.service ended and is being restarted by systemd (result success, restart 4)",
+        ),
         ("healthy", unit("unknown", ""), "daemon", "unknown", "systemd does not know its unit"),
         ("healthy", None, "daemon", "unknown", "systemd does not know its unit"),
     ],
-)  # fmt: skip
-def test_words(
-    tmp_path: Path, recorded: str, seen: UnitStatus | None, kind: str, word: str, detail: str
-) -> None:
+)
+def test_words(tmp_path: Path, recorded: str, seen: UnitStatus | None, kind: str, word: str, detail: str) -> None:
     service = Service("web", "server", ServiceKind(kind), "web.service")
     state = a_state(tmp_path, services={"web": recorded}, restarts={"web": 3})
     assert _word(service, seen, state) == (word, detail)
@@ -58,5 +61,7 @@ def test_lines_of_a_unit_are_found_by_the_name_in_the_topology(tmp_path: Path) -
     options = argparse.Namespace(unit=["sshd"], since=None, json=False, no_color=True)
     printer = Printer(options, {}, names)
     assert [printer.wanted(Entry(0, name, "x", "m", 6)) for name in ("ssh.service", "sshd.service", "web.service")] == [
-        True, True, False,
-    ]  # fmt: skip
+        True,
+        True,
+        False,
+    ]

@@ -17,7 +17,7 @@ import pytest
 from test_environment_state import a_state
 
 from orchestrator.cli.main import main
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import read_state, to_json
 from orchestrator.errors import HostError, SnapshotError
 from orchestrator.snapshots.manifest import FORMAT, MANIFEST, read_manifest
@@ -26,9 +26,28 @@ ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden/topology"
 TOPOLOGIES, COMMANDS, STATES, MANIFESTS = 320, 240, 160, 120
 ODD: tuple[Any, ...] = (
-    0, -1, 1e308, 10**40, True, None, "", "\0", "\x1b]0;t\x07", "../../etc/passwd", "ä" * 300, "x" * 70_000, [], {},
-    [[]], {"a": {"b": []}}, "127.0.0.1", "1/2", "nan", "server", "-rf",
-)  # fmt: skip
+    0,
+    -1,
+    1e308,
+    10**40,
+    True,
+    None,
+    "",
+    "\0",
+    "\x1b]0;t\x07",
+    "../../etc/passwd",
+    "ä" * 300,
+    "x" * 70_000,
+    [],
+    {},
+    [[]],
+    {"a": {"b": []}},
+    "127.0.0.1",
+    "1/2",
+    "nan",
+    "server",
+    "-rf",
+)
 
 
 def broken_text(text: str, dice: random.Random) -> bytes:
@@ -97,11 +116,41 @@ def test_topologies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def words(dice: random.Random) -> list[str]:
     known = (
-        "up", "run", "down", "exec", "cp", "logs", "status", "graph", "images", "snapshot", "report", "shell", "--file",
-        "--name", "--json", "--grep", "--shard", "--clones", "--isolate", "--timeout", "--wait-timeout", "--", "-n",
-        "-q", "--progress", "--images", "--keep", "--lines", "--since", "--format", "prune", "build", "restart",
+        "up",
+        "run",
+        "down",
+        "exec",
+        "cp",
+        "logs",
+        "status",
+        "graph",
+        "images",
+        "snapshot",
+        "report",
+        "shell",
+        "--file",
+        "--name",
+        "--json",
+        "--grep",
+        "--shard",
+        "--clones",
+        "--isolate",
+        "--timeout",
+        "--wait-timeout",
+        "--",
+        "-n",
+        "-q",
+        "--progress",
+        "--images",
+        "--keep",
+        "--lines",
+        "--since",
+        "--format",
+        "prune",
+        "build",
+        "restart",
         "reset",
-    )  # fmt: skip
+    )
     odd = ("", "-1", "0", "x" * 400, "1/0", "3/2", "9" * 40, "\x1b[2J", "ä", "server:", ":", "1h30", "UP", "--no-such")
     return [dice.choice(known if dice.random() < 0.6 else odd) for _ in range(dice.randint(0, 6))]
 
@@ -129,8 +178,9 @@ def damaged(right: Any, seed: int) -> bytes:
     return broken_text(text, dice) if dice.random() < 0.3 else text.encode()
 
 
-def survey(count: int, right: Any, write: Callable[[bytes], None], read: Callable[[], object],
-           kind: type[Exception]) -> int:  # fmt: skip
+def survey(
+    count: int, right: Any, write: Callable[[bytes], None], read: Callable[[], object], kind: type[Exception]
+) -> int:
     """How many of the damaged are refused; any other exception fails."""
     refused = 0
     for seed in range(count):
@@ -147,19 +197,27 @@ def survey(count: int, right: Any, write: Callable[[bytes], None], read: Callabl
 
 def test_state_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCH_STATE_DIR", str(tmp_path))
-    places = EnvironmentPaths.of("shop")
-    places.make()
+    paths = EnvironmentPaths.of("shop")
+    paths.make()
     right = to_json(a_state(tmp_path))
-    refused = survey(STATES, right, places.state.write_bytes, lambda: read_state(places.state), HostError)
+    refused = survey(STATES, right, paths.state.write_bytes, lambda: read_state(paths.state), HostError)
     assert refused > STATES / 3
 
 
 def test_manifests_of_saved_states(tmp_path: Path) -> None:
     machine = {"image": "/images/server", "ram": "a1", "state": "b2", "disk": "c3", "host_key": "ssh-ed25519 A"}
     right = {
-        "format": FORMAT, "name": "healthy", "environment": "shop", "owner": "o", "key": "k", "parts": {"QEMU": "10.0"},
-        "created": 1.0, "paused": 0.2, "command": "orchestrator up", "machines": {"server": machine},
-    }  # fmt: skip
+        "format": FORMAT,
+        "name": "healthy",
+        "environment": "shop",
+        "owner": "o",
+        "key": "k",
+        "parts": {"QEMU": "10.0"},
+        "created": 1.0,
+        "paused": 0.2,
+        "command": "orchestrator up",
+        "machines": {"server": machine},
+    }
     write = (tmp_path / MANIFEST).write_bytes
     refused = survey(MANIFESTS, right, write, lambda: read_manifest(tmp_path), SnapshotError)
     assert refused > MANIFESTS / 4

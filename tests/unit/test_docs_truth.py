@@ -125,9 +125,7 @@ def test_quoted_messages_are_said_by_the_program() -> None:
     )
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     quoted = [
-        message
-        for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
-        for message in re.findall(r"`([^`]+)`", row)
+        message for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for message in re.findall(r"`([^`]+)`", row)
     ]
     assert len(quoted) > 70
     for message in quoted:

@@ -14,7 +14,7 @@ from fake_qemu import golden, link, machine, network, topology
 
 from orchestrator.environment.admission import admit, available_memory, disk_shortage, memory_shortage
 from orchestrator.environment.handover import file_script, handover_script, journal_script, known_hosts_line, read_file
-from orchestrator.environment.places import EnvironmentPaths, environments, new_run_folder
+from orchestrator.environment.paths import EnvironmentPaths, environments, new_run_folder
 from orchestrator.errors import HostError
 from orchestrator.topology.load import missing_files
 from orchestrator.topology.model import GuestFile, Service, ServiceKind
@@ -32,8 +32,16 @@ def test_handover_text_is_shell() -> None:
 
 def test_handover_authorizes_one_key_and_prints_nothing(tmp_path: Path) -> None:
     """The whole script with its paths in a made-up root and programs that only listen."""
-    for folder in ("etc/ssh", "root", "bin", "sys/class/net/ens4", "run/systemd/system", "dev/virtio-ports",
-                   "proc/sys/kernel", "sys/fs/cgroup/system.slice"):  # fmt: skip
+    for folder in (
+        "etc/ssh",
+        "root",
+        "bin",
+        "sys/class/net/ens4",
+        "run/systemd/system",
+        "dev/virtio-ports",
+        "proc/sys/kernel",
+        "sys/fs/cgroup/system.slice",
+    ):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "sys/class/net/ens4/address").write_text("52:54:00:00:01:02\n")
     (tmp_path / "root/.ssh").mkdir(mode=0o700)
@@ -69,8 +77,14 @@ VALUES = {"PLAIN": "x", "ODD": 'a "b" $HOME `id` \\n 100% %n', "LINES": "one\ntw
 
 
 def test_the_environment_of_a_unit_is_a_drop_in_with_every_value_quoted(tmp_path: Path) -> None:
-    shop = Service("shop", "server", ServiceKind.DAEMON, "shop.service", environment=VALUES,
-                   environment_file=Path("secrets/shop.env"))  # fmt: skip
+    shop = Service(
+        "shop",
+        "server",
+        ServiceKind.DAEMON,
+        "shop.service",
+        environment=VALUES,
+        environment_file=Path("secrets/shop.env"),
+    )
     other = Service("other", "client", ServiceKind.DAEMON, "other.service", environment={"ON": "client"})
     plain = Service("plain", "server", ServiceKind.DAEMON, "plain.service")
     whole = replace(SHOP, services={one.name: one for one in (shop, other, plain)})
@@ -162,26 +176,26 @@ def test_the_same_name_in_another_state_folder_has_other_sockets(home: Path, mon
 
 
 def test_a_socket_folder_that_is_not_ours_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = EnvironmentPaths.of("one")
-    parent = places.sockets.parent
+    paths = EnvironmentPaths.of("one")
+    parent = paths.sockets.parent
     parent.mkdir(parents=True)
     parent.chmod(0o755)
     with pytest.raises(HostError, match="own folder with mode 0700"):
-        places.make()
+        paths.make()
     parent.chmod(0o700)
-    places.make()
+    paths.make()
     mine = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: mine + 1)
     with pytest.raises(HostError, match="own folder"):
-        places.make()
+        paths.make()
     monkeypatch.undo()
-    places.sockets.rmdir()
+    paths.sockets.rmdir()
     parent.rmdir()
     elsewhere = home / "elsewhere"
     elsewhere.mkdir(mode=0o700)
     parent.symlink_to(elsewhere)
     with pytest.raises(HostError, match="own folder"):
-        places.make()
+        paths.make()
     assert list(elsewhere.iterdir()) == []
 
 

@@ -60,9 +60,15 @@ def outcome_of(*invocations: tuple[int, Account]) -> Outcome:
 
 @pytest.mark.parametrize(
     ("codes", "code", "broken"),
-    [([0, 0], 0, False), ([0, NO_TEST_RAN], 0, False), ([NO_TEST_RAN, NO_TEST_RAN], NO_TEST_RAN, False),
-     ([0, 3, 0], 3, True), ([1, 0], 1, False), ([1, 130, 1], 130, True)],
-)  # fmt: skip
+    [
+        ([0, 0], 0, False),
+        ([0, NO_TEST_RAN], 0, False),
+        ([NO_TEST_RAN, NO_TEST_RAN], NO_TEST_RAN, False),
+        ([0, 3, 0], 3, True),
+        ([1, 0], 1, False),
+        ([1, 130, 1], 130, True),
+    ],
+)
 def test_of_a_phases_parts_the_worst_counts(codes: list[int], code: int, broken: bool) -> None:
     parts = [account(**{f"n{n}": "failed" if one == 1 else "passed"}) for n, one in enumerate(codes)]
     tally = outcome_of(*zip(codes, parts, strict=True)).phase("stack")

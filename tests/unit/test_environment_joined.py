@@ -12,7 +12,7 @@ from warm_states import a_state
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.joined import LogMarks, tell_again
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import MachineState, StateFile
 from orchestrator.environment.up import open_environment
@@ -73,9 +73,11 @@ def test_of_the_logs_only_what_was_written_meanwhile_is_copied(tmp_path: Path) -
     marks.copy_since(target)
     copied = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
     assert copied == {
-        "machines/server/serial.log": "meanwhile\n", "machines/server/qemu.log": "new\n",
-        "machines/server/journal.jsonl": "{}\n", "networks/lan.log": "",
-    }  # fmt: skip
+        "machines/server/serial.log": "meanwhile\n",
+        "machines/server/qemu.log": "new\n",
+        "machines/server/journal.jsonl": "{}\n",
+        "networks/lan.log": "",
+    }
 
 
 @pytest.mark.usefixtures("own_places")
@@ -88,9 +90,9 @@ def test_each_run_on_a_kept_environment_has_its_own_folder_and_the_state_keeps_t
     (first / "machines/server").mkdir(parents=True)
     (first / "events.jsonl").write_text(lines(HOST))
     (first / "summary.json").write_text("the first one's")
-    places = EnvironmentPaths.of("shop")
-    places.make()
-    StateFile(places.state, state)
+    env_paths = EnvironmentPaths.of("shop")
+    env_paths.make()
+    StateFile(env_paths.state, state)
     request = Request(state.topology, "shop", "debian", tmp_path / "runs", "orchestrator run")
 
     bus, seen = EventBus(), list[Event]()
@@ -118,4 +120,4 @@ def test_each_run_on_a_kept_environment_has_its_own_folder_and_the_state_keeps_t
         assert (folder / "machines/server/journal.jsonl").read_text() == "{}\n"
     left = [event.data["left_folder"] for event in seen if "left_folder" in event.data]
     assert left == [str(folders[0])], "as if it had been killed: it wrote no reports, and the next command does"
-    assert places.unfinished_run == folders[1]
+    assert env_paths.unfinished_run == folders[1]

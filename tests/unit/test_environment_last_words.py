@@ -10,7 +10,7 @@ from machine_stage import staged
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module
-from orchestrator.environment.losses import mark_new_boot, last_words, told_by_console
+from orchestrator.environment.failures import last_words, mark_new_boot, told_by_console
 from orchestrator.errors import MachineError
 from orchestrator.vm.arguments import MachinePaths
 

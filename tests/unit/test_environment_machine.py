@@ -160,8 +160,10 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
     run_async(scenario())
 
 
-@pytest.mark.parametrize(("status", "agent", "expected"), [("running", True, True), ("guest-panicked", True, False),
-                                                         ("running", False, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "agent", "expected"),
+    [("running", True, True), ("guest-panicked", True, False), ("running", False, False)],
+)
 def test_a_machine_answers_or_is_not_asked_for_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, agent: bool, expected: bool
 ) -> None:

@@ -11,7 +11,7 @@ from machine_stage import Stage, staged, watch_ends
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module
-from orchestrator.environment.losses import last_words
+from orchestrator.environment.failures import last_words
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events import wall_clock
 from orchestrator.snapshots.manifest import MachineFiles
@@ -145,7 +145,9 @@ def test_a_machine_of_this_environment_keeps_its_host_key(tmp_path: Path) -> Non
         async with staged(tmp_path) as stage:
             root = tmp_path / "guest"
             saved_guest(stage, root)
-            await stage.live.refresh_identity(tmp_path / "key", "ssh-ed25519 MINE", "ssh-ed25519 KEPT", Deadline.after(5))
+            await stage.live.refresh_identity(
+                tmp_path / "key", "ssh-ed25519 MINE", "ssh-ed25519 KEPT", Deadline.after(5)
+            )
             assert stage.live.host_key == "ssh-ed25519 KEPT"
             assert (root / HOST_KEY).read_text() == (root / f"{HOST_KEY}.pub").read_text() == "saved\n"
             assert (root / USER_KEYS).read_text() == "ssh-ed25519 MINE\n", "the user's key is new at every up"

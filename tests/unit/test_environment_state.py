@@ -116,12 +116,21 @@ def test_a_damaged_lock_text_is_no_error(tmp_path: Path, text: str) -> None:
 def a_state(path: Path) -> EnvironmentState:
     server = machine("server", links=(link("lan", 2),), ports=((0, 80),), egress=True)
     return EnvironmentState(
-        name="shop", topology=topology(path, server, networks={"lan": network("lan")}), run_folder=path / "runs/r1",
-        phase="ready", owner=ProcessId(4, 5, "boot"), command="orchestrator up", started=1795400000.5,
-        provider="debian", accelerator="tcg", factor=10.0, networks={"lan": ProcessId(6, 7, "boot")},
+        name="shop",
+        topology=topology(path, server, networks={"lan": network("lan")}),
+        run_folder=path / "runs/r1",
+        phase="ready",
+        owner=ProcessId(4, 5, "boot"),
+        command="orchestrator up",
+        started=1795400000.5,
+        provider="debian",
+        accelerator="tcg",
+        factor=10.0,
+        networks={"lan": ProcessId(6, 7, "boot")},
         machines={"server": MachineState(ProcessId(8, 9, "boot"), "/cache/i", {22: 40001, 80: 40002}, "ssh-ed25519 A")},
-        services={"web": "healthy"}, restarts={"web": 2},
-    )  # fmt: skip
+        services={"web": "healthy"},
+        restarts={"web": 2},
+    )
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -137,9 +146,12 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_what_a_snapshot_needs_survives(tmp_path: Path) -> None:
     server = MachineState(ProcessId(8, 9, "boot"), "/cache/i", {22: 40001}, "ssh A", "/dev/shm/o/server.ram")
     state = replace(
-        a_state(tmp_path), machines={"server": server}, parts={"QEMU": "10.0.2", "file /run/x of server": "600 aa"},
-        snapshot="/cache/snapshots/shop@healthy.k1", generation=3,
-    )  # fmt: skip
+        a_state(tmp_path),
+        machines={"server": server},
+        parts={"QEMU": "10.0.2", "file /run/x of server": "600 aa"},
+        snapshot="/cache/snapshots/shop@healthy.k1",
+        generation=3,
+    )
     path = tmp_path / "state.json"
     StateFile(path, state)
     assert read_state(path) == state
@@ -238,7 +250,13 @@ def test_damaged_or_foreign_states_are_told_as_such(tmp_path: Path) -> None:
         return to_json(a_state(tmp_path))
 
     texts = [
-        b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe\x00", json.dumps(whole()).encode()[:-20],
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe\x00",
+        json.dumps(whole()).encode()[:-20],
         damaged(whole(), "format", value=99),
         damaged(whole(), "machines", value=[]),
         damaged(whole(), "machines", "server", "process", value={"pid": "x"}),
@@ -248,7 +266,7 @@ def test_damaged_or_foreign_states_are_told_as_such(tmp_path: Path) -> None:
         damaged(whole(), "factor", value="fast"),
         damaged(whole(), "parts", value=["QEMU"]),
         damaged(whole(), "generation", value="many"),
-    ]  # fmt: skip
+    ]
     for text in texts:
         path.write_bytes(text)
         with pytest.raises(HostError, match="state of the environment cannot be read") as caught:

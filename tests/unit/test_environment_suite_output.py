@@ -37,8 +37,11 @@ def test_lines_come_in_any_pieces_and_streams_stay_apart() -> None:
     found.feed(b"no end", "stdout")
     found.close()
     assert [(event.data["stream"], event.data["line"]) for event in events] == [
-        ("stdout", "one"), ("stderr", "two"), ("stderr", "\ufffd"), ("stdout", "no end"),
-    ]  # fmt: skip
+        ("stdout", "one"),
+        ("stderr", "two"),
+        ("stderr", "\ufffd"),
+        ("stdout", "no end"),
+    ]
 
 
 def test_a_gigabyte_of_noise_is_a_bounded_number_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +92,22 @@ def test_the_channel_comes_in_any_pieces_and_too_long_lines_cost_only_themselves
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"{", b"[]", b"null", b"1e999", b'{"event": 1}', b'{"event": null, "title": []}', b"\xff\xfe", b"[" * 60_000,
-     b'{"event":"test-end","id":"1","duration":' + b"9" * 50_000 + b"}", b'{"event":"planned"}',
-     b'{"event":"planned","id":7}', b'{"event":"test-end","id":"' + b"i" * 1000 + b'"}'],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"1e999",
+        b'{"event": 1}',
+        b'{"event": null, "title": []}',
+        b"\xff\xfe",
+        b"[" * 60_000,
+        b'{"event":"test-end","id":"1","duration":' + b"9" * 50_000 + b"}",
+        b'{"event":"planned"}',
+        b'{"event":"planned","id":7}',
+        b'{"event":"test-end","id":"' + b"i" * 1000 + b'"}',
+    ],
+)
 def test_lines_that_tell_nothing_are_counted_and_cost_nothing(line: bytes) -> None:
     found, events = reader()
     found.tell(line + b"\n")
@@ -113,14 +128,34 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
-NAMES = ("id", "title", "file", "path", "line", "index", "total", "support", "whole", "status", "duration", "retry",
-         "error", "attachments", "text", "phase", "shard")  # fmt: skip
+NAMES = (
+    "id",
+    "title",
+    "file",
+    "path",
+    "line",
+    "index",
+    "total",
+    "support",
+    "whole",
+    "status",
+    "duration",
+    "retry",
+    "error",
+    "attachments",
+    "text",
+    "phase",
+    "shard",
+)
 KINDS = st.sampled_from(("begin", "planned", "elsewhere", "test-begin", "test-end", "error", "end"))
 ATTACHMENTS = st.lists(st.dictionaries(st.sampled_from(("name", "path", "content_type")), JSON))
 EVENTS = st.builds(
     lambda kind, fields, ident, files: {"event": kind, "id": ident, "attachments": files, **fields},
-    KINDS | JSON, st.dictionaries(st.sampled_from(NAMES), JSON), st.sampled_from("ab") | JSON, ATTACHMENTS | JSON,
-)  # fmt: skip
+    KINDS | JSON,
+    st.dictionaries(st.sampled_from(NAMES), JSON),
+    st.sampled_from("ab") | JSON,
+    ATTACHMENTS | JSON,
+)
 
 
 @given(st.lists(EVENTS | JSON, max_size=8), st.integers(1, 40), st.sampled_from([0, 1, 4, 137]))

@@ -10,8 +10,8 @@ from fake_qemu import machine, topology
 from warm_states import BASE, PARTS, Notes, damage, put
 
 from orchestrator.environment.memory import choose_ram_backing
-from orchestrator.environment.places import EnvironmentPaths
-from orchestrator.environment.warm import choose, is_clone, default_store
+from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.warm import choose, default_store, is_clone
 from orchestrator.errors import (
     SnapshotError,
 )
@@ -93,9 +93,9 @@ def test_a_point_of_the_user_is_no_healthy_state() -> None:
 @pytest.mark.parametrize("name", ["shop", "alicia"])
 def test_a_state_of_another_environment_makes_a_clone_also_when_that_has_our_name(name: str) -> None:
     """Two state folders may each have an environment ``shop``: what tells them apart is who saved it."""
-    places = EnvironmentPaths.of("shop")
-    assert is_clone(put(PARTS, environment=name), places)
-    assert not is_clone(put({"QEMU": "9.2"}, environment=name, owner=places.identity), places)
+    paths = EnvironmentPaths.of("shop")
+    assert is_clone(put(PARTS, environment=name), paths)
+    assert not is_clone(put({"QEMU": "9.2"}, environment=name, owner=paths.identity), paths)
 
 
 # ------------------------------------------------------------------ memory as files

@@ -16,10 +16,10 @@ from warm_states import PARTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.wards import ReaperClient
 from orchestrator.environment.warm import begin
 from orchestrator.errors import (
     HostError,
@@ -55,12 +55,12 @@ class Starter:
         self.did.append("watched")
         return await work
 
-    async def start(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
+    async def start(self, launch: Launch, reaper: ReaperClient, deadline: Deadline) -> None:
         self.did.append("start")
         if self.cold_failure is not None:
             raise self.cold_failure
 
-    async def restore(self, launch: Launch, wards: ReaperClient, deadline: Deadline) -> None:
+    async def restore(self, launch: Launch, reaper: ReaperClient, deadline: Deadline) -> None:
         assert launch.snapshot is not None
         self.did.append(f"restore {launch.snapshot.folder.name}")
         if self.failure is not None:
@@ -73,7 +73,9 @@ class Starter:
 def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, limit: float = 10.0) -> bool:
     launch = Launch({}, "key", {}, ram=RamBacking(Path("/ram"), "tmpfs", ""), snapshot=snapshot)
     with patch.object(warm, "verify", AsyncMock()):  # the files of these snapshots are made up
-        work = begin(cast("Session", starter), launch, cast("Wards", None), Deadline.after(limit), require_restore=insist)
+        work = begin(
+            cast("Session", starter), launch, cast("ReaperClient", None), Deadline.after(limit), require_restore=insist
+        )
         return run_async(work)
 
 
@@ -166,7 +168,7 @@ def test_a_bug_in_this_program_is_not_taken_for_a_bad_snapshot() -> None:
 @dataclass
 class Abandoned:
     session: Session
-    places: EnvironmentPaths
+    env_paths: EnvironmentPaths
 
     @property
     def live(self) -> Any:
@@ -175,15 +177,15 @@ class Abandoned:
 
 def abandoned(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
     """A session whose restore failed; ``prepare`` gets the machine as it was until then."""
-    places = EnvironmentPaths.of("shop")
-    places.make()
-    session = Session(places, StateFile(places.state, a_state(tmp_path)), EventBus())
+    env_paths = EnvironmentPaths.of("shop")
+    env_paths.make()
+    session = Session(env_paths, StateFile(env_paths.state, a_state(tmp_path)), EventBus())
     live = session.machines["server"]
     for folder in (live.paths.work, live.paths.logs):
         folder.mkdir(parents=True)
     prepare(live)
     run_async(session.discard_machines())
-    return Abandoned(session, places)
+    return Abandoned(session, env_paths)
 
 
 def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:

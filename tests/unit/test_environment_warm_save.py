@@ -14,10 +14,10 @@ from warm_states import PARTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm as module
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import MachineState, StateFile
-from orchestrator.environment.warm import choose, in_use, is_clone, save_healthy, default_store
+from orchestrator.environment.warm import choose, default_store, in_use, is_clone, save_healthy
 from orchestrator.errors import (
     GuestCommandError,
     HostError,
@@ -33,7 +33,7 @@ from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB
-from orchestrator.snapshots.store import KEPT_HEALTHY, SnapshotWriter, Snapshot
+from orchestrator.snapshots.store import KEPT_HEALTHY, Snapshot, SnapshotWriter
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -62,7 +62,7 @@ class Saver:
         image, memory = str(tmp_path / "image"), str(file) if ram else ""
         one = MachineState(ProcessId(8, 9, "boot"), image, {22: 40001}, "ssh A", memory)
         self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
-        self.places = EnvironmentPaths.of("shop")
+        self.env_paths = EnvironmentPaths.of("shop")
         monitor = SimpleNamespace(run_state=self.run_state)
         self.machines = {"server": SimpleNamespace(paths=SimpleNamespace(disk=disk), monitor=monitor)}
         self.failure = failure
@@ -75,7 +75,10 @@ class Saver:
             raise self.disproved
 
     async def save(
-        self, saving: SnapshotWriter, manifest: Callable[[Mapping[str, SavedMachine], float], Manifest], deadline: Deadline
+        self,
+        saving: SnapshotWriter,
+        manifest: Callable[[Mapping[str, SavedMachine], float], Manifest],
+        deadline: Deadline,
     ) -> Snapshot:
         self.saves += 1
         (saving.folder / "server").mkdir()
@@ -104,8 +107,8 @@ def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     manifest = found.manifest
     assert manifest is not None
     assert (manifest.name, manifest.environment, manifest.paused) == (HEALTHY, "shop", 0.123)
-    assert (manifest.inputs, manifest.owner) == (PARTS, saver.places.identity)
-    assert not is_clone(found, saver.places), "the next start of this environment is its own"
+    assert (manifest.inputs, manifest.owner) == (PARTS, saver.env_paths.identity)
+    assert not is_clone(found, saver.env_paths), "the next start of this environment is its own"
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")
     assert text.startswith("saved the state healthy: ")
@@ -159,7 +162,9 @@ def test_a_state_that_cannot_be_saved_is_only_a_warning(tmp_path: Path, error: O
     (text,) = saver.notes.texts("warning")
     assert text == f"the healthy state was not saved: {f'{error.what}: {error.why}' if error.why else error.what}"
     assert default_store().all() == []
-    assert list(default_store().memory.glob(".*")) + list(default_store().disk.glob(".*")) == [], "nothing half made is left"
+    assert list(default_store().memory.glob(".*")) + list(default_store().disk.glob(".*")) == [], (
+        "nothing half made is left"
+    )
 
 
 @pytest.mark.parametrize("runs", ["gone", "paused", "postmigrate", "internal-error"])
@@ -204,8 +209,10 @@ def test_the_state_a_living_environment_rests_on_stays(tmp_path: Path) -> None:
     me = ProcessId.of(os.getpid())
     assert me is not None
     for name, process, rests_on in (
-        ("lives", me, old[0]), ("dead", ProcessId(8, 9, "boot"), old[1]), ("apart", me, None),
-    ):  # fmt: skip
+        ("lives", me, old[0]),
+        ("dead", ProcessId(8, 9, "boot"), old[1]),
+        ("apart", me, None),
+    ):
         record(tmp_path, name, process, rests_on)
     broken = EnvironmentPaths.of("broken")
     broken.make()
@@ -216,11 +223,11 @@ def test_the_state_a_living_environment_rests_on_stays(tmp_path: Path) -> None:
 
 
 def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Snapshot | None) -> None:
-    places = EnvironmentPaths.of(name)
-    places.make()
+    env_paths = EnvironmentPaths.of(name)
+    env_paths.make()
     machines = {"server": MachineState(process, "/images/server")}
     snapshot = str(rests_on.folder) if rests_on else ""
-    StateFile(places.state, a_state(tmp_path, name=name, machines=machines, snapshot=snapshot))
+    StateFile(env_paths.state, a_state(tmp_path, name=name, machines=machines, snapshot=snapshot))
 
 
 def test_what_is_asked_of_the_disk_is_what_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

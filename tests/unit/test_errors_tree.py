@@ -10,11 +10,24 @@ from orchestrator import errors
 from orchestrator.errors import OrchestratorError
 
 CODES = {
-    "OrchestratorError": 3, "UsageError": 2, "TopologyError": 2, "HostError": 3, "ImageError": 3, "MachineError": 3,
-    "SnapshotError": 3, "SnapshotDamaged": 3, "ServiceError": 3, "GuestCommandError": 3, "SuiteFailed": 1,
-    "IncompleteCopy": 23, "SignsFound": 1, "NothingRan": 4, "LockedError": 5, "TimeLimit": 124,
+    "OrchestratorError": 3,
+    "UsageError": 2,
+    "TopologyError": 2,
+    "HostError": 3,
+    "ImageError": 3,
+    "MachineError": 3,
+    "SnapshotError": 3,
+    "SnapshotDamaged": 3,
+    "ServiceError": 3,
+    "GuestCommandError": 3,
+    "SuiteFailed": 1,
+    "IncompleteCopy": 23,
+    "SignsFound": 1,
+    "NothingRan": 4,
+    "LockedError": 5,
+    "TimeLimit": 124,
     "UnforeseenError": 3,
-}  # fmt: skip
+}
 
 
 def test_every_class_has_the_exit_code_of_the_contract() -> None:
@@ -35,7 +48,12 @@ def test_an_error_as_data() -> None:
     error = errors.ServiceError("web failed", why="exit 1", where=["/log"], hint="look", evidence=["a", "b"])
     assert str(error) == error.what == "web failed"
     assert json.loads(json.dumps(error.as_dict())) == {
-        "type": "ServiceError", "what": "web failed", "why": "exit 1", "where": ["/log"], "hint": "look",
-        "evidence": ["a", "b"], "exit_code": 3,
-    }  # fmt: skip
+        "type": "ServiceError",
+        "what": "web failed",
+        "why": "exit 1",
+        "where": ["/log"],
+        "hint": "look",
+        "evidence": ["a", "b"],
+        "exit_code": 3,
+    }
     assert errors.HostError("x").as_dict()["where"] == []

@@ -73,9 +73,13 @@ def test_an_event_as_a_line() -> None:
     line = event.as_json()
     assert "\n" not in line
     assert json.loads(line) == {
-        "time": "2026-11-23T02:13:20.123Z", "kind": "check.answer", "subject": "web",
-        "ok": False, "path": "/x", "answer": "ü\n\x1b[31m",
-    }  # fmt: skip
+        "time": "2026-11-23T02:13:20.123Z",
+        "kind": "check.answer",
+        "subject": "web",
+        "ok": False,
+        "path": "/x",
+        "answer": "ü\n\x1b[31m",
+    }
     assert utc_text(0) == "1970-01-01T00:00:00.000Z"
 
 

@@ -257,25 +257,33 @@ def test_a_file_that_cannot_be_written_says_why(tmp_path: Path, path: str) -> No
 def test_other_users_commands_are_whole_words() -> None:
     assert as_user(["a b", "$x"], "root") == ["a b", "$x"]
     assert as_user(["psql", "-c", "select 1"], "postgres") == [
-        "chroot", "--userspec=postgres", "--skip-chdir", "/", "psql", "-c", "select 1",
-    ]  # fmt: skip
+        "chroot",
+        "--userspec=postgres",
+        "--skip-chdir",
+        "/",
+        "psql",
+        "-c",
+        "select 1",
+    ]
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_home_and_names_of_a_user_come_from_the_passwd(shell: str) -> None:
     for entry in pwd.getpwall():
         for user in (entry.pw_name, str(entry.pw_uid)):
-            script = f'{become(user)}; exec env'
+            script = f"{become(user)}; exec env"
             done = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
             found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
             assert (found["HOME"], found["USER"], found["LOGNAME"]) == (
-                entry.pw_dir, entry.pw_name, entry.pw_name,
-            ), user  # fmt: skip
+                entry.pw_dir,
+                entry.pw_name,
+                entry.pw_name,
+            ), user
 
 
 @pytest.mark.parametrize("user", ["$(touch it)", "a;touch it", "-x", "a b", "..", "4294967294", "no-such-user"])
 def test_a_name_that_is_no_user_runs_nothing(user: str, tmp_path: Path) -> None:
-    subprocess.run(["sh", "-c", f"{become(user)}; test -n \"$HOME\""], cwd=tmp_path, check=True)
+    subprocess.run(["sh", "-c", f'{become(user)}; test -n "$HOME"'], cwd=tmp_path, check=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -367,8 +375,12 @@ def test_output_beyond_what_the_agent_keeps_is_said_to_be_cut(tmp_path: Path) ->
     async def scenario() -> None:
         guest = FakeGuest(tmp_path / "agent")
         guest.handlers["guest-exec-status"] = lambda _: {
-            "exited": True, "exitcode": 0, "out-data": kept, "err-data": kept, "out-truncated": True,
-        }  # fmt: skip
+            "exited": True,
+            "exitcode": 0,
+            "out-data": kept,
+            "err-data": kept,
+            "out-truncated": True,
+        }
         async with guest.serving():
             agent = await connected(guest)
             done = await agent.exec(["true"], deadline=Deadline.after(30))

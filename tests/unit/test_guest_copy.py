@@ -24,9 +24,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 ODD_NAMES = (
-    "two words", "-dash", "new\nline", "ends\n", "co:lon", "ünï", "\udcff\udcfe", "*", "q'uo\"te", "back\\slash", "\\n",
-    "tab\t", "#", "~", "$HOME", "n" * 255,
-)  # fmt: skip
+    "two words",
+    "-dash",
+    "new\nline",
+    "ends\n",
+    "co:lon",
+    "ünï",
+    "\udcff\udcfe",
+    "*",
+    "q'uo\"te",
+    "back\\slash",
+    "\\n",
+    "tab\t",
+    "#",
+    "~",
+    "$HOME",
+    "n" * 255,
+)
 
 
 @pytest.fixture(scope="module")

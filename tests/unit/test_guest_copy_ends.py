@@ -206,9 +206,14 @@ def test_memory_does_not_grow_with_what_is_copied(server: Server, tmp_path: Path
     (tmp_path / "small").write_text("small")
     target = server.target
     text = MEMORY.format(
-        tests=str(Path(__file__).parent), port=target.port, key=target.host_key.hex(), file=str(target.key_file),
-        user=target.user, copy=copy.__name__, folder=str(tmp_path),
-    )  # fmt: skip
+        tests=str(Path(__file__).parent),
+        port=target.port,
+        key=target.host_key.hex(),
+        file=str(target.key_file),
+        user=target.user,
+        copy=copy.__name__,
+        folder=str(tmp_path),
+    )
     with large_file(tmp_path / "large", LARGE) as large:
         with large.open("r+b") as file:
             file.seek(-4, os.SEEK_END)

@@ -23,8 +23,13 @@ from orchestrator.guest.copy_walk import walk
 from orchestrator.guest.files import ARTIFACTS
 
 FILE, FOLDER, SYMLINK, HARDLINK, DEVICE, PIPE = (
-    tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE,
-)  # fmt: skip
+    tarfile.REGTYPE,
+    tarfile.DIRTYPE,
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.CHRTYPE,
+    tarfile.FIFOTYPE,
+)
 REFUSED = (GuestCommandError, DamagedArchiveError)
 
 
@@ -112,11 +117,13 @@ def test_hard_links_are_names_of_files_of_the_same_tree(place: Path, tmp_path: P
     assert tally.files == 3
     secret = str(tmp_path / "secret")
     for sent in (
-        [("./in", HARDLINK, secret)], [("./in", HARDLINK, "../../secret")], [("./in", HARDLINK, "./nothing")],
+        [("./in", HARDLINK, secret)],
+        [("./in", HARDLINK, "../../secret")],
+        [("./in", HARDLINK, "./nothing")],
         [("./way", SYMLINK, str(tmp_path)), ("./in", HARDLINK, "./way/secret")],
         [("./way", SYMLINK, secret), ("./in", HARDLINK, "./way")],
         [("./in", HARDLINK, ".")],
-    ):  # fmt: skip
+    ):
         with pytest.raises(GuestCommandError):
             unpacked(archive(*sent), place)
         assert not (place / "in").exists()
@@ -292,9 +299,13 @@ def harm(data: bytes, dice: random.Random) -> bytes:
 def test_no_archive_harms(tmp_path: Path) -> None:
     """A thousand, always the same ones, made from a good one."""
     good = archive(
-        (".", FOLDER, ""), ("./one", FILE, "1" * 700), ("./sub/two", FILE, "2"), ("./link", SYMLINK, "/etc"),
-        (f"./{'long' * 40}/{'n' * 90}", FILE, "3"), ("./hard", HARDLINK, "./one"),
-    )  # fmt: skip
+        (".", FOLDER, ""),
+        ("./one", FILE, "1" * 700),
+        ("./sub/two", FILE, "2"),
+        ("./link", SYMLINK, "/etc"),
+        (f"./{'long' * 40}/{'n' * 90}", FILE, "3"),
+        ("./hard", HARDLINK, "./one"),
+    )
     dice = random.Random(20261123)
     outcomes = {"unpacked": 0, "refused": 0}
     for _ in range(1000):

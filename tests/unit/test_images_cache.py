@@ -24,9 +24,7 @@ async def fill(folder: Path) -> None:
 
 
 def make(cache: ImageCache, name: str = "server", key: str = KEY, used: float | None = None) -> Path:
-    path, _ = asyncio.run(
-        cache.obtain(name, "app", key, fill, waiting=nobody_waits, deadline=Deadline.after(5))
-    )
+    path, _ = asyncio.run(cache.obtain(name, "app", key, fill, waiting=nobody_waits, deadline=Deadline.after(5)))
     if used is not None:
         os.utime(path / "last-used", (used, used))
     return path
@@ -40,9 +38,7 @@ def test_an_entry_is_built_once_and_found_again(tmp_path: Path) -> None:
     async def never(folder: Path) -> None:
         raise AssertionError("built again")
 
-    again = asyncio.run(
-        cache.obtain("server", "app", KEY, never, waiting=nobody_waits, deadline=Deadline.after(5))
-    )
+    again = asyncio.run(cache.obtain("server", "app", KEY, never, waiting=nobody_waits, deadline=Deadline.after(5)))
     assert again == (path, True)
 
 
@@ -78,14 +74,10 @@ def test_waiting_ends_at_the_deadline(tmp_path: Path) -> None:
 
     async def race() -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                cache.obtain("a", "app", KEY, slow, waiting=nobody_waits, deadline=Deadline.after(5))
-            )
+            group.create_task(cache.obtain("a", "app", KEY, slow, waiting=nobody_waits, deadline=Deadline.after(5)))
             await asyncio.sleep(0.1)
             with pytest.raises(ImageError, match="is being built by pid"):
-                await cache.obtain(
-                    "a", "app", KEY, slow, waiting=lambda _a, _b: None, deadline=Deadline.after(0.3)
-                )
+                await cache.obtain("a", "app", KEY, slow, waiting=lambda _a, _b: None, deadline=Deadline.after(0.3))
 
     asyncio.run(race())
 
@@ -196,7 +188,5 @@ def test_a_command_line_that_is_no_text_builds_too(tmp_path: Path, monkeypatch: 
         (held,) = (tmp_path / LOCKS).iterdir()
         assert "--app /caf\\udce9" in held.read_text()
 
-    path, cached = asyncio.run(
-        cache.obtain("a", "app", "k", build, waiting=nobody_waits, deadline=Deadline.after(5))
-    )
+    path, cached = asyncio.run(cache.obtain("a", "app", "k", build, waiting=nobody_waits, deadline=Deadline.after(5)))
     assert path.is_dir() and not cached

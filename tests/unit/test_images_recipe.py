@@ -55,9 +55,7 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe_or_a_manifest(tmp_path: Path) 
 
 def test_includes_are_joined_and_the_includer_wins(tmp_path: Path) -> None:
     (tmp_path / "common.toml").write_text('suite = "bookworm"\npackages = ["z"]\n[customize]\none = "1"\n')
-    loaded = load_recipe(
-        recipe(tmp_path, 'include = ["common.toml"]\n' + MINIMAL + '[customize]\ntwo = "2"\n')
-    )
+    loaded = load_recipe(recipe(tmp_path, 'include = ["common.toml"]\n' + MINIMAL + '[customize]\ntwo = "2"\n'))
     assert loaded.packages == ("a", "z")
     assert loaded.suite == "trixie"
     assert loaded.customize == "1\n2"
@@ -65,9 +63,7 @@ def test_includes_are_joined_and_the_includer_wins(tmp_path: Path) -> None:
 
 def test_all_problems_are_said(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as error:
-        load_recipe(
-            recipe(tmp_path, 'name = 1\nsuite = "x"\nsize = "big"\ncpus = 0\npackages = "a"\nnonsense = 1\n')
-        )
+        load_recipe(recipe(tmp_path, 'name = 1\nsuite = "x"\nsize = "big"\ncpus = 0\npackages = "a"\nnonsense = 1\n'))
     text = "\n".join(error.value.evidence)
     for key in ("name", "size", "cpus", "packages", "nonsense"):
         assert key in text

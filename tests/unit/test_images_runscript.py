@@ -106,10 +106,7 @@ def test_without_use_tmpdir_it_works_in_a_new_folder(image: Path) -> None:
 def test_the_golden_command_line(image: Path) -> None:
     _, seen = start(image)
     golden = Path(__file__).parents[1] / "golden/images-run-script.txt"
-    assert (
-        "\n".join(str(one) for one in seen["argv"]).replace(str(image.parent), "DIR") + "\n"
-        == golden.read_text()
-    )  # type: ignore[attr-defined]
+    assert "\n".join(str(one) for one in seen["argv"]).replace(str(image.parent), "DIR") + "\n" == golden.read_text()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "a$(id)", "a\n"])

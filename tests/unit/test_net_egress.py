@@ -98,16 +98,28 @@ def test_frames_come_in_any_pieces() -> None:
         list(Frames().feed(b"\xff\xff\xff\xff"))
 
 
-OPEN = Machine("server", "image", 1, 512, destinations=(
-    Destination("api.example.org", 443), Destination("api.example.org", 3478, "udp"), Destination("192.0.2.9", 80),
-))  # fmt: skip
+OPEN = Machine(
+    "server",
+    "image",
+    1,
+    512,
+    destinations=(
+        Destination("api.example.org", 443),
+        Destination("api.example.org", 3478, "udp"),
+        Destination("192.0.2.9", 80),
+    ),
+)
 ADDRESSES = {"api.example.org": ("192.0.2.7", "192.0.2.8"), "192.0.2.9": ("192.0.2.9",)}
 
 
 def test_rules_are_of_addresses() -> None:
     assert rules_of(OPEN.destinations, ADDRESSES) == [
-        "tcp:192.0.2.7:443", "tcp:192.0.2.8:443", "tcp:192.0.2.9:80", "udp:192.0.2.7:3478", "udp:192.0.2.8:3478",
-    ]  # fmt: skip
+        "tcp:192.0.2.7:443",
+        "tcp:192.0.2.8:443",
+        "tcp:192.0.2.9:80",
+        "udp:192.0.2.7:3478",
+        "udp:192.0.2.8:3478",
+    ]
 
 
 def test_names_replace_those_of_an_earlier_start(tmp_path: Path) -> None:
@@ -183,8 +195,10 @@ def test_the_process_lets_pass_what_may_and_tells_the_rest_once(tmp_path: Path) 
         back.close()
     run_async(ended(process))
     assert [line.partition(" ")[2] for line in log.read_text().splitlines()] == [
-        "5 destinations are open", "refused tcp 192.0.2.1:25", "refused a frame of type 0000",
-    ]  # fmt: skip
+        "5 destinations are open",
+        "refused tcp 192.0.2.1:25",
+        "refused a frame of type 0000",
+    ]
     assert exit_code(process) == 0
 
 

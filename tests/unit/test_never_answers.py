@@ -157,16 +157,25 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
     "QMP: no socket": (qmp_not_there, "QEMU of machine server does not answer on its QMP socket"),
     "QMP: no greeting": (qmp_without_greeting, "QEMU of machine server does not answer on its QMP socket"),
     "QMP: a command": (
-        of_monitor(lambda m, _, limit: m.execute("stop", deadline=limit)), "QEMU of machine server did not answer stop"
+        of_monitor(lambda m, _, limit: m.execute("stop", deadline=limit)),
+        "QEMU of machine server did not answer stop",
     ),
     "QMP: its state": (of_monitor(lambda m, *_: m.run_state()), "did not answer query-status"),
     "QMP: its ports": (of_monitor(lambda m, *_: m.forwarded_ports()), "did not answer human-monitor-command"),
     "QMP: a screenshot": (of_monitor(lambda m, folder, _: m.screenshot(folder / "s.png")), "did not answer screendump"),
     "QMP: saving": (of_monitor(save_one), "QEMU of machine server did not answer"),
     "QMP: saving, the migration never ends": (
-        of_monitor(save_one, migrate_set_capabilities=lambda _: {}, migrate_set_parameters=lambda _: {},
-                   stop=lambda _: {}, cont=lambda _: {}, migrate=lambda _: {}, migrate_cancel=lambda _: {},
-                   query_migrate=lambda _: {"status": "active"}, query_status=lambda _: {"status": "running"}),
+        of_monitor(
+            save_one,
+            migrate_set_capabilities=lambda _: {},
+            migrate_set_parameters=lambda _: {},
+            stop=lambda _: {},
+            cont=lambda _: {},
+            migrate=lambda _: {},
+            migrate_cancel=lambda _: {},
+            query_migrate=lambda _: {"status": "active"},
+            query_status=lambda _: {"status": "running"},
+        ),
         "QEMU did not save machine server",
     ),
     "QMP: loading": (of_monitor(lambda m, folder, limit: restore.load(m, folder / "state", limit)), "did not answer"),
@@ -181,19 +190,23 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
     "agent: new keys": (of_agent(lambda a, limit: restore.authorize(a, "key", limit)), "machine server"),
     "agent: a host key": (of_agent(restore.exchange_host_key), "machine server"),
     "agent: an sshd that listens": (
-        of_agent(lambda a, limit: listening_host_key(a, asyncio.Event(), 22, look=0.05, limit=limit,
-                                                     deadline=Deadline.after(60))),
+        of_agent(
+            lambda a, limit: listening_host_key(
+                a, asyncio.Event(), 22, look=0.05, limit=limit, deadline=Deadline.after(60)
+            )
+        ),
         "machine server",
     ),
     "SSH: no banner": (ssh_without_banner, "machine server does not accept SSH"),
     "SSH: no key exchange": (ssh_without_key_exchange, "machine server does not accept SSH"),
     "host: a command": (lambda _, limit: run(["sleep", "60"], deadline=limit), "sleep did not end within"),
     "host: a long command": (
-        lambda _, limit: stream_lines(["sleep", "60"], lambda _: None, deadline=limit, grace=0.2), "time limit"
+        lambda _, limit: stream_lines(["sleep", "60"], lambda _: None, deadline=limit, grace=0.2),
+        "time limit",
     ),
     "host: a switch": (switch, "the switch of network lan did not start"),
     "host: another builder": (image_lock, "image server-base-kkkkkkkkkkkkkkkk is being built by"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

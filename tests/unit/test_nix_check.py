@@ -17,8 +17,12 @@ COPIED = ("nixos-images", "stack", "standin", "debian-images", "scripts", "tests
 def check(root: Path, *arguments: str, path: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(root / "scripts/check-nix"), *arguments],
-        env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 @pytest.fixture

@@ -68,9 +68,7 @@ def test_qemu_gets_the_scripts_arguments_then_ours(tmp_path: Path, paths: Machin
     write_script(tmp_path, sample)
     process = start(paths, find_run_script(tmp_path), fakes(tmp_path))
     try:
-        seen: dict[str, Any] = json.loads(
-            run_async(appears(paths.scratch / "record.json", process, paths.qemu_log))
-        )
+        seen: dict[str, Any] = json.loads(run_async(appears(paths.scratch / "record.json", process, paths.qemu_log)))
     finally:
         run_async(process.end())
     argv: list[str] = seen["argv"]
@@ -92,8 +90,17 @@ def has_backend(sample: str) -> bool:
 def test_a_memory_backend_of_the_script_keeps_its_size() -> None:
     assert [sample for sample in SAMPLES if has_backend(sample)] == ["run-script-shared-memory", "virtiofs"]
     for sample in SAMPLES:
-        sizes = [word for word in script_arguments(SERVER, MachinePaths(Path("/w"), Path("/s"), Path("/l")), (),
-                 accelerator="tcg", fixed_memory=has_backend(sample)) if word == "-m"]  # fmt: skip
+        sizes = [
+            word
+            for word in script_arguments(
+                SERVER,
+                MachinePaths(Path("/w"), Path("/s"), Path("/l")),
+                (),
+                accelerator="tcg",
+                fixed_memory=has_backend(sample),
+            )
+            if word == "-m"
+        ]
         assert len(sizes) == (0 if has_backend(sample) else 1)
 
 
@@ -147,8 +154,11 @@ def test_real_qemu_takes_every_evaluated_script(tmp_path: Path, paths: MachinePa
     async def scenario() -> None:
         monitor = await connect("server", paths.qmp, Deadline.after(15))
         assert await monitor.run_state() == "prelaunch"
-        rng = [one for one in await monitor.execute("qom-list", {"path": "/machine/peripheral-anon"})
-               if one["type"] == "child<virtio-rng-pci>"]  # fmt: skip
+        rng = [
+            one
+            for one in await monitor.execute("qom-list", {"path": "/machine/peripheral-anon"})
+            if one["type"] == "child<virtio-rng-pci>"
+        ]
         assert len(rng) == 1
         await monitor.execute("quit")
         await watch_end(process)

@@ -60,7 +60,7 @@ def test_settings_lose_quotes_and_spellings() -> None:
 
 def test_nginx_is_read_as_nginx_reads_it() -> None:
     tree = nginx_tree(
-        'http { # comment with ; and }\n map $a $b { default "x; y"; \'\' z; }\n'
+        "http { # comment with ; and }\n map $a $b { default \"x; y\"; '' z; }\n"
         " server { add_header A '1; 2' always; location ~* \\.(js|css)$ { try_files $uri =404; }\n"
         " location = /b { add_header B c; } } }"
     )

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from fake_qemu import link, machine, network, run_async
 from real_sshd import sshd
-from test_environment_wards import named
+from test_environment_reaper_client import named
 from test_images_debian import build, debugfs, place
 from test_images_runscript import image, start
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.state import MachineState
-from orchestrator.environment.teardown import remove_traces, orphans
+from orchestrator.environment.teardown import orphans, remove_traces
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.debian_base import hook_word
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
@@ -50,16 +50,16 @@ def in_environment(odd: Path, monkeypatch: pytest.MonkeyPatch) -> EnvironmentPat
     monkeypatch.setenv("ORCH_STATE_DIR", str(odd / "state"))
     monkeypatch.setenv("ORCH_RAM_DIR", str(odd))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
-    places = EnvironmentPaths.of("shop")
-    places.make()
-    return places
+    env_paths = EnvironmentPaths.of("shop")
+    env_paths.make()
+    return env_paths
 
 
 @pytest.mark.parametrize("kind", [NetworkKind.VDE, NetworkKind.SOCKET])
 def test_qemu_and_its_switch_find_every_path(odd: Path, monkeypatch: pytest.MonkeyPatch, kind: NetworkKind) -> None:
-    places = in_environment(odd, monkeypatch)
+    env_paths = in_environment(odd, monkeypatch)
     run_folder = odd / "runs/r1"
-    paths, networks = places.machine("server", run_folder), places.networks(run_folder)
+    paths, networks = env_paths.machine("server", run_folder), env_paths.networks(run_folder)
     for folder in (paths.work, paths.sockets, paths.logs, networks.logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     one, lan = machine("server", links=(link("lan", 2),), memory=32, cpus=1), network("lan", kind)
@@ -81,31 +81,33 @@ def test_qemu_and_its_switch_find_every_path(odd: Path, monkeypatch: pytest.Monk
         await monitor.close()
         assert paths.serial_log.exists() and paths.journal.exists(), "the logs are where they belong"
         assert str(ram) in Path(f"/proc/{started[-1].pid}/maps").read_text().replace("\\012", "\n")
-        assert set(orphans(places)) == set(started), "a killed command's are found by their command line"
+        assert set(orphans(env_paths)) == set(started), "a killed command's are found by their command line"
 
     try:
         run_async(scenario())
     finally:
         for process in started:
             run_async(process.end())
-        remove_traces(places)
+        remove_traces(env_paths)
 
 
 def test_a_path_with_a_comma_is_pasted_into_no_run_script(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of nixos-rebuild paste disk and temporary folder as they are."""
-    places = in_environment(odd, monkeypatch)
+    env_paths = in_environment(odd, monkeypatch)
     try:
-        paths = places.machine("server", odd)
+        paths = env_paths.machine("server", odd)
         assert "," not in f"{paths.disk}{paths.scratch}"
         assert str(paths.disk).startswith("/var/tmp/"), "on a disk"
-        assert places.workshop.stat().st_mode & 0o777 == 0o700
+        assert env_paths.workshop.stat().st_mode & 0o777 == 0o700
         paths.work.mkdir(parents=True)
         paths.disk.touch()
     finally:
-        remove_traces(places)
-    assert not places.workshop.exists()
+        remove_traces(env_paths)
+    assert not env_paths.workshop.exists()
     monkeypatch.setenv("ORCH_STATE_DIR", "/plain/state")
-    assert EnvironmentPaths.of("shop").machine_folder("server") == Path("/plain/state/environments/shop/machines/server")
+    assert EnvironmentPaths.of("shop").machine_folder("server") == Path(
+        "/plain/state/environments/shop/machines/server"
+    )
 
 
 def test_our_run_script_escapes_its_disk(image: Path, odd: Path) -> None:
@@ -118,8 +120,12 @@ def test_our_run_script_escapes_its_disk(image: Path, odd: Path) -> None:
     assert drive == f"cache=writeback,file={str(disk).replace(',', ',,')},id=drive1,if=none,index=1,werror=report"
     shown = subprocess.run(
         [QEMU, "-M", "none", "-display", "none", "-monitor", "stdio", "-drive", f"file={value(disk)},if=none,id=d"],
-        input="info block\nquit\n", capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
+        input="info block\nquit\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
     assert shown.returncode == 0 and "my disk,1.qcow2" in shown.stdout, shown.stderr
 
 
@@ -133,23 +139,25 @@ def test_ssh_reads_what_it_is_given(odd: Path, tmp_path: Path, monkeypatch: pyte
         for name in names:
             monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
             monkeypatch.setenv("ORCH_STATE_DIR", str(odd.parent / "states" / name))
-            places = EnvironmentPaths.of("shop")
-            places.make()
-            shutil.copy(server_folder / "id_ed25519", places.user_key)
-            write_ssh_files(places, {"server": state})
-            text = places.ssh_config.read_text()
-            places.ssh_config.write_text(text.replace("User root", f"User {server.target.user}"))
+            env_paths = EnvironmentPaths.of("shop")
+            env_paths.make()
+            shutil.copy(server_folder / "id_ed25519", env_paths.user_key)
+            write_ssh_files(env_paths, {"server": state})
+            text = env_paths.ssh_config.read_text()
+            env_paths.ssh_config.write_text(text.replace("User root", f"User {server.target.user}"))
             done = subprocess.run(
-                ["ssh", "-F", str(places.ssh_config), "server", "echo", "reached"],
-                capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+                ["ssh", "-F", str(env_paths.ssh_config), "server", "echo", "reached"],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
             assert done.stdout == "reached\n", (name, done.stderr)
-            remove_traces(places)
+            remove_traces(env_paths)
 
 
-def test_an_image_is_built_from_and_in_such_folders(
-    place: Path, odd: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_is_built_from_and_in_such_folders(place: Path, odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tiny.toml", "render.py"):
         shutil.copy(place / name, odd)
     (odd / "tmp").mkdir()
@@ -182,11 +190,11 @@ def test_a_place_in_the_list_of_mounts() -> None:
 
 
 def test_what_is_kept_in_files_is_read_as_it_was(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = in_environment(odd, monkeypatch)
+    env_paths = in_environment(odd, monkeypatch)
     run_folder = odd / " runs\n"
     run_folder.mkdir()
-    places.remember_run(run_folder)
-    assert places.unfinished_run == run_folder
+    env_paths.remember_run(run_folder)
+    assert env_paths.unfinished_run == run_folder
     cache = ImageCache(odd / "cache/images")
 
     async def nothing(_: Path) -> None:
@@ -201,13 +209,13 @@ def test_what_is_kept_in_files_is_read_as_it_was(odd: Path, monkeypatch: pytest.
     user.mkdir()
     cache.pin(entry, user)
     assert cache.list_images()[0].pinned_by == (str(user),)
-    remove_traces(places)
+    remove_traces(env_paths)
 
 
 def test_strays_of_a_path_that_qemu_was_given_with_its_commas_doubled(tmp_path: Path) -> None:
-    places = EnvironmentPaths("shop", tmp_path / "state", tmp_path / "a,b")
-    with named("qemu-system-x86_64", f"socket,path={value(places.sockets)}/server/qmp,server=on") as process:
-        assert orphans(places) == [process]
+    env_paths = EnvironmentPaths("shop", tmp_path / "state", tmp_path / "a,b")
+    with named("qemu-system-x86_64", f"socket,path={value(env_paths.sockets)}/server/qmp,server=on") as process:
+        assert orphans(env_paths) == [process]
 
 
 def test_the_command_line_works_from_such_a_checkout(odd: Path) -> None:
@@ -217,10 +225,15 @@ def test_the_command_line_works_from_such_a_checkout(odd: Path) -> None:
     shutil.copy(root / "orchestrator.toml", odd)
     for words in (("validate",), ("graph",), ("config", "--json"), ("images", "list"), ("snapshot", "list")):
         done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *words], cwd=odd, capture_output=True, text=True, timeout=60,
-            check=False, stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "orchestrator", *words],
+            cwd=odd,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            stdin=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"], "HOME": str(odd), "PYTHONPATH": str(odd), "TMPDIR": str(odd)},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, (words, done.stderr)
 
 
@@ -228,9 +241,11 @@ def test_machine_paths_are_escaped_one_by_one() -> None:
     paths = MachinePaths(Path("/w,1"), Path("/s,2"), Path("/l,3"))
     texts = script_arguments(machine(), paths, (), accelerator="tcg", memory=Memory(Path("/m,4")))
     nics = nics_of(
-        machine("server", links=(link("lan", 2),)), {"server": machine("server", links=(link("lan", 2),))},
-        {"lan": network("lan")}, NetworkPaths(Path("/n,5"), Path("/l,3")),
-    )  # fmt: skip
+        machine("server", links=(link("lan", 2),)),
+        {"server": machine("server", links=(link("lan", 2),))},
+        {"lan": network("lan")},
+        NetworkPaths(Path("/n,5"), Path("/l,3")),
+    )
     pasted = [*texts, *(netdev for nic in nics for netdev in nic.netdevs)]
     for part in ("/s,2", "/l,3", "/m,4", "/n,5"):
         found = [text for text in pasted if part.replace(",", ",,") in text]

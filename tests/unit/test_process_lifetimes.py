@@ -56,8 +56,15 @@ def alive(pid: int) -> bool:
 def test_run_gives_code_and_output(tmp_path: Path) -> None:
     words = ["printf", "%s|", "a b", "$HOME", "*", "'", '"', "x;y"]
     assert run_async(run(words, deadline=soon())).stdout.strip() == "a b|$HOME|*|'|\"|x;y|"
-    done = run_async(run(["sh", "-c", "pwd; echo $A; echo bad >&2; exit 3"], deadline=soon(), check=False,
-                         cwd=tmp_path, env={"A": "1", "PATH": os.environ["PATH"]}))  # fmt: skip
+    done = run_async(
+        run(
+            ["sh", "-c", "pwd; echo $A; echo bad >&2; exit 3"],
+            deadline=soon(),
+            check=False,
+            cwd=tmp_path,
+            env={"A": "1", "PATH": os.environ["PATH"]},
+        )
+    )
     assert done == Completed(done.argv, 3, f"{tmp_path}\n1\n", "bad\n")
 
 

@@ -71,8 +71,9 @@ def test_a_fresh_world_is_one_line_and_its_failure_all_of_them() -> None:
     ready = Event("world.state", "e", {"state": "ready", "number": 2, "total": 9, "elapsed": 3.84}, at=43424.0)
     events = [begin, state("checking"), state("healthy"), ready, state("stopped")]
     assert shown("plain", events).splitlines() == [
-        "12:03:44 world 2 of 9: ready (3.8s)", "12:03:44 service nginx: stopped",
-    ]  # fmt: skip
+        "12:03:44 world 2 of 9: ready (3.8s)",
+        "12:03:44 service nginx: stopped",
+    ]
     assert "service nginx: checking" in shown("plain", events, verbose=1)
     failure = Event("failure", "e", {"what": "no"})
     broken = shown("plain", [begin, state("checking"), state("failed"), failure, state("stopped")])

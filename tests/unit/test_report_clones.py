@@ -79,10 +79,16 @@ def test_clones_that_left_nothing_or_rubbish_are_errors_and_no_traceback(tmp_pat
 def planned(run: Path, *, here: str, elsewhere: str) -> None:
     """What a clone's runner told of its shard, and of the others'."""
     lines = [
-        {"kind": "test.planned", "subject": f"a.spec.ts › {name}", "phase": "stack", "id": name, "time": "2026-01-02",
-         **({"elsewhere": True} if name in elsewhere else {})}
+        {
+            "kind": "test.planned",
+            "subject": f"a.spec.ts › {name}",
+            "phase": "stack",
+            "id": name,
+            "time": "2026-01-02",
+            **({"elsewhere": True} if name in elsewhere else {}),
+        }
         for name in here + elsewhere
-    ]  # fmt: skip
+    ]
     (run / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -273,11 +273,17 @@ def test_a_film_of_a_test_plays_in_the_page(tmp_path: Path) -> None:
     film = {"name": "video", "path": "playwright/a test/video.webm", "content_type": "video/webm"}
     gone = {**film, "path": "playwright/gone.webm"}
     outside = {**film, "path": "playwright/../../video.webm"}
-    run = fold([
-        Event("run.started", "x", {"run_id": "r"}, 1.0),
-        Event("test.end", "filmed", {"phase": "p", "id": "1", "status": "passed", "duration": 1.0,
-                                      "attachments": [film, gone, outside]}, 2.0),
-    ])  # fmt: skip
+    run = fold(
+        [
+            Event("run.started", "x", {"run_id": "r"}, 1.0),
+            Event(
+                "test.end",
+                "filmed",
+                {"phase": "p", "id": "1", "status": "passed", "duration": 1.0, "attachments": [film, gone, outside]},
+                2.0,
+            ),
+        ]
+    )
     page = render_html(run, files={"playwright/a test/video.webm"})
     assert page.count("<video ") == 1
     assert """<video src="../playwright/a%20test/video.webm" controls""" in page

@@ -148,8 +148,10 @@ def test_a_test_that_was_to_run_and_has_no_end_did_not_run_also_when_the_stream_
     ended = at(3, "test.end", "a › x", phase="stack", id="x", status="failed", duration=1.0, error="no")
     view = fold([*planned, *others, began, ended, at(4, "test.begin", "a › y", phase="stack", id="y")])
     assert [(test.title, test.status) for test in view.tests] == [
-        ("a › x", "failed"), ("a › y", "failed"), ("a › z", "did_not_run"),
-    ]  # fmt: skip
+        ("a › x", "failed"),
+        ("a › y", "failed"),
+        ("a › z", "did_not_run"),
+    ]
     assert view.tests[1].attempts[0].error == "never ended"
     assert view.cause == "2 of 3 tests failed, 1 did not run, first: a › x"
 

@@ -79,8 +79,11 @@ def test_a_killed_image_look_up_leaves_nothing_for_long(own_tmp: Path) -> None:
     (folder / "render.py").write_text(RENDER)
     looking = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "images", "build", "--images", "debian"],
-        cwd=folder, env=cli.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=folder,
+        env=cli.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     limit = Deadline.after(60)
     while not (left := list(own_tmp.glob(f"{PREFIX}layer-*"))):
         assert not limit.expired and looking.poll() is None

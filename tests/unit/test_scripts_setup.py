@@ -12,9 +12,30 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLS = (
-    "awk", "bash", "cat", "chmod", "cp", "cut", "dirname", "env", "flock", "grep", "head", "mkdir", "readlink", "rm",
-    "sed", "sha256sum", "sleep", "sort", "stat", "tail", "tee", "tr", "uname",
-)  # fmt: skip
+    "awk",
+    "bash",
+    "cat",
+    "chmod",
+    "cp",
+    "cut",
+    "dirname",
+    "env",
+    "flock",
+    "grep",
+    "head",
+    "mkdir",
+    "readlink",
+    "rm",
+    "sed",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "tail",
+    "tee",
+    "tr",
+    "uname",
+)
 
 FAKE_ID = '#!/bin/sh\n[ "$1" = -u ] && echo ${FAKE_UID:-0} || echo ${FAKE_USER:-root}\n'
 
@@ -88,9 +109,14 @@ class Host:
 
     def run(self, argv: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            argv, env=self.environment | environment, capture_output=True, text=True, timeout=60, check=False,
+            argv,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
 
     def calls(self) -> list[str]:
         """What was called since the last question."""
@@ -132,9 +158,12 @@ def host(tmp_path: Path) -> Host:
     )
     (folder / "subuid").write_text("")
     for name, text in {
-        "id": FAKE_ID, "apt-get": FAKE_APT, "apt-cache": FAKE_APT_CACHE, "program": FAKE_PROGRAM,
+        "id": FAKE_ID,
+        "apt-get": FAKE_APT,
+        "apt-cache": FAKE_APT_CACHE,
+        "program": FAKE_PROGRAM,
         "fake-python": FAKE_PYTHON,
-    }.items():  # fmt: skip
+    }.items():
         made.fake(name, text)
     return made
 

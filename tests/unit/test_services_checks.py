@@ -26,7 +26,7 @@ from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import TEXT_LIMIT
-from orchestrator.services.checks import ANSWER_LIMIT, CheckResult, Channels, run_check, json_difference, judge_response
+from orchestrator.services.checks import ANSWER_LIMIT, Channels, CheckResult, json_difference, judge_response, run_check
 from orchestrator.topology.model import Check, CheckKind
 
 HEALTH = "http://server/health"
@@ -226,13 +226,21 @@ def endless(connection: socket.socket) -> None:
     connection.recv(1)
 
 
-@pytest.mark.parametrize("talk", [
-    endless, trickle, replies(b"HTTP/1.1 200 OK\r\nContent-Length: 3145728\r\n\r\n" + b"x" * 3145728),
-], ids=["events", "slow", "3 MiB"])  # fmt: skip
+@pytest.mark.parametrize(
+    "talk",
+    [
+        endless,
+        trickle,
+        replies(b"HTTP/1.1 200 OK\r\nContent-Length: 3145728\r\n\r\n" + b"x" * 3145728),
+    ],
+    ids=["events", "slow", "3 MiB"],
+)
 def test_a_body_that_nobody_asked_for_is_not_read(talk: Callable[[socket.socket], object]) -> None:
     with server(talk) as port:
         began = time.monotonic()
-        assert answer_of(http(f"http://127.0.0.1:{port}/")) == CheckResult(True, f"GET http://127.0.0.1:{port}/: HTTP 200")
+        assert answer_of(http(f"http://127.0.0.1:{port}/")) == CheckResult(
+            True, f"GET http://127.0.0.1:{port}/: HTTP 200"
+        )
         assert time.monotonic() - began < 5
 
 
@@ -351,7 +359,9 @@ def test_https_with_somebody_who_speaks_none() -> None:
 # ------------------------------------------------------------------ through the agent
 
 
-def by_agent(tmp_path: Path, check: Check, result: GuestResult, limit: float = 5.0, *, lost: bool = False) -> CheckResult:
+def by_agent(
+    tmp_path: Path, check: Check, result: GuestResult, limit: float = 5.0, *, lost: bool = False
+) -> CheckResult:
     async def scenario() -> CheckResult:
         machine = FakeMachine("server", tmp_path / "journal")
         machine.answers = dict.fromkeys(("psql", "test", "systemctl"), lambda: result)
@@ -372,10 +382,13 @@ def psql(stdout: str | None = None) -> Check:
         ("^1$", ok("notice\n1\n"), CheckResult(True, "psql printed 'notice\\n1'")),
         ("^1$", ok("11\n"), CheckResult(False, "psql printed '11', expected /^1$/")),
         ("^b$", ok("a\nb\nc"), CheckResult(True, "psql printed 'a\\nb\\nc'")),
-        ("^1$", bad("psql: error:\n  the database system is starting up\n", 2),
-         CheckResult(False, "psql exited with 2: psql: error: the database system is starting up")),
+        (
+            "^1$",
+            bad("psql: error:\n  the database system is starting up\n", 2),
+            CheckResult(False, "psql exited with 2: psql: error: the database system is starting up"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_exec(tmp_path: Path, stdout: str | None, result: GuestResult, answer: CheckResult) -> None:
     assert by_agent(tmp_path, psql(stdout), result) == answer
 

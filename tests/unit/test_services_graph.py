@@ -41,8 +41,12 @@ def test_only_what_needs_nothing_may_start_first() -> None:
 def test_a_failure_skips_all_that_rests_on_it_and_nothing_else() -> None:
     failed = CHAIN.advance("a", State.STARTING).advance("a", State.FAILED)
     assert dict(failed.states) == {
-        "a": State.FAILED, "b": State.SKIPPED, "c": State.SKIPPED, "d": State.SKIPPED, "e": State.PENDING,
-    }  # fmt: skip
+        "a": State.FAILED,
+        "b": State.SKIPPED,
+        "c": State.SKIPPED,
+        "d": State.SKIPPED,
+        "e": State.PENDING,
+    }
     assert CHAIN.states["a"] is State.PENDING, "a change makes a new graph"
 
 

@@ -44,8 +44,11 @@ def test_only_systemd_says_that_a_unit_ended() -> None:
     of_something_else = parse_entry(line("Started web.", unit="init.scope", UNIT="web.service", MESSAGE_ID="39f5"))
     odd = parse_entry(line("x", UNIT="web.service", MESSAGE_ID=[exited]))
     assert [entry and entry.ended for entry in (by_systemd, by_itself, of_something_else, odd)] == [
-        True, False, False, False,
-    ]  # fmt: skip
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_message_of_bytes() -> None:
@@ -57,13 +60,27 @@ def test_a_message_of_bytes() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "not json", "null", "[]", "42", '"text"', "{", "{}x", '{"PRIORITY": null}', '{"PRIORITY": "high"}',
-        '{"PRIORITY": [3]}', '{"__REALTIME_TIMESTAMP": {}}', '{"__REALTIME_TIMESTAMP": NaN}',
-        '{"__REALTIME_TIMESTAMP": Infinity}', '{"__REALTIME_TIMESTAMP": "' + "9" * 400 + '"}',
-        '{"__REALTIME_TIMESTAMP": "' + "9" * 6000 + '"}', "[" * 60000, '{"a":' * 10000,
+        "",
+        "not json",
+        "null",
+        "[]",
+        "42",
+        '"text"',
+        "{",
+        "{}x",
+        '{"PRIORITY": null}',
+        '{"PRIORITY": "high"}',
+        '{"PRIORITY": [3]}',
+        '{"__REALTIME_TIMESTAMP": {}}',
+        '{"__REALTIME_TIMESTAMP": NaN}',
+        '{"__REALTIME_TIMESTAMP": Infinity}',
+        '{"__REALTIME_TIMESTAMP": "' + "9" * 400 + '"}',
+        '{"__REALTIME_TIMESTAMP": "' + "9" * 6000 + '"}',
+        "[" * 60000,
+        '{"a":' * 10000,
     ],
     ids=lambda text: text[:24],
-)  # fmt: skip
+)
 def test_anything_else_is_no_entry(text: str) -> None:
     assert parse_entry(text) is None
 

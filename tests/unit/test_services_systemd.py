@@ -60,9 +60,12 @@ LoadState=loaded
 ActiveState=inactive
 SubState=dead"""
 ONESHOT_KEPT = ONESHOT_DONE.replace("ActiveState=inactive", "ActiveState=active").replace("dead", "exited")
-ONESHOT_FAILED = ONESHOT_DONE.replace("ActiveState=inactive", "ActiveState=failed").replace(
-    "Result=success", "Result=exit-code"
-).replace("ExecMainStatus=0", "ExecMainStatus=1").replace("SubState=dead", "SubState=failed")
+ONESHOT_FAILED = (
+    ONESHOT_DONE.replace("ActiveState=inactive", "ActiveState=failed")
+    .replace("Result=success", "Result=exit-code")
+    .replace("ExecMainStatus=0", "ExecMainStatus=1")
+    .replace("SubState=dead", "SubState=failed")
+)
 NOT_FOUND = """Type=
 ExecMainCode=0
 ExecMainStatus=0

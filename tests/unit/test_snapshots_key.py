@@ -10,7 +10,7 @@ import pytest
 from fake_qemu import link, machine, network, topology
 
 from orchestrator.images.contract import BuiltImage
-from orchestrator.snapshots.key import differences, host_cpu, key_of, inputs_of
+from orchestrator.snapshots.key import differences, host_cpu, inputs_of, key_of
 from orchestrator.topology.model import GuestFile, Suite, Topology
 from orchestrator.vm.accelerator import Accelerator
 

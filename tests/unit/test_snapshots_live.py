@@ -22,7 +22,7 @@ from orchestrator.errors import MachineError, SnapshotError
 from orchestrator.process import ProcessId, launch
 from orchestrator.snapshots.manifest import SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, digest, touched
-from orchestrator.snapshots.restore import stage_files, load
+from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import Source, save_machines
 from orchestrator.vm.accelerator import QEMU
 from orchestrator.vm.arguments import MachinePaths, Memory, script_arguments

@@ -43,8 +43,9 @@ def sparse(path: Path, size: int, parts: dict[int, bytes]) -> Path:
     st.binary(min_size=1, max_size=3 * PAGE),
 )
 @settings(derandomize=True, deadline=None, max_examples=40)
-def test_a_copy_is_equal_and_as_sparse(tmp_path_factory: pytest.TempPathFactory, pages: list[int], size: int,
-                                       data: bytes) -> None:  # fmt: skip
+def test_a_copy_is_equal_and_as_sparse(
+    tmp_path_factory: pytest.TempPathFactory, pages: list[int], size: int, data: bytes
+) -> None:
     folder = tmp_path_factory.mktemp("ram")
     parts = {page * PAGE: data for page in pages if page * PAGE + len(data) <= size * PAGE}
     source = sparse(folder / "a", size * PAGE, parts)

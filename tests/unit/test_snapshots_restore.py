@@ -20,8 +20,8 @@ from orchestrator.snapshots.manifest import MachineFiles, Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
 from orchestrator.snapshots.restore import (
     ANNOUNCEMENTS,
-    stage_files,
     load,
+    stage_files,
     verify,
 )
 from orchestrator.snapshots.save import CAPABILITIES
@@ -213,9 +213,14 @@ def test_a_state_is_loaded_and_waited_for(tmp_path: Path) -> None:
         async with qmp.opened() as monitor:
             await load(monitor, tmp_path / "state", Deadline.after(5))
         assert qmp.log == [
-            "qmp_capabilities", "migrate-set-capabilities", "migrate-set-parameters", "add-fd", "migrate-incoming",
-            *["query-status"] * 4, "remove-fd",
-        ]  # fmt: skip
+            "qmp_capabilities",
+            "migrate-set-capabilities",
+            "migrate-set-parameters",
+            "add-fd",
+            "migrate-incoming",
+            *["query-status"] * 4,
+            "remove-fd",
+        ]
         assert qmp.given == {"capabilities": CAPABILITIES, "parameters": ANNOUNCEMENTS, "read": b"QEVM"}
 
     run_async(scenario())

@@ -17,13 +17,13 @@ def test_all_machines_are_stopped_before_any_is_saved_and_go_on_when_all_are(tmp
     async def scenario() -> None:
         async with staged(tmp_path, "server", "client") as scene:
             await scene.save()
-            prepared = scene.places("migrate-set-capabilities", "migrate-set-parameters")
-            stopped, saved, ended = scene.places("stop"), scene.places("migrate"), scene.places("query-migrate")
+            prepared = scene.paths("migrate-set-capabilities", "migrate-set-parameters")
+            stopped, saved, ended = scene.paths("stop"), scene.paths("migrate"), scene.paths("query-migrate")
             assert [len(prepared), len(stopped), len(saved)] == [4, 2, 2]
             assert max(prepared) < min(stopped), "what may be slow or refused comes while they run"
             assert max(stopped) < min(saved)
-            assert scene.places("cont") == [len(scene.told) - 2, len(scene.told) - 1]
-            assert max(ended) < min(scene.places("cont"))
+            assert scene.paths("cont") == [len(scene.told) - 2, len(scene.told) - 1]
+            assert max(ended) < min(scene.paths("cont"))
             assert scene.states() == ["running", "running"]
             given = scene.server.given
             assert given["migrate-set-capabilities"] == CAPABILITIES

@@ -38,7 +38,7 @@ def test_a_migration_that_fails_says_what_qemu_says_and_all_go_on(tmp_path: Path
             assert {"failed": "non-migratable device 'virtio-fs'", "cancelled": "'cancelled'"}[outcome] in error.why
             assert "docs/snapshots.md" in error.hint
             assert scene.states() == ["running", "running"]
-            assert len(scene.places("cont")) == 2
+            assert len(scene.paths("cont")) == 2
 
     run_async(scenario())
 
@@ -62,7 +62,7 @@ def test_no_room_for_the_memory_stops_no_machine(tmp_path: Path, monkeypatch: py
             no_space_for(monkeypatch, "ram")
             error = await scene.fails()
             assert "No space left on device" in error.why
-            assert scene.places("stop") == []
+            assert scene.paths("stop") == []
             assert scene.states() == ["running", "running"]
 
     run_async(scenario())
@@ -78,7 +78,7 @@ def test_a_machine_that_cannot_be_stopped_holds_no_other(tmp_path: Path) -> None
             scene.vms["client"].qmp.handlers["stop"] = refuse
             error = await scene.fails(MachineError)
             assert error.what == "QEMU of machine client refused stop"
-            assert scene.places("migrate") == []
+            assert scene.paths("migrate") == []
             assert scene.states() == ["running", "running"]
 
     run_async(scenario())
@@ -91,14 +91,14 @@ def test_a_cancelled_save_lets_all_go_on(tmp_path: Path) -> None:
                 vm.outcome = "active"
             saving = asyncio.create_task(scene.save())
             limit = Deadline.after(5)
-            while len(scene.places("query-migrate")) < 4 and not limit.expired:  # noqa: ASYNC110
+            while len(scene.paths("query-migrate")) < 4 and not limit.expired:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             assert scene.states() == ["paused", "paused"]
             saving.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await saving
             assert scene.states() == ["running", "running"]
-            assert scene.places("cont") == [len(scene.told) - 2, len(scene.told) - 1]
+            assert scene.paths("cont") == [len(scene.told) - 2, len(scene.told) - 1]
 
     run_async(scenario())
 
@@ -193,7 +193,7 @@ def test_a_refused_cont_is_tried_again(tmp_path: Path) -> None:
             await cont(scene.monitor())
             assert limit.elapsed < 1
             assert scene.server.state == "running"
-            assert len(scene.places("cont")) == 6
+            assert len(scene.paths("cont")) == 6
 
     run_async(scenario())
 
@@ -205,7 +205,7 @@ def test_a_machine_that_runs_already_has_gone_on(tmp_path: Path) -> None:
             limit = Deadline.after(5)
             await cont(scene.monitor())
             assert limit.elapsed < 0.5
-            assert 1 <= len(scene.places("cont")) < 10
+            assert 1 <= len(scene.paths("cont")) < 10
 
     run_async(scenario())
 
@@ -220,6 +220,6 @@ def test_a_machine_that_does_not_go_on_is_told_with_its_state(tmp_path: Path, mo
                 await cont(scene.monitor())
             assert caught.value.why == "QEMU refuses cont; its state is postmigrate"
             assert caught.value.subject == "server"
-            assert len(scene.places("cont")) == 5
+            assert len(scene.paths("cont")) == 5
 
     run_async(scenario())

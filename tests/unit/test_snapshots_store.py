@@ -14,7 +14,7 @@ import pytest
 from orchestrator.errors import HostError, SnapshotError, UsageError
 from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
 from orchestrator.snapshots.memory import RamBacking
-from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, SnapshotStore, Snapshot, check_name, mine, point_name
+from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, Snapshot, SnapshotStore, check_name, mine, point_name
 
 MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
 BASE = Manifest("p", "alicia", "ab12", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"server": MACHINE})
@@ -41,8 +41,10 @@ def test_what_was_published_is_found_and_private(store: SnapshotStore) -> None:
     put(store, "healthy.k1", created=200.0)
     put(store, "other", environment="second", kind="disk", created=50.0)
     assert [(one.environment, one.name, one.automatic) for one in store.all()] == [
-        ("alicia", "healthy", True), ("alicia", "first", False), ("second", "other", False),
-    ]  # fmt: skip
+        ("alicia", "healthy", True),
+        ("alicia", "first", False),
+        ("second", "other", False),
+    ]
     found = store.get("alicia", "first", "ab12")
     assert found.manifest is not None
     assert found.manifest.machines == {"server": MACHINE}

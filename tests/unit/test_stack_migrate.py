@@ -21,11 +21,7 @@ pytestmark = pytest.mark.skipif(not SERVERS or not shutil.which("psql"), reason=
 
 def command(*argv: str) -> list[str]:
     """PostgreSQL does not run as root."""
-    return (
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv]
-        if os.geteuid() == 0
-        else [*argv]
-    )
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv] if os.geteuid() == 0 else [*argv]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +35,9 @@ def database() -> Iterator[dict[str, str]]:
         quiet = {"stdout": subprocess.DEVNULL, "cwd": name}
         subprocess.run(
             command(str(programs / "initdb"), "-D", f"{name}/d", "-U", "postgres", "-A", "trust", "-N"),
-            check=True, **quiet,  # type: ignore[call-overload]
-        )  # fmt: skip
+            check=True,
+            **quiet,  # type: ignore[call-overload]
+        )
         options = f"-k {name} -c listen_addresses= -c fsync=off -c log_statement=all -c logging_collector=off"
         pg_ctl = [str(programs / "pg_ctl"), "-D", f"{name}/d", "-w"]
         subprocess.run(command(*pg_ctl, "-l", f"{name}/log", "-o", options, "start"), check=True, **quiet)  # type: ignore[call-overload]
@@ -56,9 +53,7 @@ def sql(database: dict[str, str], query: str) -> str:
 
 
 def migrate(database: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(SCRIPT), str(folder)], env=database, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([str(SCRIPT), str(folder)], env=database, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -85,9 +80,7 @@ def test_each_migration_runs_once_in_order(database: dict[str, str], folder: Pat
     assert versions == "001_one 002_two 003_three"
 
 
-def test_a_broken_migration_names_file_and_line_and_leaves_nothing(
-    database: dict[str, str], folder: Path
-) -> None:
+def test_a_broken_migration_names_file_and_line_and_leaves_nothing(database: dict[str, str], folder: Path) -> None:
     (folder / "002_two.up.sql").write_text("CREATE TABLE half (a int);\n\nSELECT nonsense;\n")
     done = migrate(database, folder)
     assert done.returncode == 1

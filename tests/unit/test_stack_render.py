@@ -58,9 +58,7 @@ def test_no_secret_stands_where_everybody_can_read_it(variant: str) -> None:
 def test_the_full_variant_brings_no_keys_of_its_own() -> None:
     env = content("full", "/etc/alicia/env")
     assert "KEY" not in env
-    assert "EnvironmentFile=-/run/alicia-secrets/alicia.env" in content(
-        "full", "/etc/systemd/system/alicia.service"
-    )
+    assert "EnvironmentFile=-/run/alicia-secrets/alicia.env" in content("full", "/etc/systemd/system/alicia.service")
     assert "ALICIA_LIVEKIT_API_KEY" in content("mock", "/etc/alicia/env")
     assert "POSTGRES" not in content("mock", "/etc/alicia/mocks.env")
 
@@ -144,9 +142,7 @@ def test_render_is_a_plain_program(tmp_path: Path) -> None:
 
     (app / "bin/alicia").chmod(0o755)
     assert run("--variant", "mock", "--app", str(app)).returncode == 0
-    entries = {
-        one["target"]: one for one in json.loads((tmp_path / "out/manifest.json").read_text())["entries"]
-    }
+    entries = {one["target"]: one for one in json.loads((tmp_path / "out/manifest.json").read_text())["entries"]}
     assert entries["/opt/alicia/bin/alicia"]["mode"] == "0755"
     assert entries["/usr/local/lib/alicia-stack/alicia-migrate.sh"]["mode"] == "0755"
     assert not [target for target in entries if "pyc" in target or target.startswith("/opt/alicia/tests")]
@@ -175,9 +171,7 @@ def test_of_node_only_the_program_is_taken() -> None:
     assert node.folder_name != replace(node, only=()).folder_name, "what was unpacked whole is not taken for it"
 
 
-def test_a_package_that_is_not_what_the_lock_says_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_that_is_not_what_the_lock_says_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render_client, "_download", lambda url: b"something else")
     package = render_client.NpmPackage("a", "1", "https://registry.npmjs.org/a.tgz", "sha512-AAAA")
     with pytest.raises(ValueError, match="expected sha512-AAAA"):
@@ -201,7 +195,7 @@ def test_chromium_and_ffmpeg_lie_where_every_playwright_looks_for_them(version: 
     core = render_client.unpacked(package, render_client.downloads_folder(os.environ), base)
     tool = ROOT / "debian-images/client-tools/browsers.cjs"
     done = subprocess.run(["node", tool, "list", core], capture_output=True, text=True, check=True)
-    places = [line.split("\t") for line in done.stdout.splitlines()]
-    assert {program for program, _ in places} == {"chromium", "ffmpeg"}
-    shells = [place for _, place in places if place.startswith("chromium_headless_shell-")]
+    paths = [line.split("\t") for line in done.stdout.splitlines()]
+    assert {program for program, _ in paths} == {"chromium", "ffmpeg"}
+    shells = [place for _, place in paths if place.startswith("chromium_headless_shell-")]
     assert len(shells) == (1 if version > "1.49" else 0)

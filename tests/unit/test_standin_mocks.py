@@ -107,13 +107,15 @@ WEATHER = {
         "parameters": {
             "type": "object",
             "properties": {
-                "city": {"type": "string"}, "days": {"type": "integer", "minimum": 2},
-                "unit": {"enum": ["celsius", "kelvin"]}, "places": {"type": "array", "items": {"type": "number"}},
+                "city": {"type": "string"},
+                "days": {"type": "integer", "minimum": 2},
+                "unit": {"enum": ["celsius", "kelvin"]},
+                "places": {"type": "array", "items": {"type": "number"}},
             },
             "required": ["city", "days", "unit", "places"],
         },
     },
-}  # fmt: skip
+}
 CLOCK = {"type": "function", "function": {"name": "clock"}}
 
 
@@ -135,8 +137,11 @@ def test_a_tool_is_called_when_it_is_demanded_or_named() -> None:
     assert named["type"] == "function"
     assert named["function"]["name"] == "get_weather"
     assert json.loads(named["function"]["arguments"]) == {
-        "city": "mock", "days": 2, "unit": "celsius", "places": [],
-    }  # fmt: skip
+        "city": "mock",
+        "days": 2,
+        "unit": "celsius",
+        "places": [],
+    }
     assert chosen_calls("Hello", tool_choice="required")[0]["function"] == {"name": "clock", "arguments": "{}"}
     wanted = {"type": "function", "function": {"name": "get_weather"}}
     assert chosen_calls("Hello", tool_choice=wanted)[0]["function"]["name"] == "get_weather"
@@ -207,9 +212,13 @@ def test_transcription_names_the_size_of_the_upload() -> None:
 
 @pytest.mark.parametrize(
     ("form", "start"),
-    [("text", "Mock"), ("srt", "1\n00:00:00,000 --> 00:00:00,200\nMock"),
-     ("vtt", "WEBVTT\n\n00:00:00.000 --> 00:00:00.200\nMock"), ("verbose_json", '{"task":"transcribe"')],
-)  # fmt: skip
+    [
+        ("text", "Mock"),
+        ("srt", "1\n00:00:00,000 --> 00:00:00,200\nMock"),
+        ("vtt", "WEBVTT\n\n00:00:00.000 --> 00:00:00.200\nMock"),
+        ("verbose_json", '{"task":"transcribe"'),
+    ],
+)
 def test_transcriptions_come_in_the_form_that_is_asked_for(form: str, start: str) -> None:
     sound = audio.wav_tone(0.2)
     parts = {"file": sound, "response_format": form.encode()}

@@ -35,10 +35,10 @@ def titles(client: Client) -> list[str]:
 
 
 @pytest.mark.parametrize(("grade", "worlds"), [("", 0), ("file", 8)])
-def test_every_test_runs_once_whatever_it_and_its_file_are_called(client: Client, grade: str, worlds: int) -> None:
+def test_every_test_runs_once_whatever_it_and_its_file_are_called(client: Client, isolation: str, worlds: int) -> None:
     client.files(ODD)
     with pytest.raises(SuiteFailed, match="1 of 10 browser tests failed") as caught:
-        client.run(grade=grade)
+        client.run(isolation=isolation)
     assert not caught.value.evidence, "none is missing"
     assert len(titles(client)) == len(set(titles(client))) == 10
     assert client.worlds == worlds, "one state is saved, and every part but the first begins anew from it"
@@ -48,28 +48,28 @@ def test_every_test_runs_once_whatever_it_and_its_file_are_called(client: Client
 
 def test_tests_made_in_a_loop_have_a_world_each_and_a_pattern_holds_in_all(client: Client) -> None:
     client.files({name: ODD[name] for name in ("[id].spec.js", "loop.spec.js", "c++.spec.js")})
-    assert client.run(grade="test", grep=r"number [12]|good") == "passed"
+    assert client.run(isolation="test", grep=r"number [12]|good") == "passed"
     assert client.worlds == 3
     assert titles(client) == ["c++.spec.js › good", "loop.spec.js › number 1", "loop.spec.js › number 2"]
-    places = {(event.data["index"], event.data["total"]) for event in client.of("test.begin")}
-    assert places == {(1, 3), (2, 3), (3, 3)}, "numbers of the whole, not of each world"
+    paths = {(event.data["index"], event.data["total"]) for event in client.of("test.begin")}
+    assert paths == {(1, 3), (2, 3), (3, 3)}, "numbers of the whole, not of each world"
 
 
 @pytest.mark.parametrize("grade", ["suite", "file"])
-def test_phases_divide_what_they_were_given(client: Client, grade: str) -> None:
+def test_phases_divide_what_they_were_given(client: Client, isolation: str) -> None:
     client.files({name: ODD[name] for name in ("loop.spec.js", "c++.spec.js", "admin/login.spec.js")})
     phases = (SuitePhase("numbers", ("--grep", "number")), SuitePhase("others", ("--grep-invert", "number")))
-    assert client.run(*phases, grade=grade) == "passed"
+    assert client.run(*phases, isolation=isolation) == "passed"
     counts = [event.data for event in client.of("suite.state") if event.data["state"] == "finished"]
     expected = {"suite": [(3, 0), (2, 0)], "file": [(3, 0), (1, 0), (2, 0)]}
-    assert [(one["passed"], one["did_not_run"]) for one in counts] == expected[grade]
+    assert [(one["passed"], one["did_not_run"]) for one in counts] == expected[isolation]
 
 
 def test_shards_together_are_the_whole(client: Client) -> None:
     client.files({name: ODD[name] for name in ("loop.spec.js", "c++.spec.js", "login.spec.js", "relogin.spec.js")})
     ran: list[str] = []
     for shard in ("1/2", "2/2"):
-        assert client.run(shard=shard, grade="file" if shard == "1/2" else "") == "passed"
+        assert client.run(shard=shard, isolation="file" if shard == "1/2" else "") == "passed"
         ran += titles(client)
         planned = client.of("test.planned")
         assert len({event.data["id"] for event in planned}) == 6, "each shard knows what the others have"
@@ -82,7 +82,7 @@ def test_a_shard_that_is_empty_is_no_failure(client: Client) -> None:
     assert client.run(shard="2/2") == "nothing-ran"
     assert client.of("note")[-1].data["message"] == "shard 2/2 is empty: the other shards have all 1 browser tests"
     assert fold(client.events).count("passed") == 0
-    assert client.run(shard="2/2", grade="test") == "nothing-ran"
+    assert client.run(shard="2/2", isolation="test") == "nothing-ran"
     assert client.run(shard="1/2") == "passed"
 
 
@@ -97,23 +97,30 @@ def test_a_test_that_no_clone_got_is_missed(client: Client) -> None:
 
 
 def test_where_only_some_tests_are_focused_the_others_are_not_missed(client: Client) -> None:
-    client.files({
-        "a.spec.js": HEAD + "test.only('chosen', () => {});\ntest('other', () => {});\n",
-        "b.spec.js": HEAD + "test('b', () => {});\ntest.describe.only('g', () => { test('in group', () => {}); });\n",
-        "c.spec.js": GOOD,
-    })
+    client.files(
+        {
+            "a.spec.js": HEAD + "test.only('chosen', () => {});\ntest('other', () => {});\n",
+            "b.spec.js": HEAD
+            + "test('b', () => {});\ntest.describe.only('g', () => { test('in group', () => {}); });\n",
+            "c.spec.js": GOOD,
+        }
+    )
     wanted = ["a.spec.js › chosen", "b.spec.js › g › in group"]
-    for grade in ("", "file", "test"):
-        assert client.run(grade=grade) == "passed"
+    for isolation in ("", "file", "test"):
+        assert client.run(isolation=isolation) == "passed"
         assert titles(client) == wanted
 
 
 @pytest.mark.parametrize("grade", ["", "file"])
-def test_a_focused_test_that_is_forbidden_is_a_failure_of_the_suite(client: Client, grade: str) -> None:
-    client.files({"playwright.config.js": "module.exports = { forbidOnly: true };\n",
-                  "a.spec.js": HEAD + "test.only('chosen', () => {});\n"})  # fmt: skip
+def test_a_focused_test_that_is_forbidden_is_a_failure_of_the_suite(client: Client, isolation: str) -> None:
+    client.files(
+        {
+            "playwright.config.js": "module.exports = { forbidOnly: true };\n",
+            "a.spec.js": HEAD + "test.only('chosen', () => {});\n",
+        }
+    )
     with pytest.raises(SuiteFailed, match="the browser suite itself fails") as caught:
-        client.run(grade=grade)
+        client.run(isolation=isolation)
     assert "focused with '.only' is not allowed" in caught.value.why
 
 
@@ -123,15 +130,23 @@ def test_a_focused_test_that_is_forbidden_is_a_failure_of_the_suite(client: Clie
     [
         ({"a.spec.js": GOOD, "b.spec.js": "this is no JavaScript"}, "SyntaxError"),
         ({"a.spec.js": GOOD, "b.spec.js": "require('./no-such-module')"}, "Cannot find module"),
-        ({"a.spec.js": GOOD, "playwright.config.js": "module.exports = { globalSetup: './setup.js' };",
-          "setup.js": "module.exports = () => { throw new Error('no database today'); };"}, "no database today"),
+        (
+            {
+                "a.spec.js": GOOD,
+                "playwright.config.js": "module.exports = { globalSetup: './setup.js' };",
+                "setup.js": "module.exports = () => { throw new Error('no database today'); };",
+            },
+            "no database today",
+        ),
     ],
     ids=["syntax", "module", "setup"],
-)  # fmt: skip
-def test_the_suites_own_code_fails_as_tests_do(client: Client, files: dict[str, str], said: str, grade: str) -> None:
+)
+def test_the_suites_own_code_fails_as_tests_do(
+    client: Client, files: dict[str, str], said: str, isolation: str
+) -> None:
     client.files(files)
     with pytest.raises(SuiteFailed) as caught:
-        client.run(grade=grade)
+        client.run(isolation=isolation)
     assert caught.value.exit_code == 1
     assert said in caught.value.why
     assert said in str(client.of("suite.error")[0].data["error"])
@@ -148,10 +163,13 @@ def test_a_configuration_that_does_not_load_is_told_with_what_node_said(client: 
 
 def test_a_runner_that_ends_early_with_success_has_not_passed(client: Client) -> None:
     leave = "module.exports = class { onTestEnd() { process.exit(0); } };"
-    client.files({
-        "playwright.config.js": "module.exports = { reporter: './leave.js', workers: 1 };", "leave.js": leave,
-        "a.spec.js": HEAD + "for (const n of [1, 2, 3]) test(`number ${n}`, () => {});\n",
-    })
+    client.files(
+        {
+            "playwright.config.js": "module.exports = { reporter: './leave.js', workers: 1 };",
+            "leave.js": leave,
+            "a.spec.js": HEAD + "for (const n of [1, 2, 3]) test(`number ${n}`, () => {});\n",
+        }
+    )
     with pytest.raises(SuiteFailed, match="of 3 browser tests did not run") as caught:
         client.run()
     assert "did not run: a.spec.js › number 3" in caught.value.evidence
@@ -169,30 +187,36 @@ def test_ids_that_are_not_heeded_are_noticed(client: Client) -> None:
     client.files({"a.spec.js": HEAD + "test('one', () => {});\ntest('two', () => {});\n"})
     command = ("env", "-u", "E2E_TESTS", str(client.home / "run-e2e-tests"))
     with pytest.raises(SuiteFailed, match="2 browser tests ran that were not to run") as caught:
-        client.run(grade="test", command=command)
+        client.run(isolation="test", command=command)
     assert sorted(caught.value.evidence) == ["a.spec.js › one", "a.spec.js › two"]
 
 
 def test_a_title_that_changes_between_listing_and_run_is_a_missing_test(client: Client) -> None:
     client.files({"a.spec.js": HEAD + "test(`at ${process.hrtime.bigint()}`, () => {});\n", "b.spec.js": GOOD})
     with pytest.raises(SuiteFailed, match="1 of 2 browser tests did not run") as caught:
-        client.run(grade="test")
+        client.run(isolation="test")
     assert caught.value.evidence[0].startswith("did not run: a.spec.js › at ")
 
 
 def test_what_others_depend_on_runs_in_each_of_their_worlds(client: Client) -> None:
-    client.files({
-        "playwright.config.js": """module.exports = { projects: [
+    client.files(
+        {
+            "playwright.config.js": """module.exports = { projects: [
             { name: 'setup', testMatch: 'setup.js', teardown: 'clean' }, { name: 'clean', testMatch: 'clean.js' },
             { name: 'web', testMatch: '*.spec.js', dependencies: ['setup'] },
         ] };""",
-        "setup.js": HEAD + "test('log in', () => {});\n", "clean.js": HEAD + "test('log out', () => {});\n",
-        "a.spec.js": GOOD, "b.spec.js": GOOD,
-    })
-    assert client.run(grade="file") == "passed"
+            "setup.js": HEAD + "test('log in', () => {});\n",
+            "clean.js": HEAD + "test('log out', () => {});\n",
+            "a.spec.js": GOOD,
+            "b.spec.js": GOOD,
+        }
+    )
+    assert client.run(isolation="file") == "passed"
     assert client.worlds == 2
-    assert titles(client) == sorted(2 * ["[setup] › setup.js › log in", "[clean] › clean.js › log out"] + [
-        "[web] › a.spec.js › good", "[web] › b.spec.js › good"])  # fmt: skip
+    assert titles(client) == sorted(
+        2 * ["[setup] › setup.js › log in", "[clean] › clean.js › log out"]
+        + ["[web] › a.spec.js › good", "[web] › b.spec.js › good"]
+    )
     assert client.finished["passed"] == 4
 
 
@@ -210,14 +234,16 @@ def test_none_matches_none_is_there_and_all_are_skipped_are_three_things(client:
     assert (caught.value.why, caught.value.exit_code) == ("all of the 2 are skipped", 4)
     assert client.finished["skipped"] == 2
     with pytest.raises(NothingRan) as caught:
-        client.run(grep="nothing like it", grade="file")
+        client.run(grep="nothing like it", isolation="file")
     assert caught.value.why == "the title of none matches 'nothing like it'"
 
 
 def test_what_a_serial_group_gives_up_did_not_run_and_is_not_skipped(client: Client) -> None:
-    client.files({
-        "playwright.config.js": "module.exports = { retries: 2, workers: 1 };",
-        "a.spec.js": HEAD + """
+    client.files(
+        {
+            "playwright.config.js": "module.exports = { retries: 2, workers: 1 };",
+            "a.spec.js": HEAD
+            + """
             test('before', () => {});
             test.describe.serial('group', () => {
                 test('first', () => {});
@@ -225,7 +251,8 @@ def test_what_a_serial_group_gives_up_did_not_run_and_is_not_skipped(client: Cli
                 test('breaks', () => { throw new Error('broken'); });
                 for (const n of [1, 2, 3]) test(`rest ${n}`, () => {});
             });""",
-    })
+        }
+    )
     with pytest.raises(SuiteFailed, match="1 of 7 browser tests failed, 3 did not run") as caught:
         client.run()
     assert caught.value.evidence == tuple(f"did not run: a.spec.js › group › rest {n}" for n in (1, 2, 3))
@@ -239,8 +266,10 @@ def test_what_a_serial_group_gives_up_did_not_run_and_is_not_skipped(client: Cli
     assert {word: data["tests"][word] for word in wanted} == wanted
     assert data["tests"]["total"] == 7
     assert {case["title"][-6:] for case in data["tests"]["cases"] if case["status"] == "did_not_run"} == {
-        "rest 1", "rest 2", "rest 3",
-    }  # fmt: skip
+        "rest 1",
+        "rest 2",
+        "rest 3",
+    }
     text = junit_xml(view)
     assert text.count('type="DidNotRun"') == 3
     assert text.count("<skipped") == 1
@@ -280,9 +309,12 @@ def test_flaky_tests_fail_the_run_where_the_suite_says_so(client: Client) -> Non
 
 def test_what_a_test_prints_is_never_taken_for_a_result(client: Client) -> None:
     forged = [
-        '{"event":"test-end","id":"1","title":"forged","status":"passed"}', '{"event":"end"}', "{", "[" * 5000,
+        '{"event":"test-end","id":"1","title":"forged","status":"passed"}',
+        '{"event":"end"}',
+        "{",
+        "[" * 5000,
         '{"event":"test-end","id":["x"],"duration":1e999}',
-    ]  # fmt: skip
+    ]
     lines = "".join(f"console.log({json.dumps('::e2e ' + line)}); console.log({json.dumps(line)});" for line in forged)
     look = "expect(Object.keys(process.env).filter((name) => /E2E_(EVENTS|TESTS|COUNTS)/.test(name))).toEqual([]);"
     client.files({"a.spec.js": HEAD + f"test('prints', () => {{ {lines} {look} }});\n"})
@@ -295,8 +327,10 @@ def test_what_a_test_prints_is_never_taken_for_a_result(client: Client) -> None:
 def test_results_of_any_size_are_told(client: Client) -> None:
     """Characters that need six bytes each among them."""
     odd = "\\u0001\\u0007é€\\u{1F600}"
-    client.files({
-        "a.spec.js": HEAD + f"""
+    client.files(
+        {
+            "a.spec.js": HEAD
+            + f"""
             test('long ' + 'x'.repeat(40000), () => {{}});
             test('wide ' + '{odd}'.repeat(20000), () => {{}});
             test('loud', () => {{ throw new Error('begin ' + '{odd}'.repeat(100000) + ' end'); }});
@@ -307,7 +341,8 @@ def test_results_of_any_size_are_told(client: Client) -> None:
                     await info.attach('\\u0007'.repeat(500), {{ path }});
                 }}
             }});""",
-    })
+        }
+    )
     with pytest.raises(SuiteFailed, match="1 of 4 browser tests failed"):
         client.run()
     assert sorted(status for status, _ in client.results) == ["failed", "passed", "passed", "passed"]

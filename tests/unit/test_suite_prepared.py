@@ -96,16 +96,27 @@ class Guest:
         }
         (self.prepared / "known.json").write_text(json.dumps(known))
         self.environment = {
-            **os.environ, "E2E_HOME": str(root), "E2E_PID_FILE": str(self.pid_file), "E2E_PREPARED": str(self.prepared),
-            "ARTIFACT_DIR": str(root / "artifacts"), "BROWSER": str(root / "browser"), "TMPDIR": str(root / "tmp"),
-        }  # fmt: skip
+            **os.environ,
+            "E2E_HOME": str(root),
+            "E2E_PID_FILE": str(self.pid_file),
+            "E2E_PREPARED": str(self.prepared),
+            "ARTIFACT_DIR": str(root / "artifacts"),
+            "BROWSER": str(root / "browser"),
+            "TMPDIR": str(root / "tmp"),
+        }
         (root / "tmp").mkdir()
 
     def start(self, *arguments: str, phase: str = "one") -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [str(TOOLS / "run-e2e-tests"), *arguments], cwd=self.suite, env={**self.environment, "E2E_PHASE": phase},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            [str(TOOLS / "run-e2e-tests"), *arguments],
+            cwd=self.suite,
+            env={**self.environment, "E2E_PHASE": phase},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def run(self, *arguments: str, phase: str = "one") -> tuple[int, str, str]:
         process = self.start(*arguments, phase=phase)

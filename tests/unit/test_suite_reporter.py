@@ -58,13 +58,17 @@ def events(tmp_path: Path, tests: list[dict[str, Any]], **plan: Any) -> list[dic
     done = subprocess.run(
         ["node", "-e", DRIVER, str(REPORTER)],
         input=json.dumps({"tests": tests, **plan}),
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "ARTIFACT_DIR": "/artifacts", "E2E_COUNTS_FILE": str(counts),
-             "E2E_EVENTS": str(channel)},
+        env={
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "ARTIFACT_DIR": "/artifacts",
+            "E2E_COUNTS_FILE": str(counts),
+            "E2E_EVENTS": str(channel),
+        },
         capture_output=True,
         text=True,
         timeout=30,
         check=True,
-    )  # fmt: skip
+    )
     assert (done.stdout, done.stderr) == ("", ""), "what it tells goes no other way"
     raw = channel.read_bytes().splitlines(keepends=True)
     assert max(map(len, raw)) < LINE_LIMIT
@@ -159,8 +163,9 @@ def test_skipped_is_told_once_and_what_was_given_up_is_not_told_as_skipped(tmp_p
         errors=[{"message": "a file does not load", "location": {"file": "b.ts", "line": 2, "column": 3}}],
     )
     assert [(end["title"][-7:], end["status"]) for end in ends(found)] == [
-        ("skipped", "skipped"), ("stopped", "interrupted"),
-    ]  # fmt: skip
+        ("skipped", "skipped"),
+        ("stopped", "interrupted"),
+    ]
     assert [event["title"][-7:] for event in found if event["event"] == "test-begin"] == ["skipped", "stopped"]
     assert (found[-1]["total"], found[-1]["executed"]) == (4, 0)
     assert [event["text"] for event in found if event["event"] == "error"] == ["a file does not load\n\nat b.ts:2:3"]

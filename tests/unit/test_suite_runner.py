@@ -47,18 +47,29 @@ class Guest:
 
     def environment(self, does: str, **more: str) -> dict[str, str]:
         return {
-            "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}", "RECORD": str(self.record), "NODE_DOES": does,
-            "E2E_HOME": str(self.home), "E2E_PID_FILE": str(self.pid_file), "ARTIFACT_DIR": str(self.artifacts),
-            "E2E_PREPARED": str(self.root / "prepared"), **more,
-        }  # fmt: skip
+            "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
+            "RECORD": str(self.record),
+            "NODE_DOES": does,
+            "E2E_HOME": str(self.home),
+            "E2E_PID_FILE": str(self.pid_file),
+            "ARTIFACT_DIR": str(self.artifacts),
+            "E2E_PREPARED": str(self.root / "prepared"),
+            **more,
+        }
 
     def run(
         self, *arguments: str, does: str = "echo 1 >$E2E_COUNTS_FILE", **more: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(RUNNER), *arguments], cwd=self.suite, env=self.environment(does, **more),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
+            [str(RUNNER), *arguments],
+            cwd=self.suite,
+            env=self.environment(does, **more),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
 
     def arguments(self) -> list[str]:
         return Path(f"{self.record}.args").read_text().splitlines()

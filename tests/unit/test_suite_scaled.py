@@ -49,13 +49,25 @@ def limits(home: Path, suite: Path, *arguments: str, **more: str) -> list[dict[s
     (suite / "node_modules").symlink_to(home / "node_modules")  # in a guest it lies above the suites
     (suite / "a.spec.ts").write_text(SPEC)
     environment = {
-        **os.environ, "E2E_HOME": str(home), "ARTIFACT_DIR": str(suite / "artifacts"), "E2E_TIME_FACTOR": "10",
-        "E2E_PREPARED": str(suite / "prepared"), "E2E_PID_FILE": str(suite / "pid"), "E2E_SCALE": "1", **more,
-    }  # fmt: skip
+        **os.environ,
+        "E2E_HOME": str(home),
+        "ARTIFACT_DIR": str(suite / "artifacts"),
+        "E2E_TIME_FACTOR": "10",
+        "E2E_PREPARED": str(suite / "prepared"),
+        "E2E_PID_FILE": str(suite / "pid"),
+        "E2E_SCALE": "1",
+        **more,
+    }
     done = subprocess.run(
-        [TOOLS / "run-e2e-tests", "--workers=1", *arguments], cwd=suite, env=environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [TOOLS / "run-e2e-tests", "--workers=1", *arguments],
+        cwd=suite,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return [json.loads(line.split("LIMITS ")[1]) for line in done.stdout.splitlines() if "LIMITS " in line]
 

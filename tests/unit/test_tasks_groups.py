@@ -10,7 +10,7 @@ import pytest
 from fake_qemu import run_async
 
 from orchestrator.errors import MachineError, ServiceError
-from orchestrator.tasks import run_with_watchdogs, root_cause, run_all, finish_despite_cancel
+from orchestrator.tasks import finish_despite_cancel, root_cause, run_all, run_with_watchdogs
 
 
 async def value(result: int, after: float = 0.0) -> int:

@@ -70,7 +70,14 @@ def test_any_text_and_any_body_survive(
     folder.mkdir(exist_ok=True)
     topology = load_topology(write(folder, EVERY.read_text(encoding="utf-8")))
     check = Check(
-        "it", CheckKind.HTTP, "server", "https://a", json=body, contains=contains, headers=headers, verify=False,
+        "it",
+        CheckKind.HTTP,
+        "server",
+        "https://a",
+        json=body,
+        contains=contains,
+        headers=headers,
+        verify=False,
         timeout=limit,
     )
     service = replace(topology.services["second"], checks=(check,))

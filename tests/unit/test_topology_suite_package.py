@@ -33,16 +33,23 @@ def test_an_empty_folder_is_no_suite(tmp_path: Path) -> None:
 
 def test_specs_configuration_and_versions_are_found(tmp_path: Path) -> None:
     files = {
-        "playwright.config.mts": "", "tests/a.spec.ts": "", "tests/deep/b.test.mjs": "", "tests/[id].spec.tsx": "",
-        "tests/helper.ts": "", "node_modules/x/c.spec.js": "",
+        "playwright.config.mts": "",
+        "tests/a.spec.ts": "",
+        "tests/deep/b.test.mjs": "",
+        "tests/[id].spec.tsx": "",
+        "tests/helper.ts": "",
+        "node_modules/x/c.spec.js": "",
         "node_modules/@playwright/test/package.json": '{"version": "1.57.0"}',
         "node_modules/left-pad/package.json": "{}",
         "package.json": packages(**{"@playwright/test": "^1.50", "left-pad": "1", "faker": "2", "@types/node": "*"}),
-    }  # fmt: skip
+    }
     found = look_at(fill(tmp_path, **files))
     assert (found.configuration, found.specs, found.runner, found.wanted) == (
-        "playwright.config.mts", 3, "1.57.0", "^1.50",
-    )  # fmt: skip
+        "playwright.config.mts",
+        3,
+        "1.57.0",
+        "^1.50",
+    )
     assert found.missing == ("faker",)
     assert found.warnings == (f"suite {tmp_path} needs faker, which node_modules lacks; run npm ci there",)
     assert found.describe() == f"suite {tmp_path}: playwright.config.mts, 3 spec files, brings Playwright 1.57.0"

@@ -78,8 +78,11 @@ def test_only_a_saved_state_is_waited_for() -> None:
         return "-incoming" in script_arguments(machine(), PATHS, (), accelerator="kvm", memory=memory)
 
     assert [waits(None), *(waits(MEMORIES[name]) for name in ("shared", "incoming", "private"))] == [
-        False, False, True, True,
-    ]  # fmt: skip
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_no_two_parts_share_an_id_or_a_socket() -> None:

@@ -1,6 +1,5 @@
 """The QMP monitor against a fake QEMU on a real UNIX socket."""
 
-
 from __future__ import annotations
 
 import asyncio
@@ -49,8 +48,13 @@ def test_commands_and_their_answers(tmp_path: Path) -> None:
             await monitor.close()
             await monitor.close()
         assert server.log == [
-            "qmp_capabilities", "query-status", "human-monitor-command", "add-fd", "screendump", "remove-fd",
-        ]  # fmt: skip
+            "qmp_capabilities",
+            "query-status",
+            "human-monitor-command",
+            "add-fd",
+            "screendump",
+            "remove-fd",
+        ]
 
     run_async(scenario())
 

@@ -39,12 +39,25 @@ def test_the_boot_sector_ends_qemu_with_our_code(tmp_path: Path) -> None:
     disk.write_bytes(boot_sector())
     done = subprocess.run(
         [
-            QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc,accel=tcg", "-m", "16",
-            "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=1",
-            "-drive", f"file={disk},format=raw,if=floppy,readonly=on",
+            QEMU,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "pc,accel=tcg",
+            "-m",
+            "16",
+            "-no-reboot",
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=1",
+            "-drive",
+            f"file={disk},format=raw,if=floppy,readonly=on",
         ],
-        timeout=30, capture_output=True, check=False,
-    )  # fmt: skip
+        timeout=30,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == EXIT_SEEN == 85, done.stderr
 
 
@@ -63,11 +76,16 @@ def qemu(tmp_path: Path, user: str) -> Iterator[tuple[ProcessId, MachinePaths]]:
     others = {"server": both, **{n: machine(n, links=(link("lan", k),)) for n, k in (("client", 1), ("third", 3))}}
     nics = nics_of(both, others, {"lan": network("lan", NetworkKind.SOCKET)}, NetworkPaths(paths.sockets, paths.logs))
     argv = [
-        QEMU, "-S", "-no-user-config",
+        QEMU,
+        "-S",
+        "-no-user-config",
         # as the run scripts have it
-        "-net", "nic,netdev=user.0,model=virtio", "-netdev", f"user,id=user.0,{net_options(both)}",
+        "-net",
+        "nic,netdev=user.0,model=virtio",
+        "-netdev",
+        f"user,id=user.0,{net_options(both)}",
         *script_arguments(both, paths, nics, accelerator="tcg", user=user),
-    ]  # fmt: skip
+    ]
     tmp_path.chmod(0o700)
     process = launch(argv, log=paths.qemu_log)
     try:

@@ -34,7 +34,9 @@ class Notes:
         return [str(e.data["message"]) for e in self.found if e.kind == "note" and e.data["level"] == level]
 
 
-def put(parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab12", created: float = 100.0) -> Snapshot:
+def put(
+    parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab12", created: float = 100.0
+) -> Snapshot:
     """A healthy snapshot of these parts."""
     key = key_of(parts)
     store = default_store()
@@ -51,10 +53,18 @@ def damage(one: Snapshot) -> None:
 
 def a_state(tmp_path: Path, **changes: object) -> EnvironmentState:
     state = EnvironmentState(
-        name="shop", topology=topology(tmp_path, machine("server"), services={"web": WEB}),
-        run_folder=tmp_path / "runs/r1", phase="starting",
-        owner=ProcessId(4, 5, "another boot"), command="orchestrator up", started=1.0, provider="debian",
-        accelerator="tcg", factor=1.0, inputs=PARTS, services={"web": "healthy"},
+        name="shop",
+        topology=topology(tmp_path, machine("server"), services={"web": WEB}),
+        run_folder=tmp_path / "runs/r1",
+        phase="starting",
+        owner=ProcessId(4, 5, "another boot"),
+        command="orchestrator up",
+        started=1.0,
+        provider="debian",
+        accelerator="tcg",
+        factor=1.0,
+        inputs=PARTS,
+        services={"web": "healthy"},
         machines={"server": MachineState(ProcessId(8, 9, "another boot"), "/images/server", {22: 40001}, "ssh A", "")},
-    )  # fmt: skip
+    )
     return replace(state, **changes)  # type: ignore[arg-type]

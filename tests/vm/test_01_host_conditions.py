@@ -11,7 +11,7 @@ import pytest
 from host import HERE, Host, edited_topology, free_space_mount
 
 from orchestrator.environment.lock import hold
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 
 QEMU = "qemu-system-x86_64"
 SOON = 15.0  # seconds; on a busy machine, Python alone may need two
@@ -100,9 +100,12 @@ def test_a_held_lock_names_its_holder(bare: Host, monkeypatch: pytest.MonkeyPatc
     with hold(EnvironmentPaths.of("vm-tests").lock, "vm-tests", "orchestrator run --grep tea"):
         done = bare.run("up")
     done.expect(
-        5, r"error: environment vm-tests is held by another command",
-        rf"why: +pid {os.getpid()}, `orchestrator run --grep tea`, since 20", "next: ", within=SOON,
-    )  # fmt: skip
+        5,
+        r"error: environment vm-tests is held by another command",
+        rf"why: +pid {os.getpid()}, `orchestrator run --grep tea`, since 20",
+        "next: ",
+        within=SOON,
+    )
     assert bare.processes() == {}
 
 
@@ -152,9 +155,12 @@ def test_every_error_of_a_topology_at_once(bare: Host, tmp_path: Path) -> None:
     )
     done = bare.run("--file", str(file), "up")
     done.expect(
-        2, r"edited\.toml:\d+:\d+: .*memry.*memory", r"edited\.toml:\d+:\d+: .*10\.9\.9\.9",
-        r"edited\.toml:\d+:\d+: .*backed.*backend", within=SOON,
-    )  # fmt: skip
+        2,
+        r"edited\.toml:\d+:\d+: .*memry.*memory",
+        r"edited\.toml:\d+:\d+: .*10\.9\.9\.9",
+        r"edited\.toml:\d+:\d+: .*backed.*backend",
+        within=SOON,
+    )
     bare.assert_nothing_left()
 
 

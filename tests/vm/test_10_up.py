@@ -31,9 +31,13 @@ def boot(shared: Shared) -> list[dict[str, Any]]:
 
 def test_up_says_ready_and_what_to_do_next(shared: Shared) -> None:
     shared.up.expect(
-        0, r"READY in \d+\.\d s", r"http://127\.0\.0\.1:\d+ is server:80", r"orchestrator .*shell server",
-        "service backend: healthy", "!error",
-    )  # fmt: skip
+        0,
+        r"READY in \d+\.\d s",
+        r"http://127\.0\.0\.1:\d+ is server:80",
+        r"orchestrator .*shell server",
+        "service backend: healthy",
+        "!error",
+    )
 
 
 def test_no_service_starts_before_what_it_needs(boot: list[dict[str, Any]]) -> None:

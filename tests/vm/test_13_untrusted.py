@@ -16,8 +16,16 @@ def test_a_secret_is_nowhere_but_where_it_was_put(vm: Host, tmp_path: Path) -> N
     """One for each way in: the caller's environment, stdin, a copied file; and the keys we make ourselves."""
     canary = {way: f"canary-{way}-{secrets.token_hex(8)}" for way in ("environment", "stdin", "file")}
     (tmp_path / "secret").write_text(canary["file"])
-    run = vm.run("exec", "server", "--", "sh", "-c", "cat > /run/from-stdin; stat -c %s /run/from-stdin",
-                 stdin=canary["stdin"].encode(), ALICIA_LLM_API_KEY=canary["environment"])  # fmt: skip
+    run = vm.run(
+        "exec",
+        "server",
+        "--",
+        "sh",
+        "-c",
+        "cat > /run/from-stdin; stat -c %s /run/from-stdin",
+        stdin=canary["stdin"].encode(),
+        ALICIA_LLM_API_KEY=canary["environment"],
+    )
     assert run.expect(0).stdout == f"{len(canary['stdin'])}\n"
     vm.run("cp", str(tmp_path / "secret"), "server:/run/secret", ALICIA_LLM_API_KEY=canary["environment"]).expect(0)
     restart = vm.run("restart", "nginx", ALICIA_LLM_API_KEY=canary["environment"]).expect(0)
@@ -29,10 +37,10 @@ def test_a_secret_is_nowhere_but_where_it_was_put(vm: Host, tmp_path: Path) -> N
     # Each is where it belongs, so that looking for it proves something.
     assert vm.guest("server", "cat /run/from-stdin /run/secret") == canary["stdin"] + canary["file"]
 
-    places = [path for run in {vm.latest, vm.started_in()} for path in run.rglob("*") if path.is_file()]
-    places += [path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".config", "")]
-    assert len(places) > 15
-    for path in places:
+    paths = [path for run in {vm.latest, vm.started_in()} for path in run.rglob("*") if path.is_file()]
+    paths += [path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".config", "")]
+    assert len(paths) > 15
+    for path in paths:
         for content in contents(path):
             found = [secret for secret in known if secret.encode() in content and path.name != "id_ed25519"]
             assert not found, f"a secret is in {path}"
@@ -49,8 +57,8 @@ def test_a_secret_is_nowhere_but_where_it_was_put(vm: Host, tmp_path: Path) -> N
     for done in (run, restart, failed):
         assert not [secret for secret in known if secret in done.stdout + done.stderr]
     # Nor did the guest get what is in the caller's environment.
-    places = "/proc/[0-9]*/environ /etc/* /root/.*"
-    guest = vm.guest("server", f"grep -l -a -s -D skip -d skip {canary['environment']} {places} || echo none")
+    paths = "/proc/[0-9]*/environ /etc/* /root/.*"
+    guest = vm.guest("server", f"grep -l -a -s -D skip -d skip {canary['environment']} {paths} || echo none")
     assert guest == "none\n"
     for path in (folder / "id_ed25519", folder / "state.json"):
         assert path.stat().st_mode & 0o077 == 0, path

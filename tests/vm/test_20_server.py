@@ -227,8 +227,13 @@ def test_only_the_two_ports_are_open_to_the_client(vm: Host) -> None:
 try() { timeout 4 bash -c "exec 3<>/dev/tcp/server/$1" 2>/dev/null && echo "$1 open" || echo "$1 closed"; }
 for port in 80 8888 22 5432 8000 7880; do try $port & done; wait"""
     assert sorted(vm.guest("client", script).splitlines()) == [
-        "22 closed", "5432 closed", "7880 closed", "80 open", "8000 closed", "8888 open",
-    ]  # fmt: skip
+        "22 closed",
+        "5432 closed",
+        "7880 closed",
+        "80 open",
+        "8000 closed",
+        "8888 open",
+    ]
 
 
 @pytest.mark.parametrize("machine", ["server", "client"])

@@ -37,10 +37,16 @@ def test_a_suite_with_a_failing_test_and_one_that_was_not_asked_for(vm: Host, on
     before = vm.latest
     done = run_suite(vm, one_phase, "--suite", str(SUITES / "mixed"), "--grep", "healthy|in order|not today")
     done.expect(
-        1, "error: 1 of 5 browser tests failed, 1 did not run", "did not run: .*after the failure",
-        r"✔ .*the server is healthy", r"✘ .*two and two are five.*the sum", r"– .*not today",
-        r"report: .*/report/index\.html", "!left out by --grep", "!✔ .*forged",
-    )  # fmt: skip
+        1,
+        "error: 1 of 5 browser tests failed, 1 did not run",
+        "did not run: .*after the failure",
+        r"✔ .*the server is healthy",
+        r"✘ .*two and two are five.*the sum",
+        r"– .*not today",
+        r"report: .*/report/index\.html",
+        "!left out by --grep",
+        "!✔ .*forged",
+    )
     folder = vm.latest
     data = summary(folder)
     assert (data["outcome"], data["exit_code"]) == ("failed", 1)
@@ -55,9 +61,13 @@ def test_a_suite_with_a_failing_test_and_one_that_was_not_asked_for(vm: Host, on
     titles = {
         word: next(case for name, case in found.items() if word in name)
         for word in (
-            "the server is healthy", "a title of 40 kB", "two and two are five", "not today", "after the failure"
+            "the server is healthy",
+            "a title of 40 kB",
+            "two and two are five",
+            "not today",
+            "after the failure",
         )
-    }  # fmt: skip
+    }
     assert len([case for case in found.values() if case.get("classname") == "mixed.spec.ts"]) == len(titles)
     assert "characters left out" in str(titles["a title of 40 kB"].get("name"))
     assert titles["after the failure"].find("error") is not None

@@ -16,9 +16,11 @@ sys.path.insert(0, str(ROOT / "debian-images"))
 import render_client
 
 DATE_FNS = render_client.NpmPackage(  # 9000 small files
-    "date-fns", "4.1.0", "https://registry.npmjs.org/date-fns/-/date-fns-4.1.0.tgz",
+    "date-fns",
+    "4.1.0",
+    "https://registry.npmjs.org/date-fns/-/date-fns-4.1.0.tgz",
     "sha512-Ukq0owbQXxa/U3EGtsdVBkR1w7KOQ5gIBqdH2hkvknzZPYvBxb/aa6E8L7tmjFtkwZBu3UXBbjIgPo/Ez4xaNg==",
-)  # fmt: skip
+)
 MATROSKA = b"\x1a\x45\xdf\xa3"
 
 
@@ -43,9 +45,14 @@ def test_it_runs_without_a_change(vm: Host, suite: Path) -> None:
     words = ("--suite", str(suite), "--env", "SHOP_TOKEN=a value = with a sign", "--env", "CI=")
     done = run_suite(vm, HERE / "orchestrator.toml", *words)
     done.expect(
-        1, "error: 1 of 4 browser tests failed, 1 did not run", "✔ .*a page is filmed", "✔ .*a package and a variable",
-        "✘ .*one that fails", "node_modules of the suite .* plugged in", "!asks for Playwright",
-    )  # fmt: skip
+        1,
+        "error: 1 of 4 browser tests failed, 1 did not run",
+        "✔ .*a page is filmed",
+        "✔ .*a package and a variable",
+        "✘ .*one that fails",
+        "node_modules of the suite .* plugged in",
+        "!asks for Playwright",
+    )
     if summary(vm.latest)["host"]["factor"] > 1:
         done.expect(1, "the limits in the suite's configuration ×")
     folder = vm.latest
@@ -58,6 +65,10 @@ def test_it_runs_without_a_change(vm: Host, suite: Path) -> None:
     page = (folder / "report/index.html").read_text()
     assert f'src="../{quote(str(films[0].relative_to(folder)))}"' in page
     own = next((folder / "playwright").rglob("own/results.txt")).read_text()
-    assert own.splitlines() == ["passed a page is filmed", "passed a package and a variable of the suite",
-                                "failed one that fails", "skipped what comes after it"]  # fmt: skip
+    assert own.splitlines() == [
+        "passed a page is filmed",
+        "passed a package and a variable of the suite",
+        "failed one that fails",
+        "skipped what comes after it",
+    ]
     assert vm.guest("client", "mount | grep -c node_modules || :").strip() == "0", "what was plugged in is taken out"

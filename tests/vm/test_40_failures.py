@@ -75,9 +75,11 @@ def test_a_backend_that_runs_but_never_answers(vm: Host) -> None:
     with broken(vm, "server", how, "backend") as done:
         explained(done, "backend", "alicia.service")
         done.expect(
-            3, r"is not up within \d+ s", r"check (health|database) made from machine server never passed; "
+            3,
+            r"is not up within \d+ s",
+            r"check (health|database) made from machine server never passed; "
             r"last answer: GET http://127\.0\.0\.1:8888/\S+: Connect(ion)? (failed|refused)",
-        )  # fmt: skip
+        )
         limit = float(re.findall(r"is not up within (\d+) s", done.stderr)[0])
         assert limit <= done.seconds <= limit + 25, done.shown()
 

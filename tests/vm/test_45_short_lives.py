@@ -14,14 +14,14 @@ from host import Host
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.environment.lock import hold
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile, read_state
 from orchestrator.errors import ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.services.checks import Channels
-from orchestrator.services.gate import FRESH, ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.supervisor import FRESH, ServiceSupervisor
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
@@ -47,17 +47,22 @@ def units(vm: Host) -> Iterator[None]:
     """The units in the server, one of them under a second name; nothing of them is left."""
     made = "".join(
         f"printf '[Unit]\\nStartLimitIntervalSec=0\\n[Service]\\nEnvironment=N={name}\\n"
-        f"ExecStart=/bin/sh -c \"{what}\"\\n{more}\\n' > {UNIT_FOLDER}/e2e-{name}.service\n"
+        f'ExecStart=/bin/sh -c "{what}"\\n{more}\\n\' > {UNIT_FOLDER}/e2e-{name}.service\n'
         for name, (what, more) in UNITS.items()
     )
-    vm.guest("server", f"mkdir -p /run/e2e\n{made}ln -s e2e-stays.service {UNIT_FOLDER}/e2e-alias.service\n"
-                       "systemctl daemon-reload")  # fmt: skip
+    vm.guest(
+        "server",
+        f"mkdir -p /run/e2e\n{made}ln -s e2e-stays.service {UNIT_FOLDER}/e2e-alias.service\nsystemctl daemon-reload",
+    )
     try:
         yield
     finally:
-        vm.guest("server", f"systemctl kill -s KILL 'e2e-*.service'; systemctl stop 'e2e-*.service'\n"
-                           f"rm -rf /run/e2e {UNIT_FOLDER}/e2e-*; systemctl daemon-reload\n"
-                           "systemctl reset-failed 'e2e-*.service' 2>/dev/null; true")  # fmt: skip
+        vm.guest(
+            "server",
+            f"systemctl kill -s KILL 'e2e-*.service'; systemctl stop 'e2e-*.service'\n"
+            f"rm -rf /run/e2e {UNIT_FOLDER}/e2e-*; systemctl daemon-reload\n"
+            "systemctl reset-failed 'e2e-*.service' 2>/dev/null; true",
+        )
 
 
 Work = Callable[[Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], Session], Awaitable[None]]
@@ -68,13 +73,13 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
     for name, value in vm.environment().items():
         if name.startswith(("ORCH_", "XDG_")):
             monkeypatch.setenv(name, value)
-    places = EnvironmentPaths.of("vm-tests")
+    paths = EnvironmentPaths.of("vm-tests")
 
     async def scenario() -> None:
-        with hold(places.lock, places.name, "a test"):
-            state = read_state(places.state)
+        with hold(paths.lock, paths.name, "a test"):
+            state = read_state(paths.state)
             assert state is not None
-            session = Session(places, StateFile(places.state, state), EventBus())
+            session = Session(paths, StateFile(paths.state, state), EventBus())
 
             def gate(services: dict[str, Service]) -> tuple[ServiceSupervisor, list[Event]]:
                 bus, events = EventBus(), list[Event]()
@@ -106,7 +111,9 @@ def never(name: str) -> Service:
 
 @pytest.mark.usefixtures("units")
 def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def work(gate: Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], session: Session) -> None:
+    async def work(
+        gate: Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], session: Session
+    ) -> None:
         async def one(name: str) -> None:
             keeper, events = gate({name: service(name), "never": never(name)})
             limit = Deadline.after(120)
@@ -126,7 +133,9 @@ def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Restarted on purpose: proven again. Restarted by systemd: told. Under an alias: the same."""
 
-    async def work(gate: Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], session: Session) -> None:
+    async def work(
+        gate: Callable[[dict[str, Service]], tuple[ServiceSupervisor, list[Event]]], session: Session
+    ) -> None:
         limit = Deadline.after(120)
         keeper, events = gate({"stays": service("stays", "e2e-alias.service")})
         agent = await session.machines["server"].ready_agent()

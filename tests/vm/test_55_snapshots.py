@@ -19,7 +19,7 @@ from host import HERE, Done, Host, collected
 
 CLONE = "clone"
 JSON = "-H 'Content-Type: application/json'"
-CREATE = f"curl -sS -m 60 -X POST {JSON} -d '{{\"title\": \"T\"}}' http://127.0.0.1/api/v1/conversations"
+CREATE = f'curl -sS -m 60 -X POST {JSON} -d \'{{"title": "T"}}\' http://127.0.0.1/api/v1/conversations'
 COUNT = "runuser -u postgres -- psql -XtAd alicia -c 'select count(*) from alicia_conversations'"
 # The initial sequence number of a connection of fixed addresses and ports, read from the loopback itself.
 SEQUENCE = """python3 - <<'PYTHON'
@@ -106,7 +106,7 @@ def test_the_clock_is_the_hosts(clone: Host) -> None:
             best = min(best, max(before - guest, guest - after, 0.0))
         offsets.append(best)
     assert max(offsets) <= 0.05
-    said = clone.guest("server", "runuser -u postgres -- psql -XtAc \"select extract(epoch from now())\"", name=CLONE)
+    said = clone.guest("server", 'runuser -u postgres -- psql -XtAc "select extract(epoch from now())"', name=CLONE)
     assert abs(float(said) - time.time()) < 3, "PostgreSQL's now() too"
 
 

@@ -25,8 +25,9 @@ def test_the_suite_is_divided_and_its_parts_are_one_report(vm: Host, one_phase: 
     assert done.json["tests"] == {"passed": 2, "failed": 0, "flaky": 0, "skipped": 0, "did_not_run": 0}
     assert done.json["missing"] == []
     assert [(clone["name"], clone["tests"]["passed"]) for clone in done.json["clones"]] == [
-        ("vm-tests-1", 1), ("vm-tests-2", 1),
-    ]  # fmt: skip
+        ("vm-tests-1", 1),
+        ("vm-tests-2", 1),
+    ]
     folder = vm.latest
     suites = ElementTree.parse(folder / "junit.xml").getroot()
     assert {suite.get("name") for suite in suites} == {

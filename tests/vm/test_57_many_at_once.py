@@ -55,9 +55,15 @@ def test_each_reaches_its_own_neighbour(vm: Host, four: dict[str, Done]) -> None
 def test_eight_commands_at_once_on_one(vm: Host, four: dict[str, Done]) -> None:
     """Those that only look see it; of those that need it for themselves one has it, and the others say who."""
     commands = (
-        ("status",), ("status", "--json"), ("exec", "left", "--", "hostname"), ("exec", "right", "--", "hostname"),
-        ("logs", "--lines", "5"), ("status", "--checks"), (*PAIR, "up"), ("restart", "reach"),
-    )  # fmt: skip
+        ("status",),
+        ("status", "--json"),
+        ("exec", "left", "--", "hostname"),
+        ("exec", "right", "--", "hostname"),
+        ("logs", "--lines", "5"),
+        ("status", "--checks"),
+        (*PAIR, "up"),
+        ("restart", "reach"),
+    )
     running = [vm.start("-n", "two", *words) for words in commands]
     with collected(*running):
         done = [one.wait(120) for one in running]

@@ -36,9 +36,13 @@ def test_everything_works_there(odd: Host, tmp_path: Path) -> None:
     config = odd.root / "state/environments/vm-tests/ssh.config"
     assert odd.run("ssh-config", "--path").expect(0).stdout == f"{config}\n"
     shown = subprocess.run(
-        ["ssh", "-F", str(config), "client", "hostname"], capture_output=True, text=True, timeout=120, check=False,
+        ["ssh", "-F", str(config), "client", "hostname"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     assert shown.stdout == "client\n", shown.stderr
     file = odd.root / "a file, it's"
     file.write_text("content\n")

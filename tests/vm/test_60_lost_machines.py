@@ -27,9 +27,14 @@ def test_a_kernel_panic_ends_the_wait_with_its_text(vm: Host) -> None:
             done = waiting.wait(30)
         assert time.monotonic() - at < 10
     done.expect(
-        3, "error: machine client is lost: ", "Kernel panic - not syncing: sysrq triggered crash", r"serial\.log",
-        "next: +orchestrator ", "!is not up within", "!Traceback",
-    )  # fmt: skip
+        3,
+        "error: machine client is lost: ",
+        "Kernel panic - not syncing: sysrq triggered crash",
+        r"serial\.log",
+        "next: +orchestrator ",
+        "!is not up within",
+        "!Traceback",
+    )
     status = vm.run("status").expect(3).stdout
     assert "machine client" in status and "panicked" in status
 
@@ -65,9 +70,13 @@ def test_a_panic_that_qemu_does_not_hear_of_is_told_by_the_console(vm: Host) -> 
     assert re.search(r"machine server +panicked", status), status
     assert re.search(r"service backend +unknown +on server +the guest's kernel panicked", status), status
     vm.run("exec", "server", "--", "true").expect(
-        3, "error: machine server is lost: the guest's kernel panicked", "sysrq triggered crash",
-        "next: +orchestrator restart machine:server", "!Traceback", within=20,
-    )  # fmt: skip
+        3,
+        "error: machine server is lost: the guest's kernel panicked",
+        "sysrq triggered crash",
+        "next: +orchestrator restart machine:server",
+        "!Traceback",
+        within=20,
+    )
 
 
 def test_down_of_half_an_environment_leaves_nothing(vm: Host) -> None:

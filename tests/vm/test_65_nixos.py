@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import HOSTS, MEASURES
 from host import HERE, ROOT, Host, edited_topology, second_phase
-from nixos_world import NIXOS_REBUILD, build, executable, facts
+from nixos_scene import NIXOS_REBUILD, build, executable, facts
 
 SERVER_RECIPE = str(HERE / "nixos/server.toml")
 
@@ -53,9 +53,12 @@ def nixos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_a_cold_start_by_evaluated_scripts_is_ready(nixos: World) -> None:
     done = nixos.host.run("up", "--images", "nixos", limit=600, PATH=nixos.path)
     done.expect(
-        0, r"image server: building", r"server \| building the system configuration", r"service nginx: healthy",
+        0,
+        r"image server: building",
+        r"server \| building the system configuration",
+        r"service nginx: healthy",
         r"READY in",
-    )  # fmt: skip
+    )
     MEASURES.append(f"cold start of evaluated NixOS machines: {done.seconds:.1f} s")
     calls = nixos.calls.read_text().splitlines()
     assert sorted(calls) == [f"build-vm --flake {ROOT}/nixos-images#{name}" for name in ("client", "server")]
@@ -80,9 +83,16 @@ def test_the_units_are_the_evaluated_ones(nixos: World) -> None:
 def test_a_warm_run_of_one_test_passes(nixos: World) -> None:
     nixos.host.run("down").expect(0)
     done = nixos.host.run(
-        "run", "--images", "nixos", "--suite", str(HERE / "suites/mixed"), "--grep", "healthy",
-        limit=600, PATH=nixos.path,
-    )  # fmt: skip
+        "run",
+        "--images",
+        "nixos",
+        "--suite",
+        str(HERE / "suites/mixed"),
+        "--grep",
+        "healthy",
+        limit=600,
+        PATH=nixos.path,
+    )
     done.expect(0, r"READY in", r"✔ .*the server is healthy", r"image server: cached")
     assert [event for event in nixos.host.events("machine.state") if event["state"] == "restoring"]
     MEASURES.append(f"warm run of one test on evaluated NixOS machines: {done.seconds:.1f} s")

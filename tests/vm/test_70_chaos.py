@@ -20,7 +20,12 @@ def test_some_faults_are_survived_explained_or_reclaimed() -> None:
     words = ("--seed", "11", "--count", "3", "--kinds", KINDS, "--minutes", "4")
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts/lib/chaos.py"), *words],
-        env={**os.environ, "OVM_RAM": str(RAM)}, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+        env={**os.environ, "OVM_RAM": str(RAM)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "3 faults of" in done.stdout

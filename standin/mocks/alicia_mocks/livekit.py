@@ -21,9 +21,13 @@ from alicia_mocks.websocket import Opcode
 
 _SERVICE = "/twirp/livekit.RoomService/"
 _STATUS = {
-    "unauthenticated": 401, "permission_denied": 403, "bad_route": 404, "not_found": 404, "internal": 500,
+    "unauthenticated": 401,
+    "permission_denied": 403,
+    "bad_route": 404,
+    "not_found": 404,
+    "internal": 500,
     "unimplemented": 501,
-}  # fmt: skip
+}
 _JSON, _PROTOBUF = "application/json", "application/protobuf"
 Table = dict[str, Any]
 

@@ -34,8 +34,13 @@ GUESTS_OWN = ("qemu-guest-agent.service", "sshd.service")  # the way in is Debia
 CLUSTER = "/var/lib/nixos-postgresql"
 
 # Where Debian has the programs of a package.
-PLACES = {"coreutils": "/usr/bin", "findutils": "/usr/bin", "gnugrep": "/usr/bin", "gnused": "/usr/bin",
-          "systemd": "/usr/bin"}  # fmt: skip
+PLACES = {
+    "coreutils": "/usr/bin",
+    "findutils": "/usr/bin",
+    "gnugrep": "/usr/bin",
+    "gnused": "/usr/bin",
+    "systemd": "/usr/bin",
+}
 
 # nginx's user is made by NixOS's activation; the base layer is the shipped image's and has none.
 USERS = """

@@ -14,9 +14,9 @@ from fake_qemu import run_async
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
-from orchestrator.services.gate import ServiceSupervisor
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
+from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
 
@@ -53,9 +53,10 @@ class World:
     def moment(self, name: str, state: str) -> int:
         """The place of this change among all events."""
         return next(
-            n for n, e in enumerate(self.events)
+            n
+            for n, e in enumerate(self.events)
             if e.kind == "service.state" and e.subject == name and e.data["state"] == state
-        )  # fmt: skip
+        )
 
 
 def play(
@@ -75,8 +76,11 @@ def play(
         gate = ServiceSupervisor(
             ServiceGraph.fresh({s.name: s for s in services}),
             {name: m.channels() for name, m in machines.items()},
-            journals, bus, factor=factor, command="orchestrator -n t",
-        )  # fmt: skip
+            journals,
+            bus,
+            factor=factor,
+            command="orchestrator -n t",
+        )
         world = World(gate, machines, events)
         followers = [asyncio.create_task(journal.follow()) for journal in journals.values()]
         try:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from fake_channels import Unit, bad, ok
-from gate_world import World, fails, play, service, up
+from supervisor_scene import World, fails, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.guest.agent import GuestResult
-from orchestrator.services.gate import FRESH
+from orchestrator.services.supervisor import FRESH
 from orchestrator.topology.model import ServiceKind
 
 

@@ -17,7 +17,7 @@ import pytest
 from fake_qemu import FakeServer, run_async, topology
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, MachineState
 from orchestrator.environment.teardown import end_group, end_machines, orphans, take_down
 from orchestrator.events import Event, EventBus
@@ -26,7 +26,7 @@ from orchestrator.process import ProcessId, launch
 OWNER = """
 import asyncio, json, sys
 from pathlib import Path
-from orchestrator.environment.wards import wards
+from orchestrator.environment.reaper_client import wards
 from orchestrator.process import launch
 async def main():
     async with wards() as group:
@@ -50,53 +50,53 @@ DEAF = "trap '' TERM; sleep 60 & wait; sleep 60"
 def owner(how: str, *scripts: str) -> Iterator[tuple[subprocess.Popen[str], list[ProcessId]]]:
     """A process with wards, and what they are; wards that remain are ended."""
     argv = [sys.executable, "-c", OWNER, how, *scripts]
-    wards: list[ProcessId] = []
+    reaper: list[ProcessId] = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            wards += [ProcessId.from_dict(data) for data in json.loads(process.stdout.readline())]
-            assert all(ward.alive for ward in wards)
-            yield process, wards
+            reaper += [ProcessId.from_dict(data) for data in json.loads(process.stdout.readline())]
+            assert all(ward.alive for ward in reaper)
+            yield process, reaper
         finally:
             process.kill()
-            for ward in wards:
+            for ward in reaper:
                 ward.signal_group(signal.SIGKILL)
 
 
-def gone(wards: list[ProcessId], limit: float) -> bool:
+def gone(reaper: list[ProcessId], limit: float) -> bool:
     deadline = Deadline.after(limit)
-    while any(ward.alive for ward in wards) and not deadline.expired:
+    while any(ward.alive for ward in reaper) and not deadline.expired:
         time.sleep(0.01)
-    return not any(ward.alive for ward in wards)
+    return not any(ward.alive for ward in reaper)
 
 
 def test_two_wards_end_when_their_owner_is_killed() -> None:
-    with owner("hold", "sleep 60", "sleep 60") as (process, wards):
+    with owner("hold", "sleep 60", "sleep 60") as (process, reaper):
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert gone(wards, 2)
+        assert gone(reaper, 2)
 
 
 def test_wards_that_are_stopped_or_deaf_end_too() -> None:
-    with owner("hold", "sleep 60", DEAF) as (process, wards):
-        os.killpg(wards[0].pid, signal.SIGSTOP)
+    with owner("hold", "sleep 60", DEAF) as (process, reaper):
+        os.killpg(reaper[0].pid, signal.SIGSTOP)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert gone(wards[:1], 2)
-        assert gone(wards, 6), "SIGKILL comes three seconds after SIGTERM"
+        assert gone(reaper[:1], 2)
+        assert gone(reaper, 6), "SIGKILL comes three seconds after SIGTERM"
 
 
 @pytest.mark.parametrize("how", ["release", "leave"])
 def test_released_wards_live_on(how: str) -> None:
-    with owner(how, "sleep 60") as (process, wards):
+    with owner(how, "sleep 60") as (process, reaper):
         if how == "release":
             process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not gone(wards, 0.5)
+        assert not gone(reaper, 0.5)
 
 
 def test_the_reaper_survives_what_a_terminal_sends() -> None:
-    with owner("hold", "sleep 60") as (process, wards):
+    with owner("hold", "sleep 60") as (process, reaper):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         reapers = [int(pid) for pid in children if b"reaper" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         assert len(reapers) == 1
@@ -104,13 +104,13 @@ def test_the_reaper_survives_what_a_terminal_sends() -> None:
             os.kill(reapers[0], number)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert gone(wards, 2)
+        assert gone(reaper, 2)
 
 
 # ------------------------------------------------------------------ taking down
 
 
-def places(path: Path) -> EnvironmentPaths:
+def paths(path: Path) -> EnvironmentPaths:
     made = EnvironmentPaths("shop", path / "state", path / "sockets" / "abc")
     made.folder.mkdir(parents=True)
     made.sockets.mkdir(parents=True)
@@ -134,7 +134,7 @@ def named(program: str, *arguments: str) -> Iterator[ProcessId]:
 
 
 def test_strays_are_this_environments_programs_only(tmp_path: Path) -> None:
-    mine = places(tmp_path)
+    mine = paths(tmp_path)
     mark = f"socket,path={mine.sockets}/server/qmp"
     with (
         named("qemu-system-x86_64", mark) as qemu,
@@ -156,13 +156,23 @@ def test_strays_are_this_environments_programs_only(tmp_path: Path) -> None:
 
 def a_state(path: Path, process: ProcessId, switch: ProcessId) -> EnvironmentState:
     return EnvironmentState(
-        "shop", topology(path), path, "ready", process, "up", 0.0, "debian", "tcg", 1.0,
-        networks={"lan": switch}, machines={"server": MachineState(process, "/image")},
-    )  # fmt: skip
+        "shop",
+        topology(path),
+        path,
+        "ready",
+        process,
+        "up",
+        0.0,
+        "debian",
+        "tcg",
+        1.0,
+        networks={"lan": switch},
+        machines={"server": MachineState(process, "/image")},
+    )
 
 
 def test_down_by_qmp_leaves_nothing_but_the_lock(tmp_path: Path) -> None:
-    mine = places(tmp_path)
+    mine = paths(tmp_path)
     (mine.sockets / "server").mkdir()
     for name in ("lock", "state.json", "machines/server/disk.qcow2"):
         (mine.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +208,7 @@ def test_down_by_qmp_leaves_nothing_but_the_lock(tmp_path: Path) -> None:
 
 
 def test_down_of_a_machine_that_does_not_answer(tmp_path: Path) -> None:
-    mine = places(tmp_path)
+    mine = paths(tmp_path)
     qemu = launch(["sleep", "60"], log=tmp_path / "log")
     dead = ProcessId(qemu.pid, qemu.start_ticks, "an earlier boot")
     os.killpg(qemu.pid, signal.SIGSTOP)
@@ -229,7 +239,7 @@ def test_the_memory_of_ended_machines_is_given_back_where_it_was_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ORCH_RAM_DIR may be another one now; nothing beside the files is touched, and machines without one have none."""
-    mine, dead = places(tmp_path), ProcessId(4, 5, "another boot")
+    mine, dead = paths(tmp_path), ProcessId(4, 5, "another boot")
     files = [tmp_path / "ram-then" / f"{name}.ram" for name in ("server", "client")]
     files[0].parent.mkdir()
     for path in (*files, files[0].with_name("of-another.ram")):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, MachineError, OrchestratorError
+from orchestrator.log_patterns import LogPattern, find_in_console
 from orchestrator.process import describe_exit, tail
-from orchestrator.signs import LogPattern, find_in_console
 from orchestrator.vm.arguments import MachinePaths
 
 SHOWN = 15  # lines of the console

@@ -65,11 +65,7 @@ class Waiver:
 
     def covers(self, sign: str, machine: str, line: str) -> bool:
         """Whether it is about this line."""
-        return (
-            self.sign == sign
-            and self.machine in ("", machine)
-            and (not self.matching or self._matches(line))
-        )
+        return self.sign == sign and self.machine in ("", machine) and (not self.matching or self._matches(line))
 
     def _matches(self, line: str) -> bool:
         try:
@@ -112,24 +108,55 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
         "a CPU of the guest stands still, or the host gave it no time for half a minute",
         Severity.NOTED,  # a busy host makes it, above all an emulating one
     ),
-    _pattern("workqueue-lockup", r"BUG: workqueue lockup", "the guest's kernel got no time for its own work",
-          Severity.NOTED),
-    _pattern("oops", r"\bBUG: |\bOops:|general protection fault|kernel BUG at", "the guest's kernel hit a bug",
-          Severity.FAILING),
-    _pattern("oom-kill", r"Out of memory: Killed process|oom-kill:",
-          "the guest ran out of memory and killed a process", Severity.FAILING),
-    _pattern("hung-task", r"INFO: task .{0,200} blocked for more than", "a task of the guest hung", Severity.SUSPICIOUS),
+    _pattern(
+        "workqueue-lockup", r"BUG: workqueue lockup", "the guest's kernel got no time for its own work", Severity.NOTED
+    ),
+    _pattern(
+        "oops",
+        r"\bBUG: |\bOops:|general protection fault|kernel BUG at",
+        "the guest's kernel hit a bug",
+        Severity.FAILING,
+    ),
+    _pattern(
+        "oom-kill",
+        r"Out of memory: Killed process|oom-kill:",
+        "the guest ran out of memory and killed a process",
+        Severity.FAILING,
+    ),
+    _pattern(
+        "hung-task", r"INFO: task .{0,200} blocked for more than", "a task of the guest hung", Severity.SUSPICIOUS
+    ),
     _pattern("disk-error", r"I/O error, dev|EXT4-fs error", "the guest's disk fails", Severity.FAILING),
     _pattern("segfault", r"\bsegfault at\b", "a program of the guest crashed", Severity.SUSPICIOUS),
     _pattern("core-dump", r"code=dumped", "a unit of the guest crashed", Severity.SUSPICIOUS, "systemd", console=False),
-    _pattern("unit-loop", r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
-          "a unit of the guest fails and is started again and again", Severity.SUSPICIOUS, "systemd", console=False),
-    _pattern("database-panic", r"\bPANIC: ", "PostgreSQL gave up and started anew", Severity.FAILING, "postgres",
-          "postgresql", console=False),
-    LogPattern("disk-full", re.compile(r"No space left on device"), "a file system of the guest is full", Severity.SUSPICIOUS,
-         ANYBODY),
-)  # fmt: skip
-WAIVABLE: tuple[str, ...] = tuple(sign.name for sign in LOG_PATTERNS if sign.severity in (Severity.FAILING, Severity.SUSPICIOUS))
+    _pattern(
+        "unit-loop",
+        r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
+        "a unit of the guest fails and is started again and again",
+        Severity.SUSPICIOUS,
+        "systemd",
+        console=False,
+    ),
+    _pattern(
+        "database-panic",
+        r"\bPANIC: ",
+        "PostgreSQL gave up and started anew",
+        Severity.FAILING,
+        "postgres",
+        "postgresql",
+        console=False,
+    ),
+    LogPattern(
+        "disk-full",
+        re.compile(r"No space left on device"),
+        "a file system of the guest is full",
+        Severity.SUSPICIOUS,
+        ANYBODY,
+    ),
+)
+WAIVABLE: tuple[str, ...] = tuple(
+    sign.name for sign in LOG_PATTERNS if sign.severity in (Severity.FAILING, Severity.SUSPICIOUS)
+)
 
 
 def find_in_console(line: str) -> LogPattern | None:
@@ -151,9 +178,7 @@ def find_in_journal(identifier: str, message: str) -> LogPattern | None:
     )
 
 
-def waiver_for(
-    sign: LogPattern, machine: str, line: str, known: Iterable[Waiver], today: date
-) -> Waiver | None:
+def waiver_for(sign: LogPattern, machine: str, line: str, known: Iterable[Waiver], today: date) -> Waiver | None:
     """The acceptance that holds today for this line, if any; a fatal sign has none."""
     if sign.fatal:
         return None

@@ -65,7 +65,7 @@ def kernel_parameters(image: Path, one: dict[str, Any]) -> str:
 def script(folder: Path, image: Path, one: dict[str, Any]) -> str:
     """The evaluated script with the places of this host."""
     text: str = one["runScript"]["text"]
-    places = (
+    paths = (
         (r"nixos-system-[\w.-]+/kernel-params", folder / "kernel-params"),
         (r"nixos-system-[\w.-]+/kernel", image / "vmlinuz"),
         (r"nixos-system-[\w.-]+/init", Path("/sbin/init")),
@@ -78,7 +78,7 @@ def script(folder: Path, image: Path, one: dict[str, Any]) -> str:
         (r"bash-[\w.-]+/bin/bash", Path("/bin/bash")),
         (r"coreutils-[\w.-]+/bin", Path("/usr/bin")),
     )
-    for pattern, place in places:
+    for pattern, place in paths:
         text, count = re.subn(rf"/nix/store/{pattern}(?![\w./-])", str(place), text)
         assert count, pattern
     assert "/nix/store" not in text, text

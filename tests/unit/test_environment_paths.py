@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.environment.places import EnvironmentPaths
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.teardown import remove_traces
 from orchestrator.snapshots.memory import RamBacking, shared_memory
 
@@ -21,11 +21,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ram_files(name: str) -> EnvironmentPaths:
     """An environment with a memory in its folder."""
-    places = EnvironmentPaths.of(name)
-    places.make()
-    places.memory.mkdir(parents=True, mode=0o700)
-    (places.memory / "server.ram").write_bytes(b"secret")
-    return places
+    paths = EnvironmentPaths.of(name)
+    paths.make()
+    paths.memory.mkdir(parents=True, mode=0o700)
+    (paths.memory / "server.ram").write_bytes(b"secret")
+    return paths
 
 
 def test_the_ram_folder_is_the_environments_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,12 +45,12 @@ def test_nothing_is_made_by_asking(tmp_path: Path) -> None:
 
 
 def test_a_ram_file_lies_in_memory_or_beside_the_disk() -> None:
-    places = EnvironmentPaths.of("one")
-    in_memory = places.ram("server", RamBacking(shared_memory(), "tmpfs", ""))
-    on_disk = places.ram("server", RamBacking(places.folder, "disk", ""))
-    assert in_memory == places.memory / "server.ram"
-    assert on_disk == places.folder / "machines/server/server.ram"
-    assert places.ram("client", RamBacking(shared_memory(), "tmpfs", "")) != in_memory
+    paths = EnvironmentPaths.of("one")
+    in_memory = paths.ram("server", RamBacking(shared_memory(), "tmpfs", ""))
+    on_disk = paths.ram("server", RamBacking(paths.folder, "disk", ""))
+    assert in_memory == paths.memory / "server.ram"
+    assert on_disk == paths.folder / "machines/server/server.ram"
+    assert paths.ram("client", RamBacking(shared_memory(), "tmpfs", "")) != in_memory
 
 
 def test_the_memory_of_a_machine_is_gone_with_its_environment(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_snapshots_stay_when_an_environment_goes(tmp_path: Path) -> None:
 
 
 def test_an_environment_without_ram_files_leaves_as_well() -> None:
-    places = EnvironmentPaths.of("one")
-    places.make()
-    remove_traces(places)
-    assert list(places.folder.iterdir()) == []
+    paths = EnvironmentPaths.of("one")
+    paths.make()
+    remove_traces(paths)
+    assert list(paths.folder.iterdir()) == []

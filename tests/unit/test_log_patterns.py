@@ -12,10 +12,19 @@ from orchestrator.environment import verdict as module
 from orchestrator.environment.verdict import Verdict, warn_of_expired
 from orchestrator.errors import SignsFound
 from orchestrator.events import Event, EventBus
+from orchestrator.log_patterns import (
+    LOG_PATTERNS,
+    WAIVABLE,
+    LogPattern,
+    Severity,
+    Waiver,
+    find_in_console,
+    find_in_journal,
+    waiver_for,
+)
 from orchestrator.report.fold import fold
 from orchestrator.report.html import render_html
 from orchestrator.report.summary import summary
-from orchestrator.signs import WAIVABLE, LOG_PATTERNS, Waiver, LogPattern, Severity, waiver_for, find_in_journal, find_in_console
 from orchestrator.topology.model import Topology
 
 FATAL, FAILING, SUSPICIOUS, NOTED = Severity
@@ -64,7 +73,9 @@ def test_messages_of_a_journal(identifier: str, message: str, name: str, weight:
 
 
 def test_every_sign_has_an_example() -> None:
-    assert {sign.name for sign in LOG_PATTERNS} == {name for _, name, _ in EXAMPLES} | {name for _, _, name, _ in JOURNAL}
+    assert {sign.name for sign in LOG_PATTERNS} == {name for _, name, _ in EXAMPLES} | {
+        name for _, _, name, _ in JOURNAL
+    }
     assert len({sign.name for sign in LOG_PATTERNS}) == len(LOG_PATTERNS)
 
 
@@ -124,8 +135,15 @@ def test_what_ends_a_machine_is_never_accepted() -> None:
 
 def emit(bus: EventBus, sign: str, machine: str = "client", known: str = "") -> Event:
     found = the_sign(sign)
-    return bus.emit("machine.sign", machine, sign=sign, line=f"a line of {sign}", explanation=found.explanation,
-                    weight=found.severity.value, accepted=known)  # fmt: skip
+    return bus.emit(
+        "machine.sign",
+        machine,
+        sign=sign,
+        line=f"a line of {sign}",
+        explanation=found.explanation,
+        weight=found.severity.value,
+        accepted=known,
+    )
 
 
 def test_a_run_without_signs_passed() -> None:

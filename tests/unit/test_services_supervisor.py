@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_channels import HANGS, bad, ok
-from gate_world import World, client_answers_late, fails, play, service, up
+from supervisor_scene import World, client_answers_late, fails, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
@@ -127,7 +127,12 @@ def test_trouble_while_checking_ends_the_wait_long_before_its_limit(tmp_path: Pa
             await asyncio.sleep(0.1)
             if how == "auto-restart":
                 unit.active, unit.sub, unit.restarts, unit.result, unit.status = (
-                    "activating", "auto-restart", 2, "exit-code", 1)  # fmt: skip
+                    "activating",
+                    "auto-restart",
+                    2,
+                    "exit-code",
+                    1,
+                )
             elif how == "failed":
                 unit.fail(1)
             else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_channels import bad, ok
-from gate_world import World, client_answers_late, play, service, up
+from supervisor_scene import World, client_answers_late, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, OrchestratorError, ServiceError
