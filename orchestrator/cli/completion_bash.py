@@ -13,7 +13,7 @@ _orchestrator_names() {
     "$program" "${_orchestrator_context[@]}" completion names 2>/dev/null |
         while IFS=$'\\t' read -r kind word; do
             [[ $wanted == *" $kind "* ]] && printf '%s\\n' "$word"
-        done | sort -u  # a gate may be named like its machine
+        done | sort -u  # a target may be named like its machine
 }
 
 _orchestrator_paths() {

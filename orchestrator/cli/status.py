@@ -124,7 +124,7 @@ async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, 
 
 
 def _word(service: Service, unit: Any, state: EnvironmentState) -> tuple[str, str]:
-    """A service's state now, from its unit; a gate has none and keeps what was proven last."""
+    """A service's state now, from its unit; a target has none and keeps what was proven last."""
     recorded = state.services.get(service.name, "pending")
     if service.unit is None:
         return recorded, ""

@@ -1,1 +1,1 @@
-"""The running thing: plan → machines up → services gated → handed over → taken down."""
+"""The running thing: plan → machines up → services proven → handed over → taken down."""

@@ -133,7 +133,7 @@ def switch_gone(network: str, environment: str, logs: Path) -> HostError:
 
 
 def egress_filter_gone(machine: str, environment: str, logs: Path) -> HostError:
-    """The gate of a machine's egress ended by itself."""
+    """The egress filter of a machine ended by itself."""
     why = "its process ended, and nothing leaves the machine any more"
     return _helper_gone(f"the egress of {machine} is gone", why, environment, logs)
 

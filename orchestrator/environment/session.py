@@ -1,4 +1,4 @@
-"""One command's hold on a running environment: machines driven, services gated, everything watched."""
+"""One command's hold on a running environment: machines driven, services started in order, everything watched."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from orchestrator.vm.user import qemu_user
 
 T = TypeVar("T")
 SWITCH_LIMIT = 10.0
-SWITCH_LOOK = 0.5  # seconds between looks at switches and gates
+SWITCH_LOOK = 0.5  # seconds between looks at switches and egress filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Session:
         bus.subscribe(self._record_service_state)
 
     def _create_machines(self) -> None:
-        """Machines and gate as they are before anything was started or joined."""
+        """Machines and services as they are before anything was started or joined."""
         paths = {name: self.paths.machine(name, self.logs_folder) for name in self.topology.machines}
         self.machines = {
             name: LiveMachine(machine, self.topology, paths[name], self.bus, self.factor)
@@ -106,12 +106,12 @@ class Session:
         self._switches: dict[str, ProcessId] = {}  # those that machines we drive are connected to
 
     async def run_watched(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work while every machine, switch and gate is watched."""
+        """Do the work while every machine, switch and egress filter is watched."""
         guards: list[Callable[[], Coroutine[Any, Any, None]]] = [m.watch for m in self.machines.values()]
         return await run_with_watchdogs(work, [*guards, self._watch_helpers])
 
     async def _watch_helpers(self) -> None:
-        """Raise a `HostError` when a switch or a gate ends: machines do not find their way back to another one."""
+        """Raise a `HostError` when a switch or an egress filter ends: machines cannot connect to a new one."""
         name, logs = self.paths.name, self.logs_folder / "networks"
         while True:
             for network, process in self._switches.items():
@@ -323,7 +323,7 @@ class Session:
         log = self.paths.networks(self.logs_folder).logs / f"egress-{live.name}.log"
         process = start_filter(live.machine, live.paths, live.addresses, log, launch.inherited, user)
         reaper.add(process)
-        self.record.machine(live.name, gate=process)
+        self.record.machine(live.name, egress_filter=process)
 
     async def _boot(self, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
         await live.boot(launch.user_key, self.paths.user_key, deadline)

@@ -33,7 +33,7 @@ class MachineState:
         ram: the file that is its memory, shared with QEMU; empty where there is none.
         base: the file that its memory rests on, copy on write, if it was made from a saved state; else empty.
         addresses: those of the names outside that it may reach.
-        gate: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
+        egress_filter: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
     """
 
     process: ProcessId
@@ -81,8 +81,8 @@ class EnvironmentState:
 
     @property
     def processes(self) -> list[ProcessId]:
-        gates = (m.egress_filter for m in self.machines.values() if m.egress_filter is not None)
-        return [*(m.process for m in self.machines.values()), *gates, *self.networks.values()]
+        filters = (m.egress_filter for m in self.machines.values() if m.egress_filter is not None)
+        return [*(m.process for m in self.machines.values()), *filters, *self.networks.values()]
 
     @property
     def live_processes(self) -> list[ProcessId]:
@@ -163,7 +163,7 @@ def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
                 "ram": machine.ram,
                 "base": machine.base,
                 "addresses": {host: list(found) for host, found in machine.addresses.items()},
-                "gate": None if machine.egress_filter is None else machine.egress_filter.as_dict(),
+                "egress_filter": None if machine.egress_filter is None else machine.egress_filter.as_dict(),
             }
             for name, machine in state.machines.items()
         },
@@ -204,7 +204,7 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
                 ram=str(m["ram"]),
                 base=str(m.get("base", "")),
                 addresses={str(h): tuple(str(a) for a in found) for h, found in m["addresses"].items()},
-                egress_filter=None if m["gate"] is None else ProcessId.from_dict(m["gate"]),
+                egress_filter=None if m["egress_filter"] is None else ProcessId.from_dict(m["egress_filter"]),
             )
             for name, m in data["machines"].items()
         },

@@ -39,7 +39,7 @@ async def take_down(paths: EnvironmentPaths, state: EnvironmentState | None, bus
 async def end_machines(paths: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
     """End every QEMU of the environment."""
     await run_all(*(_end_machine(paths, name, m.process, bus) for name, m in state.machines.items()))
-    # A gate ends with its QEMU, but for one that is not connected to it yet.
+    # An egress filter ends with its QEMU, but for one that is not connected to it yet.
     await run_all(*(m.egress_filter.end() for m in state.machines.values() if m.egress_filter is not None))
     for machine in state.machines.values():
         if machine.ram:

@@ -1,6 +1,6 @@
-"""The destinations outside that a machine may reach: their addresses, their names in the guest, their gate on the host.
+"""The destinations outside that a machine may reach: their addresses, their names in the guest, their filter.
 
-See `orchestrator.net.egress_filter` for the gate itself.
+See `orchestrator.net.egress_filter` for the filter itself.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def start_filter(
     inherited: Mapping[str, str],
     user: str = "",
 ) -> ProcessId:
-    """Start the gate of a machine; it ends with QEMU.
+    """Start the egress filter of a machine; it ends with QEMU.
 
     Args:
         inherited: the caller's environment, of which it gets what QEMU gets.

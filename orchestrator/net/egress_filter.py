@@ -1,4 +1,4 @@
-"""The gate between a machine and QEMU's NAT: only listed destinations pass. It stands outside the guest's reach.
+"""The egress filter between a machine and QEMU's NAT: only listed destinations pass.
 
 QEMU's filter-redirector gives this process every frame the guest sends to its
 user network, and takes back those that may go on. Without this process none
@@ -115,7 +115,7 @@ class Log:
             self.say(f"refused {word}")
 
     def say(self, text: str) -> None:
-        """A line with its time; a disk that is full does not shut the gate."""
+        """A line with its time; a disk that is full does not stop the filter."""
         with suppress(OSError):
             self._write(text)
 

@@ -32,7 +32,7 @@ def junit_xml(view: RunView) -> str:
 
     Returns:
         ``testsuites`` with one ``testsuite`` named ``services`` (a case per machine
-        start and per service gate, and one named ``run`` when the run failed for a
+        start and per service, and one named ``run`` when the run failed for a
         reason no other case shows), then one per phase of the suite. Times in seconds.
     """
     root = Element("testsuites", name=_text(view.environment or "run"), time=_seconds(view.elapsed))

@@ -18,7 +18,7 @@ class State(StrEnum):
     PENDING = "pending"  # a dependency is not there yet
     STARTING = "starting"  # its unit is being started
     CHECKING = "checking"  # its unit runs, its checks do not all pass yet
-    HEALTHY = "healthy"  # a daemon or gate whose checks passed
+    HEALTHY = "healthy"  # a daemon or target whose checks passed
     COMPLETED = "completed"  # a oneshot that exited with 0 and whose checks passed
     FAILED = "failed"
     SKIPPED = "skipped"  # something it needs failed

@@ -2,7 +2,7 @@
 
 The guest pushes it through a virtio port into ``journal.jsonl``; it needs no
 network, and it is written as long as the machine lives, whoever watches. Here
-it wakes the waits: a line about a unit makes its gate look again at once.
+it wakes the waits: a line about a unit makes its service look again at once.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Units:
     # ------------------------------------------------------------------ before and at the start
 
     async def first_look(self, service: Service) -> UnitStatus | None:
-        """How the unit was before anything was done; one command for all units of its machine. None for a gate."""
+        """How the unit was before anything was done; one command for all units of its machine. None for a target."""
         if service.unit is None:
             return None
         status = (await self.first_looks(service.machine))[service.unit]

@@ -231,7 +231,7 @@ def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple
                 continue  # what is not there need not be stopped
             if not table.unknown(item.at, "service", service, known):
                 if known[service].kind is ServiceKind.TARGET:
-                    table.problems.add(item.at, f"{quote(service)} is a gate: it has no unit to stop")
+                    table.problems.add(item.at, f"{quote(service)} is a target: it has no unit to stop")
                 if service in stop:
                     table.problems.add(item.at, f"{table.label} stops {quote(service)} twice")
             stop.append(service)

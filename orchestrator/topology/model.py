@@ -27,7 +27,7 @@ class ServiceKind(StrEnum):
 
     DAEMON = "daemon"  # keeps running; healthy when its checks pass
     ONESHOT = "oneshot"  # runs to its end; completed when it exited with 0
-    TARGET = "gate"  # no unit of its own: a point of the graph with checks only
+    TARGET = "target"  # no unit of its own: a point that others wait for, with checks
 
 
 class Condition(StrEnum):
@@ -189,7 +189,7 @@ class Service:
     """Something the orchestrator starts and proves.
 
     Attributes:
-        unit: the systemd unit, None for a gate.
+        unit: the systemd unit, None for a target.
         timeout: seconds from its start to all checks passed, before scaling.
         logs: guest paths collected besides the unit's journal.
         description: one line for people.

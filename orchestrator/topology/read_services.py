@@ -27,13 +27,16 @@ _OWN_KEYS: Final[dict[CheckKind, tuple[str, ...]]] = {
     CheckKind.UNIT: (),
 }
 IMPLIED_CHECK = "unit"
+RENAMED_KINDS = {"gate": ServiceKind.TARGET}
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def services(file: Table, machines: Mapping[str, Machine], merged: Merged, root: Path) -> dict[str, Service]:
     """All services; dependencies on removed ones are replaced by what those depended on."""
     tables = dict(file.named("services", "service", "services.NAME"))
-    kinds = {name: table.choice("kind", ServiceKind, ServiceKind.DAEMON) for name, table in tables.items()}
+    kinds = {
+        name: table.choice("kind", ServiceKind, ServiceKind.DAEMON, RENAMED_KINDS) for name, table in tables.items()
+    }
     edges = dependencies(tables, kinds, merged)
     gone = merged.removed_names("machines")
     found = {}
@@ -61,14 +64,14 @@ def _service(
     checks = _checks(table, machine, machines, gone, root)
     if kind is ServiceKind.TARGET:
         if table.has("unit"):
-            table.complain("unit", "a gate has no unit; leave it out, or make this a daemon or oneshot")
+            table.complain("unit", "a target has no unit; leave it out, or make this a daemon or oneshot")
         for key in ("environment", "environment_file"):
             if table.has(key):
-                table.complain(key, "a gate has no unit that could have an environment")
+                table.complain(key, "a target has no unit that could have an environment")
         if not checks and not depends_on:
-            table.problems.add(table.node.key, f"{table.label} is a gate, so it needs checks or dependencies")
+            table.problems.add(table.node.key, f"{table.label} is a target, so it needs checks or dependencies")
     elif not table.has("unit"):
-        table.problems.add(table.node.key, f'{table.label} has no "unit" (only a gate goes without)')
+        table.problems.add(table.node.key, f'{table.label} has no "unit" (only a target goes without)')
     elif kind is ServiceKind.DAEMON and unit and not checks:
         checks = (Check(IMPLIED_CHECK, CheckKind.UNIT, machine, target=unit),)
     return Service(

@@ -6,7 +6,7 @@ that one pass finds all of them. The result is thrown away if there was any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from os.path import normpath
 from pathlib import Path
@@ -135,13 +135,16 @@ class Table:
             self.problems.add(self.node.key, f'{self._own} has no "{key}"')
         return self.optional(key, reader, stand_in)
 
-    def choice(self, key: str, words: type[E], default: E) -> E:
-        """One of the words of an enumeration."""
+    def choice(self, key: str, words: type[E], default: E, renamed: Mapping[str, E] | None = None) -> E:
+        """One of the words of an enumeration; what one was called in earlier versions is refused with its new name."""
 
         def reader(node: Node) -> E:
             known = [str(word) for word in words]
             if isinstance(node.value, str) and node.value in known:
                 return words(node.value)
+            new = (renamed or {}).get(node.value) if isinstance(node.value, str) else None
+            if new is not None:
+                raise InvalidValue(f"{quote(str(node.value))} is called {quote(str(new))} now")
             hint = suggest(node.value, known) if isinstance(node.value, str) else ""
             raise InvalidValue(f"expected one of {', '.join(known)}, found {node.describe()}{hint}")
 

@@ -79,7 +79,7 @@ class MachinePaths:
 
     @property
     def egress_out(self) -> Path:
-        """Frames of the guest to the world outside, for the gate; ``egress_in`` those that may go on."""
+        """Frames of the guest to the world outside, for the egress filter; ``egress_in`` those that may go on."""
         return self.sockets / "egress-out"
 
     @property

@@ -119,7 +119,7 @@ class LocalMachine:
         return
 
 
-class Gate:
+class FakeServices:
     """Stops nothing, and remembers what it was to stop and to bring up again."""
 
     graph = SimpleNamespace(with_dependants=lambda names: names)
@@ -130,8 +130,8 @@ class Gate:
     async def stop(self, names: Sequence[str], limit: Deadline) -> None:
         self.told.append(f"stop {', '.join(names)}")
 
-    def forget(self, names: Sequence[str]) -> None:
-        self.told.append(f"forget {', '.join(names)}")
+    def mark_pending(self, names: Sequence[str]) -> None:
+        self.told.append(f"mark pending {', '.join(names)}")
 
     async def bring_up(self, limit: Deadline) -> None:
         self.told.append("up")
@@ -154,7 +154,7 @@ class Client:
         self.artifacts = root / "artifacts"
         self.events: list[Event] = []
         self.worlds = 0
-        self.gate = Gate()
+        self.services = FakeServices()
         self.factor = 1.0
         guest = root / "guest"
         (guest / "node_modules").parent.mkdir()
@@ -234,7 +234,7 @@ class Client:
                 machines={"client": LocalMachine()},
                 bus=bus,
                 factor=self.factor,
-                gate=self.gate,
+                services=self.services,
                 run_folder=self.run_folder,
                 watched=watched,
                 confirm=confirm,

@@ -1,4 +1,4 @@
-"""Services and machines for the tests of the gate: nothing real, everything scripted."""
+"""Services and machines for the tests of the supervisor: nothing real, everything scripted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def service(
 
 @dataclass
 class World:
-    gate: ServiceSupervisor
+    services: ServiceSupervisor
     machines: dict[str, FakeMachine]
     events: list[Event]
 
@@ -73,7 +73,7 @@ def play(
                 machines[one.machine].units[one.unit] = Unit(oneshot=one.kind is ServiceKind.ONESHOT)
             machines[one.machine].answers[one.name] = lambda: ok("ok")
         journals = {name: Journal(m.journal) for name, m in machines.items()}
-        gate = ServiceSupervisor(
+        supervisor = ServiceSupervisor(
             ServiceGraph.fresh({s.name: s for s in services}),
             {name: m.channels() for name, m in machines.items()},
             journals,
@@ -81,7 +81,7 @@ def play(
             factor=factor,
             command="orchestrator -n t",
         )
-        world = World(gate, machines, events)
+        world = World(supervisor, machines, events)
         followers = [asyncio.create_task(journal.follow()) for journal in journals.values()]
         try:
             await scene(world)
@@ -96,12 +96,12 @@ def play(
 
 
 async def up(world: World) -> None:
-    await world.gate.bring_up(Deadline.after(10))
+    await world.services.bring_up(Deadline.after(10))
 
 
 async def fails(world: World, kind: type[OrchestratorError] = ServiceError) -> OrchestratorError:
     with pytest.raises(kind) as caught:
-        await world.gate.bring_up(Deadline.after(10))
+        await world.services.bring_up(Deadline.after(10))
     return caught.value
 
 
@@ -111,10 +111,10 @@ async def client_answers_late(world: World, work: Callable[[World], Coroutine[No
     async with asyncio.TaskGroup() as group:
         group.create_task(work(world))
         limit = Deadline.after(3)
-        while world.gate.graph.states["a"] is not State.HEALTHY and not limit.expired:  # noqa: ASYNC110
+        while world.services.graph.states["a"] is not State.HEALTHY and not limit.expired:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await asyncio.sleep(later)  # longer than b's own limit, which must not run yet
-        assert world.gate.graph.states["a"] is State.HEALTHY
+        assert world.services.graph.states["a"] is State.HEALTHY
         assert world.states("b") == []
         world.machines["client"].booted.set()
-    assert world.gate.graph.good
+    assert world.services.graph.good

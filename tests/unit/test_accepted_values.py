@@ -186,7 +186,9 @@ def test_no_path_breaks_the_loader(tmp_path_factory: pytest.TempPathFactory, key
         "debian": '[images.server]\ndebian = "{}"\n[machines.server]\nimage = "server"\n',
         "app": 'app = "{}"\n[machines.server]\nimage = "server"\n',
         "path": '[machines.server]\nimage = "server"\n[suite]\nmachine = "server"\npath = "{}"\ncommand = ["a"]\n',
-        "ca": '[services.g]\nkind = "gate"\nmachine = "server"\n[services.g.checks.c]\nhttp = "https://a"\nca = "{}"\n',
+        "ca": (
+            '[services.g]\nkind = "target"\nmachine = "server"\n[services.g.checks.c]\nhttp = "https://a"\nca = "{}"\n'
+        ),
     }[key].format(path)
     folder = tmp_path_factory.getbasetemp() / "paths"
     folder.mkdir(exist_ok=True)

@@ -32,7 +32,7 @@ def test_order_is_kept_across_machines(tmp_path: Path) -> None:
         for one in services:
             for dependency in one.depends_on:
                 assert world.moment(dependency.service, "healthy") < world.moment(one.name, "starting")
-        assert world.gate.graph.good
+        assert world.services.graph.good
         assert world.server.done("start")[2:] == ["start backend.service", "start nginx.service"]
         for one in services:
             assert world.states(one.name) == ["starting", "checking", "healthy"]
@@ -269,16 +269,16 @@ def test_stop_and_bring_up_again(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         await up(world)
         started = len(world.server.done("start"))
-        await world.gate.stop(("a", "b"), Deadline.after(5))
+        await world.services.stop(("a", "b"), Deadline.after(5))
         assert world.server.done("systemctl stop") == ["systemctl stop -- b.service", "systemctl stop -- a.service"]
         assert world.states("a")[-1] == world.states("b")[-1] == "stopped"
-        assert world.gate.graph.states["other"] is State.HEALTHY
-        world.gate.mark_pending(("a", "b"))
+        assert world.services.graph.states["other"] is State.HEALTHY
+        world.services.mark_pending(("a", "b"))
         await up(world)
         assert world.server.done("start")[started:] == ["start a.service", "start b.service"]
         assert world.states("b")[-4:] == ["pending", "starting", "checking", "healthy"]
         assert world.states("other") == ["starting", "checking", "healthy"]
-        assert world.gate.graph.good
+        assert world.services.graph.good
 
     play(tmp_path, [service("a"), service("b", "a"), service("other")], scene)
 

@@ -18,7 +18,7 @@ from orchestrator.topology.model import ServiceKind
 
 
 async def confirm(world: World) -> None:
-    await world.gate.verify_still_healthy(Deadline.after(10))
+    await world.services.verify_still_healthy(Deadline.after(10))
 
 
 async def ready(world: World) -> None:
@@ -31,7 +31,7 @@ async def ready(world: World) -> None:
 async def heard(world: World) -> None:
     """Return when the followers of the journals have read what was written so far."""
     for machine in world.machines.values():
-        journal = world.gate._reach.journals[machine.name]
+        journal = world.services._reach.journals[machine.name]
         machine.say("mark.service", "mark")
         await journal.wait_for_entry("mark.service")
 
@@ -129,7 +129,7 @@ def test_a_unit_whose_end_was_said_before_its_check_passed(tmp_path: Path, how: 
                 unit.words = ["bye"]
                 world.server.say_ended("a.service")
             if when == "before the check passed":
-                return ok("ok") if world.gate._units._ends["a"].is_set() else bad("not yet")
+                return ok("ok") if world.services._units._ends["a"].is_set() else bad("not yet")
             return ok("ok") if looked.is_set() else bad("not yet")
 
         if when != "before the check passed":
@@ -173,7 +173,7 @@ def test_what_somebody_restarted_is_checked_again_and_what_rests_on_it(tmp_path:
         await confirm(world)
         assert sorted(world.server.done("")) == ["db", "web"], "each once"
         assert world.states("db") == world.states("web") == ["starting", "checking", "healthy"]
-        assert world.gate.graph.good
+        assert world.services.graph.good
 
     play(tmp_path, [service("db"), service("web", "db"), service("other")], scene)
 
@@ -215,7 +215,7 @@ def test_a_journal_that_says_nothing_costs_a_check_and_hides_nothing(tmp_path: P
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == ["a"]
-        world.gate._confirmed = -FRESH
+        world.services._confirmed = -FRESH
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == [], "now its run is known"
@@ -231,15 +231,15 @@ def test_restarts_of_before_are_no_trouble(tmp_path: Path, how: str) -> None:
         for one in (world.unit("a"), world.unit("bare")):
             one.active, one.sub, one.restarts, one.run = "active", "running", 4, 9
         if how == "prove":
-            await world.gate.verify_restored(Deadline.after(5))
+            await world.services.verify_restored(Deadline.after(5))
         else:
-            assert await world.gate.verify_all(Deadline.after(5))
+            assert await world.services.verify_all(Deadline.after(5))
         world.server.log.clear()
         await confirm(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
         assert world.server.done("") == [], "the same run: nothing to prove again"
-        assert world.gate.restarts == {"a": 4, "bare": 4}, "kept for `status`"
-        world.gate._confirmed = -FRESH
+        assert world.services.restarts == {"a": 4, "bare": 4}, "kept for `status`"
+        world.services._confirmed = -FRESH
         world.unit("a").restarts, world.unit("a").run = 5, 10
         assert (await disproved(world)).why.endswith("(result success, restart 5)")
 
@@ -258,7 +258,7 @@ def test_a_unit_that_is_started_by_us_counts_from_zero(tmp_path: Path) -> None:
 
         unit.then = started
         await ready(world)
-        world.gate._confirmed = -FRESH
+        world.services._confirmed = -FRESH
         unit.restarts = 1
         assert (await disproved(world)).why.endswith("(result success, restart 1)")
 
@@ -286,7 +286,7 @@ def test_a_unit_that_runs_already_keeps_its_count(tmp_path: Path) -> None:
         unit = world.unit("a")
         unit.active, unit.sub, unit.restarts, unit.run = "active", "running", 4, 9
         await ready(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
 
     play(tmp_path, [service("a")], scene)
 
@@ -304,9 +304,9 @@ def test_a_oneshot_that_did_its_work_is_good(tmp_path: Path, kept: bool) -> None
 
         unit.then = done
         await ready(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
         unit.fail(1)
-        world.gate._confirmed = -FRESH
+        world.services._confirmed = -FRESH
         assert (await disproved(world)).why == "a.service failed (exit status 1)"
         assert world.states("a")[-2:] == ["completed", "failed"]
 
@@ -316,8 +316,8 @@ def test_a_oneshot_that_did_its_work_is_good(tmp_path: Path, kept: bool) -> None
 def test_what_was_stopped_on_purpose_is_not_looked_at(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         await ready(world)
-        await world.gate.stop(("a",), Deadline.after(5))
-        world.gate._confirmed = -FRESH
+        await world.services.stop(("a",), Deadline.after(5))
+        world.services._confirmed = -FRESH
         await confirm(world)
         assert world.server.looks[-1] == ["b.service"]
 
@@ -362,7 +362,7 @@ def test_a_unit_named_by_its_alias(tmp_path: Path) -> None:
         assert told == [("sshd.service", {"machine": "server", "real": "ssh.service"})]
         unit.words = ["bye"]
         unit.fail(255)
-        world.gate._confirmed = -FRESH
+        world.services._confirmed = -FRESH
         error = await disproved(world)
         assert error.evidence == ("bye",)
         assert error.hint == "orchestrator -n t logs --unit ssh.service server"

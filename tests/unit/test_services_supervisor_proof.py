@@ -23,7 +23,7 @@ def running(world: World) -> None:
 
 
 async def prove(world: World) -> None:
-    await world.gate.verify_restored(Deadline.after(10))
+    await world.services.verify_restored(Deadline.after(10))
 
 
 async def disproved(world: World, kind: type[OrchestratorError] = ServiceError) -> OrchestratorError:
@@ -44,7 +44,7 @@ def test_what_was_restored_is_proven_and_nothing_is_started(tmp_path: Path) -> N
     async def scene(world: World) -> None:
         running(world)
         await prove(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
         for name in ("db", "web", "client"):
             assert world.states(name) == ["checking", "healthy"], "it was not started: nothing says so"
         for name in ("migrate", "seed"):
@@ -62,7 +62,7 @@ def test_what_must_not_be_the_same_twice_is_renewed_before_any_check(tmp_path: P
         running(world)
         world.server.answers["renew"] = lambda: ok("")
         await prove(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
         assert world.server.done("")[0] == "renew it"
         assert sorted(world.server.done("")[1:]) == ["db", "web"]
 
@@ -93,7 +93,7 @@ def test_all_checks_of_a_restore_are_made_at_the_same_time(tmp_path: Path) -> No
         for name in names:
             world.server.answers[name] = lambda: ok("ok") if all(world.server.done(n) for n in names) else bad("alone")
         await prove(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
 
     play(tmp_path, [service("a", timeout=1), service("b", "a", timeout=1), service("c", "b", timeout=1)], scene)
 
@@ -152,7 +152,7 @@ def test_units_are_looked_at_once_per_machine(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         running(world)
         await prove(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
         assert world.server.looks == [["a.service", "checked.service", "b.service"]]
         assert world.machines["client"].looks == [["c.service"]]
 
@@ -212,7 +212,7 @@ def test_a_restored_machine_that_is_lost_again(tmp_path: Path) -> None:
 
 
 async def holds(world: World) -> bool:
-    return await world.gate.verify_all(Deadline.after(10))
+    return await world.services.verify_all(Deadline.after(10))
 
 
 def test_what_is_up_already_is_seen_with_one_attempt_of_each_check(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_what_is_up_already_is_seen_with_one_attempt_of_each_check(tmp_path: Pat
     async def scene(world: World) -> None:
         running(world)
         assert await holds(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
         assert (world.states("db"), world.states("migrate")) == (["healthy"], ["completed"])
         assert sorted(world.server.done("")) == ["db", "migrate"]
         assert world.server.looks == [["db.service", "migrate.service"]]
@@ -244,7 +244,7 @@ def test_what_does_not_hold_is_brought_up_again_in_order(tmp_path: Path, what: s
         assert world.server.done("start") == [], "whoever asks decides"
         assert not any("failed" in world.states(name) for name in ("a", "b", "bare"))
         await up(world)
-        assert world.gate.graph.good
+        assert world.services.graph.good
         assert world.moment("a", "healthy") < world.moment("b", "starting")
 
     play(tmp_path, [service("b", "a"), service("a"), service("bare", check=False)], scene)

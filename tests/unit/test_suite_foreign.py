@@ -30,7 +30,7 @@ def notes(client: Client) -> str:
 def test_services_are_stopped_for_a_phase_that_has_tests(client: Client) -> None:
     client.files({"a.spec.js": HEAD + "test('one', () => {});\ntest('two @down', () => {});\n"})
     assert client.run(UP, DOWN) == "passed"
-    assert client.gate.told == ["stop backend", "forget backend", "up"]
+    assert client.services.told == ["stop backend", "mark pending backend", "up"]
     assert [title for _, title in client.results] == ["a.spec.js › one", "a.spec.js › two @down"]
 
 
@@ -43,14 +43,14 @@ def test_the_first_test_begins_when_the_services_are_stopped(client: Client) -> 
     async def stop(names: object, limit: object) -> None:
         seen.touch()
 
-    client.gate.stop = stop  # type: ignore[method-assign, assignment]
+    client.services.stop = stop  # type: ignore[method-assign, assignment]
     assert client.run(DOWN) == "passed"
 
 
 def test_nothing_is_stopped_for_a_phase_without_tests(client: Client) -> None:
     client.files({"a.spec.js": HEAD + "test('one', () => {});\n"})
     assert client.run(UP, DOWN) == "passed"
-    assert client.gate.told == []
+    assert client.services.told == []
     with pytest.raises(NothingRan):
         client.run(DOWN)
 
@@ -59,7 +59,7 @@ def test_a_suite_that_does_not_load_stops_nothing_and_does_not_hang(client: Clie
     client.files({"a.spec.js": "syntax error here\n"})
     with pytest.raises(SuiteFailed, match="the browser suite itself fails"):
         client.run(DOWN)
-    assert client.gate.told == []
+    assert client.services.told == []
 
 
 def test_limits_of_its_configuration_are_multiplied_and_that_is_said(client: Client) -> None:
