@@ -89,7 +89,7 @@ def play(
             for follower in followers:
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)
-        assert len(asyncio.all_tasks()) == 1, "the gatekeeper left tasks behind"
+        assert len(asyncio.all_tasks()) == 1, "the supervisor left tasks behind"
         return world
 
     return run_async(scenario())

@@ -1,4 +1,4 @@
-"""The gate of a machine's egress: which frames pass, names and their addresses, and the process itself."""
+"""The egress filter of a machine: which frames pass, names and their addresses, and the process itself."""
 
 from __future__ import annotations
 
@@ -212,8 +212,8 @@ def test_a_qemu_that_does_not_read_is_never_waited_for() -> None:
     qemu_out, outgoing = socket.socketpair()
     qemu_in, returned = socket.socketpair()
     with qemu_out, outgoing, qemu_in, returned:
-        gate = threading.Thread(target=egress_filter.relay, args=(outgoing, returned, RULES, egress_filter.Log()))
-        gate.start()
+        filtering = threading.Thread(target=egress_filter.relay, args=(outgoing, returned, RULES, egress_filter.Log()))
+        filtering.start()
         frame = packet("192.0.2.7", 3478, protocol=17) + bytes(1400)
         qemu_out.settimeout(20)
         for _ in range(20_000):  # 29 MB, more than it keeps
@@ -226,12 +226,12 @@ def test_a_qemu_that_does_not_read_is_never_waited_for() -> None:
                     assert one == frame, "whole frames are dropped, never a part"
                     passed += 1
         qemu_out.shutdown(socket.SHUT_WR)
-        gate.join(10)
-        assert not gate.is_alive()
+        filtering.join(10)
+        assert not filtering.is_alive()
         assert 1000 < passed < 20_000
 
 
-def test_a_full_disk_does_not_shut_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_stop_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -247,6 +247,6 @@ def test_what_is_told_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.splitlines()) == egress_filter.REMEMBERED
 
 
-def test_a_gate_without_qemu_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_without_qemu_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(egress_filter, "CONNECT_LIMIT", 0.1)
     assert egress_filter.main([str(tmp_path / "a"), str(tmp_path / "b"), ""]) == 1

@@ -1,4 +1,4 @@
-"""The gatekeeper over machines in memory: order, failures with their reasons, limits, and promptness."""
+"""The supervisor over machines in memory: order, failures with their reasons, limits, and promptness."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_passing_check_is_known_soon(tmp_path: Path) -> None:
     play(tmp_path, [service("a")], scene)
 
 
-def test_the_units_own_word_makes_the_gate_look_at_once(tmp_path: Path) -> None:
+def test_the_units_own_word_makes_the_supervisor_look_at_once(tmp_path: Path) -> None:
     """At a factor of 40 the pause between attempts is a second; a journal line ends it."""
 
     async def scene(world: World) -> None:
