@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a start rests on; ``parts`` name a saved state that fits."""
+    """What a start rests on; ``inputs`` name a saved state that fits."""
 
     accelerator: Accelerator
     images: Mapping[str, BuiltImage]
@@ -67,5 +67,5 @@ async def plan(request: Request, provider: Provider, bus: EventBus, deadline: De
     handovers = {
         name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }
-    parts = inputs_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
-    return Plan(accelerator, images, parts)
+    inputs = inputs_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
+    return Plan(accelerator, images, inputs)

@@ -18,7 +18,7 @@ from orchestrator.process import ProcessId
 from orchestrator.topology.effective import from_dict, to_dict
 from orchestrator.topology.model import Topology
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class EnvironmentState:
         run_folder: where its evidence is written.
         factor: what limits are multiplied with.
         restarts: how often systemd had started a service's unit again when it was proven; those are no trouble.
-        parts: what a snapshot of it depends on (`orchestrator.snapshots.key`).
+        inputs: what a snapshot of it depends on (`orchestrator.snapshots.key`).
         snapshot: the folder of its healthy point; empty when none was saved.
         generation: how often it was put back to a snapshot.
     """
@@ -169,7 +169,7 @@ def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
         },
         "services": dict(state.services),
         "restarts": dict(state.restarts),
-        "parts": dict(state.inputs),
+        "inputs": dict(state.inputs),
         "snapshot": state.snapshot,
         "generation": state.generation,
     }
@@ -210,7 +210,7 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
         },
         services={str(k): str(v) for k, v in data["services"].items()},
         restarts={str(name): int(count) for name, count in data.get("restarts", {}).items()},
-        inputs={str(k): str(v) for k, v in data["parts"].items()},
+        inputs={str(k): str(v) for k, v in data["inputs"].items()},
         snapshot=str(data["snapshot"]),
         generation=int(data["generation"]),
     )

@@ -34,7 +34,7 @@ def default_store() -> SnapshotStore:
     return SnapshotStore.of(cache_root())
 
 
-def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus) -> Snapshot | None:
+def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBus) -> Snapshot | None:
     """The saved state to start from; None for a cold start. Says which, and why.
 
     Args:
@@ -46,20 +46,20 @@ def choose(environment: str, parts: Mapping[str, str], start: str, bus: EventBus
     if start == "cold":
         return None
     store = default_store()
-    found = store.healthy(key_of(parts))
+    found = store.healthy(key_of(inputs))
     if found is not None:
         where = "memory" if found.kind == "tmpfs" else "disk"
         message = f"start from the saved healthy state ({size_text(found.size)} in {where}, {found.folder.name})"
         bus.emit("note", level="info", message=message)
         return found
     last = store.last_healthy(environment)
-    damaged = store.damaged(key_of(parts))
+    damaged = store.damaged(key_of(inputs))
     if damaged is not None:
         why = f"the saved healthy state is damaged ({damaged.problem})"
     elif last is None or last.manifest is None:
         why = "no healthy state was saved yet"
     else:
-        why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.inputs, parts))}"
+        why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.inputs, inputs))}"
     if start == "warm":
         raise SnapshotError("there is no saved state to start from", why=why, hint="orchestrator up makes one")
     bus.emit("note", level="info", message=f"cold start: {why}")

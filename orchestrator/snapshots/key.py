@@ -1,6 +1,6 @@
 """What a saved state depends on. Two starts with one key would come to the same state; any other needs a cold start.
 
-The parts are kept beside the key, so that a start that finds no fitting
+The inputs are kept beside the key, so that a start that finds no fitting
 snapshot can say what changed since the last one.
 """
 
@@ -22,9 +22,9 @@ KEY_LENGTH = 16
 NOWHERE = MachinePaths(Path("/work"), Path("/sockets"), Path("/logs"))  # the places differ from start to start
 
 
-def key_of(parts: Mapping[str, str]) -> str:
-    """One name for all parts."""
-    return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
+def key_of(inputs: Mapping[str, str]) -> str:
+    """One name for all inputs."""
+    return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def inputs_of(
@@ -40,7 +40,7 @@ def inputs_of(
     Args:
         handovers: per machine, what is done in it when it first answers, less its keys.
     """
-    parts = {
+    inputs = {
         "topology": _digest(_without_suite(topology)),
         "QEMU": accelerator.qemu,
         "accelerator": accelerator.name,
@@ -48,20 +48,20 @@ def inputs_of(
         "kernel parameters": kernel_parameters,
     }
     for name, image in images.items():
-        parts[f"image {name}"] = image.key
-        parts[f"run script of {name}"] = _digest(image.script_text)
+        inputs[f"image {name}"] = image.key
+        inputs[f"run script of {name}"] = _digest(image.script_text)
     for machine in topology.machines.values():
-        parts[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
-        parts[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
+        inputs[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
+        inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
         for file in topology.files_of(machine.name):
             there = file.source.exists()
             content = hashlib.sha256(file.source.read_bytes()).hexdigest()[:KEY_LENGTH] if there else "missing"
-            parts[f"file {file.target} of {machine.name}"] = f"{file.mode:o} {content}"
-    return parts
+            inputs[f"file {file.target} of {machine.name}"] = f"{file.mode:o} {content}"
+    return inputs
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """The names of the parts that are not the same. Pure."""
+    """The names of the inputs that are not the same. Pure."""
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 

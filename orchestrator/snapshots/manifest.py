@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import SnapshotError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 HEALTHY = "healthy"  # saved by itself, when every check of a cold start had passed
 
@@ -41,7 +41,7 @@ class Manifest:
         name: the user's name for it, or ``healthy``.
         environment: the name of the environment it was taken of; ``owner`` tells it from others of that name.
         key: what it fits; see `orchestrator.snapshots.key`.
-        parts: what the key was made of, to tell what differs.
+        inputs: what the key was made of, to tell what differs.
         created: seconds since the epoch.
         paused: seconds the machines stood still for it.
     """
@@ -139,7 +139,7 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
         environment=str(data["environment"]),
         owner=str(data["owner"]),
         key=str(data["key"]),
-        inputs={str(k): str(v) for k, v in data["parts"].items()},
+        inputs={str(k): str(v) for k, v in data["inputs"].items()},
         created=float(data["created"]),
         paused=float(data["paused"]),
         command=str(data["command"]),

@@ -222,10 +222,10 @@ class Client:
         bus = EventBus()
         bus.subscribe(self.events.append)
 
-        async def watched(work: Any) -> Any:
+        async def run_watched(work: Any) -> Any:
             return await work
 
-        async def confirm(limit: Deadline) -> None:
+        async def verify_still_healthy(limit: Deadline) -> None:
             return
 
         session = cast(
@@ -236,8 +236,8 @@ class Client:
                 factor=self.factor,
                 services=self.services,
                 run_folder=self.run_folder,
-                watched=watched,
-                confirm=confirm,
+                run_watched=run_watched,
+                verify_still_healthy=verify_still_healthy,
                 paths=SimpleNamespace(name="local"),
             ),
         )

@@ -212,7 +212,7 @@ def test_manifests_of_saved_states(tmp_path: Path) -> None:
         "environment": "shop",
         "owner": "o",
         "key": "k",
-        "parts": {"QEMU": "10.0"},
+        "inputs": {"QEMU": "10.0"},
         "created": 1.0,
         "paused": 0.2,
         "command": "orchestrator up",

@@ -148,7 +148,7 @@ def test_what_a_snapshot_needs_survives(tmp_path: Path) -> None:
     state = replace(
         a_state(tmp_path),
         machines={"server": server},
-        parts={"QEMU": "10.0.2", "file /run/x of server": "600 aa"},
+        inputs={"QEMU": "10.0.2", "file /run/x of server": "600 aa"},
         snapshot="/cache/snapshots/shop@healthy.k1",
         generation=3,
     )
@@ -190,7 +190,7 @@ def test_a_change_of_the_topology_is_written_too(tmp_path: Path) -> None:
 def test_the_format_before_snapshots_is_refused_as_documented(tmp_path: Path) -> None:
     """The kept topology reads the same; what it lacks must not be guessed."""
     data = to_json(a_state(tmp_path))
-    for name in ("parts", "snapshot", "generation"):
+    for name in ("inputs", "snapshot", "generation"):
         del data[name]
     del data["machines"]["server"]["ram"], data["machines"]["server"]["addresses"]
     path = tmp_path / "state.json"
@@ -264,7 +264,7 @@ def test_damaged_or_foreign_states_are_told_as_such(tmp_path: Path) -> None:
         damaged(whole(), "topology", value={}),
         damaged(whole(), "topology", "networks", "lan", "subnet", value="300.0.0.0/8"),
         damaged(whole(), "factor", value="fast"),
-        damaged(whole(), "parts", value=["QEMU"]),
+        damaged(whole(), "inputs", value=["QEMU"]),
         damaged(whole(), "generation", value="many"),
     ]
     for text in texts:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_qemu import machine, topology
-from warm_states import BASE, PARTS, Notes, damage, put
+from warm_states import BASE, INPUTS, Notes, damage, put
 
 from orchestrator.environment.memory import choose_ram_backing
 from orchestrator.environment.paths import EnvironmentPaths
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("own_places")
 
 @pytest.mark.parametrize("start", ["auto", "warm"])
 def test_a_fitting_state_is_taken_and_named(start: str) -> None:
-    one, notes = put(PARTS), Notes()
-    found = choose("shop", PARTS, start, notes.bus)
+    one, notes = put(INPUTS), Notes()
+    found = choose("shop", INPUTS, start, notes.bus)
     assert found is not None
     assert found.folder == one.folder
     (text,) = notes.texts("info")
@@ -38,63 +38,63 @@ def test_a_fitting_state_is_taken_and_named(start: str) -> None:
 
 
 def test_a_cold_start_that_was_asked_for_looks_for_nothing() -> None:
-    put(PARTS)
+    put(INPUTS)
     notes = Notes()
-    assert choose("shop", PARTS, "cold", notes.bus) is None
+    assert choose("shop", INPUTS, "cold", notes.bus) is None
     assert notes.found == []
 
 
 def test_a_fitting_state_of_another_environment_will_do() -> None:
-    one = put(PARTS, environment="alicia")
-    found = choose("shop", PARTS, "auto", Notes().bus)
+    one = put(INPUTS, environment="alicia")
+    found = choose("shop", INPUTS, "auto", Notes().bus)
     assert found is not None
     assert found.folder == one.folder
 
 
 def test_without_a_state_the_start_is_cold_and_says_so() -> None:
     notes = Notes()
-    assert choose("shop", PARTS, "auto", notes.bus) is None
+    assert choose("shop", INPUTS, "auto", notes.bus) is None
     assert notes.texts("info") == ["cold start: no healthy state was saved yet"]
     with pytest.raises(SnapshotError, match="there is no saved state to start from") as caught:
-        choose("shop", PARTS, "warm", notes.bus)
+        choose("shop", INPUTS, "warm", notes.bus)
     assert caught.value.why == "no healthy state was saved yet"
     assert caught.value.hint == "orchestrator up makes one"
 
 
 def test_what_changed_since_is_named() -> None:
-    put({**PARTS, "QEMU": "9.2", "file /run/x of server": "600 aa"}, created=300.0)
-    put({**PARTS, "topology": "older"}, created=200.0)
+    put({**INPUTS, "QEMU": "9.2", "file /run/x of server": "600 aa"}, created=300.0)
+    put({**INPUTS, "topology": "older"}, created=200.0)
     put({"topology": "another's"}, environment="alicia", created=400.0)
     notes = Notes()
     why = "the saved state does not fit, changed since: QEMU, file /run/x of server"
-    assert choose("shop", PARTS, "auto", notes.bus) is None
+    assert choose("shop", INPUTS, "auto", notes.bus) is None
     assert notes.texts("info") == [f"cold start: {why}"]
     with pytest.raises(SnapshotError) as caught:
-        choose("shop", PARTS, "warm", notes.bus)
+        choose("shop", INPUTS, "warm", notes.bus)
     assert caught.value.why == why
 
 
 def test_a_damaged_state_is_not_taken() -> None:
-    damage(put(PARTS))
+    damage(put(INPUTS))
     notes = Notes()
-    assert choose("shop", PARTS, "auto", notes.bus) is None
+    assert choose("shop", INPUTS, "auto", notes.bus) is None
     assert notes.texts("info")[0].startswith("cold start: ")
     with pytest.raises(SnapshotError, match="there is no saved state to start from"):
-        choose("shop", PARTS, "warm", notes.bus)
+        choose("shop", INPUTS, "warm", notes.bus)
 
 
 def test_a_point_of_the_user_is_no_healthy_state() -> None:
     store = default_store()
     with store.saving("shop", "before-import", RamBacking(store.memory, "tmpfs", "")) as saving:
-        saving.publish(replace(BASE, name="before-import", key=key_of(PARTS), parts=PARTS))
-    assert choose("shop", PARTS, "auto", Notes().bus) is None
+        saving.publish(replace(BASE, name="before-import", key=key_of(INPUTS), inputs=INPUTS))
+    assert choose("shop", INPUTS, "auto", Notes().bus) is None
 
 
 @pytest.mark.parametrize("name", ["shop", "alicia"])
 def test_a_state_of_another_environment_makes_a_clone_also_when_that_has_our_name(name: str) -> None:
     """Two state folders may each have an environment ``shop``: what tells them apart is who saved it."""
     paths = EnvironmentPaths.of("shop")
-    assert is_clone(put(PARTS, environment=name), paths)
+    assert is_clone(put(INPUTS, environment=name), paths)
     assert not is_clone(put({"QEMU": "9.2"}, environment=name, owner=paths.identity), paths)
 
 

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock, patch
 
 import pytest
 from fake_qemu import run_async
-from warm_states import PARTS, Notes, a_state, put
+from warm_states import INPUTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm
@@ -51,8 +51,8 @@ class Starter:
         self.recorded: dict[str, object] = {}
         self.record = SimpleNamespace(change=self.recorded.update)
 
-    async def watched(self, work: Coroutine[Any, Any, Any]) -> object:
-        self.did.append("watched")
+    async def run_watched(self, work: Coroutine[Any, Any, Any]) -> object:
+        self.did.append("run_watched")
         return await work
 
     async def start(self, launch: Launch, reaper: ReaperClient, deadline: Deadline) -> None:
@@ -66,8 +66,8 @@ class Starter:
         if self.failure is not None:
             raise self.failure
 
-    async def abandon(self) -> None:
-        self.did.append("abandon")
+    async def discard_machines(self) -> None:
+        self.did.append("discard_machines")
 
 
 def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, limit: float = 10.0) -> bool:
@@ -82,15 +82,15 @@ def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, 
 def test_without_a_snapshot_the_machines_are_booted() -> None:
     starter = Starter(EventBus())
     assert begun(starter, None) is False
-    assert starter.did == ["watched", "start"]
+    assert starter.did == ["run_watched", "start"]
     assert starter.recorded == {}
 
 
 def test_a_restore_that_works_is_recorded() -> None:
-    one, notes = put(PARTS), Notes()
+    one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus)
     assert begun(starter, one) is True
-    assert starter.did == ["watched", f"restore {one.folder.name}"]
+    assert starter.did == ["run_watched", f"restore {one.folder.name}"]
     assert starter.recorded == {"snapshot": str(one.folder)}
     assert notes.found == []
 
@@ -106,10 +106,10 @@ def test_a_restore_that_works_is_recorded() -> None:
     ],
 )
 def test_a_restore_that_fails_is_followed_by_a_cold_start(error: OrchestratorError, kept: bool) -> None:
-    one, notes = put(PARTS), Notes()
+    one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus, failure=error)
     assert begun(starter, one) is False
-    assert starter.did == ["watched", f"restore {one.folder.name}", "abandon", "watched", "start"]
+    assert starter.did == ["run_watched", f"restore {one.folder.name}", "discard_machines", "run_watched", "start"]
     assert notes.texts("warning") == [
         f"the saved state cannot be used ({error.what}: {error.why}); a cold start follows"
     ]
@@ -128,18 +128,18 @@ def test_a_restore_that_fails_is_followed_by_a_cold_start(error: OrchestratorErr
 )
 def test_who_insists_gets_the_failure_and_no_cold_start(error: OrchestratorError, kept: bool) -> None:
     """The state is kept to be looked at, or tried again, unless nothing can come of it."""
-    one, notes = put(PARTS), Notes()
+    one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus, failure=error)
     with pytest.raises(type(error)) as caught:
         begun(starter, one, insist=True)
     assert caught.value is error
-    assert starter.did == ["watched", f"restore {one.folder.name}"]
+    assert starter.did == ["run_watched", f"restore {one.folder.name}"]
     assert notes.found == []
     assert one.folder.exists() is kept
 
 
 def test_no_cold_start_is_begun_when_the_time_is_over() -> None:
-    one = put(PARTS)
+    one = put(INPUTS)
     starter = Starter(EventBus(), failure=MachineError("QEMU did not load the state"))
     with pytest.raises(MachineError, match="did not load"):
         begun(starter, one, limit=0.0)
@@ -151,11 +151,11 @@ def test_a_cold_start_that_fails_too_tells_its_own_reason() -> None:
         EventBus(), failure=MachineError("no restore"), cold_failure=MachineError("machine server did not boot")
     )
     with pytest.raises(MachineError, match="did not boot"):
-        begun(starter, put(PARTS))
+        begun(starter, put(INPUTS))
 
 
 def test_a_bug_in_this_program_is_not_taken_for_a_bad_snapshot() -> None:
-    one = put(PARTS)
+    one = put(INPUTS)
     starter = Starter(EventBus(), failure=ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         begun(starter, one)
@@ -175,7 +175,7 @@ class Abandoned:
         return self.session.machines["server"]
 
 
-def abandoned(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
+def discard_machinesed(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
     """A session whose restore failed; ``prepare`` gets the machine as it was until then."""
     env_paths = EnvironmentPaths.of("shop")
     env_paths.make()

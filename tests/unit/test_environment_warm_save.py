@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 from fake_qemu import run_async
-from warm_states import PARTS, SERVER, Notes, a_state, damage, put
+from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm as module
@@ -62,7 +62,7 @@ class Saver:
         image, memory = str(tmp_path / "image"), str(file) if ram else ""
         one = MachineState(ProcessId(8, 9, "boot"), image, {22: 40001}, "ssh A", memory)
         self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
-        self.env_paths = EnvironmentPaths.of("shop")
+        self.paths = EnvironmentPaths.of("shop")
         monitor = SimpleNamespace(run_state=self.run_state)
         self.machines = {"server": SimpleNamespace(paths=SimpleNamespace(disk=disk), monitor=monitor)}
         self.failure = failure
@@ -70,7 +70,7 @@ class Saver:
         self.saves = 0
         self.disproved: ServiceError | None = None
 
-    async def confirm(self, deadline: Deadline) -> None:
+    async def verify_still_healthy(self, deadline: Deadline) -> None:
         if self.disproved is not None:
             raise self.disproved
 
@@ -101,14 +101,14 @@ class Saver:
 def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     saver = Saver(tmp_path)
     recorded = saver.saved()
-    found = choose("shop", PARTS, "auto", EventBus())
+    found = choose("shop", INPUTS, "auto", EventBus())
     assert found is not None
     assert str(found.folder) == recorded
     manifest = found.manifest
     assert manifest is not None
     assert (manifest.name, manifest.environment, manifest.paused) == (HEALTHY, "shop", 0.123)
-    assert (manifest.inputs, manifest.owner) == (PARTS, saver.env_paths.identity)
-    assert not is_clone(found, saver.env_paths), "the next start of this environment is its own"
+    assert (manifest.inputs, manifest.owner) == (INPUTS, saver.paths.identity)
+    assert not is_clone(found, saver.paths), "the next start of this environment is its own"
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")
     assert text.startswith("saved the state healthy: ")
@@ -116,7 +116,7 @@ def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
 
 
 def test_a_state_that_is_known_is_not_saved_again(tmp_path: Path) -> None:
-    known = put(PARTS, environment="alicia")
+    known = put(INPUTS, environment="alicia")
     saver = Saver(tmp_path)
     assert saver.saved() == str(known.folder)
     assert saver.saves == 0
@@ -187,11 +187,11 @@ def test_a_host_without_room_is_only_a_warning(tmp_path: Path, monkeypatch: pyte
 
 def test_a_damaged_state_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "file_system", lambda _: "tmpfs")  # so that it goes where the damaged one lies
-    damaged = put(PARTS)
+    damaged = put(INPUTS)
     damage(damaged)
     saver = Saver(tmp_path)
     assert saver.saved() != ""
-    found = default_store().healthy(key_of(PARTS))
+    found = default_store().healthy(key_of(INPUTS))
     assert found is not None
     assert [one.folder for one in default_store().all()] == [found.folder]
 

@@ -18,7 +18,7 @@ from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.topology.model import Service, ServiceKind
 
-PARTS = {"QEMU": "10.0.2", "topology": "t1", "image server": "i1"}
+INPUTS = {"QEMU": "10.0.2", "topology": "t1", "image server": "i1"}
 SERVER = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
 BASE = Manifest(HEALTHY, "shop", "ab12", "", {}, 100.0, 0.2, "orchestrator up", {"server": SERVER})
 WEB = Service("web", "server", ServiceKind.DAEMON, "web.service")
@@ -35,15 +35,15 @@ class Notes:
 
 
 def put(
-    parts: Mapping[str, str], *, environment: str = "shop", owner: str = "ab12", created: float = 100.0
+    inputs: Mapping[str, str], *, environment: str = "shop", owner: str = "ab12", created: float = 100.0
 ) -> Snapshot:
-    """A healthy snapshot of these parts."""
-    key = key_of(parts)
+    """A healthy snapshot of these inputs."""
+    key = key_of(inputs)
     store = default_store()
     with store.saving(environment, f"{HEALTHY}.{key}", RamBacking(store.memory, "tmpfs", "")) as saving:
         (saving.folder / "server").mkdir()
         (saving.folder / "server/ram").write_bytes(b"x" * 5000)
-        manifest = replace(BASE, environment=environment, owner=owner, key=key, parts=parts, created=created)
+        manifest = replace(BASE, environment=environment, owner=owner, key=key, inputs=inputs, created=created)
         return saving.publish(manifest)
 
 
@@ -63,7 +63,7 @@ def a_state(tmp_path: Path, **changes: object) -> EnvironmentState:
         provider="debian",
         accelerator="tcg",
         factor=1.0,
-        inputs=PARTS,
+        inputs=INPUTS,
         services={"web": "healthy"},
         machines={"server": MachineState(ProcessId(8, 9, "another boot"), "/images/server", {22: 40001}, "ssh A", "")},
     )
