@@ -11,6 +11,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Topology
 
 EVIDENCE_LIMIT = 30.0  # seconds for the logs of all machines, before scaling
@@ -30,16 +31,15 @@ async def collect_all(
     run_folder: Path,
     step: str,
     bus: EventBus,
-    patience: float,
+    scale: TimeScale,
     real: Callable[[str, str], str],
 ) -> None:
     """Pictures of all machines, then logs of those that still answer.
 
     Args:
         real: a unit's own name, of machine and the name in the topology.
-        patience: what the limit is multiplied with.
     """
-    limit = Deadline.after(EVIDENCE_LIMIT * patience)
+    limit = Deadline.after(scale.reply(EVIDENCE_LIMIT))
     for machine in machines:
         with suppress(OrchestratorError):
             await machine.screenshot(step, run_folder)

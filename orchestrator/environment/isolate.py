@@ -95,7 +95,7 @@ async def _divide(
 async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline) -> None:
     """Start in the guest what the parts need, so that it is saved with it; a failure is only noted."""
     ssh = await session.machines[suite.machine].ssh()
-    limit = deadline.earlier(PREPARE_LIMIT * session.factor)
+    limit = deadline.earlier(session.scale.limit(PREPARE_LIMIT))
     try:
         done = await ssh.exec(
             suite.prepare,

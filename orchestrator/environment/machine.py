@@ -20,11 +20,13 @@ from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.guest.sshd import listening_host_key
 from orchestrator.net.egress import Addresses, names_script
-from orchestrator.process import ProcessId, launch, tail
+from orchestrator.process import launch, tail
+from orchestrator.process_id import ProcessId
 from orchestrator.services.journal import Journal
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
 from orchestrator.snapshots.save import cont
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import SSH_GUEST_PORT, MachinePaths
 from orchestrator.vm.qmp import Monitor, connect
@@ -50,7 +52,9 @@ class LiveMachine:
     the agent is used; `watch` must run beside everything else.
     """
 
-    def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, bus: EventBus, factor: float) -> None:
+    def __init__(
+        self, machine: Machine, topology: Topology, paths: MachinePaths, bus: EventBus, scale: TimeScale
+    ) -> None:
         self.machine = machine
         self.name = machine.name
         self.paths = paths
@@ -59,9 +63,8 @@ class LiveMachine:
         self.host_key = ""
         self._topology = topology
         self._bus = bus
-        self._factor = factor
+        self._scale = scale
         self.addresses: Addresses = {}  # of the names outside that it may reach
-        self._patience = max(1.0, factor / 4)  # for what an emulated guest does often, and so has translated
         self._ssh: Ssh | None = None
         self._ssh_lock = asyncio.Lock()
         self._key_file: Path | None = None
@@ -109,7 +112,7 @@ class LiveMachine:
         await self._open_monitor(deadline)
         self.ports = await self.monitor.forwarded_ports()
         self._emit("booting")
-        limit = deadline.earlier(BOOT_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(BOOT_LIMIT))
         self._watcher.booting = True
         await self._watcher.wait_for_agent(limit)
         self._watcher.booting = False
@@ -143,7 +146,7 @@ class LiveMachine:
         Args:
             host_key: the public host key it was saved with, to be kept; empty: it gets a new one.
         """
-        limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(HANDOVER_LIMIT))
         self._watcher.sshd_listens.clear()
         await self.agent.connect(limit)
         self._emit("agent")
@@ -162,10 +165,10 @@ class LiveMachine:
         if word != "running":
             raise paused(self.name, self.paths, word)
         # It answered before: one that does not now is in trouble, and nobody should wait long to hear that.
-        limit = deadline.earlier(REJOIN_LIMIT * self._patience)
-        patience = REJOIN_LIMIT if last_words(self.paths) is None else ANSWER_LIMIT
+        limit = deadline.earlier(self._scale.reply(REJOIN_LIMIT))
+        seconds = REJOIN_LIMIT if last_words(self.paths) is None else ANSWER_LIMIT
         with told_by_console(self.name, self.paths):
-            await self.agent.connect(deadline.earlier(patience * self._patience))
+            await self.agent.connect(deadline.earlier(self._scale.reply(seconds)))
         if self._was_paused:
             await set_clock(self.agent, limit)
         if await self.agent.read_file(HANDED_OVER, deadline=limit) is None:
@@ -194,14 +197,14 @@ class LiveMachine:
         Raises:
             MachineError: it did not go down, or did not come back.
         """
-        limit = deadline.earlier(2 * BOOT_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(2 * BOOT_LIMIT))
         self._ready.clear()
         self._watcher.sshd_listens.clear()
         self.host_key = ""
         self._born = monotonic()
         self._emit("stopping", "reboot")
-        answer = limit.earlier(HANDOVER_LIMIT * self._patience)
-        down = limit.earlier(BOOT_LIMIT * self._factor)
+        answer = limit.earlier(self._scale.reply(HANDOVER_LIMIT))
+        down = limit.earlier(self._scale.limit(BOOT_LIMIT))
         agent = None if last_words(self.paths) else self.agent  # a guest whose console told its end is not asked
         await go_down(self.monitor, agent, self._watcher, self._bus, answer=answer, down=down)
         if self._ssh is not None:
@@ -218,7 +221,7 @@ class LiveMachine:
 
     async def hand_over(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Run the hand-over script and push the topology's files; idempotent."""
-        limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(HANDOVER_LIMIT))
         where = [str(self.paths.serial_log)]
         script = handover_script(self.machine, self._topology, user_key)
         await run_script(self.agent, script, limit, where)
@@ -243,8 +246,8 @@ class LiveMachine:
             self.agent,
             self._watcher.sshd_listens,
             SSH_GUEST_PORT,
-            look=LOOK_INTERVAL * self._patience,
-            limit=deadline.earlier(HOST_KEY_LIMIT * self._factor),
+            look=self._scale.reply(LOOK_INTERVAL),
+            limit=deadline.earlier(self._scale.limit(HOST_KEY_LIMIT)),
             deadline=deadline,
             where=[str(self.paths.journal), str(self.paths.serial_log)],
         )
@@ -263,19 +266,19 @@ class LiveMachine:
                 if self._rekeyed:  # sshd starts anew with the key it was just given
                     self._rekeyed = False
                     await completes_before(
-                        self._watcher.sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience)
+                        self._watcher.sshd_listens.wait, Deadline.after(self._scale.reply(REKEY_LIMIT))
                     )
                 if not self.host_key:  # it boots
-                    await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
+                    await self.learn_host_key(Deadline.after(self._scale.limit(HOST_KEY_LIMIT)))
                 ports = self.ports or await self.monitor.forwarded_ports()
                 target = SshTarget(self.name, ports[22], host_key_blob(self.name, self.host_key), self._key_file)
-                self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * self._patience))
+                self._ssh = await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_LIMIT)))
                 self._emit("ssh")
             return self._ssh
 
     async def answers(self) -> bool:
         """Whether the machine runs and its agent says so at once."""
-        limit = Deadline.after(ANSWER_LIMIT * self._patience)
+        limit = Deadline.after(self._scale.reply(ANSWER_LIMIT))
         try:
             if await self.monitor.run_state() != "running":
                 return False

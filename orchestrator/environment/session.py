@@ -23,7 +23,7 @@ from orchestrator.events import Event, EventBus
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.supervisor import ServiceSupervisor
@@ -33,6 +33,7 @@ from orchestrator.snapshots.restore import stage_files
 from orchestrator.snapshots.save import Source, cont, save_machines
 from orchestrator.snapshots.store import Snapshot, SnapshotWriter
 from orchestrator.tasks import run_all, run_with_watchdogs
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import NetworkKind, Service, Topology
 from orchestrator.vm.arguments import Memory, script_arguments, script_environment, writable_drives
 from orchestrator.vm.user import qemu_user
@@ -78,7 +79,7 @@ class Session:
         self.paths = env_paths
         self.record = record
         self.bus = bus
-        self.factor = record.state.factor
+        self.scale = TimeScale(record.state.factor)
         self.topology: Topology = record.state.topology
         self.logs_folder: Path = record.state.run_folder
         self.run_folder = run_folder or self.logs_folder
@@ -90,7 +91,7 @@ class Session:
         """Machines and services as they are before anything was started or joined."""
         paths = {name: self.paths.machine(name, self.logs_folder) for name in self.topology.machines}
         self.machines = {
-            name: LiveMachine(machine, self.topology, paths[name], self.bus, self.factor)
+            name: LiveMachine(machine, self.topology, paths[name], self.bus, self.scale)
             for name, machine in self.topology.machines.items()
         }
         self.services = ServiceSupervisor(
@@ -98,7 +99,7 @@ class Session:
             {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
             {name: machine.journal for name, machine in self.machines.items()},
             self.bus,
-            factor=self.factor,
+            scale=self.scale,
             command=f"orchestrator -n {self.paths.name}",
             on_up=self._screenshot,
         )
@@ -363,9 +364,8 @@ class Session:
 
     async def collect(self, step: str) -> None:
         """Logs and pictures of every machine that still answers."""
-        patience = max(1.0, self.factor / 4)
         real = self.services.real_name
-        await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, patience, real)
+        await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, self.scale, real)
 
     async def close(self) -> None:
         """Let go; the machines go on."""

@@ -91,12 +91,12 @@ async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncE
     """
     if scales(session, suite):
         message = (
-            f"this host is slow: the limits in the suite's configuration × {session.factor:g} "
+            f"this host is slow: the limits in the suite's configuration × {session.scale.factor:g} "
             "(--no-scale-timeouts leaves them)"
         )
         session.bus.emit("note", level="info", message=message)
     ssh = await session.machines[suite.machine].ssh()
-    limit = deadline.earlier(COPY_LIMIT * session.factor)
+    limit = deadline.earlier(session.scale.limit(COPY_LIMIT))
     await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
     modules = None if stack is None else await in_thread(large, suite)
     skip = SKIPPED_FOLDERS | ({f"/{NODE_MODULES}"} if modules else frozenset())
@@ -111,7 +111,7 @@ async def run_part(
     session: Session, suite: Suite, part: SuiteInvocation, deadline: Deadline, outcome: Outcome, chosen: TestSelection
 ) -> None:
     """One invocation of the suite's command, its events and artifacts; counted in ``outcome``."""
-    phase, limit = part.phase, deadline.earlier(suite.timeout * session.factor)
+    phase, limit = part.phase, deadline.earlier(session.scale.limit(suite.timeout))
     bus, machine = session.bus, session.machines[suite.machine]
     ssh = await machine.ssh()
     bus.emit("suite.state", phase.name, state="starting")
@@ -237,7 +237,7 @@ async def list_tests(
         GuestCommandError: it cannot be listed, and the suite's own code is not the reason.
     """
     ssh = await session.machines[suite.machine].ssh()
-    limit = deadline.earlier(suite.timeout * session.factor)
+    limit = deadline.earlier(session.scale.limit(suite.timeout))
     reader = Reader(EventBus(), phase.name)  # nobody is told
     code = await invoke(
         session,
@@ -281,7 +281,7 @@ async def _bring_home(session: Session, suite: Suite, ssh: Ssh) -> None:
     """Artifacts into ``playwright/``; whatever hinders that is noted, and hides no failure."""
     target = session.run_folder / "playwright"
     try:
-        limit = Deadline.after(COPY_LIMIT * max(1.0, session.factor / 2))
+        limit = Deadline.after(session.scale.transfer(COPY_LIMIT))
         tally = await get(ssh, suite.artifacts, target, deadline=limit, rules=ARTIFACTS)
         for text in tally.told("artifacts of the suite"):
             session.bus.emit("note", level="warning", message=text)

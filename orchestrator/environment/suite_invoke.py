@@ -57,7 +57,7 @@ def suite_environment(session: Session, suite: Suite, label: str) -> dict[str, s
         "CI": "1",
         "ARTIFACT_DIR": suite.artifacts,
         "E2E_PHASE": label,
-        "E2E_TIME_FACTOR": f"{session.factor:g}",
+        "E2E_TIME_FACTOR": f"{session.scale.factor:g}",
         "E2E_SCALE": "1" if scales(session, suite) else "",
         **suite.environment,
     }
@@ -65,7 +65,7 @@ def suite_environment(session: Session, suite: Suite, label: str) -> dict[str, s
 
 def scales(session: Session, suite: Suite) -> bool:
     """Whether the limits of the suite's configuration are multiplied: on slow hosts, unless it does so itself."""
-    return suite.scale_timeouts and session.factor > 1
+    return suite.scale_timeouts and session.scale.slow
 
 
 async def invoke(
@@ -110,7 +110,7 @@ async def invoke(
                 on_stderr=lambda data: reader.feed(data, "stderr"),
             )
             holding.cancel()  # it never found a test
-            ending = Deadline.after(CHANNEL_LIMIT * max(1.0, session.factor / 4))
+            ending = Deadline.after(session.scale.reply(CHANNEL_LIMIT))
             if not await completes_before(lambda: asyncio.wait([reading]), ending):
                 reading.cancel()  # something that the suite left running holds it open, or there never was one
     except BaseExceptionGroup as error:

@@ -41,7 +41,7 @@ async def bring_modules(
     place = f"{guest_folder(suite)}/{NODE_MODULES}"
     try:
         disk, cached = await folder_disk(source, found, name=CACHE_NAME, deadline=limit)
-        await stack.enter_async_context(plugged(live.monitor, live.agent, disk, place, factor=session.factor))
+        await stack.enter_async_context(plugged(live.monitor, live.agent, disk, place, scale=session.scale))
     except OrchestratorError as error:
         message = f"{source} could not be plugged in and is copied: {error.brief}"
         session.bus.emit("note", level="warning", message=message)

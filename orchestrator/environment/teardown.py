@@ -13,7 +13,8 @@ from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.process import ProcessId, exit_code
+from orchestrator.process import exit_code
+from orchestrator.process_id import ProcessId
 from orchestrator.tasks import run_all
 from orchestrator.vm.arguments import value
 from orchestrator.vm.qmp import connect

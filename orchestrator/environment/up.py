@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.provider import choose_provider
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +129,6 @@ async def _prepare(
     cache = ImageCache()
     for image in images.values():
         cache.pin(image.path, env_paths.folder)
-    me = ProcessId.of(os.getpid())
-    assert me is not None
     user_key = make_user_key(env_paths.user_key, f"orchestrator-{request.name}")
     record = StateFile(
         env_paths.state,
@@ -140,7 +137,7 @@ async def _prepare(
             topology=topology,
             run_folder=run_folder,
             phase="starting",
-            owner=me,
+            owner=ProcessId.own(),
             command=request.command,
             started=wall_clock(),
             provider=provider.value,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.memory import choose_ram_backing, memory_wanted, savable
-from orchestrator.environment.paths import EnvironmentPaths, cache_root, environments
+from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Launch, Session
 from orchestrator.environment.state import read_state
@@ -21,6 +21,7 @@ from orchestrator.errors import (
     SnapshotError,
 )
 from orchestrator.events import EventBus, wall_clock
+from orchestrator.folders import cache_root
 from orchestrator.images.cache import ImageCache
 from orchestrator.snapshots.key import differences, key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine

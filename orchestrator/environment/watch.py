@@ -13,7 +13,8 @@ from orchestrator.environment.failures import did_not_boot, disk_full, ended, pa
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
 from orchestrator.log_patterns import CPU_STALL, LogPattern, Waiver, find_in_console, find_in_journal, waiver_for
-from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
+from orchestrator.process import describe_exit, exit_code, tail
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.services.journal import Entry, Journal
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, tostring
 
+from orchestrator.atomic import write_atomically
 from orchestrator.report.model import STATUSES, words
 from orchestrator.report.read import SENTENCE, load_events, text
-from orchestrator.report.write import atomic_write
 from orchestrator.text import clean
 
 FOLDER = "clones"  # in the run folder: CLONE/RUN, one folder of runs for each clone
@@ -223,8 +223,8 @@ def write_clones(run_folder: Path, about: dict[str, Any] | None = None) -> dict[
         about = {key: before[key] for key in ABOUT if key in before}
     missing = in_no_clone(parts)
     summary = summary_of(parts, about, run_folder, missing)
-    atomic_write(run_folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    atomic_write(run_folder / "junit.xml", junit_of(parts, missing))
+    write_atomically(run_folder / "summary.json", json.dumps(summary, indent=2) + "\n", mode=0o644)
+    write_atomically(run_folder / "junit.xml", junit_of(parts, missing), mode=0o644)
     (run_folder / "report").mkdir(exist_ok=True)
-    atomic_write(run_folder / "report" / "index.html", page_of(parts, summary, run_folder))
+    write_atomically(run_folder / "report" / "index.html", page_of(parts, summary, run_folder), mode=0o644)
     return summary

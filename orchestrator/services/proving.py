@@ -46,10 +46,10 @@ class Prover:
         return answer.ok
 
     async def _attempt(self, check: Check, limit: Deadline) -> CheckResult:
-        return await run_check(check, self._reach.channels[check.machine], factor=self._reach.factor, deadline=limit)
+        return await run_check(check, self._reach.channels[check.machine], scale=self._reach.scale, deadline=limit)
 
     async def _until_passed(self, service: Service, check: Check, limit: Deadline) -> None:
-        interval = ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC) * max(1.0, self._reach.factor)
+        interval = self._reach.scale.interval(ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC))
         last = CheckResult(False, "not attempted yet")
         tries = 0
         beat = Deadline.after(HEARTBEAT)

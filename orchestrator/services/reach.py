@@ -13,9 +13,11 @@ from orchestrator.guest.agent import Agent
 from orchestrator.services import systemd
 from orchestrator.services.checks import Channels
 from orchestrator.services.journal import Journal
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service
 
 EVIDENCE_LINES = 15
+LAST_LINES_LIMIT = 10.0  # seconds for the last lines of a unit, before scaling
 LOOK_LIMIT = 10.0  # seconds for one question about units, before scaling: it must not fail the wait on a busy machine
 
 
@@ -26,7 +28,7 @@ class Reach:
     Attributes:
         channels: for the machine of every service and check.
         journals: the followed journal of each machine.
-        factor: what all limits of the topology are multiplied with.
+        scale: of all limits and intervals.
         command: how the user calls this program for this environment, for hints.
         names: units that systemd knows by another name than the topology: (machine, unit) → its own.
     """
@@ -34,7 +36,7 @@ class Reach:
     channels: Mapping[str, Channels]
     journals: Mapping[str, Journal]
     bus: EventBus
-    factor: float
+    scale: TimeScale
     command: str
     names: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -46,7 +48,7 @@ class Reach:
         return self.journals.get(machine)
 
     def look_limit(self) -> Deadline:
-        return Deadline.after(LOOK_LIMIT * max(1.0, self.factor))
+        return Deadline.after(self.scale.interval(LOOK_LIMIT))
 
     def know(self, machine: str, unit: str, real: str) -> None:
         """Keep a unit's own name, and tell it once: logs are found by it."""
@@ -69,7 +71,7 @@ class Reach:
             unit = self.real(service.machine, service.unit)
             hint = f"{self.command} logs --unit {unit} {service.machine}"
             with suppress(OrchestratorError):
-                limit = Deadline.after(10 * max(1.0, self.factor / 2))
+                limit = Deadline.after(self.scale.transfer(LAST_LINES_LIMIT))
                 evidence = await systemd.last_lines(await self.agent(service.machine), unit, EVIDENCE_LINES, limit)
         return ServiceError(
             f"service {service.name} on machine {service.machine} {what}",

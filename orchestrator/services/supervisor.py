@@ -22,6 +22,7 @@ from orchestrator.services.proving import Prover
 from orchestrator.services.reach import Reach
 from orchestrator.services.units import Units
 from orchestrator.tasks import root_cause, run_all
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service, ServiceKind
 
 LOOKS = 5  # how often units may be found started anew before that is their trouble
@@ -34,7 +35,7 @@ class ServiceSupervisor:
     Args:
         channels: how each machine is reached; for the machine of every service and check.
         journals: the followed journal of each machine.
-        factor: what all limits of the topology are multiplied with.
+        scale: of all limits and intervals.
         command: how the user calls this program for this environment, for hints.
         on_up: called when a service has proven itself.
     """
@@ -46,12 +47,12 @@ class ServiceSupervisor:
         journals: Mapping[str, Journal],
         bus: EventBus,
         *,
-        factor: float,
+        scale: TimeScale,
         command: str = "orchestrator",
         on_up: Callable[[Service], Awaitable[None]] | None = None,
     ) -> None:
         self.graph = graph
-        self._reach = Reach(channels, journals, bus, factor, command)
+        self._reach = Reach(channels, journals, bus, scale, command)
         self._units = Units(self._reach, graph.services)
         self._prover = Prover(self._reach, self._units)
         self._on_up = on_up
@@ -112,7 +113,7 @@ class ServiceSupervisor:
         for machine in {service.machine, *(check.machine for check in service.checks)}:
             await self._reach.agent(machine)  # its limit does not run while a machine still boots
         await self._units.first_look(service)
-        limit = deadline.earlier(service.timeout * self._reach.factor)
+        limit = deadline.earlier(self._reach.scale.limit(service.timeout))
         self._emit(service.name, State.STARTING, 0.0, "")
         try:
             await self._units.start(service, limit)
@@ -149,7 +150,7 @@ class ServiceSupervisor:
         await run_all(*(self._prove(service, deadline) for service in services))
 
     async def _after_restore(self, service: Service, deadline: Deadline) -> None:
-        limit = deadline.earlier(service.timeout * self._reach.factor)
+        limit = deadline.earlier(self._reach.scale.limit(service.timeout))
         result = await (await self._reach.agent(service.machine)).exec(service.after_restore, deadline=limit)
         if result.code != 0:
             why = f"{shlex.join(service.after_restore)} ended with {result.code}: {result.complaint}"
@@ -161,7 +162,7 @@ class ServiceSupervisor:
     async def _prove(self, service: Service, deadline: Deadline) -> None:
         await self._reach.agent(service.machine)
         status = await self._units.first_look(service)
-        limit = deadline.earlier(service.timeout * self._reach.factor)
+        limit = deadline.earlier(self._reach.scale.limit(service.timeout))
         self.graph = self.graph.advance(service.name, State.STARTING)  # it is not started: no event
         self._move(service.name, State.CHECKING, limit.elapsed)
         try:
@@ -240,7 +241,7 @@ class ServiceSupervisor:
         return self._reach.real(machine, unit)
 
     async def _again(self, service: Service, deadline: Deadline) -> None:
-        limit = deadline.earlier(service.timeout * self._reach.factor)
+        limit = deadline.earlier(self._reach.scale.limit(service.timeout))
         if service.name not in self.graph.proven():
             return
         try:

@@ -158,7 +158,7 @@ class Units:
         journal, ended = self._reach.journal(service.machine), self._ends[service.name]
         while True:
             heard = journal is not None and journal.heard
-            interval = (LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL) * max(1.0, self._reach.factor / 4)
+            interval = self._reach.scale.reply(LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL)
             await completes_before(ended.wait, Deadline.after(interval))
             await self._look_after_end(service, ended, "failed")
 

@@ -26,13 +26,15 @@ import httpx
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
-from orchestrator.environment.paths import EnvironmentPaths, cache_root
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
+from orchestrator.folders import cache_root
 from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.supervisor import ServiceSupervisor

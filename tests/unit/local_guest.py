@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import pytest
 
+from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.environment import isolate, suite_invoke
 from orchestrator.environment import suite as suite_module
@@ -233,7 +234,7 @@ class Client:
             SimpleNamespace(
                 machines={"client": LocalMachine()},
                 bus=bus,
-                factor=self.factor,
+                scale=TimeScale(self.factor),
                 services=self.services,
                 run_folder=self.run_folder,
                 run_watched=run_watched,

@@ -11,6 +11,7 @@ import pytest
 from fake_channels import FakeMachine, Unit, ok
 from fake_qemu import run_async
 
+from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
@@ -78,7 +79,7 @@ def play(
             {name: m.channels() for name, m in machines.items()},
             journals,
             bus,
-            factor=factor,
+            scale=TimeScale(factor),
             command="orchestrator -n t",
         )
         world = World(supervisor, machines, events)

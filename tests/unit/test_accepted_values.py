@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from topology_samples import write
 
+from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.errors import TopologyError
 from orchestrator.guest.agent import GuestResult
@@ -56,7 +57,9 @@ def made(check: Check) -> str:
     async def channel() -> Ssh:
         return cast("Ssh", Nobody("client"))
 
-    answer = run_async(run_check(check, Channels(cast("Any", None), channel), factor=1.0, deadline=Deadline.after(10)))
+    answer = run_async(
+        run_check(check, Channels(cast("Any", None), channel), scale=TimeScale(), deadline=Deadline.after(10))
+    )
     assert not answer.ok
     return answer.text
 

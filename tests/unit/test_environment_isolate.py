@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.environment.isolate import divided, prepare
 from orchestrator.environment.session import Session
@@ -138,7 +139,7 @@ async def prepared(end: GuestResult | MachineError, deadline: Deadline) -> tuple
     phase = SuitePhase("stack")
     folder, command, ahead = Path("/here/suite"), ("run",), ("run", "-p")
     suite = Suite("client", folder, command, "test", {"A": "1"}, "/artifacts", 60.0, (phase,), ahead)
-    session = SimpleNamespace(machines={"client": client}, bus=bus, factor=1.0)
+    session = SimpleNamespace(machines={"client": client}, bus=bus, scale=TimeScale())
     await prepare(cast(Session, session), suite, phase, deadline)
     return client, seen
 
