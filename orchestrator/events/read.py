@@ -132,6 +132,7 @@ def _seconds(value: object, default: float) -> float:
 # ---------------------------------------------------------------------- one field
 
 Reader = Callable[[object], object]  # None: the value is of no use
+_COMMON = frozenset({"subject", "time", "at"})
 _KNOWN: dict[type[Any], dict[str, tuple[Reader, object]]] = {}
 
 
@@ -151,7 +152,7 @@ def _readers(cls: type[Any]) -> dict[str, tuple[Reader, object]]:
     hints = typing.get_type_hints(cls)
     readers = _KNOWN.setdefault(cls, {})
     for one in fields(cls):
-        if one.name not in ENVELOPE:
+        if one.name not in _COMMON:
             read, empty = _reader(hints[one.name])
             readers[one.name] = (read, empty if one.default is MISSING else one.default)
     return readers
