@@ -19,6 +19,7 @@ from orchestrator.atomic import write_atomically
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.run import AcceleratorChosen
 from orchestrator.process import run
 from orchestrator.procfs import boot_id
 from orchestrator.scratch import scratch
@@ -231,7 +232,7 @@ def _write_cache(cache: Path, key: dict[str, object], name: str, reason: str) ->
 
 def emit_accelerator(found: Accelerator, bus: EventBus) -> None:
     """Tell what the probe found."""
-    bus.emit("host.accelerator", accelerator=found.name, reason=found.reason, factor=found.factor, qemu=found.qemu)
+    bus.emit(AcceleratorChosen(accelerator=found.name, reason=found.reason, time_scale=found.factor, qemu=found.qemu))
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.environment import isolate, suite_invoke
 from orchestrator.environment import suite as suite_module
@@ -28,6 +27,7 @@ from orchestrator.environment.suite import TestSelection, run_suite
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from fake_qemu import FakeGuest, FakeServer, machine, topology
 
-from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import MachineError
 from orchestrator.events import Event, EventBus
 from orchestrator.process_id import ProcessId
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import GuestFile
 from orchestrator.vm.arguments import MachinePaths
 

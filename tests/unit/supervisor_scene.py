@@ -11,13 +11,13 @@ import pytest
 from fake_channels import FakeMachine, Unit, ok
 from fake_qemu import run_async
 
-from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
 from orchestrator.services.supervisor import ServiceSupervisor
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
 

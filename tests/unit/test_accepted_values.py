@@ -15,7 +15,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from topology_samples import write
 
-from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.errors import TopologyError
 from orchestrator.guest.agent import GuestResult
@@ -23,6 +22,7 @@ from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import PatternError, check, found
 from orchestrator.services.checks import Channels, judge_response, run_check
+from orchestrator.timescale import TimeScale
 from orchestrator.topology import values
 from orchestrator.topology.document import Node
 from orchestrator.topology.load import load_topology

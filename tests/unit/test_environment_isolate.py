@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.environment.isolate import divided, prepare
 from orchestrator.environment.session import Session
@@ -18,6 +17,7 @@ from orchestrator.environment.suite_tally import NO_TEST_RAN, Account, Outcome, 
 from orchestrator.errors import GuestCommandError, MachineError, SuiteFailed
 from orchestrator.events import Event, EventBus
 from orchestrator.guest.agent import GuestResult
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 

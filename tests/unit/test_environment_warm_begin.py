@@ -188,7 +188,7 @@ def discarded(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
     return Abandoned(session, env_paths)
 
 
-def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:
+def test_machines_that_were_discarded_are_forgotten(tmp_path: Path) -> None:
     before: list[object] = []
     after = discarded(tmp_path, before.append)
     assert after.live is not before[0]

@@ -20,7 +20,6 @@ from fake_qemu import run_async
 from httpx import Headers
 from real_sshd import free_port
 
-from orchestrator.timescale import TimeScale
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import GuestResult
@@ -28,6 +27,7 @@ from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import TEXT_LIMIT
 from orchestrator.services.checks import ANSWER_LIMIT, Channels, CheckResult, json_difference, judge_response, run_check
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Check, CheckKind
 
 HEALTH = "http://server/health"
