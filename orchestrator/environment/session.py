@@ -29,6 +29,7 @@ from orchestrator.net.networks import check_lengths, connects_again, nics_of, st
 from orchestrator.process_id import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking
@@ -99,11 +100,13 @@ class Session:
         }
         self.services = ServiceSupervisor(
             ServiceGraph.remembered(self.topology.services, self.record.state.services),
-            {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
-            {name: machine.journal for name, machine in self.machines.items()},
-            self.bus,
-            scale=self.scale,
-            command=f"orchestrator -n {self.paths.name}",
+            Reach(
+                {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
+                {name: machine.journal for name, machine in self.machines.items()},
+                self.bus,
+                self.scale,
+                command=f"orchestrator -n {self.paths.name}",
+            ),
             on_up=self._screenshot,
         )
         self._first_unit_up = asyncio.Event()

@@ -37,6 +37,7 @@ from orchestrator.process import launch
 from orchestrator.process_id import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import run_with_watchdogs
@@ -234,10 +235,13 @@ async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
     machine = session.machines["server"]
     gate = ServiceSupervisor(
         ServiceGraph.fresh({"bench": service}),
-        {"server": Channels(machine.ready_agent, machine.ssh)},
-        {"server": machine.journal},
-        bus,
-        factor=session.factor,
+        Reach(
+            {"server": Channels(machine.ready_agent, machine.ssh)},
+            {"server": machine.journal},
+            bus,
+            session.scale,
+            command="orchestrator",
+        ),
     )
     await gate.bring_up(Deadline.after(300))
     stop()
