@@ -23,7 +23,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans
-from orchestrator.environment.warm import default_store
+from orchestrator.environment.saving import default_store
 from orchestrator.images.contract import find_run_script
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import launch
