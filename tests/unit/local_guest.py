@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from event_records import Kind, of
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import isolate, suite_invoke
@@ -25,6 +26,7 @@ from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import TestSelection, run_suite
 from orchestrator.events import Event, EventBus, JsonLinesLog
+from orchestrator.events.suite import SuiteStateChanged, TestEnded
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
 from orchestrator.topology.model import Suite, SuitePhase
@@ -256,14 +258,14 @@ class Client:
                 isolate.run_isolated(session, suite, reaper, deadline, isolation=isolation, chosen=chosen)
             )
 
-    def of(self, kind: str) -> list[Event]:
-        return [event for event in self.events if event.kind == kind]
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        return of(self.events, kind)
 
     @property
     def results(self) -> list[tuple[str, str]]:
         """Status and title of every attempt."""
-        return sorted((str(event.data["status"]), event.subject) for event in self.of("test.end"))
+        return sorted((event.status, event.subject) for event in self.of(TestEnded))
 
     @property
     def finished(self) -> dict[str, Any]:
-        return dict(self.of("suite.state")[-1].data)
+        return self.of(SuiteStateChanged)[-1].data()

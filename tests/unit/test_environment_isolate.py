@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from event_records import notes
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.isolate import divided, prepare
@@ -149,7 +150,7 @@ def test_a_suite_is_prepared_as_it_will_be_run() -> None:
     assert (call["command"], call["user"], call["cwd"]) == (("run", "-p"), "test", "/opt/e2e/suites/suite")
     assert call["environment"]["A"] == "1"
     assert call["environment"]["E2E_PHASE"] == "stack"
-    assert [event.data["level"] for event in seen] == ["info"]
+    assert len(notes(seen, "info")) == len(seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -157,13 +158,14 @@ def test_a_suite_is_prepared_as_it_will_be_run() -> None:
     [(GuestResult(3, b"", b"no browser here"), "no browser here"), (GuestResult(9, b"", b""), "it ended with 9")],
 )
 def test_a_suite_that_cannot_be_prepared_is_run_without(end: GuestResult, text: str) -> None:
-    _, (event,) = asyncio.run(prepared(end, Deadline.after(10)))
-    assert event.data["level"] == "warning"
-    assert text in event.data["message"]
+    _, events = asyncio.run(prepared(end, Deadline.after(10)))
+    (message,) = notes(events, "warning")
+    assert text in message
 
 
 def test_preparing_for_too_long_is_given_up_and_a_lost_machine_is_not() -> None:
-    _, (event,) = asyncio.run(prepared(MachineError("it took too long"), Deadline.after(0)))
-    assert "it took too long" in event.data["message"]
+    _, events = asyncio.run(prepared(MachineError("it took too long"), Deadline.after(0)))
+    (message,) = notes(events)
+    assert "it took too long" in message
     with pytest.raises(MachineError):
         asyncio.run(prepared(MachineError("the connection is lost"), Deadline.after(10)))

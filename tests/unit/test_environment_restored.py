@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_qemu import run_async
 from machine_stage import Stage, staged, watch_ends
 
@@ -14,6 +15,7 @@ from orchestrator.environment import machine as module
 from orchestrator.environment.failures import last_words
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events import wall_clock
+from orchestrator.events.machines import LogMatched
 from orchestrator.snapshots.manifest import MachineFiles
 
 
@@ -45,9 +47,7 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
             async with asyncio.TaskGroup() as group:
                 group.create_task(panic())
                 error = await watch_ends(stage, 3)
-            assert [e.data["line"] for e in stage.events if e.kind == "machine.sign"] == [
-                "[9.0] Kernel panic - not syncing: today"
-            ]
+            assert [match.line for match in of(stage.events, LogMatched)] == ["[9.0] Kernel panic - not syncing: today"]
             assert "is lost" in error.what
             assert not stage.live._watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
 
