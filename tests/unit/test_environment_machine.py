@@ -208,6 +208,6 @@ def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
             assert "no screenshot at refused" in notes(stage.events)[-1]
             stage.qmp.handlers["screendump"] = lambda a: stage.qmp.content_to(str(a["filename"]), b"")
             await stage.live.screenshot("ready", tmp_path)
-            assert stage.events[-1].data == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
+            assert stage.events[-1].data() == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
 
     run_async(scenario())

@@ -57,9 +57,9 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
 def test_logs_that_are_there_already_are_gone_on_with(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            stage.live.paths.serial_log.write_text("an earlier world\n")
+            stage.live.paths.serial_log.write_text("an earlier run\n")
             stage.live.seed_logs(saved_logs(tmp_path / "saved", "of the snapshot\n", LISTENING))
-            assert stage.live.paths.serial_log.read_text().startswith("an earlier world\n---")
+            assert stage.live.paths.serial_log.read_text().startswith("an earlier run\n---")
 
     run_async(scenario())
 

@@ -36,14 +36,16 @@ def titles(client: Client) -> list[str]:
     return sorted(event.subject for event in client.of("test.end"))
 
 
-@pytest.mark.parametrize(("grade", "worlds"), [("", 0), ("file", 8)])
-def test_every_test_runs_once_whatever_it_and_its_file_are_called(client: Client, isolation: str, worlds: int) -> None:
+@pytest.mark.parametrize(("isolation", "fresh_states"), [("", 0), ("file", 8)])
+def test_every_test_runs_once_whatever_it_and_its_file_are_called(
+    client: Client, isolation: str, fresh_states: int
+) -> None:
     client.files(ODD)
     with pytest.raises(SuiteFailed, match="1 of 10 browser tests failed") as caught:
         client.run(isolation=isolation)
     assert not caught.value.evidence, "none is missing"
     assert len(titles(client)) == len(set(titles(client))) == 10
-    assert client.worlds == worlds, "one state is saved, and every part but the first begins anew from it"
+    assert client.fresh_states == fresh_states, "one state is saved, and every part but the first begins anew from it"
     files = {title.split(" › ")[0] for title in titles(client)}
     assert files == set(ODD)
 
@@ -51,10 +53,10 @@ def test_every_test_runs_once_whatever_it_and_its_file_are_called(client: Client
 def test_tests_made_in_a_loop_have_a_world_each_and_a_pattern_holds_in_all(client: Client) -> None:
     client.files({name: ODD[name] for name in ("[id].spec.js", "loop.spec.js", "c++.spec.js")})
     assert client.run(isolation="test", grep=r"number [12]|good") == "passed"
-    assert client.worlds == 3
+    assert client.fresh_states == 3
     assert titles(client) == ["c++.spec.js › good", "loop.spec.js › number 1", "loop.spec.js › number 2"]
     paths = {(event.index, event.total) for event in client.of(TestBegan)}
-    assert paths == {(1, 3), (2, 3), (3, 3)}, "numbers of the whole, not of each world"
+    assert paths == {(1, 3), (2, 3), (3, 3)}, "numbers of the whole, not of each part"
 
 
 @pytest.mark.parametrize("isolation", ["suite", "file"])
@@ -185,7 +187,7 @@ def test_a_runner_that_never_tells_has_not_passed(client: Client) -> None:
 
 
 def test_ids_that_are_not_heeded_are_noticed(client: Client) -> None:
-    """A runner that takes all tests for each world."""
+    """A runner that takes all tests for each part."""
     client.files({"a.spec.js": HEAD + "test('one', () => {});\ntest('two', () => {});\n"})
     command = ("env", "-u", "E2E_TESTS", str(client.home / "run-e2e-tests"))
     with pytest.raises(SuiteFailed, match="2 browser tests ran that were not to run") as caught:
@@ -200,7 +202,7 @@ def test_a_title_that_changes_between_listing_and_run_is_a_missing_test(client: 
     assert caught.value.evidence[0].startswith("did not run: a.spec.js › at ")
 
 
-def test_what_others_depend_on_runs_in_each_of_their_worlds(client: Client) -> None:
+def test_what_others_depend_on_runs_in_each_of_their_fresh_states(client: Client) -> None:
     client.files(
         {
             "playwright.config.js": """module.exports = { projects: [
@@ -214,7 +216,7 @@ def test_what_others_depend_on_runs_in_each_of_their_worlds(client: Client) -> N
         }
     )
     assert client.run(isolation="file") == "passed"
-    assert client.worlds == 2
+    assert client.fresh_states == 2
     assert titles(client) == sorted(
         2 * ["[setup] › setup.js › log in", "[clean] › clean.js › log out"]
         + ["[web] › a.spec.js › good", "[web] › b.spec.js › good"]
