@@ -42,13 +42,13 @@ Seconds and sizes are numbers. A field in brackets is left out while it has noth
 
 ## Format
 
-`format` in `run.started` is {FORMAT}. The number grows when a kind or a field gets another name or meaning, not when one is
-added: a reader ignores kinds and fields that it does not know.
+`format` in `run.started` is {FORMAT}. The number grows when a kind or a field gets another name or meaning,
+not when one is added: a reader ignores kinds and fields that it does not know.
 `orchestrator report` reads all formats up to its own; of a newer one it leaves out what it does not know, and says so.
 
 `summary.json` and `state.json` have numbers of their own. Format 2 of `summary.json` renamed `schema` to `format`,
-`host.factor` to `time_scale`, `answer` of a check to `message`, and `signs` to `log_matches` (`sign`, `weight` and `accepted`
-in it to `pattern`, `severity` and `waiver`).
+`host.factor` to `time_scale`, `answer` of a check to `message`, and `signs` to `log_matches` (in it `sign`, `weight`
+and `accepted` to `pattern`, `severity` and `waiver`).
 """
 
 
