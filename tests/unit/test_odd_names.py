@@ -30,7 +30,7 @@ from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.memory import unescaped
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import QEMU
-from orchestrator.vm.arguments import MachinePaths, Memory, net_options, QemuSettings, script_arguments, value
+from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, net_options, script_arguments, value
 from orchestrator.vm.qmp import connect
 
 __all__ = ["image", "place"]  # fixtures

@@ -13,8 +13,8 @@ from orchestrator.topology.model import Machine, NetworkKind
 from orchestrator.vm.arguments import (
     MachinePaths,
     Memory,
-    net_options,
     QemuSettings,
+    net_options,
     script_arguments,
     script_environment,
 )
