@@ -17,7 +17,6 @@ from pathlib import Path
 
 import httpx
 from bench import NAME, ROOT, Row, orchestrator
-from orchestrator.report.read import load_events
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths
