@@ -179,7 +179,7 @@ def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, run
 
 def test_a_host_without_room_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saver = Saver(tmp_path)
-    monkeypatch.setattr(module, "touched", lambda _: 1 << 60)
+    monkeypatch.setattr(saving, "touched", lambda _: 1 << 60)
     assert saver.saved() == ""
     assert saver.saves == 0
     (text,) = saver.notes.texts("warning")
@@ -235,7 +235,7 @@ def test_what_is_asked_of_the_disk_is_what_was_touched(tmp_path: Path, monkeypat
     """A RAM file of 8 GiB of which little was touched does not ask for 8 GiB."""
     asked: list[int] = []
     real = module.place_for
-    monkeypatch.setattr(module, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
+    monkeypatch.setattr(saving, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
     saver = Saver(tmp_path)
     with (tmp_path / "server.ram").open("r+b") as file:
         file.truncate(8 << 30)
