@@ -15,7 +15,6 @@ from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import saving
-from orchestrator.environment import warm as module
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session
@@ -234,7 +233,7 @@ def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Snapshot | N
 def test_what_is_asked_of_the_disk_is_what_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RAM file of 8 GiB of which little was touched does not ask for 8 GiB."""
     asked: list[int] = []
-    real = module.place_for
+    real = saving.place_for
     monkeypatch.setattr(saving, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
     saver = Saver(tmp_path)
     with (tmp_path / "server.ram").open("r+b") as file:
