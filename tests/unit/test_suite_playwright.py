@@ -33,7 +33,7 @@ ODD = {
 
 
 def titles(client: Client) -> list[str]:
-    return sorted(event.subject for event in client.of("test.end"))
+    return sorted(event.subject for event in client.of(TestEnded))
 
 
 @pytest.mark.parametrize(("isolation", "fresh_states"), [("", 0), ("file", 8)])
@@ -50,7 +50,7 @@ def test_every_test_runs_once_whatever_it_and_its_file_are_called(
     assert files == set(ODD)
 
 
-def test_tests_made_in_a_loop_have_a_world_each_and_a_pattern_holds_in_all(client: Client) -> None:
+def test_tests_made_in_a_loop_have_a_fresh_state_each_and_a_pattern_holds_in_all(client: Client) -> None:
     client.files({name: ODD[name] for name in ("[id].spec.js", "loop.spec.js", "c++.spec.js")})
     assert client.run(isolation="test", grep=r"number [12]|good") == "passed"
     assert client.fresh_states == 3
@@ -264,7 +264,7 @@ def test_what_a_serial_group_gives_up_did_not_run_and_is_not_skipped(client: Cli
     assert {word: client.finished[word] for word in wanted} == wanted
     skipped = [title for status, title in client.results if status == "skipped"]
     assert skipped == ["a.spec.js › group › left out"], "told once, not at each retry"
-    assert not [event for event in client.of("test.begin") if "rest" in event.subject]
+    assert not [event for event in client.of(TestBegan) if "rest" in event.subject]
     view = fold(client.events)
     data = json.loads(json.dumps(summary(view)))
     assert {word: data["tests"][word] for word in wanted} == wanted
