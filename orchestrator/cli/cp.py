@@ -184,7 +184,7 @@ def _told(tally: Tally, sources: Sequence[Side], target: Side, progress: CopyPro
             say(f"left out: {line}")
         raise IncompleteCopy(
             f"{what} left out or not copied whole",
-            why="sockets, devices and named pipes are never copied, and some things could not be read",
+            why="sockets, devices and named pipes are not copied, and some files could not be read",
             hint="the rest was copied; the names are above",
         )
     return 0

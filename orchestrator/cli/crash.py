@@ -31,11 +31,11 @@ def unforeseen(cause: BaseException) -> UnforeseenError:
     last = next((line for line in reversed(text.splitlines()) if line.strip()), type(cause).__name__)
     path = _write(text)
     return UnforeseenError(
-        "an error that nobody foresaw",
+        "an unexpected error",
         why=" ".join(traceback.format_exception_only(cause)[-1].split())[:500] or last,
         where=[str(path)] if path else [],
         evidence=[] if path else text.splitlines()[-20:],
-        hint="this is a fault of orchestrator: report it with that file" if path else "report it with these lines",
+        hint="this is a bug of orchestrator: report it with that file" if path else "report it with these lines",
     )
 
 

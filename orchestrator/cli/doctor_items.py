@@ -153,7 +153,7 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
         return Item(
             "/dev/kvm",
             State.WARNING,
-            "may not be opened by this user",
+            "cannot be opened by this user",
             "it belongs to the group kvm",
             'sudo usermod -aG kvm "$USER", then log in again',
         )
@@ -165,7 +165,7 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
             WITHOUT_HARDWARE,
             "a host with hardware virtualization; emulation works here",
         )
-    return Item("/dev/kvm", State.OK, "may be opened (whether a guest runs, the accelerator's probe tells)")
+    return Item("/dev/kvm", State.OK, "can be opened (the accelerator probe shows whether a guest runs)")
 
 
 async def accelerator(cache: Path, *, fresh: bool) -> Item:
@@ -279,7 +279,7 @@ def disks(env_paths: EnvironmentPaths, runs: Path, cache: Path, *, images_needed
                     f"disk: {name}",
                     State.MISSING,
                     text,
-                    f"{there} may not be written",
+                    f"{there} cannot be written",
                     "ORCH_CACHE_DIR, ORCH_STATE_DIR and --runs move these folders",
                 )
             )
@@ -329,7 +329,7 @@ def memory(topology: Topology, meminfo: str, *, running: bool) -> Item:
     if not lack:
         return Item("memory", State.OK, text)
     if running:
-        return Item("memory", State.OK, f"{text}: the environment runs and has its share already")
+        return Item("memory", State.OK, f"{text}: the environment is running and already has its memory")
     return Item("memory", State.MISSING, text, lack, "smaller machines (memory = …), or end other programs")
 
 

@@ -40,7 +40,11 @@ async def _down(paths: EnvironmentPaths, bus: EventBus) -> None:
         try:
             state = read_state(paths.state)
         except HostError as error:
-            bus.emit("note", level="warning", message=f"{error.what} ({error.why}); what its processes tell is used")
+            bus.emit(
+                "note",
+                level="warning",
+                message=f"{error.what} ({error.why}); its processes are found by their own marks",
+            )
             state = None
         if state is None:
             unfinished = paths.unfinished_run

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     except MachineError:
         if limit is None or not limit.expired:
             raise
-        say(f"not begun within {limit.limit:g} s: machine {arguments.machine} did not answer before")
+        say(f"not started within {limit.limit:g} s: machine {arguments.machine} did not answer before")
         return TOO_LATE
 
 

@@ -65,7 +65,7 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
             kill_children()
             os._exit(128 + number)
         if which == 1:
-            bus.emit("note", level="warning", message="interrupted: ending in order; once more ends at once")
+            bus.emit("note", level="warning", message="interrupted: shutting down; a second Ctrl-C ends at once")
             task.cancel()
 
     numbers = ending_signals()

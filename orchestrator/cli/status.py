@@ -76,7 +76,7 @@ async def look(env_paths: EnvironmentPaths) -> Seen:
         return seen
     if "running" not in seen.machines.values():
         seen.word = "down"
-        seen.note = "its machines are gone; `orchestrator down` removes what is left"
+        seen.note = "its machines are gone; `orchestrator down` removes the leftovers"
         return seen
     running = [name for name, word in seen.machines.items() if word == "running"]
     await asyncio.gather(*(_ask(env_paths, state, name, seen) for name in running))

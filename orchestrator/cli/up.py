@@ -103,7 +103,7 @@ async def _failed(
     else:
         name = session.paths.name
         shell = f"orchestrator -n {name} shell {next(iter(session.machines))}"
-        message = f"the machines are left as they are: look with `{shell}`, end them with `orchestrator -n {name} down`"
+        message = f"the machines keep running: look with `{shell}`, end them with `orchestrator -n {name} down`"
         bus.emit("note", level="info", message=message)
     finish(bus, session.paths.name, "error", error.exit_code, deadline)
 

@@ -73,7 +73,7 @@ def find_run_script(path: Path, hint: str = "orchestrator images build") -> Path
     folder = path / "bin"
     if not folder.is_dir():
         raise ImageError(
-            f"{path} is no machine image",
+            f"{path} is not a machine image",
             why="it has no folder bin/ with a run-<name>-vm script",
             hint=hint,
         )

@@ -152,7 +152,7 @@ def read_archive(archive: Path, folder: Path) -> BaseTree:
                 content = tar.extractfile(member)
                 texts[path] = content.read().decode() if content else ""
     if any(len(found) != 1 for found in boot.values()):
-        raise ImageError("the packages do not bring exactly one kernel", evidence=[*boot[VMLINUZ], *boot[INITRD]])
+        raise ImageError("the packages do not contain exactly one kernel", evidence=[*boot[VMLINUZ], *boot[INITRD]])
     return BaseTree(paths, _numbers(texts["/etc/passwd"]), _numbers(texts["/etc/group"]))
 
 

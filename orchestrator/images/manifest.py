@@ -103,7 +103,7 @@ def load_manifest(folder: Path) -> tuple[LayerEntry, ...]:
         items = json.loads(path.read_text(encoding="utf-8-sig"))["entries"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageError(
-            "the layer program left no usable manifest.json", why=repr(error), where=[str(path)]
+            "the layer program wrote no usable manifest.json", why=repr(error), where=[str(path)]
         ) from error
     problems: list[str] = []
     entries: dict[str, LayerEntry] = {}
@@ -129,7 +129,7 @@ def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
     entry = LayerEntry(kind, target, owner=item.get("owner", "root"), group=item.get("group", "root"))
     if kind is Kind.SYMLINK:
         if not re.fullmatch(r"[^\s\"]+", item["to"]):
-            raise ValueError("a link's aim cannot hold blanks")
+            raise ValueError("a link's target cannot contain blanks")
         return replace(entry, to=item["to"], mode=0o777)
     entry = replace(entry, mode=int(item["mode"], 8))
     if kind is Kind.DIRECTORY:

@@ -261,7 +261,7 @@ class _Build:
         while True:
             await asyncio.sleep(SILENCE * LOOK)
             if monotonic() - self._spoke >= SILENCE:
-                last = self._output.tail[-1] if self._output.tail else "nothing said yet"
+                last = self._output.tail[-1] if self._output.tail else "no output yet"
                 self._heartbeat(f"{self._argv[0]} of image {self._image.name}", last)
 
     def _heartbeat(self, what: str, last: str) -> None:
@@ -272,7 +272,7 @@ class _Build:
     def _too_slow(self) -> TimeLimit:
         return TimeLimit(
             f"image {self._image.name} was not built within {self._deadline.limit:.0f} s",
-            why=f"{self._argv[0]} was still at it; what it had finished is kept in the store",
+            why=f"{self._argv[0]} was still running; what it had finished is kept in the store",
             where=[str(self.log)],
             evidence=self._output.tail[-5:],
             hint=LONGER,

@@ -118,7 +118,7 @@ async def ensure_images(
     async def ensure(name: str) -> None:
         try:
             one = await _build(name, used[name], chosen, topology, cache, bus, deadline, turn)
-            find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, and it is made anew")
+            find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")
         except OrchestratorError as error:
             bus.emit("image.state", name, state="failed", provider=chosen.value, key="", why=error.what)
             raise

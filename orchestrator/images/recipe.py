@@ -109,31 +109,31 @@ def load_recipe(path: Path) -> Recipe:
     def text(key: str, default: str | None = None) -> str:
         value = data.get(key, default)
         if not isinstance(value, str):
-            problems.append(f"{key}: a text is needed")
+            problems.append(f"{key}: expected a string")
             return ""
         return value
 
     def number(key: str, default: int) -> int:
         value = data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            problems.append(f"{key}: a whole number from 1 is needed")
+            problems.append(f"{key}: expected an integer from 1")
             return default
         return value
 
     def texts(key: str) -> tuple[str, ...]:
         value = data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            problems.append(f"{key}: a list of texts is needed")
+            problems.append(f"{key}: expected a list of strings")
             return ()
         return tuple(value)
 
     problems += [f"{key}: unknown key" for key in sorted(set(data) - _KEYS)]
     size = _SIZE.match(text("size"))
     if size is None:
-        problems.append('size: a text like "3GiB" is needed')
+        problems.append('size: expected a string like "3GiB"')
     customize = data.get("customize", {})
     if not isinstance(customize, dict) or not all(isinstance(step, str) for step in customize.values()):
-        problems.append("customize: a table of shell scripts is needed")
+        problems.append("customize: expected a table of shell scripts")
         customize = {}
     recipe = Recipe(
         path=path,
@@ -168,7 +168,7 @@ def _merged(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
     result: dict[str, object] = {}
     includes = data.pop("include", [])
     if not isinstance(includes, list):
-        raise ImageError(f"the recipe {path} is wrong", evidence=["include: a list of file names is needed"])
+        raise ImageError(f"the recipe {path} is wrong", evidence=["include: expected a list of file names"])
     for name in includes:
         _merge(result, _merged((path.parent / str(name)).resolve(), (*above, path)))
     _merge(result, data)
@@ -190,11 +190,11 @@ def _early_files(value: object, problems: list[str]) -> tuple[EarlyFile, ...]:
     files = []
     for item in value if isinstance(value, list) else [None]:
         if not isinstance(item, dict) or not isinstance(item.get("path"), str) or "content" not in item:
-            problems.append("before: tables with path, content and perhaps mode are needed")
+            problems.append("before: expected tables with path, content and optionally mode")
             continue
         mode = str(item.get("mode", "0644"))
         if not re.fullmatch(r"0[0-7]{3}", mode) or not str(item["path"]).startswith("/"):
-            problems.append(f"before: {item['path']}: an absolute path and a mode like 0644 are needed")
+            problems.append(f"before: {item['path']}: expected an absolute path and a mode like 0644")
             continue
         files.append(EarlyFile(str(item["path"]), str(item["content"]).lstrip("\n"), int(mode, 8)))
     return tuple(files)
@@ -204,10 +204,10 @@ def _layer(value: object, folder: Path, problems: list[str]) -> Layer | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("program"), str):
-        problems.append("layer: a table with program (and arguments) is needed")
+        problems.append("layer: expected a table with program (and arguments)")
         return None
     arguments = value.get("arguments", [])
     if not isinstance(arguments, list) or not all(isinstance(item, str) for item in arguments):
-        problems.append("layer.arguments: a list of texts is needed")
+        problems.append("layer.arguments: expected a list of strings")
         return None
     return Layer(folder / value["program"], tuple(arguments))

@@ -27,7 +27,7 @@ Images = Mapping[str, bytes]
 _RUN_FILES: tuple[str, ...] = ("playwright/report/index.html", "events.jsonl", "summary.json", "junit.xml")
 _HEADLINES = {
     "passed": "Passed",
-    "suspicious": "Passed, with signs of trouble",
+    "suspicious": "Passed, with suspicious log lines",
     "failed": "Tests failed",
     "error": "Environment failed",
     "interrupted": "Interrupted",
@@ -264,7 +264,7 @@ def signs(view: RunView) -> str:
         for s in view.signs
     ]
     heads = ("At", "Machine", "Sign", "Line and meaning")
-    return h.section("signs", "Signs in consoles and journals", h.table("signs", heads, rows) if rows else "")
+    return h.section("signs", "Log patterns in consoles and journals", h.table("signs", heads, rows) if rows else "")
 
 
 def _weight(sign: Sign) -> str:

@@ -222,7 +222,7 @@ def _legend(view: RunView) -> str:
     if any(service.depends_on for service in view.services):
         items.append('<li><i class="edge"></i>started after</li>')
     if view.signs:
-        items.append('<li><span class="mark">▲</span>sign in a log</li>')
+        items.append('<li><span class="mark">▲</span>log pattern</li>')
     return f'<ul class="legend">{"".join(items)}</ul>\n' if items else ""
 
 

@@ -35,7 +35,7 @@ def package_problems(app: Path) -> Iterator[str]:
         yield f"{program} is not executable; chmod +x it"
     for migration in sorted(app.glob(MIGRATIONS)):
         if not set(migration.name) <= MIGRATION_NAME:
-            yield f"{migration}: only letters, digits and _ . - may stand in the name of a migration"
+            yield f"{migration}: the name of a migration may contain only letters, digits and _ . -"
     for path in sorted((app / "bin").glob("*")):
         if path.is_file() and (why := binary_problem(path)):
             yield f"{path} {why}"
@@ -58,7 +58,7 @@ def binary_problem(path: Path) -> str:
                 return f"is a program for {name}; the guests are {MACHINES[GUEST_MACHINE]}"
             loader = _loader(file.fileno(), head)
     except (OSError, struct.error):
-        return "cannot be read as the program that it says it is"
+        return "cannot be read as the kind of program that its header names"
     if loader and loader not in LOADERS:
         return f"wants the loader {loader}, which a guest does not have; build it static, or for glibc"
     return ""

@@ -206,7 +206,7 @@ def _value(value: object) -> str:
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_value(entry) for entry in value)}]"
-    raise TypeError(f"TOML has no word for {value!r}")
+    raise TypeError(f"TOML cannot express {value!r}")
 
 
 def _string(text: str) -> str:

@@ -97,7 +97,7 @@ class Table:
             problems.add(node.at, f"{label}: expected a table, found {node.describe()}")
         for key, entry in (node.fields or {}).items():
             if key not in KEYS[pattern]:
-                problems.add(entry.key, f"{quote(key)} is no key of {self._own}{suggest(key, KEYS[pattern])}")
+                problems.add(entry.key, f"{quote(key)} is not a key of {self._own}{suggest(key, KEYS[pattern])}")
 
     @property
     def _own(self) -> str:

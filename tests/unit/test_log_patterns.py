@@ -198,11 +198,11 @@ def test_the_report_tells_why_a_run_is_suspicious() -> None:
     emit(bus, "unit-loop", "server")
     bus.emit("run.finished", "shop", outcome="suspicious", exit_code=0, elapsed=1.0)
     view = fold(events)
-    assert view.cause == "a unit of the guest fails and is started again and again (unit-loop, machine server)"
+    assert view.cause == "a unit of the guest fails and is restarted again and again (unit-loop, machine server)"
     told = summary(view)
     assert (told["outcome"], told["cause"]) == ("suspicious", view.cause)
     page = render_html(view)
-    assert "Passed, with signs of trouble" in page
+    assert "Passed, with suspicious log lines" in page
     assert "accepted: &lt;known&gt; &amp; harmless" in page
 
 

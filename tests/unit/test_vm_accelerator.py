@@ -135,7 +135,7 @@ def test_qemu_too_old_or_strange(host: Host) -> None:
     with pytest.raises(HostError, match=r"QEMU 7\.2\.9 is too old, 10\.0 is needed"):
         host.probe()
     host.qemu("", version="hello")
-    with pytest.raises(HostError, match="does not tell its version"):
+    with pytest.raises(HostError, match="does not print its version"):
         host.probe()
 
 
