@@ -21,7 +21,7 @@ PROVIDERS = ("auto", "nixos", "debian")
 
 
 def env(flag_variable: str, default: str) -> str:
-    """An option's default, from its environment variable; argparse gives it to the option's type, as if typed."""
+    """An option's default, from its environment variable; argparse converts it with the option's type, as if typed."""
     return os.environ.get(flag_variable) or default
 
 
@@ -108,9 +108,9 @@ def build_parser() -> CommandParser:
 
 
 def _common(*, defaults: bool) -> CommandParser:
-    """Options that may stand before the command and after it.
+    """Options that can be given before or after the command.
 
-    Only those before it have defaults: the defaults of a command would undo what was given before it.
+    Only those before it have defaults: the defaults of a command would overwrite what was given before it.
     """
 
     def default(value: object) -> object:

@@ -98,7 +98,7 @@ class _Copying:
         self._partial = ""  # a folder that is being filled
 
     def so_far(self) -> str:
-        """What there is of a copy that did not end well. A file alone is there whole, or not at all."""
+        """What exists of a copy that failed. A single file is complete or absent."""
         begun = self._tally.files or self._tally.moved
         files = f"{self._tally.files} files, {size_text(self._tally.moved)}"
         return f"{self._partial} is incomplete: about {files} were copied" if self._partial and begun else ""
@@ -161,12 +161,12 @@ class _Copying:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Whether a path lies in a folder of the same machine, or is it, as far as the words tell."""
+    """Whether a path is, by its name, a folder of the same machine or inside it."""
     return PurePosixPath(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
 
 
 def _told(tally: Tally, sources: Sequence[Side], target: Side, progress: CopyProgress, *, quiet: bool) -> int:
-    """Say what was copied, and what was not.
+    """Print what was copied, and what was not.
 
     Raises:
         IncompleteCopy: something was left out.
@@ -200,7 +200,7 @@ def _progress(arguments: argparse.Namespace) -> CopyProgress:
 
 
 def _side(text: str, state: EnvironmentState) -> Side:
-    """Machine and path of ``MACHINE:PATH``, or a path of this host: a slash before the colon says so."""
+    """Machine and path of ``MACHINE:PATH``, or a path of this host if a slash comes before the colon."""
     name, colon, path = text.partition(":")
     if not colon or "/" in name:
         return Side("", text)

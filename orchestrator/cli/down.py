@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _down(paths: EnvironmentPaths, bus: EventBus) -> None:
-    """End it, from the state alone. Nothing there is success too."""
+    """Take the environment down, from its state alone. Without one this succeeds too."""
     if not paths.folder.exists() and not orphans(paths):
         say(f"environment {paths.name} does not exist; nothing to do")
         return
@@ -74,7 +74,7 @@ async def _take_down_recorded(paths: EnvironmentPaths, state: EnvironmentState, 
 
 
 def _report(run_folder: Path) -> None:
-    """The reports of a command that was killed before it wrote them."""
+    """Write the reports of a command that was killed before it wrote them."""
     from orchestrator.report.write import write_report
 
     write_report(run_folder)

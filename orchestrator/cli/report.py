@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_folder(given: Path | None, runs: Path) -> Path:
-    """The folder that is meant, absolute, links followed.
+    """The folder that is meant, absolute, with links resolved.
 
     Raises:
         UsageError: there is none, or it is not a run folder.

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def with_suite_options(request: Request, arguments: argparse.Namespace) -> Request:
-    """The request with what the command line says about the suite."""
+    """The request with the suite options of the command line."""
     suite = request.topology.suite
     if suite is None:
         return request
@@ -94,7 +94,7 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
 async def _stages(
     request: Request, environment: Environment, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
 ) -> int:
-    """Everything between lock and report; the machines end here unless they are to be kept."""
+    """Everything between lock and report; the machines end here unless they are kept."""
     session = environment.session
     suite, chosen = request.topology.suite, TestSelection(arguments.grep, arguments.shard)
     assert suite is not None
@@ -112,7 +112,7 @@ async def _stages(
                 )
         verdict.demand()
         outcome = verdict.outcome if verdict.outcome != "passed" else found
-    except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
+    except Exception as cause:  # noqa: BLE001 - unexpected errors are reported too, and end in order
         error = over_limit(explained(cause), deadline)
         code = error.exit_code
         outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")

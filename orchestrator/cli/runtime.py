@@ -1,4 +1,4 @@
-"""How a command runs: one event loop, progress on stderr, signals that end it in order."""
+"""Runs a command: one event loop, progress on stderr, signals that shut it down in order."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def kill_environment(paths: EnvironmentPaths, *, only_ours: bool = False) -> Cal
     """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else.
 
     Args:
-        only_ours: an environment that another command brought up is spared.
+        only_ours: only if this command brought the environment up.
     """
 
     def kill() -> None:
@@ -107,7 +107,7 @@ def chosen_name(arguments: argparse.Namespace) -> str:
     """The environment meant: ``--name``, else the topology file's, else the only one there is.
 
     Raises:
-        UsageError: it cannot be told.
+        UsageError: it is ambiguous or missing.
     """
     if arguments.name:
         return str(arguments.name)
@@ -122,7 +122,7 @@ def chosen_name(arguments: argparse.Namespace) -> str:
 
 
 def _name_in(path: Path) -> str | None:
-    """The ``name`` of a topology file, without judging the rest of it."""
+    """The ``name`` of a topology file, without checking the rest of it."""
     import tomllib
 
     try:
@@ -133,7 +133,7 @@ def _name_in(path: Path) -> str | None:
 
 
 def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, EnvironmentState]:
-    """The recorded state of the environment meant, with at least one living machine.
+    """The recorded state of the environment meant, with at least one running machine.
 
     Raises:
         HostError: it does not run.
@@ -150,7 +150,7 @@ def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, Envir
 
 
 def known_machine(state: EnvironmentState, name: str) -> None:
-    """Raise where ``name`` is no running machine of the environment."""
+    """Raise if ``name`` is not a running machine of the environment."""
     if name not in state.machines:
         raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
     if not state.machines[name].process.alive:
@@ -173,7 +173,7 @@ class RunFolder:
             self._left.append(Path(str(event.data["left_folder"])))
 
     def report(self) -> None:
-        """Write the reports, whatever state the folder is in; a full disk is told, and hides nothing."""
+        """Write the reports, whatever state the folder is in; a full disk is reported and hides no other error."""
         for folder in (*(path for path in self._left if path.is_dir()), self.path):
             if folder is None:
                 continue
@@ -190,5 +190,5 @@ def limit_of(seconds: float) -> Deadline:
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr."""
+    """Print a line on stderr."""
     sys.stderr.write(text + "\n")

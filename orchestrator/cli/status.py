@@ -1,4 +1,4 @@
-"""``orchestrator status``: what is recorded, verified at once: processes, QMP, and every unit by one question."""
+"""``orchestrator status``: the recorded state, verified now: processes, QMP, all units of a machine in one command."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from orchestrator.topology.model import Service, ServiceKind
 
 NEVER_STARTED = ("pending", "skipped")
 QUESTION_LIMIT = 5.0  # seconds for one question to one machine, before scaling
-LOST = {"kernel-panic": "panicked"}  # name of a fatal sign on the console → the word for its machine, if not the same
+LOST = {
+    "kernel-panic": "panicked"
+}  # name of a fatal log pattern on the console → the state of its machine, if it differs
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was found: a word for the whole, one for each machine and each service."""
+    """The result: a state for the environment, each machine and each service."""
 
     name: str
     word: str = "down"
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def look(env_paths: EnvironmentPaths) -> Seen:
-    """Verify what is recorded; never wait for more than one question to each machine."""
+    """Verify what is recorded, with at most one command for each machine."""
     seen = Seen(env_paths.name)
     try:
         state = seen.state = read_state(env_paths.state)
@@ -142,7 +144,7 @@ def _word(service: Service, unit: Any, state: EnvironmentState) -> tuple[str, st
 
 
 async def _checks(seen: Seen, bus: EventBus) -> None:
-    """Make every check once, from inside the machines."""
+    """Run every check once, from inside the machines."""
     from orchestrator.environment.lock import command_text, hold
     from orchestrator.environment.session import Session
     from orchestrator.environment.state import StateFile

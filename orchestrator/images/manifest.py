@@ -1,6 +1,6 @@
 """The application layer as data: which files, with which owners, and the debugfs script that writes them.
 
-A layer program leaves ``manifest.json``::
+A layer program writes ``manifest.json``::
 
     {"entries": [
         {"type": "file", "target": "/etc/x", "source": "tree/etc/x", "mode": "0644", "owner": "root", "group": "root"},
@@ -57,7 +57,7 @@ class LayerEntry:
     to: str = ""
 
     def identity(self) -> dict[str, object]:
-        """What of it changes the image: everything but where the content happened to lie."""
+        """What of it changes the image: everything but the path of the content."""
         return {
             "kind": self.kind.value,
             "target": self.target,
@@ -71,7 +71,7 @@ class LayerEntry:
 
 @dataclass(frozen=True, slots=True)
 class BaseTree:
-    """What the layer is written over.
+    """The base layer that the layer is written over.
 
     Attributes:
         paths: absolute path → kind of everything in the base layer.
@@ -140,7 +140,7 @@ def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
 
 
 def layer_key(base_key: str, entries: Iterable[LayerEntry], texts: Mapping[str, str]) -> str:
-    """The application layer's key: base, files with owners and modes, and the texts beside the disk."""
+    """The application layer's key: base, files with owners and modes, and the texts next to the disk."""
     return digest({"base": base_key, "entries": [entry.identity() for entry in entries], "texts": dict(texts)})
 
 

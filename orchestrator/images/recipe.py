@@ -1,4 +1,4 @@
-"""A Debian recipe: the TOML file that says what a machine's image is made of.
+"""A Debian recipe: the TOML file that describes a machine's image.
 
 Loading is the only I/O; a `Recipe` is frozen data and its key a pure function.
 """
@@ -38,7 +38,7 @@ _KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class EarlyFile:
-    """A file that is there before the packages are installed."""
+    """A file that exists before the packages are installed."""
 
     path: str
     content: str
@@ -49,8 +49,8 @@ class EarlyFile:
 class Layer:
     """The program that renders the application layer.
 
-    It is called as ``python PROGRAM ARGUMENTS --variant V [--app DIR] --out DIR`` and leaves
-    ``manifest.json`` in DIR (orchestrator.images.manifest).
+    It is called as ``python PROGRAM ARGUMENTS --variant V [--app DIR] --out DIR`` and writes
+    ``manifest.json`` into DIR (orchestrator.images.manifest).
     """
 
     program: Path
@@ -83,7 +83,7 @@ class Recipe:
     layer: Layer | None
 
     def base_key(self, builder: str) -> str:
-        """Changes whenever the base layer would: everything but the layer and what only the run script uses."""
+        """Changes with the base layer: covers all but the layer and the values that only the run script uses."""
         data = asdict(self)
         for name in ("path", "layer", "memory", "cpus", "kernel_parameters"):
             del data[name]
@@ -98,7 +98,7 @@ def digest(data: object) -> str:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe and what it includes.
 
-    Lists of included files come first and are joined; of single values the including file's win.
+    Lists of included files come first and are joined; single values of the including file win.
 
     Raises:
         ImageError: the file is missing or not TOML, a key is unknown, missing or of the wrong type.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
 import shutil
@@ -25,13 +26,14 @@ INTERVAL = 0.3  # seconds between two frames
 LIMIT = 1200.0  # seconds for the whole run
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+# Blue, magenta, cyan, white; the theme begins with black, red, green, yellow.
+DIM = ((97, 175, 239), (198, 120, 221), (86, 182, 194), (171, 178, 191))
+BRIGHT = ((130, 196, 255), (215, 150, 235), (110, 205, 215), (255, 255, 255))
 THEME = TerminalTheme(
     (24, 26, 31),
     (215, 218, 224),
-    [(24, 26, 31), (224, 108, 117), (126, 198, 120), (229, 192, 123)]
-    + [(97, 175, 239), (198, 120, 221), (86, 182, 194), (171, 178, 191)],
-    [(92, 99, 112), (240, 113, 120), (152, 224, 144), (255, 213, 128)]
-    + [(130, 196, 255), (215, 150, 235), (110, 205, 215), (255, 255, 255)],
+    [(24, 26, 31), (224, 108, 117), (126, 198, 120), (229, 192, 123), *DIM],
+    [(92, 99, 112), (240, 113, 120), (152, 224, 144), (255, 213, 128), *BRIGHT],
 )
 # rich's own frame loads a font from the network; a picture in a README must need nothing.
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -73,7 +75,7 @@ class Recording:
         return (self.folder / "runs" / "latest").resolve() / "report" / "index.html"
 
 
-def record(folder: Path) -> Recording:
+def record(folder: Path, options: list[str]) -> Recording:
     """Run ``orchestrator run --fresh`` in a terminal of tmux and keep each screen in ``folder``.
 
     Raises:
@@ -82,7 +84,7 @@ def record(folder: Path) -> Recording:
     if shutil.which("tmux") is None:
         raise Failed("tmux is not installed")
     state = tempfile.mkdtemp(prefix="orch-")  # short: it holds sockets
-    words = [sys.executable, "-m", "orchestrator", "run", "--fresh", "--runs", str(folder / "runs")]
+    words = [sys.executable, "-m", "orchestrator", "run", "--fresh", *options, "--runs", str(folder / "runs")]
     command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(words)}"
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("TMUX", "NO_COLOR", "CI")},
@@ -137,11 +139,10 @@ def telling(frames: list[str]) -> str:
 
 def draw_terminal(frame: str, path: Path, title: str) -> None:
     """A screen with its escape sequences as an SVG file that needs no network."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
-        text = Text.from_ansi(frame.rstrip("\n"))
-        text.no_wrap = True
-        console.print(text)
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    text = Text.from_ansi(frame.rstrip("\n"))
+    text.no_wrap = True
+    console.print(text)
     path.write_text(console.export_svg(title=title, theme=THEME, code_format=SVG, unique_id="board"), encoding="utf-8")
 
 
@@ -165,13 +166,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/pictures", allow_abbrev=False)
     parser.add_argument("--keep", type=Path, metavar="DIR")
     parser.add_argument("--from", type=Path, metavar="DIR", dest="source")
+    parser.add_argument("options", nargs="*", metavar="OPTION")
     arguments = parser.parse_args()
     PICTURES.mkdir(exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             folder = (arguments.keep or Path(scratch)).resolve()
             folder.mkdir(parents=True, exist_ok=True)
-            recording = Recording(arguments.source.resolve()) if arguments.source else record(folder)
+            recording = Recording(arguments.source.resolve()) if arguments.source else record(folder, arguments.options)
             draw_terminal(telling(recording.frames), PICTURES / "board.svg", "orchestrator run")
             photograph(recording.report, PICTURES / "report.png")
     except Failed as failure:
