@@ -37,7 +37,7 @@ THEME = TerminalTheme(
 )
 # rich's own frame loads a font from the network; a picture in a README must need nothing.
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
-<title>{title}</title>
+<title>TITLE</title>
 <style>
 .{unique_id}-matrix {{ font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace;
   font-size: {char_height}px; line-height: {line_height}px; font-variant-east-asian: full-width; }}
@@ -84,11 +84,12 @@ def record(folder: Path, options: list[str]) -> Recording:
     if shutil.which("tmux") is None:
         raise Failed("tmux is not installed")
     state = tempfile.mkdtemp(prefix="orch-")  # short: it holds sockets
-    words = [sys.executable, "-m", "orchestrator", "run", "--fresh", *options, "--runs", str(folder / "runs")]
+    words = [sys.executable, "-m", "orchestrator", "run", "--fresh", *options]
     command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(words)}"
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("TMUX", "NO_COLOR", "CI")},
         "ORCH_STATE_DIR": state,
+        "ORCH_RUNS": str(folder / "runs"),  # a variable, so that the title is what one types
         "LC_ALL": "C.UTF-8",
     }
     tmux = ["tmux", "-u", "-L", f"pictures-{os.getpid()}", "-f", os.devnull]
@@ -143,7 +144,10 @@ def draw_terminal(frame: str, path: Path, title: str) -> None:
     text = Text.from_ansi(frame.rstrip("\n"))
     text.no_wrap = True
     console.print(text)
-    path.write_text(console.export_svg(title=title, theme=THEME, code_format=SVG, unique_id="board"), encoding="utf-8")
+    path.write_text(
+        console.export_svg(title=title, theme=THEME, code_format=SVG.replace("TITLE", title), unique_id="board"),
+        encoding="utf-8",
+    )
 
 
 def photograph(page: Path, path: Path) -> None:

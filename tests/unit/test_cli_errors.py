@@ -30,7 +30,7 @@ def cli(tmp_path: Path) -> Cli:
         (("shell",), "shell needs MACHINE"),
         (("down", "server"), "down does not take 'server'"),
         (("up", "--variant"), "--variant needs a value"),
-        (("-n", "BAD", "up"), "'BAD' is no environment name"),
+        (("-n", "BAD", "up"), "'BAD' is not an environment name"),
         (("images", "prune", "--keep", "-1"), "--keep"),
         (("logs", "--since", "soon"), "'soon' is not a duration; write 90, 90s, 10m, 2h or 7d"),
         (("exec", "alpha", "ls", "-l"), "orchestrator exec alpha -- ls -l"),
