@@ -67,7 +67,7 @@ class LiveMachine:
         self._key_file: Path | None = None
         self._ready = asyncio.Event()
         self._born = monotonic()
-        self._watcher = Watcher(machine.name, paths, topology.accept, bus, self._emit)
+        self._watcher = Watcher(machine.name, paths, topology.waivers, bus, self._emit)
         self._rekeyed = False
         self._was_paused = False
 

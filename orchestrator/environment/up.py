@@ -272,7 +272,7 @@ def unpin_images(env_paths: EnvironmentPaths, state: EnvironmentState) -> None:
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:
     # The suite and what is accepted may be others, and so may the file that tells them.
-    was, wanted = (replace(one, suite=None, accept=(), path=Path()) for one in (previous.topology, request.topology))
+    was, wanted = (replace(one, suite=None, waivers=(), path=Path()) for one in (previous.topology, request.topology))
     if was != wanted:
         raise HostError(
             f"environment {request.name} runs with another topology",

@@ -42,7 +42,7 @@ class Watcher:
         self,
         name: str,
         paths: MachinePaths,
-        accept: Sequence[Waiver],
+        waivers: Sequence[Waiver],
         bus: EventBus,
         emit_state: Callable[[str, str], None],
     ) -> None:
@@ -54,7 +54,7 @@ class Watcher:
         self.booting = False
         self._name = name
         self._paths = paths
-        self._accept = accept
+        self._waivers = waivers
         self._bus = bus
         self._emit = emit_state
         self._process: ProcessId | None = None
@@ -198,7 +198,7 @@ class Watcher:
 
     def _report(self, sign: LogPattern, line: str) -> None:
         """The first line of each kind, and the first that is accepted."""
-        known = waiver_for(sign, self._name, line, self._accept, date.fromtimestamp(wall_clock()))
+        known = waiver_for(sign, self._name, line, self._waivers, date.fromtimestamp(wall_clock()))
         key = (sign.name, known is not None)
         if key in self._seen:
             return

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.errors import ImageError
+from orchestrator.quantities import MIB, parse_size
 
-_SIZE = re.compile(r"(\d+)\s*(MiB|GiB)\Z")
-_UNITS = {"MiB": 1 << 20, "GiB": 1 << 30}
 _KEYS = frozenset(
     [
         "name",
@@ -63,7 +62,7 @@ class Recipe:
 
     Attributes:
         size: of the root file system, bytes.
-        memory: MiB, cpus: what the run script asks for by itself.
+        memory: MiB (in the file also a size with its unit), cpus: what the run script asks for by itself.
         customize: shell script, run as root inside the new system.
         layer: the application layer, or None.
     """
@@ -127,10 +126,14 @@ def load_recipe(path: Path) -> Recipe:
             return ()
         return tuple(value)
 
+    def size(key: str, default: int = 0) -> int:
+        try:
+            return parse_size(text(key)) if key in data or not default else default
+        except ValueError:
+            problems.append(f'{key}: expected a size like "512MiB" or "3GiB"')
+            return default
+
     problems += [f"{key}: unknown key" for key in sorted(set(data) - _KEYS)]
-    size = _SIZE.match(text("size"))
-    if size is None:
-        problems.append('size: expected a string like "3GiB"')
     customize = data.get("customize", {})
     if not isinstance(customize, dict) or not all(isinstance(step, str) for step in customize.values()):
         problems.append("customize: expected a table of shell scripts")
@@ -142,8 +145,8 @@ def load_recipe(path: Path) -> Recipe:
         mirror=text("mirror", "http://deb.debian.org/debian"),
         packages=tuple(sorted(set(texts("packages")))),
         dpkg_exclude=texts("dpkg_exclude"),
-        size=int(size[1]) * _UNITS[size[2]] if size else 0,
-        memory=number("memory", 1024),
+        size=size("size"),
+        memory=number("memory", 1024) if isinstance(data.get("memory"), int) else size("memory", 1024 * MIB) // MIB,
         cpus=number("cpus", 1),
         kernel_parameters=texts("kernel_parameters"),
         before=_early_files(data.get("before", []), problems),

@@ -63,14 +63,14 @@ def _document(topology: Topology) -> Iterator[str]:
         yield from _service(service, root)
     if topology.suite:
         yield from _suite(topology.suite, root)
-    for one in topology.accept:
-        yield from ("", "[[accept]]")
+    for waiver in topology.waivers:
+        yield from ("", "[[waivers]]")
         yield from _pairs(
-            sign=one.sign,
-            machine=one.machine or None,
-            matching=one.matching or None,
-            reason=one.reason,
-            until=one.until,
+            pattern=waiver.pattern,
+            machine=waiver.machine or None,
+            matching=waiver.matching or None,
+            reason=waiver.reason,
+            until=waiver.until,
         )
     if topology.variant:
         yield from _table("variants", topology.variant)

@@ -263,7 +263,7 @@ class Topology:
     Attributes:
         path: the topology file.
         app: the application package (``bin/``, ``share/``) that image recipes install, or None.
-        accept: signs of trouble that are known.
+        waivers: log patterns that are known, and do not count.
     """
 
     name: str
@@ -276,7 +276,7 @@ class Topology:
     machines: Mapping[str, Machine]
     services: Mapping[str, Service]
     suite: Suite | None
-    accept: tuple[Waiver, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
 
     @property
     def root(self) -> Path:

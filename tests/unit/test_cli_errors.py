@@ -32,7 +32,7 @@ def cli(tmp_path: Path) -> Cli:
         (("up", "--variant"), "--variant needs a value"),
         (("-n", "BAD", "up"), "'BAD' is not an environment name"),
         (("images", "prune", "--keep", "-1"), "--keep"),
-        (("logs", "--since", "soon"), "'soon' is not a duration; write 90, 90s, 10m, 2h or 7d"),
+        (("logs", "--since", "soon"), "'soon' is not a duration; write 90, 90s, 10m, 1h30m, 7d or 500ms"),
         (("exec", "alpha", "ls", "-l"), "orchestrator exec alpha -- ls -l"),
         (("exec", "alpha"), "exec needs a command after --"),
         (("exec", "alpha", "--"), "exec needs a command after --"),

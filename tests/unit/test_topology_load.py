@@ -244,3 +244,17 @@ def test_loading_imports_nothing_from_outside(tmp_path: Path) -> None:
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd=SHIPPED.parent
     )
     assert done.stdout.split() == ["__main__", "orchestrator"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[[accept]]\nsign = "oops"\n', '"accept" of a topology is called "waivers" now'),
+        (
+            '[[waivers]]\nsign = "oops"\npattern = "oops"\nreason = "known"\nuntil = 2030-01-01\n',
+            '"sign" of waiver 1 is called "pattern" now',
+        ),
+    ],
+)
+def test_a_key_of_an_earlier_version_is_refused_with_its_new_name(text: str, problem: str, tmp_path: Path) -> None:
+    assert one(tmp_path, text) == problem

@@ -44,6 +44,7 @@ def test_ports(tmp_path: Path) -> None:
         ('"1m30s"', 90.0),
         ('"500ms"', 0.5),
         ('"1h"', 3600.0),
+        ('"10"', 10.0),
     ],
 )
 def test_times(written: str, seconds: float, tmp_path: Path) -> None:
@@ -57,7 +58,6 @@ def test_times(written: str, seconds: float, tmp_path: Path) -> None:
         "0",
         "-1",
         "true",
-        '"10"',
         '"ten"',
         "nan",
         "inf",
@@ -127,7 +127,10 @@ URL = '"http" in {}: expected a URL like "http://server/health", '
         ('exec = ["a"]\nstdout = ".{1,900}"', '"stdout" in {}: ".{1,900}" is not a regular expression: it is too'),
         ('exec = ["a"]\nstdout = "(.{99}){99}"', '"stdout" in {}: "(.{99}){99}" is not a regular expression: invalid'),
         ('tcp = "a:0"', '"tcp" in {}: expected host:port like "127.0.0.1:7880", found "a:0": a port is a number'),
-        ('tcp = "::1:80"', '"tcp" in {}: expected host:port like "127.0.0.1:7880", found "::1:80": write an IPv6 address'),
+        (
+            'tcp = "::1:80"',
+            '"tcp" in {}: expected host:port like "127.0.0.1:7880", found "::1:80": write an IPv6 address',
+        ),
         (f'file = "/{"x" * 256}"', '"file" in {}: a path has at most 4095 bytes, and each of its parts 255'),
         ('unit = "getty@.service"', '"unit" in {}: "getty@.service" is a template; name one instance of it'),
         ('unit = "@a.service"', '"unit" in {}: expected a systemd unit with its suffix'),
