@@ -55,7 +55,7 @@ def _write(text: str) -> Path | None:
 def _folders() -> Iterator[Path]:
     yield from FOLDERS
     with suppress(Exception):
-        from orchestrator.environment.paths import state_root
+        from orchestrator.folders import state_root
 
         yield state_root() / "crashes"
     with suppress(Exception):

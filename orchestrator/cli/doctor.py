@@ -15,9 +15,10 @@ from pathlib import Path
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.cli.progress_failure import use_color
-from orchestrator.environment.paths import EnvironmentPaths, cache_root, environments
+from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import read_state
 from orchestrator.errors import OrchestratorError, TopologyError
+from orchestrator.folders import cache_root
 from orchestrator.images import debian_host
 from orchestrator.images.cache import ENTRY_FILE, ImageCache
 from orchestrator.images.debian import BASE_LAYER

@@ -19,9 +19,11 @@ from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service, ServiceKind
 
 NEVER_STARTED = ("pending", "skipped")
+CHECKS_LIMIT = 60.0  # seconds for all checks of an environment, before scaling
 QUESTION_LIMIT = 5.0  # seconds for one question to one machine, before scaling
 LOST = {
     "kernel-panic": "panicked"
@@ -96,7 +98,7 @@ async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, 
     from orchestrator.services import systemd
     from orchestrator.vm.qmp import connect
 
-    limit = Deadline.after(QUESTION_LIMIT * max(1.0, state.factor / 4))
+    limit = Deadline.after(TimeScale(state.factor).reply(QUESTION_LIMIT))
     services = [s for s in state.topology.services.values() if s.machine == name]
     paths = env_paths.machine(name, state.run_folder)
     try:
@@ -152,7 +154,8 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
 
     assert seen.state is not None
     env_paths = EnvironmentPaths.of(seen.name)
-    limit = Deadline.after(60 * max(1.0, seen.state.factor / 2))
+    scale = TimeScale(seen.state.factor)
+    limit = Deadline.after(scale.transfer(CHECKS_LIMIT))
     with hold(env_paths.lock, seen.name, command_text()):
         session = Session(env_paths, StateFile(env_paths.state, seen.state), bus)
         try:
@@ -161,7 +164,7 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
                 for check in service.checks:
                     machine = session.machines[check.machine]
                     channels = Channels(machine.ready_agent, machine.ssh)
-                    answer = await run_check(check, channels, factor=seen.state.factor, deadline=limit)
+                    answer = await run_check(check, channels, scale=scale, deadline=limit)
                     if not answer.ok:
                         seen.services[service.name] = ("failed", f"check {check.name}: {answer.text}")
                         seen.word = "degraded"

@@ -11,6 +11,8 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Topology
 
 EVIDENCE_LIMIT = 30.0  # seconds for the logs of all machines, before scaling
@@ -30,16 +32,15 @@ async def collect_all(
     run_folder: Path,
     step: str,
     bus: EventBus,
-    patience: float,
+    scale: TimeScale,
     real: Callable[[str, str], str],
 ) -> None:
     """Pictures of all machines, then logs of those that still answer.
 
     Args:
         real: a unit's own name, of machine and the name in the topology.
-        patience: what the limit is multiplied with.
     """
-    limit = Deadline.after(EVIDENCE_LIMIT * patience)
+    limit = Deadline.after(scale.reply(EVIDENCE_LIMIT))
     for machine in machines:
         with suppress(OrchestratorError):
             await machine.screenshot(step, run_folder)
@@ -48,7 +49,7 @@ async def collect_all(
             continue
         if not await machine.answers():
             message = "logs of services not collected: the machine does not answer; its journal so far is here"
-            bus.emit("note", machine.name, level="warning", message=message)
+            bus.emit(Note(machine.name, level="warning", message=message))
         else:
             await collect_logs(machine, topology, run_folder, bus, limit, real)
 
@@ -91,7 +92,7 @@ async def collect_logs(
             try:
                 result = await machine.agent.exec(command, deadline=deadline)
             except OrchestratorError as error:
-                bus.emit("note", machine.name, level="warning", message=f"{name} not collected: {error.what}")
+                bus.emit(Note(machine.name, level="warning", message=f"{name} not collected: {error.what}"))
                 return
             with suppress(OSError):
                 (folder / name).write_bytes(result.stdout[-LOG_LIMIT:])

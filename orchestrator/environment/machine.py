@@ -14,17 +14,21 @@ from orchestrator.environment.reboot import go_down
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.machines import MachineState, MachineStateChanged, ScreenshotTaken
+from orchestrator.events.run import Note
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.guest.sshd import listening_host_key
 from orchestrator.net.egress import Addresses, names_script
-from orchestrator.process import ProcessId, launch, tail
+from orchestrator.process import launch, tail
+from orchestrator.process_id import ProcessId
 from orchestrator.services.journal import Journal
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.snapshots.restore import authorize, exchange_host_key, load, set_clock
 from orchestrator.snapshots.save import cont
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import SSH_GUEST_PORT, MachinePaths
 from orchestrator.vm.qmp import Monitor, connect
@@ -50,7 +54,9 @@ class LiveMachine:
     the agent is used; `watch` must run beside everything else.
     """
 
-    def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, bus: EventBus, factor: float) -> None:
+    def __init__(
+        self, machine: Machine, topology: Topology, paths: MachinePaths, bus: EventBus, scale: TimeScale
+    ) -> None:
         self.machine = machine
         self.name = machine.name
         self.paths = paths
@@ -59,9 +65,8 @@ class LiveMachine:
         self.host_key = ""
         self._topology = topology
         self._bus = bus
-        self._factor = factor
+        self._scale = scale
         self.addresses: Addresses = {}  # of the names outside that it may reach
-        self._patience = max(1.0, factor / 4)  # for what an emulated guest does often, and so has translated
         self._ssh: Ssh | None = None
         self._ssh_lock = asyncio.Lock()
         self._key_file: Path | None = None
@@ -109,7 +114,7 @@ class LiveMachine:
         await self._open_monitor(deadline)
         self.ports = await self.monitor.forwarded_ports()
         self._emit("booting")
-        limit = deadline.earlier(BOOT_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(BOOT_LIMIT))
         self._watcher.booting = True
         await self._watcher.wait_for_agent(limit)
         self._watcher.booting = False
@@ -143,7 +148,7 @@ class LiveMachine:
         Args:
             host_key: the public host key it was saved with, to be kept; empty: it gets a new one.
         """
-        limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(HANDOVER_LIMIT))
         self._watcher.sshd_listens.clear()
         await self.agent.connect(limit)
         self._emit("agent")
@@ -162,15 +167,15 @@ class LiveMachine:
         if word != "running":
             raise paused(self.name, self.paths, word)
         # It answered before: one that does not now is in trouble, and nobody should wait long to hear that.
-        limit = deadline.earlier(REJOIN_LIMIT * self._patience)
-        patience = REJOIN_LIMIT if last_words(self.paths) is None else ANSWER_LIMIT
+        limit = deadline.earlier(self._scale.reply(REJOIN_LIMIT))
+        seconds = REJOIN_LIMIT if last_words(self.paths) is None else ANSWER_LIMIT
         with told_by_console(self.name, self.paths):
-            await self.agent.connect(deadline.earlier(patience * self._patience))
+            await self.agent.connect(deadline.earlier(self._scale.reply(seconds)))
         if self._was_paused:
             await set_clock(self.agent, limit)
         if await self.agent.read_file(HANDED_OVER, deadline=limit) is None:
             message = "it was rebooted, and not by this program; it is set up again"
-            self._bus.emit("note", self.name, level="warning", message=message)
+            self._bus.emit(Note(self.name, level="warning", message=message))
             await self.hand_over(key_file.with_suffix(".pub").read_text().strip(), key_file, deadline)
         self._ready.set()
 
@@ -182,7 +187,7 @@ class LiveMachine:
         self.skip_logs()
         await self._open_monitor(deadline)
         if await self.monitor.run_state() in STANDING:
-            self._bus.emit("note", self.name, level="warning", message="it stood still; a killed command left it so")
+            self._bus.emit(Note(self.name, level="warning", message="it stood still; a killed command left it so"))
             await cont(self.monitor)
             self._was_paused = True
 
@@ -194,14 +199,14 @@ class LiveMachine:
         Raises:
             MachineError: it did not go down, or did not come back.
         """
-        limit = deadline.earlier(2 * BOOT_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(2 * BOOT_LIMIT))
         self._ready.clear()
         self._watcher.sshd_listens.clear()
         self.host_key = ""
         self._born = monotonic()
         self._emit("stopping", "reboot")
-        answer = limit.earlier(HANDOVER_LIMIT * self._patience)
-        down = limit.earlier(BOOT_LIMIT * self._factor)
+        answer = limit.earlier(self._scale.reply(HANDOVER_LIMIT))
+        down = limit.earlier(self._scale.limit(BOOT_LIMIT))
         agent = None if last_words(self.paths) else self.agent  # a guest whose console told its end is not asked
         await go_down(self.monitor, agent, self._watcher, self._bus, answer=answer, down=down)
         if self._ssh is not None:
@@ -218,7 +223,7 @@ class LiveMachine:
 
     async def hand_over(self, user_key: str, key_file: Path, deadline: Deadline) -> None:
         """Run the hand-over script and push the topology's files; idempotent."""
-        limit = deadline.earlier(HANDOVER_LIMIT * self._factor)
+        limit = deadline.earlier(self._scale.limit(HANDOVER_LIMIT))
         where = [str(self.paths.serial_log)]
         script = handover_script(self.machine, self._topology, user_key)
         await run_script(self.agent, script, limit, where)
@@ -243,8 +248,8 @@ class LiveMachine:
             self.agent,
             self._watcher.sshd_listens,
             SSH_GUEST_PORT,
-            look=LOOK_INTERVAL * self._patience,
-            limit=deadline.earlier(HOST_KEY_LIMIT * self._factor),
+            look=self._scale.reply(LOOK_INTERVAL),
+            limit=deadline.earlier(self._scale.limit(HOST_KEY_LIMIT)),
             deadline=deadline,
             where=[str(self.paths.journal), str(self.paths.serial_log)],
         )
@@ -263,19 +268,19 @@ class LiveMachine:
                 if self._rekeyed:  # sshd starts anew with the key it was just given
                     self._rekeyed = False
                     await completes_before(
-                        self._watcher.sshd_listens.wait, Deadline.after(REKEY_LIMIT * self._patience)
+                        self._watcher.sshd_listens.wait, Deadline.after(self._scale.reply(REKEY_LIMIT))
                     )
                 if not self.host_key:  # it boots
-                    await self.learn_host_key(Deadline.after(HOST_KEY_LIMIT * self._factor))
+                    await self.learn_host_key(Deadline.after(self._scale.limit(HOST_KEY_LIMIT)))
                 ports = self.ports or await self.monitor.forwarded_ports()
                 target = SshTarget(self.name, ports[22], host_key_blob(self.name, self.host_key), self._key_file)
-                self._ssh = await ssh_module.connect(target, Deadline.after(SSH_LIMIT * self._patience))
+                self._ssh = await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_LIMIT)))
                 self._emit("ssh")
             return self._ssh
 
     async def answers(self) -> bool:
         """Whether the machine runs and its agent says so at once."""
-        limit = Deadline.after(ANSWER_LIMIT * self._patience)
+        limit = Deadline.after(self._scale.reply(ANSWER_LIMIT))
         try:
             if await self.monitor.run_state() != "running":
                 return False
@@ -309,9 +314,9 @@ class LiveMachine:
             await self.monitor.screenshot(path)
         except (MachineError, OSError) as error:
             why = error.why if isinstance(error, MachineError) else error
-            self._bus.emit("note", self.name, level="warning", message=f"no screenshot at {step}: {why}")
+            self._bus.emit(Note(self.name, level="warning", message=f"no screenshot at {step}: {why}"))
             return
-        self._bus.emit("screenshot", self.name, path=str(path.relative_to(run_folder)), step=step)
+        self._bus.emit(ScreenshotTaken(self.name, path=str(path.relative_to(run_folder)), step=step))
 
     async def describe_state(self) -> str:
         """What QEMU says of it within a second, and the last line of its console."""
@@ -336,6 +341,6 @@ class LiveMachine:
     async def _open_monitor(self, deadline: Deadline) -> None:
         self._watcher.monitor = await connect(self.name, self.paths.qmp, deadline.earlier(QMP_LIMIT))
 
-    def _emit(self, state: str, detail: str = "") -> None:
+    def _emit(self, state: MachineState, detail: str = "") -> None:
         elapsed = round(monotonic() - self._born, 3)
-        self._bus.emit("machine.state", self.name, state=state, elapsed=elapsed, detail=detail)
+        self._bus.emit(MachineStateChanged(self.name, state=state, elapsed=elapsed, detail=detail))

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.errors import HostError
 from orchestrator.events import wall_clock
-from orchestrator.images import cache
+from orchestrator.folders import socket_root, state_root
 from orchestrator.net.networks import NetworkPaths
 from orchestrator.snapshots.memory import RamBacking, shared_memory
 from orchestrator.snapshots.store import make_private
 from orchestrator.vm.arguments import MachinePaths
-
-
-def state_root() -> Path:
-    """The folder of all environments: ORCH_STATE_DIR, else under XDG_STATE_HOME."""
-    override = os.environ.get("ORCH_STATE_DIR")
-    if override:
-        return Path(override).absolute()
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "orchestrator"
-
-
-def cache_root() -> Path:
-    """The folder of images and of the probe's answer: ORCH_CACHE_DIR, else under XDG_CACHE_HOME."""
-    return cache.cache_root().parent.absolute()
-
-
-def _socket_root() -> Path:
-    """XDG_RUNTIME_DIR, else the temporary folder; where libvdeplug would not take that for a path, ``/tmp``.
-
-    Quotes, backslashes and brackets mean something in the name of a switch, and not the same in all of its versions.
-    """
-    root = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(root if re.fullmatch(r"[\w@%+=:,. /~-]+", root) else "/tmp")  # noqa: S108 - made private, or refused
 
 
 def identity_of(folder: Path) -> str:
@@ -64,7 +40,7 @@ class EnvironmentPaths:
     def of(cls, name: str) -> EnvironmentPaths:
         folder = state_root() / "environments" / name
         digest = identity_of(folder)
-        return cls(name, folder, _socket_root() / f"orch-{os.getuid()}" / digest)
+        return cls(name, folder, socket_root() / f"orch-{os.getuid()}" / digest)
 
     @property
     def state(self) -> Path:

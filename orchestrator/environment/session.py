@@ -20,12 +20,16 @@ from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.teardown import end_machines
 from orchestrator.errors import HostError, SnapshotError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import NetworkStateChanged
+from orchestrator.events.run import Note
+from orchestrator.events.services import ServiceStateChanged
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking
@@ -33,6 +37,7 @@ from orchestrator.snapshots.restore import stage_files
 from orchestrator.snapshots.save import Source, cont, save_machines
 from orchestrator.snapshots.store import Snapshot, SnapshotWriter
 from orchestrator.tasks import run_all, run_with_watchdogs
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import NetworkKind, Service, Topology
 from orchestrator.vm.arguments import Memory, script_arguments, script_environment, writable_drives
 from orchestrator.vm.user import qemu_user
@@ -78,7 +83,7 @@ class Session:
         self.paths = env_paths
         self.record = record
         self.bus = bus
-        self.factor = record.state.factor
+        self.scale = TimeScale(record.state.factor)
         self.topology: Topology = record.state.topology
         self.logs_folder: Path = record.state.run_folder
         self.run_folder = run_folder or self.logs_folder
@@ -90,16 +95,18 @@ class Session:
         """Machines and services as they are before anything was started or joined."""
         paths = {name: self.paths.machine(name, self.logs_folder) for name in self.topology.machines}
         self.machines = {
-            name: LiveMachine(machine, self.topology, paths[name], self.bus, self.factor)
+            name: LiveMachine(machine, self.topology, paths[name], self.bus, self.scale)
             for name, machine in self.topology.machines.items()
         }
         self.services = ServiceSupervisor(
             ServiceGraph.remembered(self.topology.services, self.record.state.services),
-            {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
-            {name: machine.journal for name, machine in self.machines.items()},
-            self.bus,
-            factor=self.factor,
-            command=f"orchestrator -n {self.paths.name}",
+            Reach(
+                {name: Channels(machine.ready_agent, machine.ssh) for name, machine in self.machines.items()},
+                {name: machine.journal for name, machine in self.machines.items()},
+                self.bus,
+                self.scale,
+                command=f"orchestrator -n {self.paths.name}",
+            ),
             on_up=self._screenshot,
         )
         self._first_unit_up = asyncio.Event()
@@ -274,7 +281,7 @@ class Session:
                 reaper.add(process)
                 self._switches[network.name] = process
                 self.record.change(networks={**self.record.state.networks, network.name: process})
-            self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
+            self.bus.emit(NetworkStateChanged(network.name, state="ready", network_kind=network.kind.value))
 
     async def _resolve(self, deadline: Deadline) -> None:
         """Find the addresses of all names outside that machines may reach; those they had, where nobody answers."""
@@ -286,7 +293,7 @@ class Session:
                 if known is None or not known.addresses:
                     raise
                 live.addresses = known.addresses
-                self.bus.emit("note", name, level="warning", message=f"{error.what}; the addresses it had are kept")
+                self.bus.emit(Note(name, level="warning", message=f"{error.what}; the addresses it had are kept"))
 
     def _launch(self, name: str, launch: Launch, reaper: ReaperClient, memory: Memory | None) -> None:
         live = self.machines[name]
@@ -363,9 +370,8 @@ class Session:
 
     async def collect(self, step: str) -> None:
         """Logs and pictures of every machine that still answers."""
-        patience = max(1.0, self.factor / 4)
         real = self.services.real_name
-        await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, patience, real)
+        await collect_all(self.machines.values(), self.topology, self.run_folder, step, self.bus, self.scale, real)
 
     async def close(self) -> None:
         """Let go; the machines go on."""
@@ -378,5 +384,5 @@ class Session:
         await self.machines[service.machine].screenshot(service.name, self.run_folder)
 
     def _record_service_state(self, event: Event) -> None:
-        if event.kind == "service.state" and event.subject in self.topology.services:
-            self.record.service(event.subject, str(event.data["state"]))
+        if isinstance(event, ServiceStateChanged) and event.subject in self.topology.services:
+            self.record.service(event.subject, event.state)

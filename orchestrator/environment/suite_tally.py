@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from orchestrator.environment.suite_events import Begun, Case, Ended, Fault, Finished, Planned, Told
 from orchestrator.errors import GuestCommandError, NothingRan, OrchestratorError, SuiteFailed
@@ -176,7 +177,9 @@ class Outcome:
         return sum(len(tally.planned.keys() | tally.results.keys()) for tally in self.phases.values())
 
 
-def judge(outcome: Outcome, *, where: Sequence[str] = (), grep: str | None = None, shard: str | None = None) -> str:
+def judge(
+    outcome: Outcome, *, where: Sequence[str] = (), grep: str | None = None, shard: str | None = None
+) -> Literal["passed", "nothing-ran"]:
     """What the run of all phases comes to: ``passed``, or ``nothing-ran`` where the shard is empty.
 
     Raises:

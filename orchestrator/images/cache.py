@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import ImageError
 from orchestrator.events import wall_clock
+from orchestrator.folders import cache_root
 
 ENTRY_FILE = "entry.json"
 USED_FILE = "last-used"
@@ -31,15 +32,6 @@ LOCKS = "locks"
 BUILDING = ".building-"
 KEY_LENGTH = 16
 LOCK_POLL = 0.2  # seconds between two tries for a lock somebody else holds
-
-
-def cache_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """``$ORCH_CACHE_DIR/images``, else ``$XDG_CACHE_HOME/orchestrator/images``, else below ``~/.cache``."""
-    if own := environment.get("ORCH_CACHE_DIR"):
-        return Path(own).expanduser() / "images"
-    if xdg := environment.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "orchestrator" / "images"
-    return Path.home() / ".cache" / "orchestrator" / "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +72,7 @@ class ImageCache:
     """Entries of one cache folder. Several processes may use it at once."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root if root is not None else cache_root()
+        self.root = cache_root() / "images" if root is None else root
 
     def path_of(self, name: str, layer: str, key: str) -> Path:
         return self.root / f"{name}-{layer}-{key[:KEY_LENGTH]}"

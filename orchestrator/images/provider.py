@@ -12,6 +12,7 @@ from types import TracebackType
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError, OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.machines import ImageStateChanged
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage, find_run_script
 from orchestrator.tasks import run_all
@@ -120,16 +121,17 @@ async def ensure_images(
             one = await _build(name, used[name], chosen, topology, cache, bus, deadline, turn)
             find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")
         except OrchestratorError as error:
-            bus.emit("image.state", name, state="failed", provider=chosen.value, key="", why=error.what)
+            bus.emit(ImageStateChanged(name, state="failed", provider=chosen.value, key="", detail=error.what))
             raise
         bus.emit(
-            "image.state",
-            name,
-            state="cached" if one.cached else "ready",
-            provider=one.provider,
-            key=one.key,
-            seconds=one.seconds,
-            path=os.fspath(one.path),
+            ImageStateChanged(
+                name,
+                state="cached" if one.cached else "ready",
+                provider=one.provider,
+                key=one.key,
+                seconds=one.seconds,
+                path=os.fspath(one.path),
+            )
         )
         built[name] = one
 

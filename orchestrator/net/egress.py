@@ -14,7 +14,8 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.net import egress_filter
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.threads import in_thread
 from orchestrator.topology.model import Destination, Machine
 from orchestrator.vm.arguments import MachinePaths, kept_variables

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import HostError, SnapshotError, UsageError
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, read_manifest, write_manifest
 from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, file_system, shared_memory
 
@@ -275,8 +275,7 @@ def make_private(folder: Path, *, parent: bool = True) -> None:
 
 def mine() -> str:
     """This process in the name of a folder."""
-    me = ProcessId.of(os.getpid())
-    assert me is not None
+    me = ProcessId.own()
     return f"{me.pid}-{me.start_ticks}"
 
 

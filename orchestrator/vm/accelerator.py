@@ -15,10 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.atomic import write_atomically
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.process import boot_id, run
+from orchestrator.events.run import AcceleratorChosen
+from orchestrator.process import run
+from orchestrator.procfs import boot_id
 from orchestrator.scratch import scratch
 from orchestrator.vm.arguments import value
 
@@ -224,14 +227,12 @@ def _read_cache(cache: Path, key: dict[str, object]) -> tuple[str, str] | None:
 
 def _write_cache(cache: Path, key: dict[str, object], name: str, reason: str) -> None:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"key": key, "name": name, "reason": reason}))
-    temporary.replace(cache)
+    write_atomically(cache, json.dumps({"key": key, "name": name, "reason": reason}))
 
 
 def emit_accelerator(found: Accelerator, bus: EventBus) -> None:
     """Tell what the probe found."""
-    bus.emit("host.accelerator", accelerator=found.name, reason=found.reason, factor=found.factor, qemu=found.qemu)
+    bus.emit(AcceleratorChosen(accelerator=found.name, reason=found.reason, time_scale=found.factor, qemu=found.qemu))
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -26,15 +26,18 @@ import httpx
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
-from orchestrator.environment.paths import EnvironmentPaths, cache_root
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
+from orchestrator.folders import cache_root
 from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import run_with_watchdogs
@@ -232,10 +235,13 @@ async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
     machine = session.machines["server"]
     gate = ServiceSupervisor(
         ServiceGraph.fresh({"bench": service}),
-        {"server": Channels(machine.ready_agent, machine.ssh)},
-        {"server": machine.journal},
-        bus,
-        factor=session.factor,
+        Reach(
+            {"server": Channels(machine.ready_agent, machine.ssh)},
+            {"server": machine.journal},
+            bus,
+            session.scale,
+            command="orchestrator",
+        ),
     )
     await gate.bring_up(Deadline.after(300))
     stop()

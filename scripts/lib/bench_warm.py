@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 from bench import NAME, ROOT, Row, orchestrator
+from orchestrator.report.read import load_events
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths
@@ -25,8 +26,8 @@ from orchestrator.environment.teardown import orphans
 from orchestrator.environment.warm import default_store
 from orchestrator.images.contract import find_run_script
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
-from orchestrator.report.read import load_events
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import files_of
 from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import cont

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.environment.paths import EnvironmentPaths, identity_of
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.topology.load import load_topology
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,6 +27,7 @@ from orchestrator.environment.suite import TestSelection, run_suite
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
@@ -233,7 +234,7 @@ class Client:
             SimpleNamespace(
                 machines={"client": LocalMachine()},
                 bus=bus,
-                factor=self.factor,
+                scale=TimeScale(self.factor),
                 services=self.services,
                 run_folder=self.run_folder,
                 run_watched=run_watched,

@@ -14,7 +14,8 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import MachineError
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import GuestFile
 from orchestrator.vm.arguments import MachinePaths
 
@@ -43,7 +44,7 @@ async def staged(
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
     paths = MachinePaths(tmp_path / "work", tmp_path / "s", tmp_path / "logs")
-    live = LiveMachine(one, topology(tmp_path, one), paths, bus, 1.0)
+    live = LiveMachine(one, topology(tmp_path, one), paths, bus, TimeScale())
     process = live.launch(("sh", "-c", script), {"PATH": "/usr/bin:/bin"})
     qmp = FakeServer(paths.qmp, {"human-monitor-command": lambda _: USERNET})
     guest = FakeGuest(paths.agent)

@@ -16,7 +16,9 @@ from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
 
@@ -75,11 +77,13 @@ def play(
         journals = {name: Journal(m.journal) for name, m in machines.items()}
         supervisor = ServiceSupervisor(
             ServiceGraph.fresh({s.name: s for s in services}),
-            {name: m.channels() for name, m in machines.items()},
-            journals,
-            bus,
-            factor=factor,
-            command="orchestrator -n t",
+            Reach(
+                {name: m.channels() for name, m in machines.items()},
+                journals,
+                bus,
+                TimeScale(factor),
+                command="orchestrator -n t",
+            ),
         )
         world = World(supervisor, machines, events)
         followers = [asyncio.create_task(journal.follow()) for journal in journals.values()]

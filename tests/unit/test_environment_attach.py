@@ -13,7 +13,7 @@ from fake_qemu import run_async
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import while_it_runs
 from orchestrator.errors import MachineError
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 
 
 def test_a_machine_that_ends_while_it_is_reached_is_named_at_once() -> None:

@@ -17,6 +17,7 @@ from orchestrator.environment.suite_tally import NO_TEST_RAN, Account, Outcome, 
 from orchestrator.errors import GuestCommandError, MachineError, SuiteFailed
 from orchestrator.events import Event, EventBus
 from orchestrator.guest.agent import GuestResult
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 
@@ -138,7 +139,7 @@ async def prepared(end: GuestResult | MachineError, deadline: Deadline) -> tuple
     phase = SuitePhase("stack")
     folder, command, ahead = Path("/here/suite"), ("run",), ("run", "-p")
     suite = Suite("client", folder, command, "test", {"A": "1"}, "/artifacts", 60.0, (phase,), ahead)
-    session = SimpleNamespace(machines={"client": client}, bus=bus, factor=1.0)
+    session = SimpleNamespace(machines={"client": client}, bus=bus, scale=TimeScale())
     await prepare(cast(Session, session), suite, phase, deadline)
     return client, seen
 

@@ -17,7 +17,7 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.state import MachineState, StateFile
 from orchestrator.environment.up import open_environment
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.report.fold import fold, load_events
 from orchestrator.report.summary import summary
 

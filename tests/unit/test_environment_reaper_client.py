@@ -21,7 +21,8 @@ from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, MachineState
 from orchestrator.environment.teardown import end_group, end_machines, orphans, take_down
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 
 OWNER = """
 import asyncio, json, sys

@@ -19,7 +19,7 @@ from orchestrator.environment.state import EnvironmentState, MachineState, State
 from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, MachineError, OrchestratorError, SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.events import EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking, digest
 from orchestrator.snapshots.store import Snapshot, point_name

@@ -28,7 +28,7 @@ from orchestrator.errors import (
     TimeLimit,
 )
 from orchestrator.events import EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine

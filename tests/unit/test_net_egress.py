@@ -19,7 +19,8 @@ from orchestrator.errors import HostError
 from orchestrator.net import egress, egress_filter
 from orchestrator.net.egress import addresses_of, names_script, rules_of, start_filter
 from orchestrator.net.egress_filter import ACK, SYN, Frames, parse_rule, permitted
-from orchestrator.process import ProcessId, exit_code, watch_end
+from orchestrator.process import exit_code
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.topology.model import Destination, Machine
 from orchestrator.vm.arguments import MachinePaths
 

@@ -25,7 +25,8 @@ from orchestrator.environment.teardown import orphans, remove_traces
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.debian_base import hook_word
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.memory import unescaped
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import QEMU

@@ -13,7 +13,7 @@ from supervisor_scene import World, fails, play, service, up
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.guest.agent import GuestResult
-from orchestrator.services.supervisor import FRESH
+from orchestrator.services.verifier import FRESH
 from orchestrator.topology.model import ServiceKind
 
 
@@ -215,7 +215,7 @@ def test_a_journal_that_says_nothing_costs_a_check_and_hides_nothing(tmp_path: P
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == ["a"]
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == [], "now its run is known"
@@ -239,7 +239,7 @@ def test_restarts_of_before_are_no_trouble(tmp_path: Path, how: str) -> None:
         assert world.services.graph.good
         assert world.server.done("") == [], "the same run: nothing to prove again"
         assert world.services.restarts == {"a": 4, "bare": 4}, "kept for `status`"
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         world.unit("a").restarts, world.unit("a").run = 5, 10
         assert (await disproved(world)).why.endswith("(result success, restart 5)")
 
@@ -258,7 +258,7 @@ def test_a_unit_that_is_started_by_us_counts_from_zero(tmp_path: Path) -> None:
 
         unit.then = started
         await ready(world)
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         unit.restarts = 1
         assert (await disproved(world)).why.endswith("(result success, restart 1)")
 
@@ -306,7 +306,7 @@ def test_a_oneshot_that_did_its_work_is_good(tmp_path: Path, kept: bool) -> None
         await ready(world)
         assert world.services.graph.good
         unit.fail(1)
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         assert (await disproved(world)).why == "a.service failed (exit status 1)"
         assert world.states("a")[-2:] == ["completed", "failed"]
 
@@ -317,7 +317,7 @@ def test_what_was_stopped_on_purpose_is_not_looked_at(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         await ready(world)
         await world.services.stop(("a",), Deadline.after(5))
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         await confirm(world)
         assert world.server.looks[-1] == ["b.service"]
 
@@ -362,7 +362,7 @@ def test_a_unit_named_by_its_alias(tmp_path: Path) -> None:
         assert told == [("sshd.service", {"machine": "server", "real": "ssh.service"})]
         unit.words = ["bye"]
         unit.fail(255)
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         error = await disproved(world)
         assert error.evidence == ("bye",)
         assert error.hint == "orchestrator -n t logs --unit ssh.service server"

@@ -21,6 +21,7 @@ from orchestrator.errors import ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import FRESH, ServiceSupervisor
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
@@ -87,7 +88,7 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
                 channels = {name: Channels(m.ready_agent, m.ssh) for name, m in session.machines.items()}
                 journals = {name: m.journal for name, m in session.machines.items()}
                 graph = ServiceGraph.fresh(services)
-                return ServiceSupervisor(graph, channels, journals, bus, factor=session.factor), events
+                return ServiceSupervisor(graph, Reach(channels, journals, bus, session.scale, "orchestrator")), events
 
             try:
                 await session.reattach(Deadline.after(60))
