@@ -22,9 +22,9 @@ class ImageStateChanged(Event):
         subject: image
         state: the new state
         provider: who builds it, `debian` or `nixos`
-        key: of its content in the cache
-        seconds: that the build took
-        path: of the image in the cache
+        key: name of its content in the cache
+        seconds: how long the build took
+        path: where it is in the cache
         detail: what is built, or why it failed
     """
 
@@ -42,7 +42,7 @@ class ImageOutput(Event):
 
     Attributes:
         subject: image
-        line: without the newline
+        line: the line, without the newline
         step: the part of the build
         shown: whether it is shown without `--verbose` too
     """
@@ -59,7 +59,7 @@ class NetworkStateChanged(Event):
     Attributes:
         subject: network
         state: the new state
-        network_kind: as the topology has it
+        network_kind: its `kind` in the topology
     """
 
     state: NetworkState
@@ -68,9 +68,7 @@ class NetworkStateChanged(Event):
 
 @event_kind("machine.state")
 class MachineStateChanged(Event):
-    """A machine came one step further.
-
-    `agent`: its guest agent answers. `ssh`: its sshd does. `ready`: it has its name, network and key.
+    """A machine is one step further: `agent` when its guest agent answers, `ssh` when its sshd does.
 
     Attributes:
         subject: machine
@@ -90,11 +88,11 @@ class LogMatched(Event):
 
     Attributes:
         subject: machine
-        pattern: its name (`kernel-panic`, `oom-kill`, …)
-        line: that matched
+        pattern: the pattern's name (`kernel-panic`, `oom-kill`, …)
+        line: the line that matched
         explanation: what it means
         severity: what it does to the run
-        waiver: the reason why the topology waives it; absent: it counts
+        waiver: why the topology waives it; absent: it counts
     """
 
     pattern: str
@@ -110,8 +108,8 @@ class ScreenshotTaken(Event):
 
     Attributes:
         subject: machine
-        path: relative to the run folder
-        step: at which it was taken
+        path: the picture, relative to the run folder
+        step: when it was taken, in a word
     """
 
     path: str

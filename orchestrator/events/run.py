@@ -39,16 +39,16 @@ class RunStarted(Event):
 
     Attributes:
         subject: environment
-        format: of this file, a number that grows when a kind or a field changes its meaning
+        format: number of this file's format
         command: the command line (`up`, `run`, …)
-        run_id: the run folder's name
-        run_folder: its path
-        variant: of the topology
-        provider: of the images, `debian` or `nixos`
+        run_id: name of the run folder
+        run_folder: path of the run folder
+        variant: the topology's variant
+        provider: who builds the images, `debian` or `nixos`
         topology: path of the topology file
         machines: the machines that are to run
         services: the services that are to run
-        version: of the orchestrator
+        version: the orchestrator's version
     """
 
     format: int
@@ -100,8 +100,8 @@ class RunFinished(Event):
 
     Attributes:
         subject: environment
-        outcome: how it ends
-        exit_code: of the command
+        outcome: what the run comes to
+        exit_code: the command's exit code
         elapsed: seconds since the command began
     """
 
@@ -118,7 +118,7 @@ class Note(Event):
         subject: machine, image or empty
         level: how much it matters
         message: one sentence
-        run_folder: of a killed command, whose reports this command writes
+        run_folder: the run folder of a killed command; this command writes its reports
     """
 
     message: str
@@ -138,7 +138,7 @@ class Failure(Event):
         where: paths of the evidence, or `file:line:column`
         hint: what to do next
         evidence: last lines of a log, or the last message of a check
-        exit_code: that belongs to it
+        exit_code: the exit code of such an error
     """
 
     type: str

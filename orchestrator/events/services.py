@@ -8,11 +8,11 @@ from orchestrator.events.states import ServiceState
 
 @event_kind("service.state")
 class ServiceStateChanged(Event):
-    """A service came one step further, or failed.
+    """A service is one step further, or failed.
 
     Attributes:
         subject: service
-        machine: on which it runs
+        machine: the machine on which it runs
         state: the new state
         elapsed: seconds since its start
         detail: the reason, where there is one
@@ -26,11 +26,11 @@ class ServiceStateChanged(Event):
 
 @event_kind("unit.alias")
 class UnitAlias(Event):
-    """systemd has a unit of the topology under another name, as which its lines are in the journal.
+    """systemd knows a unit of the topology by another name, which the journal has too.
 
     Attributes:
         subject: unit, as the topology has it
-        machine: on which it is
+        machine: the machine on which it is
         id: the unit's primary name (systemd's `Id`)
     """
 
@@ -47,7 +47,7 @@ class CheckResulted(Event):
         check: name of the check
         ok: whether it passed
         message: what it found, a short text
-        attempt: how many were made so far
+        attempt: how many times it was made so far
         elapsed: seconds since the service's start
     """
 
@@ -60,11 +60,11 @@ class CheckResulted(Event):
 
 @event_kind("wait.heartbeat")
 class Heartbeat(Event):
-    """A wait goes on; told every 30 seconds.
+    """A wait goes on; emitted every 30 seconds.
 
     Attributes:
         subject: machine, service or image
-        what: is waited for
+        what: what is waited for
         elapsed: seconds so far
         timeout: seconds after which the wait fails
         detail: the last thing that was seen: the message of a check, a line of the console

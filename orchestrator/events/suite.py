@@ -27,10 +27,10 @@ class IsolationStateChanged(Event):
 
     Attributes:
         subject: environment
-        state: `restoring` before, `ready` after
-        number: of the fresh state, counted from 1
-        total: fresh states of this run
-        elapsed: seconds that it took
+        state: before and after
+        number: which fresh state, from 1
+        total: how many this run has
+        elapsed: how many seconds it took
     """
 
     state: IsolationState
@@ -46,7 +46,7 @@ class SuiteStateChanged(Event):
     Attributes:
         subject: phase
         state: the new state
-        exit_code: of the suite's command
+        exit_code: exit code of the suite's command
         passed: tests that passed
         failed: tests that failed
         flaky: tests that passed when tried again
@@ -71,8 +71,8 @@ class SuiteOutput(Event):
 
     Attributes:
         subject: phase
-        line: without the newline
-        stream: on which
+        line: the line, without the newline
+        stream: where it was printed
     """
 
     line: str
@@ -85,7 +85,7 @@ class SuiteError(Event):
 
     Attributes:
         subject: phase
-        error: as the runner has it
+        error: the runner's message
     """
 
     error: str
@@ -97,10 +97,10 @@ class TestPlanned(Event):
 
     Attributes:
         subject: test title (`file › describe › title`)
-        phase: of the suite
-        id: the runner's own
-        file: relative to the suite
-        line: in the file
+        phase: the suite's phase
+        id: the runner's id of the test
+        file: spec file, relative to the suite
+        line: line in that file
         other_shard: whether another shard runs it
     """
 
@@ -117,12 +117,12 @@ class TestBegan(Event):
 
     Attributes:
         subject: test title
-        phase: of the suite
-        id: the runner's own
-        file: relative to the suite
-        line: in the file
-        index: of the test among those that are to run, from 1; 0: it was not planned
-        total: tests that are to run
+        phase: the suite's phase
+        id: the runner's id of the test
+        file: spec file, relative to the suite
+        line: line in that file
+        index: its number among the planned tests, from 1; absent: it was not planned
+        total: how many tests are planned
     """
 
     phase: str
@@ -139,14 +139,14 @@ class TestEnded(Event):
 
     Attributes:
         subject: test title
-        phase: of the suite
-        id: the runner's own
-        file: relative to the suite
-        line: in the file
-        status: `passed`, `failed`, `flaky`, `skipped`, `timedOut`, `interrupted`
-        duration: seconds
+        phase: the suite's phase
+        id: the runner's id of the test
+        file: spec file, relative to the suite
+        line: line in that file
+        status: result of this attempt, `passed`, `failed`, `flaky`, `skipped`, `timedOut`, `interrupted`
+        duration: how many seconds it took
         retry: which attempt; 0 is the first
-        error: of a failed one
+        error: why it failed
         attachments: files of this attempt
     """
 

@@ -12,7 +12,6 @@ from types import TracebackType
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError, OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.events.machines import ImageStateChanged
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage, find_run_script
 from orchestrator.tasks import run_all
@@ -111,6 +110,8 @@ async def ensure_images(
     Raises:
         ImageError: the first image that could not be made.
     """
+    from orchestrator.events.machines import ImageStateChanged  # commands that only look load this module too
+
     chosen = choose_provider(provider, topology)
     cache = cache if cache is not None else ImageCache(None)
     used, built = used_images(topology), {}  # type: dict[str, Image], dict[str, BuiltImage]
