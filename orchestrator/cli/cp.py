@@ -125,7 +125,7 @@ class _Copying:
         found = await inspect(ssh, source.path, deadline=self._deadline)
         if source.path.endswith("/"):
             if not found.folder:
-                raise UsageError(f"{source} is no folder")
+                raise UsageError(f"{source} is not a folder")
             found = Remote(ssh, without_slash(source.path), True)
         place = await self._place(source, found.folder)
         total = await measure(found, deadline=self._deadline) if self._progress.wanted else 0

@@ -74,7 +74,7 @@ def unseen(name: str, error: Exception) -> Item:
     return Item(
         name,
         State.MISSING,
-        "cannot be looked at",
+        "cannot be inspected",
         f"{type(error).__name__}: {error}",
         "HOME, TMPDIR, ORCH_CACHE_DIR and ORCH_STATE_DIR name folders that can be written",
     )

@@ -155,7 +155,7 @@ def known_machine(state: EnvironmentState, name: str) -> None:
     if name not in state.machines:
         raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
     if not state.machines[name].process.alive:
-        raise HostError(f"machine {name} does not run any more", hint="orchestrator status")
+        raise HostError(f"machine {name} is not running any more", hint="orchestrator status")
 
 
 def limit_of(seconds: float) -> Deadline:

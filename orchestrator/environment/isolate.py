@@ -116,7 +116,7 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
         message = f"the suite is not prepared, so each part starts its own runner: {said}"
         session.bus.emit(Note(level="warning", message=message))
     else:
-        message = f"the suite is prepared: each part begins with what runs now ({limit.elapsed:.0f} s)"
+        message = f"the suite is prepared: each part starts from this state ({limit.elapsed:.0f} s)"
         session.bus.emit(Note(level="info", message=message))
 
 

@@ -187,7 +187,9 @@ class LiveMachine:
         self.skip_logs()
         await self._open_monitor(deadline)
         if await self.monitor.run_state() in STANDING:
-            self._bus.emit(Note(self.name, level="warning", message="it stood still; a killed command left it so"))
+            self._bus.emit(
+                Note(self.name, level="warning", message="it was paused by a command that was killed; it continues")
+            )
             await cont(self.monitor)
             self._was_paused = True
 

@@ -227,7 +227,7 @@ class Session:
                 raise SnapshotError(
                     f"machine {name} cannot be saved",
                     subject=name,
-                    why="its image's run script gives it a memory of its own kind (memory-backend)",
+                    why="the run script of its image sets its own memory backend (memory-backend)",
                     where=[known.image],
                     hint="docs/snapshots.md",
                 )

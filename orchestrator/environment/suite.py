@@ -94,7 +94,7 @@ async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncE
     if scales(session, suite):
         message = (
             f"this host is slow: the limits in the suite's configuration × {session.scale.factor:g} "
-            "(--no-scale-timeouts leaves them)"
+            "(--no-scale-timeouts turns this off)"
         )
         session.bus.emit(Note(level="info", message=message))
     ssh = await session.machines[suite.machine].ssh()
@@ -258,7 +258,7 @@ async def list_tests(
     if code not in (0, 4) or not account.ended:  # 4: nothing was executed
         raise GuestCommandError(
             f"the tests of phase {phase.name} cannot be listed",
-            why="\n".join(reader.first) or f"the runner ended with {code} and told nothing",
+            why="\n".join(reader.first) or f"the runner ended with {code} and reported nothing",
             hint="--isolate=suite needs no list",
         )
     return account

@@ -209,7 +209,7 @@ class Reader:
                 self.on_begin()
             before, self._telling_room = self._telling_room, self._telling_room - len(line) - EVENT_SIZE
             if before > 0 >= self._telling_room:
-                self._warn("tells more of its tests than can be kept; the rest is only counted")
+                self._warn("reports more about its tests than can be stored; the rest is only counted")
             if self._telling_room > 0:
                 self._emit(told)
 
@@ -258,7 +258,7 @@ class Reader:
                 self.feed(b"\n", stream)
         lost = self._lines.dropped + self._unread
         if lost:
-            self._warn(f"told {lost} lines that are no events of tests")
+            self._warn(f"wrote {lost} lines that are not test events")
 
     def _warn(self, what: str) -> None:
         self._bus.emit(Note(level="warning", message=f"phase {self._phase} {what}"))

@@ -41,7 +41,7 @@ class Verdict:
                 subject=failing[0].subject,
                 why=told[0],
                 evidence=told[1:],
-                hint="one that is known can be waived in the topology, with a reason and a day: [[waivers]]",
+                hint="a known one can be waived in the topology, with a reason and a date: [[waivers]]",
             )
 
     @property

@@ -203,7 +203,7 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
         Note(
             level="info",
             message=f"saved the state {name}: {size_text(stored.size)} in {where}; "
-            f"the machines stood still for {stored.manifest.paused:.2f} s",
+            f"the machines were paused for {stored.manifest.paused:.2f} s",
         )
     )
     return stored

@@ -185,7 +185,7 @@ class Watcher:
     async def _begin_again(self) -> None:
         """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
         self.booting = False
-        message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
+        message = "its boot hangs: a CPU makes no progress; the machine is reset once"
         self._bus.emit(Note(self._name, level="warning", message=message))
         assert self.monitor is not None
         await self.monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))

@@ -152,7 +152,7 @@ def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
     replaces is removed first.
 
     Raises:
-        ImageError: an owner the base does not know, a parent that is no folder, a folder in a file's place.
+        ImageError: an owner the base does not know, a parent that is not a folder, a folder in a file's place.
     """
     problems: list[str] = []
     present: dict[str, Kind] = dict(base.paths)

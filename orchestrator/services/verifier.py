@@ -126,8 +126,8 @@ class Verifier:
                 return
             names = graph.with_dependants(service.name for service in restarted)
             await run_all(*(self._check_again(graph.services[name], deadline) for name in names))
-        why = f"{restarted[0].unit} runs anew at each of {LOOKS} looks, and nobody here started it"
-        raise await self._disproved(restarted[0], "does not stay as it was proven", why)
+        why = f"{restarted[0].unit} was restarted before each of {LOOKS} looks, and not by this program"
+        raise await self._disproved(restarted[0], "keeps being restarted after it was proven", why)
 
     async def _check_again(self, service: Service, deadline: Deadline) -> None:
         service_deadline = deadline.earlier(self._reach.scale.limit(service.timeout))

@@ -265,7 +265,7 @@ def make_private(folder: Path, *, parent: bool = True) -> None:
             if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
                 raise HostError(
                     f"{one} is not this user's own folder",
-                    why="somebody else made it, or may write in it; what lies there would not be private",
+                    why="another user created it or can write to it; its files would not be private",
                     hint="remove it, or set ORCH_RAM_DIR",
                 )
         folder.chmod(0o700)

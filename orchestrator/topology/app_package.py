@@ -25,7 +25,7 @@ PT_INTERP = 3
 def package_problems(app: Path) -> Iterator[str]:
     """A line for each thing that keeps ``app`` from being a package; it names the file."""
     if not app.is_dir():
-        yield f"{app} is no folder; it should hold {', '.join(PARTS)}"
+        yield f"{app} is not a folder; it should hold {', '.join(PARTS)}"
         return
     for part in PARTS:
         if not any(found.is_file() for found in app.glob(part)):

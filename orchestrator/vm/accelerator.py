@@ -118,7 +118,7 @@ async def probe(cache: Path, *, fresh: bool = False) -> Accelerator:
     if forced and forced not in FACTORS:
         raise HostError(f"ORCH_ACCELERATOR is {forced!r}", hint="kvm or tcg")
     if forced:
-        return _with_factor(forced, "ORCH_ACCELERATOR says so", version)
+        return _with_factor(forced, "set by ORCH_ACCELERATOR", version)
     key = {"boot_id": boot_id(), "qemu": version, "program": _program_stamp(), "uid": os.getuid(), "kvm": _kvm_stamp()}
     if not fresh:
         known = _read_cache(cache, key)

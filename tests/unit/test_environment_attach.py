@@ -27,7 +27,7 @@ def test_a_machine_that_ends_while_it_is_reached_is_named_at_once() -> None:
             return "reached"
 
         limit = Deadline.after(60)
-        with pytest.raises(MachineError, match="machine server does not run any more") as caught:
+        with pytest.raises(MachineError, match="machine server is not running any more") as caught:
             run_async(while_it_runs("server", process, reach()))
         assert not limit.expired
         assert caught.value.subject == "server"

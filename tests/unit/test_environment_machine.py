@@ -190,7 +190,7 @@ def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
             stage.live.paths.serial_log.write_text("[9.0] Kernel panic - not syncing: sysrq triggered crash\n")
             stage.qmp.handlers["query-status"] = lambda _: {"status": "guest-panicked"}
             begun = Deadline.after(10)
-            with pytest.raises(MachineError, match="machine server stands still: QEMU says guest-panicked") as caught:
+            with pytest.raises(MachineError, match="machine server is paused: QEMU reports guest-panicked") as caught:
                 await stage.live.reattach(stage.process, tmp_path / "key", begun)
             assert begun.elapsed < 1.5
             assert "sysrq triggered crash" in caught.value.why

@@ -151,7 +151,7 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
                 group.create_task(stop())
                 if ends:
                     error = await watch_ends(stage, 3)
-                    assert error.what == f"machine server stands still: QEMU says {state}"
+                    assert error.what == f"machine server is paused: QEMU reports {state}"
                 else:
                     assert not await completes_before(stage.live.watch, Deadline.after(0.5))
 

@@ -152,7 +152,7 @@ def test_addresses_come_from_the_hosts_resolver(monkeypatch: pytest.MonkeyPatch)
     here = Machine("server", "image", 1, 512, destinations=(Destination("me", 1),))
     assert run_async(addresses_of(here, Deadline.after(5))) == {"me": ("10.0.2.2",)}
     missing = Machine("server", "image", 1, 512, destinations=(Destination("none.example.org", 443),))
-    with pytest.raises(HostError, match=r"none\.example\.org has no address, and machine server shall reach it"):
+    with pytest.raises(HostError, match=r"none\.example\.org has no address, and machine server needs it"):
         run_async(addresses_of(missing, Deadline.after(5)))
     assert run_async(addresses_of(machine("server"), Deadline.after(5))) == {}
 

@@ -204,8 +204,8 @@ def test_what_is_restarted_at_every_look(tmp_path: Path) -> None:
 
         world.server.answers["a"] = again
         error = await disproved(world)
-        assert error.what == "service a on machine server does not stay as it was proven"
-        assert error.why == "a.service runs anew at each of 5 looks, and nobody here started it"
+        assert error.what == "service a on machine server keeps being restarted after it was proven"
+        assert error.why == "a.service was restarted before each of 5 looks, and not by this program"
 
     play(tmp_path, [service("a")], scene)
 

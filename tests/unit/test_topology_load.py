@@ -184,8 +184,8 @@ def test_parts_of_the_app_are_named(tmp_path: Path) -> None:
         'orchestrator.toml:5:7: "app": standin/share/alicia/migrations/*.up.sql is missing',
     ]
     found = problems(file, app=tmp_path / "nowhere", suite=tmp_path / "no-suite")
-    assert found[0].startswith("--app: nowhere is no folder; it should hold bin/alicia")
-    assert found[1] == "--suite: no-suite is no folder"
+    assert found[0].startswith("--app: nowhere is not a folder; it should hold bin/alicia")
+    assert found[1] == "--suite: no-suite is not a folder"
     assert len(found) == 2
 
 

@@ -69,7 +69,7 @@ def healthy_folder(host: Host) -> Path:
 
 def test_a_cold_start_saves_its_healthy_state(shared: Shared) -> None:
     shared.up.expect(0, "cold start: no healthy state was saved yet", r"saved the state healthy: \d+ MiB in memory")
-    paused = float(re.findall(r"the machines stood still for ([\d.]+) s", shared.up.stderr)[0])
+    paused = float(re.findall(r"the machines were paused for ([\d.]+) s", shared.up.stderr)[0])
     MEASURES.append(f"machines stood still for {paused:.2f} s while the healthy state was saved")
     assert paused <= 1.5, "0.2 s on a quiet host"
     folder = healthy_folder(shared.host)
