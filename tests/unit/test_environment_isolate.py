@@ -1,4 +1,4 @@
-"""What a suite's runner lists, as the parts that each get a fresh state of their own; and what parts come to together."""
+"""What a suite's runner lists, as the parts that each get a fresh state; and what the parts come to together."""
 
 from __future__ import annotations
 
