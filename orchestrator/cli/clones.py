@@ -21,8 +21,8 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
 from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import read_state
-from orchestrator.environment.warm import default_store
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.images.provider import choose_provider

@@ -9,9 +9,9 @@ from pathlib import Path
 from orchestrator.cli.runtime import chosen_name, kill_environment, run_command, say
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths, environments
+from orchestrator.environment.reclaim import unpin_images
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans, take_down
-from orchestrator.environment.up import unpin_images
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
 from orchestrator.events.run import Note

@@ -15,9 +15,10 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reset import state_to_change
+from orchestrator.environment.saving import default_store, save
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.warm import default_store, in_use, save
+from orchestrator.environment.warm import in_use
 from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.snapshots.restore import verify

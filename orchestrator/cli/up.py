@@ -11,13 +11,14 @@ from orchestrator.cli.crash import explained
 from orchestrator.cli.run_folder import RunFolder
 from orchestrator.cli.runtime import interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
-from orchestrator.environment.evidence import add_machine_status
+from orchestrator.environment.evidence import add_machine_status, collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
+from orchestrator.environment.run_events import emit_failure, finish
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
-from orchestrator.environment.up import Environment, bring_up, close_down, emit_failure, finish, open_environment
+from orchestrator.environment.up import Environment, bring_up, close_down, open_environment
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
@@ -99,7 +100,7 @@ async def _failed(
     session = environment.session
     await add_machine_status(session.machines.values(), error)
     emit_failure(error, bus)
-    await session.collect("failure")
+    await collect_all(session, "failure")
     if arguments.down_on_failure or not session.record.state.reachable:
         await close_down(environment)
     else:

@@ -68,6 +68,10 @@ class EnvironmentPaths:
         return self.folder / "id_ed25519"
 
     @property
+    def public_key(self) -> Path:
+        return self.user_key.with_suffix(".pub")
+
+    @property
     def identity(self) -> str:
         """Which environment it is, also among those of the same name in other state folders."""
         return self.sockets.name

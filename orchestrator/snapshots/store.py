@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import HostError, SnapshotError, UsageError
+from orchestrator.errors import HostError, SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, read_manifest, write_manifest
 from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, file_system, shared_memory
@@ -48,6 +48,16 @@ class Snapshot:
     @property
     def environment(self) -> str:
         return self.folder.name.partition("@")[0]
+
+    def require_manifest(self) -> Manifest:
+        """Its manifest.
+
+        Raises:
+            SnapshotDamaged: it has none that reads well.
+        """
+        if self.manifest is None:
+            raise SnapshotDamaged(f"the snapshot in {self.folder} is damaged", why=self.problem)
+        return self.manifest
 
     @property
     def name(self) -> str:

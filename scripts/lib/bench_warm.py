@@ -20,9 +20,9 @@ from bench import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans
-from orchestrator.environment.warm import default_store
 from orchestrator.events.read import load_events
 from orchestrator.events.suite import IsolationStateChanged, SuiteStateChanged, TestBegan, TestEnded
 from orchestrator.images.contract import find_run_script

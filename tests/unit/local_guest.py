@@ -24,7 +24,8 @@ from orchestrator.environment import isolate, suite_invoke
 from orchestrator.environment import suite as suite_module
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite import TestSelection, run_suite
+from orchestrator.environment.suite import run_suite
+from orchestrator.environment.suite_run import TestSelection
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.events.suite import SuiteStateChanged, TestEnded
 from orchestrator.guest.agent import GuestResult

@@ -14,9 +14,9 @@ from orchestrator.environment import session as session_module
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reaper_client import reaper_client
 from orchestrator.environment.reset import chosen, place_again, reset, state_to_change
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile, read_state
-from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, MachineError, OrchestratorError, SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.process_id import ProcessId

@@ -11,7 +11,8 @@ from warm_states import BASE, INPUTS, Notes, damage, put
 
 from orchestrator.environment.memory import choose_ram_backing
 from orchestrator.environment.paths import EnvironmentPaths
-from orchestrator.environment.warm import choose, default_store, is_clone
+from orchestrator.environment.saving import default_store
+from orchestrator.environment.warm import choose, is_clone
 from orchestrator.errors import (
     SnapshotError,
 )

@@ -16,9 +16,10 @@ from warm_states import INPUTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm
+from orchestrator.environment.launch import Launch
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reaper_client import ReaperClient
-from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.warm import begin
 from orchestrator.errors import (

@@ -15,9 +15,10 @@ from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm as module
 from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import MachineState, StateFile
-from orchestrator.environment.warm import choose, default_store, in_use, is_clone, save_healthy
+from orchestrator.environment.warm import choose, in_use, is_clone, save_healthy
 from orchestrator.errors import (
     GuestCommandError,
     HostError,

@@ -9,8 +9,8 @@ from pathlib import Path
 from event_records import notes
 from fake_qemu import machine, topology
 
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import EnvironmentState, MachineState
-from orchestrator.environment.warm import default_store
 from orchestrator.events import Event, EventBus
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.key import key_of
