@@ -20,7 +20,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
-WIDTH, HEIGHT = 100, 30  # of the terminal, in characters
+WIDTH, HEIGHT = 108, 30  # of the terminal, in characters
 BROWSER_WINDOW = (1280, 960)  # pixels
 INTERVAL = 0.3  # seconds between two frames
 LIMIT = 1200.0  # seconds for the whole run
