@@ -19,7 +19,7 @@ STATUSES = ("passed", "failed", "flaky", "skipped", "did_not_run")
 
 
 def words(status: str) -> str:
-    """A status as people read it."""
+    """A status in words for people."""
     return status.replace("_", " ")
 
 
@@ -67,7 +67,7 @@ class Part:
 
     @property
     def detail(self) -> str:
-        """What was said about its last state."""
+        """The detail of its last state."""
         return self.intervals[-1].detail if self.intervals else ""
 
     @property
@@ -274,7 +274,7 @@ class RunView:
 
     Attributes:
         outcome: a word of docs/events.md; ``interrupted`` when the stream just ends.
-        exit_code: None when the run never said.
+        exit_code: None if the run did not report one.
         finished: whether ``run.finished`` was seen.
         started, ended: of the first and the last event; 0 for an empty stream.
         ready_after: seconds to ready, None when it never was.

@@ -1,4 +1,4 @@
-"""The layout of an application package, and what is wrong with a folder that should be one.
+"""The layout of an application package, and the problems of a folder that should be one.
 
 The one place that knows the layout; stack/alicia-migrate.sh takes the same names of migrations.
 """
@@ -23,7 +23,7 @@ PT_INTERP = 3
 
 
 def package_problems(app: Path) -> Iterator[str]:
-    """A line for each thing that keeps ``app`` from being a package; it names the file."""
+    """A line for each reason why ``app`` is not a package; it names the file."""
     if not app.is_dir():
         yield f"{app} is not a folder; it should hold {', '.join(PARTS)}"
         return
@@ -42,7 +42,7 @@ def package_problems(app: Path) -> Iterator[str]:
 
 
 def binary_problem(path: Path) -> str:
-    """Why a guest cannot run a program: it is for another processor, or wants a loader that is not there.
+    """Why a guest cannot run a program: it is for another processor, or needs a loader that the guest lacks.
 
     Empty for scripts, and for everything that a guest can run.
     """

@@ -38,7 +38,7 @@ def to_toml(topology: Topology) -> str:
     """The effective file.
 
     Paths inside the topology's folder are written relative to it, so the text
-    means the same only beside the original. Loaded there, it gives an equal
+    means the same only next to the original. Loaded there, it gives an equal
     topology, but with the applied variant as the only one.
     """
     return "\n".join(_document(topology)) + "\n"

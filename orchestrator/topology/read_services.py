@@ -168,7 +168,7 @@ def _headers(table: Table) -> dict[str, str]:
 
 
 def _tls(table: Table, target: str, root: Path) -> Path | None:
-    """The certificates to trust; what is said about them must mean something."""
+    """The file of certificates to trust; complains about keys without an effect."""
     if target and not target.lower().startswith("https:"):
         for key in ("ca", "verify"):
             if table.has(key):
