@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ INSTEAD = {
     r"is told": "is reported",
     r"are told": "are reported",
     r"rests on": "depends on",
-    r"is no (folder|file|option|secure|key|name|run)": "is not a …",
+    r"(?<!there )is no (folder|file|option|secure|key|name|run)": "is not a …",
 }
 # Other meanings of these words: a compose file for the world, and so on.
 ALLOWED = re.compile(r"hello world", re.IGNORECASE)
@@ -57,10 +59,33 @@ def test_a_page_is_in_plain_words(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.DOTALL | re.MULTILINE)
     for pattern, better in INSTEAD.items():
-        for found in re.finditer(rf"\b{pattern}\b", prose):
+        for found in re.finditer(rf"\b(?:{pattern})\b", prose):
             line = prose[: found.start()].count("\n") + 1
             around = prose[max(0, found.start() - 60) : found.end() + 20]
             assert ALLOWED.search(around), f"{ids(page)}, about line {line}: {found[0]!r}, write {better!r}: {around!r}"
+
+
+def literals(source: str) -> Iterator[tuple[int, str]]:
+    """The texts of a module that a user may see: string literals of several words, no docstrings."""
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in docstrings:
+            continue
+        if re.search(r"[a-z]{2,} [a-z]", node.value):
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("module", sorted((REPOSITORY / "orchestrator").rglob("*.py")), ids=ids)
+def test_what_the_program_prints_is_in_plain_words(module: Path) -> None:
+    for line, text in literals(module.read_text(encoding="utf-8")):
+        for pattern, better in INSTEAD.items():
+            assert not re.search(rf"\b(?:{pattern})\b", text), f"{ids(module)}:{line}: write {better!r}: {text!r}"
 
 
 def test_the_topology_of_the_readme_loads(tmp_path: Path) -> None:
