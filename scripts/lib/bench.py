@@ -177,7 +177,7 @@ async def check_latency(env_paths: EnvironmentPaths, state: EnvironmentState, co
 
     try:
         await session.reattach(Deadline.after(120))
-        await run_with_watchdogs(measure(), [session.machines["server"].watch])
+        await run_with_watchdogs(measure(), [session.machines["server"].qemu.watcher.watch])
     finally:
         await session.close()
     limit = "1 s under TCG" if state.accelerator == "tcg" else "0.1 s"
@@ -199,7 +199,7 @@ async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
         ServiceGraph.fresh({"bench": service}),
         Reach(
             {"server": Channels(machine.ready_agent, machine.ssh)},
-            {"server": machine.journal},
+            {"server": machine.qemu.watcher.journal},
             bus,
             session.scale,
             command="orchestrator",

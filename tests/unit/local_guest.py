@@ -25,7 +25,7 @@ from orchestrator.environment import suite as suite_module
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import run_suite
-from orchestrator.environment.suite_run import TestSelection
+from orchestrator.environment.suite_run import SuiteRun, TestSelection
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.events.suite import SuiteStateChanged, TestEnded
 from orchestrator.guest.agent import GuestResult
@@ -118,6 +118,10 @@ async def drain(stream: asyncio.StreamReader, sink: Any) -> None:
 class LocalMachine:
     async def ssh(self) -> LocalSsh:
         return LocalSsh()
+
+    @property
+    def qemu(self) -> LocalMachine:
+        return self
 
     async def screenshot(self, step: str, run_folder: Path) -> None:
         return
@@ -245,20 +249,15 @@ class Client:
                 paths=SimpleNamespace(name="local"),
             ),
         )
-        suite, chosen, deadline = (
-            self.suite(*phases, command=command),
-            TestSelection(grep, shard),
-            Deadline.after(LIMIT),
-        )
+        suite = self.suite(*phases, command=command)
+        run = SuiteRun(session, suite, Deadline.after(LIMIT), TestSelection(grep, shard))
         (self.run_folder / "events.jsonl").unlink(missing_ok=True)
         with JsonLinesLog(self.run_folder / "events.jsonl") as log:
             bus.subscribe(log)
             if not isolation:
-                return asyncio.run(run_suite(session, suite, deadline, chosen))
+                return asyncio.run(run_suite(run))
             reaper = cast(ReaperClient, None)
-            return asyncio.run(
-                isolate.run_isolated(session, suite, reaper, deadline, isolation=isolation, chosen=chosen)
-            )
+            return asyncio.run(isolate.run_isolated(run, reaper, isolation))
 
     def of(self, kind: type[Kind]) -> list[Kind]:
         return of(self.events, kind)

@@ -1,4 +1,4 @@
-"""What a suite's runner lists, as the parts that each get a fresh state; and what the parts come to together."""
+"""What a suite's runner lists, as parts that each get fresh state; and what parts come to together."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.isolate import divided, prepare
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite_events import Case, Finished, Planned
+from orchestrator.environment.suite_run import SuiteRun
 from orchestrator.environment.suite_tally import NO_TEST_RAN, Account, Outcome, judge
 from orchestrator.errors import GuestCommandError, MachineError, SuiteFailed
 from orchestrator.events import Event, EventBus
@@ -141,7 +142,7 @@ async def prepared(end: GuestResult | MachineError, deadline: Deadline) -> tuple
     folder, command, ahead = Path("/here/suite"), ("run",), ("run", "-p")
     suite = Suite("client", folder, command, "test", {"A": "1"}, "/artifacts", 60.0, (phase,), ahead)
     session = SimpleNamespace(machines={"client": client}, bus=bus, scale=TimeScale())
-    await prepare(cast(Session, session), suite, phase, deadline)
+    await prepare(SuiteRun(cast(Session, session), suite, deadline), phase)
     return client, seen
 
 

@@ -56,7 +56,7 @@ class Rebooting:
         """What was noted."""
         live = self.stage.live
         await live._open_monitor(Deadline.after(5))
-        watcher = live._watcher
+        watcher = live.qemu.watcher
         agent = None if dead else live.agent
         work = go_down(live.monitor, agent, watcher, live._bus, answer=Deadline.after(5), down=Deadline.after(down))
         await run_with_watchdogs(work, [watcher.watch])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import patch
 
 import pytest
 from fake_qemu import run_async
 from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment import saving
 from orchestrator.environment import warm as module
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.saving import default_store
@@ -32,7 +34,7 @@ from orchestrator.events import EventBus
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
-from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
+from orchestrator.snapshots.manifest import HEALTHY, SavedMachine
 from orchestrator.snapshots.memory import MIB
 from orchestrator.snapshots.store import KEPT_HEALTHY, Snapshot, SnapshotWriter
 
@@ -75,18 +77,15 @@ class Saver:
         if self.disproved is not None:
             raise self.disproved
 
-    async def save(
-        self,
-        saving: SnapshotWriter,
-        manifest: Callable[[Mapping[str, SavedMachine], float], Manifest],
-        deadline: Deadline,
-    ) -> Snapshot:
+    async def save_all_machines(
+        self, writer: SnapshotWriter, deadline: Deadline
+    ) -> tuple[Mapping[str, SavedMachine], float]:
         self.saves += 1
-        (saving.folder / "server").mkdir()
-        (saving.folder / "server/ram").write_bytes(b"x" * 5000)
+        (writer.folder / "server").mkdir()
+        (writer.folder / "server/ram").write_bytes(b"x" * 5000)
         if self.failure is not None:
             raise self.failure
-        return saving.publish(manifest({"server": SERVER}, 0.1234))
+        return {"server": SERVER}, 0.1234
 
     async def run_state(self) -> str:
         if self.runs == "gone":
@@ -95,7 +94,8 @@ class Saver:
 
     def saved(self) -> str:
         """What the record then names as the healthy snapshot."""
-        run_async(save_healthy(cast("Session", self), Deadline.after(10)))
+        with patch.object(saving, "save_all_machines", Saver.save_all_machines):
+            run_async(save_healthy(cast("Session", self), Deadline.after(10)))
         return self.record.state.snapshot
 
 

@@ -41,8 +41,8 @@ def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pyt
                     await asyncio.sleep(0.01)
 
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(stage.live.watch())
-                booting = group.create_task(stage.live.boot("key", tmp_path / "key", Deadline.after(10)))
+                watching = group.create_task(stage.live.qemu.watcher.watch())
+                booting = group.create_task(stage.live.boot("key", Deadline.after(10)))
                 await until(lambda: "booting" in stage.states())
                 say(STALL)
                 await until(lambda: "system_reset" in stage.qmp.log)
@@ -115,7 +115,8 @@ def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, stat
                 "query-status": lambda _: {"status": now[0]},
                 "cont": lambda _: now.__setitem__(0, "running") or {},
             }
-            await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            stage.join()
+            await stage.live.reattach_monitor(stage.process, Deadline.after(5))
             assert now == ["running"]
             assert "it stood still" in notes(stage.events)[-1]
 
@@ -127,7 +128,8 @@ def test_no_other_machine_is_told_to_go_on(tmp_path: Path, state: str) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
             stage.qmp.handlers["query-status"] = lambda _: {"status": state}
-            await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            stage.join()
+            await stage.live.reattach_monitor(stage.process, Deadline.after(5))
             assert "cont" not in stage.qmp.log
 
     run_async(scenario())
@@ -153,7 +155,7 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
                     error = await watch_ends(stage, 3)
                     assert error.what == f"machine server is paused: QEMU reports {state}"
                 else:
-                    assert not await completes_before(stage.live.watch, Deadline.after(0.5))
+                    assert not await completes_before(stage.live.qemu.watcher.watch, Deadline.after(0.5))
 
     run_async(scenario())
 
@@ -161,17 +163,17 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
 def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            assert await stage.live.describe_state() == "not started"
+            assert await stage.live.qemu.describe() == "not started"
             stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
             await stage.live._open_monitor(Deadline.after(5))
-            assert await stage.live.describe_state() == "QEMU says running"
+            assert await stage.live.qemu.describe() == "QEMU says running"
             stage.live.paths.serial_log.write_text("one\n[ 7.1] last words\r\n")
             error = ServiceError("service web is not up", evidence=["its journal"])
             await add_machine_status([stage.live], error)
             assert error.evidence == ("its journal", "machine server: QEMU says running; console: [ 7.1] last words")
             stage.qmp.handlers["query-status"] = lambda _: SILENT
             limit = Deadline.after(10)
-            assert "did not answer query-status" in await stage.live.describe_state()
+            assert "did not answer query-status" in await stage.live.qemu.describe()
             assert limit.elapsed < 2
             other = MachineError("machine server is lost")
             await add_machine_status([stage.live], other)
