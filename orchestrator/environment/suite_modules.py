@@ -9,10 +9,10 @@ from orchestrator.environment.session import Session
 from orchestrator.environment.suite_invoke import guest_folder
 from orchestrator.errors import OrchestratorError
 from orchestrator.guest.files import put
+from orchestrator.guest.plug import plugged
 from orchestrator.images.folder_disk import FolderSize, folder_disk, measure
 from orchestrator.text import size_text
 from orchestrator.topology.model import Suite
-from orchestrator.vm.plug import plugged
 
 NODE_MODULES = "node_modules"
 LARGE_BYTES, LARGE_ENTRIES = 24 << 20, 2000  # from here on a copy costs more than a disk

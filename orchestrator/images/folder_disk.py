@@ -1,6 +1,6 @@
 """A folder of the host as a small disk, made once for each content: a guest reads it without a byte being copied.
 
-`orchestrator.vm.plug` puts it into a running machine.
+`orchestrator.guest.plug` puts it into a running machine.
 """
 
 from __future__ import annotations
