@@ -68,7 +68,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run_simulated(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, like `fake_qemu.run_async`; `time.monotonic` is the simulated clock meanwhile."""
+    """Run to the end, like `fake_qemu.run_async`; `time.monotonic` and `time.time` follow the simulated clock meanwhile."""
 
     async def bounded() -> T:
         async with asyncio.timeout(SIMULATED_LIMIT):
@@ -77,5 +77,10 @@ def run_simulated(work: Coroutine[Any, Any, T]) -> T:
         return result
 
     clock = Clock()
-    with mock.patch("time.monotonic", clock), asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
+    ahead = time.time() - clock.now
+    with (
+        mock.patch("time.monotonic", clock),
+        mock.patch("time.time", lambda: clock.now + ahead),
+        asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner,
+    ):
         return runner.run(bounded())

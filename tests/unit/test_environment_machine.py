@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fake_qemu import SILENT, run_async
+from fake_qemu import SILENT
+from simulated_time import run_simulated
 from machine_stage import staged
 
 from orchestrator.deadline import Deadline
@@ -60,7 +61,7 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
             with suppress(asyncio.CancelledError):
                 await watching
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +76,7 @@ def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.
             assert deadline.elapsed < 1.5
             assert caught.value.evidence[-1] == "stuck here"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(("made", "why"), [(False, "_key.pub does not exist"), (True, "it is not running")])
@@ -111,7 +112,7 @@ def test_a_silent_journal_hides_no_listening_sshd(tmp_path: Path, monkeypatch: p
             await stage.live.learn_host_key(Deadline.after(5))
             assert stage.live.host_key == "ssh-ed25519 HOST root@server"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_who_listens() -> None:
@@ -132,7 +133,7 @@ def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             assert caught.value.why == "no network card"
             assert not stage.live.handed_over
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("rebooted", [False, True])
@@ -157,7 +158,7 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
             notes = [str(event.data["message"]) for event in stage.events if event.kind == "note"]
             assert any("set up again" in note for note in notes) is rebooted
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_a_machine_answers_or_is_not_asked_for_logs(
             assert await stage.live.answers() is expected
             assert begun.elapsed < 1.5
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
             assert "sysrq triggered crash" in caught.value.why
             assert "restart machine:server" in caught.value.hint
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
@@ -209,4 +210,4 @@ def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
             await stage.live.screenshot("ready", tmp_path)
             assert stage.events[-1].data == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
 
-    run_async(scenario())
+    run_simulated(scenario())

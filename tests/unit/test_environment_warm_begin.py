@@ -11,7 +11,7 @@ from typing import Any, cast
 from unittest.mock import AsyncMock, patch
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 from warm_states import INPUTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
@@ -76,7 +76,7 @@ def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, 
         work = begin(
             cast("Session", starter), launch, cast("ReaperClient", None), Deadline.after(limit), require_restore=insist
         )
-        return run_async(work)
+        return run_simulated(work)
 
 
 def test_without_a_snapshot_the_machines_are_booted() -> None:
@@ -184,7 +184,7 @@ def discard_machinesed(tmp_path: Path, prepare: Callable[[Any], None]) -> Abando
     for folder in (live.paths.work, live.paths.logs):
         folder.mkdir(parents=True)
     prepare(live)
-    run_async(session.discard_machines())
+    run_simulated(session.discard_machines())
     return Abandoned(session, env_paths)
 
 
@@ -214,7 +214,7 @@ def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
             await session.run_watched(kill())
         assert begun.elapsed < 2
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_cold_start_does_not_boot_the_disk_of_the_snapshot(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_cold_start_does_not_die_of_what_the_restored_machine_said(tmp_path: P
         finally:
             await process.end(0.2)
 
-    run_async(watch(abandoned(tmp_path, panic).live))
+    run_simulated(watch(abandoned(tmp_path, panic).live))
 
 
 class TimeoutLike(OrchestratorError):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
@@ -94,7 +94,7 @@ class Saver:
 
     def saved(self) -> str:
         """What the record then names as the healthy snapshot."""
-        run_async(save_healthy(cast("Session", self), Deadline.after(10)))
+        run_simulated(save_healthy(cast("Session", self), Deadline.after(10)))
         return self.record.state.snapshot
 
 

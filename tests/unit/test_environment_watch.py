@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_qemu import SILENT, run_async
+from fake_qemu import SILENT
+from simulated_time import run_simulated
 from machine_stage import staged, watch_ends
 
 from orchestrator.deadline import Deadline, completes_before
@@ -56,7 +57,7 @@ def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pyt
             assert len([text for text in notes if "a CPU makes no progress" in text]) == 1
             assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["cpu-stall"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_qemu_that_ends_is_noticed_with_its_words(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_panic_on_the_console_ends_the_wait(tmp_path: Path) -> None:
             assert error.evidence[-1] == "[2.1] end"
             assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["oom-kill", "kernel-panic"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
             assert "QEMU reports that the guest panicked" in error.what
             assert any(e.kind == "note" and "RESET" in str(e.data["message"]) for e in stage.events)
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("state", ["paused", "postmigrate", "finish-migrate"])
@@ -117,7 +118,7 @@ def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, stat
             assert now == ["running"]
             assert "it stood still" in str(stage.events[-1].data["message"])
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("state", ["running", "guest-panicked"])
@@ -128,7 +129,7 @@ def test_no_other_machine_is_told_to_go_on(tmp_path: Path, state: str) -> None:
             await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
             assert "cont" not in stage.qmp.log
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(("state", "ends"), [("internal-error", True), ("io-error", True), ("paused", False)])
@@ -153,7 +154,7 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
                 else:
                     assert not await completes_before(stage.live.watch, Deadline.after(0.5))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
@@ -175,4 +176,4 @@ def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
             await add_machine_status([stage.live], other)
             assert other.evidence == (), "it has its own"
 
-    run_async(scenario())
+    run_simulated(scenario())
