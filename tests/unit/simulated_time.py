@@ -43,7 +43,9 @@ class _Selector(selectors.DefaultSelector):
         self._end = _real_monotonic() + REAL_LIMIT
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        working = any(thread not in self._others for thread in threading.enumerate())  # before it is looked what is ready
+        working = any(
+            thread not in self._others for thread in threading.enumerate()
+        )  # before it is looked what is ready
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready

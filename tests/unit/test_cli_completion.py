@@ -210,17 +210,16 @@ def test_names_never_complain(cli: Cli) -> None:
     (cli.folder / "orchestrator.toml").write_text("name = [broken")
     done = cli("completion", "names")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    places = cli.places("odd")
-    places.folder.mkdir(parents=True)
-    places.state.write_text("[1, 2")
+    paths = cli.paths("odd")
+    paths.folder.mkdir(parents=True)
+    paths.state.write_text("[1, 2")
     done = cli("completion", "names", "-n", "odd")
     assert (done.returncode, done.stdout) == (0, "environment\todd\n")
 
 
 def test_names_look_where_environments_are(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from orchestrator.environment.places import state_root
-
     from orchestrator.cli.completion import _state_folder
+    from orchestrator.environment.paths import state_root
 
     for variables in ({"ORCH_STATE_DIR": "/x/y"}, {"XDG_STATE_HOME": "/x/z"}, {"HOME": str(tmp_path)}):
         for name in ("ORCH_STATE_DIR", "XDG_STATE_HOME"):

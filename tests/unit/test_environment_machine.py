@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from fake_qemu import SILENT
-from simulated_time import run_simulated
 from machine_stage import staged
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module

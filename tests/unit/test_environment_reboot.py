@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from fake_qemu import Refused
-from simulated_time import run_simulated
 from machine_stage import Stage, staged
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.reboot import go_down

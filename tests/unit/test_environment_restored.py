@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from simulated_time import run_simulated
 from machine_stage import Stage, staged, watch_ends
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_qemu import SILENT
-from simulated_time import run_simulated
+from fake_qemu import SILENT, run_async
 from machine_stage import staged, watch_ends
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment import machine as module

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from simulated_time import run_simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.services.journal import MESSAGE_LIMIT, RUNS_LIMIT, Entry, Journal, parse_entry

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from simulated_time import run_simulated
 from save_scene import PAGE, staged
+from simulated_time import run_simulated
 
 from orchestrator.snapshots.manifest import files_of
 from orchestrator.snapshots.memory import MIB, digest, touched

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from fake_qemu import CLOSE, Refused
-from simulated_time import run_simulated
 from save_scene import staged
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, OrchestratorError, SnapshotError

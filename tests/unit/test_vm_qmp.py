@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from fake_qemu import CLOSE, GARBAGE, SILENT, FakeServer, Handler, Refused
-from simulated_time import run_simulated
 from qemu.qmp import QMPClient
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
