@@ -70,7 +70,10 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run_simulated(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, like `fake_qemu.run_async`; `time.monotonic` and `time.time` follow the simulated clock meanwhile."""
+    """Run to the end, like `fake_qemu.run_async`.
+
+    Meanwhile `time.monotonic` and `time.time` follow the simulated clock.
+    """
 
     async def bounded() -> T:
         async with asyncio.timeout(SIMULATED_LIMIT):
