@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.events import Event
@@ -204,7 +204,6 @@ def test_the_kinds_are_those_of_the_documentation() -> None:
 
 
 @given(EVENTS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_stream_gives_well_formed_files(events: list[Event]) -> None:
     view = fold(events)
     ElementTree.fromstring(junit_xml(view))
