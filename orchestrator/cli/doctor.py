@@ -1,4 +1,4 @@
-"""``orchestrator doctor``: one screen that says whether this host can run the environment, and what to do if not."""
+"""``orchestrator doctor``: one screen: whether this host can run the environment, and what to do if not."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pathlib import Path
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.cli.progress_failure import use_color
-from orchestrator.environment.paths import EnvironmentPaths, cache_root, environments
+from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import read_state
 from orchestrator.errors import OrchestratorError, TopologyError
+from orchestrator.folders import cache_root
 from orchestrator.images import debian_host
 from orchestrator.images.cache import ENTRY_FILE, ImageCache
 from orchestrator.images.debian import BASE_LAYER
@@ -88,7 +89,7 @@ def verdict(items: Sequence[Item]) -> str:
 
 
 async def examine(arguments: argparse.Namespace) -> list[Item]:
-    """Every item, in the order of the screen. What cannot be looked at is an item too."""
+    """Every item, in the order of the screen. What cannot be inspected is an item too."""
     topology, first = _topology(arguments)
     plan = _plan(topology, arguments.images)
     debian, cached = plan.provider is Provider.DEBIAN, not plan.to_build

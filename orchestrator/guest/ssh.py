@@ -232,7 +232,7 @@ def _authenticate(target: SshTarget, connection: socket.socket, deadline: Deadli
         offered = transport.get_remote_server_key()
         if offered.asbytes() != target.host_key:
             raise MachineError(
-                f"machine {target.machine} shows another host key than the one pinned at its start",
+                f"machine {target.machine} has another host key than the one pinned at its start",
                 why="something else answers on its port, or the guest replaced its key",
                 hint=f"orchestrator restart {target.machine}",
             )

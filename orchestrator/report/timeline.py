@@ -63,7 +63,9 @@ def timeline(view: RunView) -> str:
     if view.machines:
         rows.append(_heading("Machines"))
         for machine in view.machines:
-            marks = "".join(_sign(axis, s.at, f"{s.sign}: {s.line}") for s in view.signs if s.machine == machine.name)
+            marks = "".join(
+                _sign(axis, s.at, f"{s.pattern}: {s.line}") for s in view.log_matches if s.machine == machine.name
+            )
             rows.append(_row(machine.name, "", _bars(axis, machine) + marks))
     if view.services:
         rows.append(_heading("Services"))
@@ -221,8 +223,8 @@ def _legend(view: RunView) -> str:
     items += [f'<li><i class="bar {h.slug(t.removeprefix("test "))}"></i>{h.text(t)}</li>' for t in tests]
     if any(service.depends_on for service in view.services):
         items.append('<li><i class="edge"></i>started after</li>')
-    if view.signs:
-        items.append('<li><span class="mark">▲</span>sign in a log</li>')
+    if view.log_matches:
+        items.append('<li><span class="mark">▲</span>known pattern in a log</li>')
     return f'<ul class="legend">{"".join(items)}</ul>\n' if items else ""
 
 

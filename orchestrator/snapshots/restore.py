@@ -46,7 +46,7 @@ async def verify(folder: Path, manifest: Manifest) -> None:
         files = files_of(folder, name)
         wanted += [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
         if not Path(machine.image).is_dir():
-            raise SnapshotDamaged(f"the snapshot in {folder} rests on an image that is gone", where=[machine.image])
+            raise SnapshotDamaged(f"the snapshot in {folder} needs an image that is gone", where=[machine.image])
     try:
         found = await run_all(*(in_thread(digest, path) for path, _ in wanted))
     except (OSError, ValueError) as error:

@@ -183,7 +183,7 @@ async def cont(monitor: Monitor) -> None:
             return
         await pause(0.01 * (attempt + 1), Deadline.after(5))
     raise MachineError(
-        f"machine {monitor.machine} does not go on after its state was saved",
+        f"machine {monitor.machine} does not continue after its state was saved",
         subject=monitor.machine,
         why=f"QEMU refuses cont; its state is {await monitor.run_state()}",
     )

@@ -177,7 +177,7 @@ def _address(table: Table, machine: str, network: Network, taken: dict[tuple[str
     if address not in subnet:
         table.complain("address", f"{address} is outside {subnet}")
     elif address == subnet.network_address:
-        table.complain("address", f"{address} is the first address of {subnet}, which stands for the network")
+        table.complain("address", f"{address} is the first address of {subnet}, which means the network itself")
     elif address == subnet.broadcast_address:
         table.complain("address", f"{address} is the last address of {subnet}, which is for broadcast")
     elif owner := taken.get((network.name, address)):

@@ -355,9 +355,7 @@ FAULTS: tuple[Fault, ...] = (
         within=400,
     ),
     Fault("backend killed", _inside("server", "systemctl kill -s KILL alicia"), up=True, cause="backend"),
-    Fault(
-        "backend stands still", _inside("server", "systemctl kill -s STOP alicia"), up=True, cause="backend", within=200
-    ),
+    Fault("backend paused", _inside("server", "systemctl kill -s STOP alicia"), up=True, cause="backend", within=200),
     Fault("nginx killed", _inside("server", "systemctl kill -s KILL nginx"), up=True, cause="nginx"),
     Fault("clock set back", _inside("server", "date -s '2001-01-01 00:00:00'"), up=True),
     Fault(

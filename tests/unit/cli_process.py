@@ -12,7 +12,7 @@ from cli_server import CommandServer
 
 from orchestrator.environment.paths import EnvironmentPaths, identity_of
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.topology.load import load_topology
 
 SERVER = CommandServer()

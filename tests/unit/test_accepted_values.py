@@ -22,6 +22,7 @@ from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import PatternError, check, found
 from orchestrator.services.checks import Channels, judge_response, run_check
+from orchestrator.timescale import TimeScale
 from orchestrator.topology import values
 from orchestrator.topology.document import Node
 from orchestrator.topology.load import load_topology
@@ -56,7 +57,9 @@ def made(check: Check) -> str:
     async def channel() -> Ssh:
         return cast("Ssh", Nobody("client"))
 
-    answer = run_async(run_check(check, Channels(cast("Any", None), channel), factor=1.0, deadline=Deadline.after(10)))
+    answer = run_async(
+        run_check(check, Channels(cast("Any", None), channel), scale=TimeScale(), deadline=Deadline.after(10))
+    )
     assert not answer.ok
     return answer.text
 

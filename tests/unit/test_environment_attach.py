@@ -13,7 +13,7 @@ from simulated_time import run_simulated
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import while_it_runs
 from orchestrator.errors import MachineError
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 
 
 def test_a_machine_that_ends_while_it_is_reached_is_named_at_once() -> None:
@@ -27,7 +27,7 @@ def test_a_machine_that_ends_while_it_is_reached_is_named_at_once() -> None:
             return "reached"
 
         limit = Deadline.after(60)
-        with pytest.raises(MachineError, match="machine server does not run any more") as caught:
+        with pytest.raises(MachineError, match="machine server is not running any more") as caught:
             run_simulated(while_it_runs("server", process, reach()))
         assert not limit.expired
         assert caught.value.subject == "server"

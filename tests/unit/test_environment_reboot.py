@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from event_records import notes
 from fake_qemu import Refused
 from machine_stage import Stage, staged
 from simulated_time import run_simulated
@@ -56,12 +57,12 @@ class Rebooting:
         """What was noted."""
         live = self.stage.live
         await live._open_monitor(Deadline.after(5))
-        watcher = live._watcher
+        watcher = live.qemu.watcher
         agent = None if dead else live.agent
         work = go_down(live.monitor, agent, watcher, live._bus, answer=Deadline.after(5), down=Deadline.after(down))
         await run_with_watchdogs(work, [watcher.watch])
         assert not watcher.agent_open.is_set(), "the next boot's agent is yet to come"
-        return [str(event.data["message"]) for event in self.stage.events if event.kind == "note"]
+        return notes(self.stage.events)
 
 
 def test_a_guest_that_goes_down_is_not_asked_and_not_reset_again(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_guest_that_never_goes_down_is_reset(tmp_path: Path) -> None:
             machine = Rebooting(stage)
             machine.takes(lambda: None)
             (note,) = await machine.reboots(down=0.3)
-            assert note == "it did not go down within 0 s; it is reset"
+            assert note == "it did not shut down within 0 s; it is reset"
             assert machine.resets == 1
 
     run_simulated(scenario())

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from event_records import of
 from machine_stage import Stage, staged, watch_ends
 from simulated_time import run_simulated
 
@@ -14,6 +15,7 @@ from orchestrator.environment import machine as module
 from orchestrator.environment.failures import last_words
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events import wall_clock
+from orchestrator.events.machines import LogMatched
 from orchestrator.snapshots.manifest import MachineFiles
 
 
@@ -32,7 +34,7 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
             old = "[1.0] Out of memory: Killed process 7 (x)\n[2.0] Kernel panic - not syncing: long ago\n"
-            stage.live.seed_logs(saved_logs(tmp_path / "saved", old, LISTENING))
+            stage.live.qemu.seed_logs(saved_logs(tmp_path / "saved", old, LISTENING))
             assert stage.live.paths.serial_log.read_text().startswith(old)
             assert last_words(stage.live.paths) is None, "that end is not its own"
             assert stage.live.paths.journal.read_text() == LISTENING
@@ -45,11 +47,9 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
             async with asyncio.TaskGroup() as group:
                 group.create_task(panic())
                 error = await watch_ends(stage, 3)
-            assert [e.data["line"] for e in stage.events if e.kind == "machine.sign"] == [
-                "[9.0] Kernel panic - not syncing: today"
-            ]
+            assert [match.line for match in of(stage.events, LogMatched)] == ["[9.0] Kernel panic - not syncing: today"]
             assert "is lost" in error.what
-            assert not stage.live._watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
+            assert not stage.live.qemu.watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
 
     run_simulated(scenario())
 
@@ -57,9 +57,9 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
 def test_logs_that_are_there_already_are_gone_on_with(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            stage.live.paths.serial_log.write_text("an earlier world\n")
-            stage.live.seed_logs(saved_logs(tmp_path / "saved", "of the snapshot\n", LISTENING))
-            assert stage.live.paths.serial_log.read_text().startswith("an earlier world\n---")
+            stage.live.paths.serial_log.write_text("an earlier run\n")
+            stage.live.qemu.seed_logs(saved_logs(tmp_path / "saved", "of the snapshot\n", LISTENING))
+            assert stage.live.paths.serial_log.read_text().startswith("an earlier run\n---")
 
     run_simulated(scenario())
 
@@ -67,7 +67,7 @@ def test_logs_that_are_there_already_are_gone_on_with(tmp_path: Path) -> None:
 def test_a_snapshot_without_logs_is_loaded_as_well(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            stage.live.seed_logs(MachineFiles(tmp_path / "none"))
+            stage.live.qemu.seed_logs(MachineFiles(tmp_path / "none"))
             assert not stage.live.paths.serial_log.exists()
 
     run_simulated(scenario())
@@ -129,7 +129,8 @@ def test_a_machine_of_another_environment_gets_keys_of_its_own(tmp_path: Path) -
         async with staged(tmp_path) as stage:
             root = tmp_path / "guest"
             saved_guest(stage, root)
-            await stage.live.refresh_identity(tmp_path / "key", "ssh-ed25519 MINE", "", Deadline.after(5))
+            await stage.live._open_monitor(Deadline.after(5))
+            await stage.live.refresh_identity("ssh-ed25519 MINE", "", Deadline.after(5))
             assert stage.live.handed_over
             assert (root / USER_KEYS).read_text() == "ssh-ed25519 MINE\n"
             assert stage.live.host_key.startswith("ssh-ed25519 ")
@@ -145,9 +146,8 @@ def test_a_machine_of_this_environment_keeps_its_host_key(tmp_path: Path) -> Non
         async with staged(tmp_path) as stage:
             root = tmp_path / "guest"
             saved_guest(stage, root)
-            await stage.live.refresh_identity(
-                tmp_path / "key", "ssh-ed25519 MINE", "ssh-ed25519 KEPT", Deadline.after(5)
-            )
+            await stage.live._open_monitor(Deadline.after(5))
+            await stage.live.refresh_identity("ssh-ed25519 MINE", "ssh-ed25519 KEPT", Deadline.after(5))
             assert stage.live.host_key == "ssh-ed25519 KEPT"
             assert (root / HOST_KEY).read_text() == (root / f"{HOST_KEY}.pub").read_text() == "saved\n"
             assert (root / USER_KEYS).read_text() == "ssh-ed25519 MINE\n", "the user's key is new at every up"
@@ -161,8 +161,9 @@ def test_a_machine_that_does_not_take_the_user_key_is_not_handed_over(tmp_path: 
         async with staged(tmp_path) as stage:
             saved_guest(stage, tmp_path / "guest")
             stage.guest.root = tmp_path / "nowhere"
+            await stage.live._open_monitor(Deadline.after(5))
             with pytest.raises(GuestCommandError, match="refused guest-file-open"):
-                await stage.live.refresh_identity(tmp_path / "key", "ssh-ed25519 MINE", "", Deadline.after(5))
+                await stage.live.refresh_identity("ssh-ed25519 MINE", "", Deadline.after(5))
             assert not stage.live.handed_over
 
     run_simulated(scenario())

@@ -17,7 +17,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest import agent as module
 from orchestrator.guest.agent import Agent, GuestResult, as_user, become
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 
 
 async def connected(guest: FakeServer) -> Agent:

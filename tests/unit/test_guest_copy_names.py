@@ -46,13 +46,13 @@ def test_settled(typed: str, there: Facts, inside: Facts, folder: bool, expected
     [
         ("/t", FILE, NOTHING, True, "a folder would take its place"),
         ("/t", LINK_TO_FILE, NOTHING, True, "a folder would take its place"),
-        ("/t/", FILE, NOTHING, False, "is no folder"),
+        ("/t/", FILE, NOTHING, False, "is not a folder"),
         ("/t", FOLDER, FOLDER, False, "/t/a is a folder, and a file would take its place"),
-        ("/t", FOLDER, FILE, True, "/t/a is no folder"),
+        ("/t", FOLDER, FILE, True, "/t/a is not a folder"),
         ("/t", FOLDER, LINK_TO_FOLDER, True, "/t/a is a link"),
         ("/t", DANGLING, NOTHING, False, "is a link that leads nowhere"),
         ("/t", OTHER, NOTHING, True, "a folder would take its place"),
-        ("/t", FOLDER, OTHER, True, "/t/a is no folder"),
+        ("/t", FOLDER, OTHER, True, "/t/a is not a folder"),
     ],
 )
 def test_refused(typed: str, there: Facts, inside: Facts, folder: bool, why: str) -> None:
@@ -63,7 +63,7 @@ def test_refused(typed: str, there: Facts, inside: Facts, folder: bool, why: str
 def test_several_sources_need_a_folder() -> None:
     assert settle("/t", "a", NOTHING, NOTHING, folder=False, several=True) == "/t/a"
     assert settle("/t", "a", FOLDER, NOTHING, folder=True, several=True) == "/t/a"
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         settle("/t", "a", FILE, NOTHING, folder=False, several=True)
 
 

@@ -27,7 +27,7 @@ from orchestrator.guest.command import command_line, search_and_kill
 from orchestrator.guest.keys import host_key_blob, make_user_key
 from orchestrator.guest.ssh import Ssh, connect
 from orchestrator.guest.tunnel import get, open_tcp
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.topology.urls import parse_url
 
 COMMANDS = int(os.environ.get("ORCH_TEST_COMMANDS", "60"))  # a thousand take minutes on a busy host

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError
-from orchestrator.images.cache import LOCKS, ImageCache, cache_root
+from orchestrator.images.cache import LOCKS, ImageCache
 
 KEY = "0123456789abcdef" * 4
 
@@ -178,12 +178,6 @@ def test_prune_leaves_what_is_being_built(tmp_path: Path) -> None:
     asyncio.run(cache.obtain("a", "app", KEY, pruning, waiting=nobody_waits, deadline=Deadline.after(5)))
     assert len(kept) == 1
     assert len(cache.list_images()) == 1
-
-
-def test_where_the_cache_is() -> None:
-    assert cache_root({"ORCH_CACHE_DIR": "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a/images")
-    assert cache_root({"XDG_CACHE_HOME": "/b"}) == Path("/b/orchestrator/images")
-    assert cache_root({}) == Path.home() / ".cache/orchestrator/images"
 
 
 def test_a_command_line_that_is_no_text_builds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

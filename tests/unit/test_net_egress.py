@@ -19,7 +19,8 @@ from orchestrator.errors import HostError
 from orchestrator.net import egress, egress_filter
 from orchestrator.net.egress import addresses_of, names_script, rules_of, start_filter
 from orchestrator.net.egress_filter import ACK, SYN, Frames, parse_rule, permitted
-from orchestrator.process import ProcessId, exit_code, watch_end
+from orchestrator.process import exit_code
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.topology.model import Destination, Machine
 from orchestrator.vm.arguments import MachinePaths
 
@@ -151,7 +152,7 @@ def test_addresses_come_from_the_hosts_resolver(monkeypatch: pytest.MonkeyPatch)
     here = Machine("server", "image", 1, 512, destinations=(Destination("me", 1),))
     assert run_async(addresses_of(here, Deadline.after(5))) == {"me": ("10.0.2.2",)}
     missing = Machine("server", "image", 1, 512, destinations=(Destination("none.example.org", 443),))
-    with pytest.raises(HostError, match=r"none\.example\.org has no address, and machine server shall reach it"):
+    with pytest.raises(HostError, match=r"none\.example\.org has no address, and machine server needs it"):
         run_async(addresses_of(missing, Deadline.after(5)))
     assert run_async(addresses_of(machine("server"), Deadline.after(5))) == {}
 

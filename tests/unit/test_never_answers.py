@@ -23,7 +23,8 @@ from orchestrator.guest.ssh import connect as connect_ssh
 from orchestrator.guest.sshd import listening_host_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.net.networks import NetworkPaths, start_switch
-from orchestrator.process import ProcessId, run, stream_lines
+from orchestrator.process import run, stream_lines
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots import restore, save
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm import qmp

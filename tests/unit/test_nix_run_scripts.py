@@ -20,7 +20,8 @@ from nix_run_scripts import FAKE_HELPER, FAKE_QEMU, arguments_of, executable, wr
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.images.contract import find_run_script
-from orchestrator.process import ProcessId, launch, watch_end
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments, script_environment
 from orchestrator.vm.qmp import connect
 

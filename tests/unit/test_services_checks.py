@@ -27,6 +27,7 @@ from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import TEXT_LIMIT
 from orchestrator.services.checks import ANSWER_LIMIT, Channels, CheckResult, json_difference, judge_response, run_check
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Check, CheckKind
 
 HEALTH = "http://server/health"
@@ -136,7 +137,9 @@ def answer_of(check: Check, ssh: LocalSsh | None = None, limit: float = 10.0, fa
     async def nobody() -> Any:
         raise AssertionError("not this way")
 
-    return run_async(run_check(check, Channels(nobody, channel), factor=factor, deadline=Deadline.after(limit)))
+    return run_async(
+        run_check(check, Channels(nobody, channel), scale=TimeScale(factor), deadline=Deadline.after(limit))
+    )
 
 
 def test_an_http_answer() -> None:
@@ -263,7 +266,7 @@ def test_a_quick_check_does_not_wait_for_a_hundred_slow_ones() -> None:
         async def made(port: int, timeout: float) -> tuple[CheckResult, float]:
             check = http(f"http://127.0.0.1:{port}/", timeout=timeout)
             limit = Deadline.after(30)
-            return await run_check(check, channels, factor=1.0, deadline=limit), limit.elapsed
+            return await run_check(check, channels, scale=TimeScale(), deadline=limit), limit.elapsed
 
         async with asyncio.TaskGroup() as group:
             waiting = [group.create_task(made(slow, 4)) for _ in range(100)]
@@ -366,7 +369,7 @@ def by_agent(
         machine = FakeMachine("server", tmp_path / "journal")
         machine.answers = dict.fromkeys(("psql", "test", "systemctl"), lambda: result)
         machine.lost = lost
-        return await run_check(check, machine.channels(), factor=1.0, deadline=Deadline.after(limit))
+        return await run_check(check, machine.channels(), scale=TimeScale(), deadline=Deadline.after(limit))
 
     return run_async(scenario())
 

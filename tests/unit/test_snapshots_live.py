@@ -19,7 +19,8 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.memory import base_of
 from orchestrator.environment.state import MachineState
 from orchestrator.errors import MachineError, SnapshotError
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, digest, touched
 from orchestrator.snapshots.restore import load, stage_files

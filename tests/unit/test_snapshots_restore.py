@@ -97,7 +97,7 @@ def test_every_missing_file_is_named(tmp_path: Path, part: str) -> None:
 def test_a_snapshot_whose_image_is_gone(tmp_path: Path) -> None:
     folder, manifest = snapshot(tmp_path, "server")
     (tmp_path / "image").rmdir()
-    with pytest.raises(SnapshotDamaged, match="rests on an image that is gone") as caught:
+    with pytest.raises(SnapshotDamaged, match="needs an image that is gone") as caught:
         run_simulated(verify(folder, manifest))
     assert caught.value.where == (str(tmp_path / "image"),)
 

@@ -16,7 +16,8 @@ from fake_qemu import link, machine, network, run_async
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.net.networks import NetworkPaths, nics_of
-from orchestrator.process import ProcessId, exit_code, launch, watch_end
+from orchestrator.process import exit_code, launch
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import EXIT_SEEN, QEMU, boot_sector
