@@ -26,7 +26,7 @@ from orchestrator.snapshots.memory import MIB, digest, touched
 from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import Source, save_machines
 from orchestrator.vm.accelerator import QEMU
-from orchestrator.vm.arguments import MachinePaths, Memory, script_arguments
+from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
 from orchestrator.vm.qmp import Monitor, connect
 
 SIZE = 64  # MiB
@@ -56,7 +56,9 @@ def running(folder: Path, memory: Memory, *more: str) -> Iterator[MachinePaths]:
     if not paths.disk.exists():
         paths.disk.write_bytes(counting_disk())
     drive = f"file={paths.disk},format=raw,if=floppy"
-    arguments = script_arguments(machine("server", memory=SIZE, cpus=1), paths, (), accelerator="tcg", memory=memory)
+    arguments = script_arguments(
+        machine("server", memory=SIZE, cpus=1), paths, (), QemuSettings(accelerator="tcg", memory=memory)
+    )
     process: ProcessId = launch([QEMU, "-no-user-config", "-drive", drive, *arguments, *more], log=paths.qemu_log)
     try:
         yield paths

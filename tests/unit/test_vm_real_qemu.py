@@ -21,7 +21,7 @@ from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import EXIT_SEEN, QEMU, boot_sector
-from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments
+from orchestrator.vm.arguments import MachinePaths, QemuSettings, net_options, script_arguments
 from orchestrator.vm.qmp import connect
 from orchestrator.vm.user import qemu_user
 
@@ -85,7 +85,7 @@ def qemu(tmp_path: Path, user: str) -> Iterator[tuple[ProcessId, MachinePaths]]:
         "nic,netdev=user.0,model=virtio",
         "-netdev",
         f"user,id=user.0,{net_options(both)}",
-        *script_arguments(both, paths, nics, accelerator="tcg", user=user),
+        *script_arguments(both, paths, nics, QemuSettings(accelerator="tcg", user=user)),
     ]
     tmp_path.chmod(0o700)
     process = launch(argv, log=paths.qemu_log)
