@@ -75,7 +75,7 @@ class Source:
     several: bool = False
 
 
-def settle(typed: str, source: Source, there: Facts, inside: Facts, *, label: str = "") -> str:
+def resolve_target(typed: str, source: Source, there: Facts, inside: Facts, *, label: str = "") -> str:
     """The path that the source becomes.
 
     Args:

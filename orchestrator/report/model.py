@@ -44,7 +44,7 @@ class CheckView:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Timed:
     """What machines and services have in common: a name and states over time.
 
     Attributes:
@@ -82,7 +82,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineView(Part):
+class MachineView(Timed):
     """A machine; ``memory`` in MiB, 0 and "" where the plan did not say."""
 
     image: str = ""
@@ -91,7 +91,7 @@ class MachineView(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceView(Part):
+class ServiceView(Timed):
     machine: str = ""
     kind: str = ""
     unit: str = ""

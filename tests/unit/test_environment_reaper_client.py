@@ -1,4 +1,4 @@
-"""Wards end with their owner, however it ends; strays are found by their mark and nothing else is."""
+"""Registered processes end with their owner, however it ends; orphans are found by their mark and nothing else is."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def owner(how: str, *scripts: str) -> Iterator[tuple[subprocess.Popen[str], list
         try:
             assert process.stdout is not None
             reaper += [ProcessId.from_dict(data) for data in json.loads(process.stdout.readline())]
-            assert all(ward.alive for ward in reaper)
+            assert all(process.alive for process in reaper)
             yield process, reaper
         finally:
             process.kill()
-            for ward in reaper:
-                ward.signal_group(signal.SIGKILL)
+            for process in reaper:
+                process.signal_group(signal.SIGKILL)
 
 
 def gone(reaper: list[ProcessId], limit: float) -> bool:
     deadline = Deadline.after(limit)
-    while any(ward.alive for ward in reaper) and not deadline.expired:
+    while any(process.alive for process in reaper) and not deadline.expired:
         time.sleep(0.01)
-    return not any(ward.alive for ward in reaper)
+    return not any(process.alive for process in reaper)
 
 
 def test_two_wards_end_when_their_owner_is_killed() -> None:

@@ -87,7 +87,7 @@ def test_a_loaded_machine_knows_its_ports(tmp_path: Path) -> None:
             await stage.live.load(tmp_path / "state", Deadline.after(5))
             assert stage.live.ports == {22: 34529}
             assert stage.states() == ["starting", "restoring"]
-            assert not stage.live.handed_over, "it stands still"
+            assert not stage.live.handed_over, "it is paused"
 
     run_simulated(scenario())
 

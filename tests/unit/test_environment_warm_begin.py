@@ -70,7 +70,7 @@ class Starter:
         self.did.append("discard_machines")
 
 
-def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, limit: float = 10.0) -> bool:
+def begun(starter: Starter, snapshot: Snapshot | None, *, require_restore: bool = False, limit: float = 10.0) -> bool:
     ram = RamBacking(Path("/ram"), "tmpfs", "")
     launch = Launch({}, "key", cast("ReaperClient", None), {}, ram=ram, snapshot=snapshot)
     with (
@@ -78,7 +78,8 @@ def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, 
         patch.object(warm, "cold_start", Starter.start),
         patch.object(warm, "restore", Starter.restore),
     ):
-        return run_simulated(begin(cast("Session", starter), launch, Deadline.after(limit), require_restore=insist))
+        deadline = Deadline.after(limit)
+        return run_simulated(begin(cast("Session", starter), launch, deadline, require_restore=require_restore))
 
 
 def test_without_a_snapshot_the_machines_are_booted() -> None:
@@ -133,7 +134,7 @@ def test_who_insists_gets_the_failure_and_no_cold_start(error: OrchestratorError
     one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus, failure=error)
     with pytest.raises(type(error)) as caught:
-        begun(starter, one, insist=True)
+        begun(starter, one, require_restore=True)
     assert caught.value is error
     assert starter.did == ["run_watched", f"restore {one.folder.name}"]
     assert notes.found == []

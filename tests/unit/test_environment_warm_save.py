@@ -113,7 +113,7 @@ def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")
     assert text.startswith("saved the state healthy: ")
-    assert "stood still for 0.12 s" in text
+    assert "were paused for 0.12 s" in text
 
 
 def test_a_state_that_is_known_is_not_saved_again(tmp_path: Path) -> None:

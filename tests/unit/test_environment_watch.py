@@ -119,7 +119,7 @@ def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, stat
             stage.join()
             await stage.live.reattach_monitor(stage.process, Deadline.after(5))
             assert now == ["running"]
-            assert "it stood still" in notes(stage.events)[-1]
+            assert "it was paused" in notes(stage.events)[-1]
 
     run_simulated(scenario())
 

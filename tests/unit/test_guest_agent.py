@@ -98,7 +98,7 @@ def test_news_hurries_a_command_that_is_looked_at_rarely(tmp_path: Path, monkeyp
             agent = await connected(guest)
             begun = Deadline.after(10)
             asyncio.get_running_loop().call_later(0.3, ended.set)
-            result = await agent.exec(["sh", "-c", "sleep 0.2; echo done"], deadline=begun, news=ended.wait)
+            result = await agent.exec(["sh", "-c", "sleep 0.2; echo done"], deadline=begun, wakeup=ended.wait)
             assert result.text == "done"
             assert 0.25 < begun.elapsed < 2
             await agent.close()

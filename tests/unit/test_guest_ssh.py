@@ -224,7 +224,7 @@ def test_a_command_that_is_cancelled_at_any_moment_is_gone(server: Server, tmp_p
 def test_a_command_that_the_guest_begins_late_is_ended(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guest stands still between the request and the pid, for longer than anybody waits for it here."""
+    """The guest hangs between the request and the pid, for longer than anybody waits for it here."""
     monkeypatch.setattr("orchestrator.guest.command.END_GRACE", 0.5)
     stopped: list[int] = []
 

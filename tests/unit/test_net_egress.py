@@ -211,7 +211,7 @@ async def ended(process: ProcessId) -> None:
 
 
 def test_a_qemu_that_does_not_read_is_never_waited_for() -> None:
-    """It writes all it has before it reads again; two that wait for each other would stand still for ever."""
+    """It writes all it has before it reads again; two that wait for each other would wait for ever."""
     qemu_out, outgoing = socket.socketpair()
     qemu_in, returned = socket.socketpair()
     with qemu_out, outgoing, qemu_in, returned:

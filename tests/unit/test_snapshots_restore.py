@@ -191,11 +191,11 @@ class Waiting(FakeServer):
                 "migrate-set-capabilities": lambda given: self.given.update(capabilities=given) or {},
                 "migrate-set-parameters": lambda given: self.given.update(parameters=given) or {},
                 "migrate-incoming": lambda given: self.given.update(read=self.content_of(given["uri"])) or {},
-                "query-status": self._tell,
+                "query-status": self._status,
             },
         )
 
-    def _tell(self, _: object) -> object:
+    def _status(self, _: object) -> object:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         return CLOSE if state == "gone" else {"status": state}
 
