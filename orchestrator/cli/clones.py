@@ -28,7 +28,7 @@ from orchestrator.events import EventBus
 from orchestrator.images.provider import choose_provider
 from orchestrator.process import stream_lines
 from orchestrator.report.clones import FOLDER, write_clones
-from orchestrator.report.model import words
+from orchestrator.report.model_tests import words
 from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Topology
@@ -106,7 +106,7 @@ async def _run(
         semaphore = asyncio.Semaphore(turns)
         await run_all(
             *(
-                _clone(arguments, name, number, names, folder, semaphore, deadline)
+                _clone(arguments, name, f"{number}/{len(names)}", folder, semaphore, deadline)
                 for number, name in enumerate(names, 1)
             )
         )
@@ -158,8 +158,7 @@ FORWARDED = ("variant", "app", "suite", "images", "grep", "kernel_parameters", "
 async def _clone(
     arguments: argparse.Namespace,
     name: str,
-    number: int,
-    names: list[str],
+    shard: str,
     folder: Path,
     turns: asyncio.Semaphore,
     deadline: Deadline,
@@ -174,7 +173,7 @@ async def _clone(
             "--warm",
             "--free-ports",
             "--shard",
-            f"{number}/{len(names)}",
+            shard,
             "--runs",
             str(runs),
             "--timeout",

@@ -18,7 +18,7 @@ from orchestrator.environment.attach import ssh_to
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import IncompleteCopy, UsageError
 from orchestrator.guest.copy_entries import Tally, shown
-from orchestrator.guest.copy_names import NOTHING, facts_of, last_name, settle, without_slash
+from orchestrator.guest.copy_names import NOTHING, Source, facts_of, last_name, resolve_target, without_slash
 from orchestrator.guest.copy_walk import content_size, look_at
 from orchestrator.guest.files import Remote, between, facts, get, inspect, measure, put
 from orchestrator.guest.ssh import Ssh
@@ -153,7 +153,7 @@ class _Copying:
         else:
             there = facts_of(path)
             inside = facts_of(inner) if there.kind == "d" else NOTHING
-        place = settle(target.path, name, there, inside, folder=folder, several=self._several, label=target.label)
+        place = resolve_target(target.path, Source(name, folder, self._several), there, inside, label=target.label)
         if folder and source.machine == target.machine and _is_below(place, source.path):
             raise UsageError(f"{source} cannot be copied into itself", why=f"{shown(target.label + place)} lies in it")
         self._partial = shown(f"{target.label}{place}") if folder else ""

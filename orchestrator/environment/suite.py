@@ -13,7 +13,7 @@ from orchestrator.environment.suite_tally import Account, judge
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
 from orchestrator.events.run import RunOutcome
 from orchestrator.events.suite import SuiteStateChanged
-from orchestrator.guest.files import ARTIFACTS, get, put
+from orchestrator.guest.files import ARTIFACTS, PutOptions, get, put
 from orchestrator.guest.ssh import Ssh
 from orchestrator.threads import in_thread
 from orchestrator.topology.suite_package import allows, look_at
@@ -54,7 +54,7 @@ async def push(run: SuiteRun, stack: AsyncExitStack | None = None) -> None:
     await ssh.exec(["rm", "-rf", "--", run.guest_folder], deadline=deadline)
     modules = None if stack is None else await in_thread(large, suite)
     skip = SKIPPED_FOLDERS | ({f"/{NODE_MODULES}"} if modules else frozenset())
-    tally = await put(ssh, suite.path, run.guest_folder, deadline=deadline, owner=suite.user, skip=skip)
+    tally = await put(ssh, suite.path, run.guest_folder, deadline=deadline, options=PutOptions(suite.user, skip))
     for text in tally.told("the suite"):
         run.note("warning", text)
     if stack is not None and modules is not None:

@@ -76,7 +76,7 @@ async def invoke(
     Raises:
         MachineError: the connection is lost, or the deadline came first.
     """
-    folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made anew, or not at all
+    folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made again, or not at all
     before, tests, suite = invocation.before, invocation.tests, run.suite
     environment = {**invocation.environment, **({} if before is None else {"E2E_GO": f"{folder}/go"})}
     asked = b"" if tests is None else json.dumps({"status": "failed", "failedTests": list(tests)}).encode()

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 from orchestrator.deadline import Deadline
 from orchestrator.environment.suite_run import SuiteRun
 from orchestrator.errors import OrchestratorError
-from orchestrator.guest.files import put
+from orchestrator.guest.files import PutOptions, put
+from orchestrator.guest.plug import plugged
 from orchestrator.images.folder_disk import FolderSize, folder_disk, measure
 from orchestrator.text import size_text
 from orchestrator.topology.model import Suite
-from orchestrator.vm.plug import plugged
 
 NODE_MODULES = "node_modules"
 LARGE_BYTES, LARGE_ENTRIES = 24 << 20, 2000  # from here on a copy costs more than a disk
@@ -42,7 +42,7 @@ async def bring_modules(run: SuiteRun, size: FolderSize, stack: AsyncExitStack, 
     except OrchestratorError as error:
         message = f"{source} could not be plugged in and is copied: {error.brief}"
         run.note("warning", message)
-        await put(await live.ssh(), source, place, deadline=deadline, owner=run.suite.user)
+        await put(await live.ssh(), source, place, deadline=deadline, options=PutOptions(run.suite.user))
         return
     how = "the disk made before" if cached else "made a disk"
     message = f"node_modules of the suite ({size_text(size.size)}, {size.entries} files): {how}, plugged in"

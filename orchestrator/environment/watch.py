@@ -38,7 +38,7 @@ class Watcher:
         agent_open: the guest agent has opened its port, as QEMU tells.
         was_reset: QEMU has reset the machine since `expecting_reset` was entered.
         sshd_listens: the guest's sshd has said so in its journal.
-        booting: a boot that stands still may be reset, once.
+        booting: a boot that hangs may be reset, once.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Watcher:
             await self._begin_again()
 
     async def _begin_again(self) -> None:
-        """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
+        """Reset a boot that hangs, once: under emulation a CPU's timer is lost in one of hundreds."""
         self.booting = False
         message = "its boot hangs: a CPU makes no progress; the machine is reset once"
         self._bus.emit(Note(self._name, level="warning", message=message))

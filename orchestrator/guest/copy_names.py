@@ -60,21 +60,33 @@ def without_slash(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def settle(
-    typed: str, name: str, there: Facts, inside: Facts, *, folder: bool, several: bool = False, label: str = ""
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is copied.
+
+    Attributes:
+        name: what it is called.
+        folder: whether it is one.
+        several: it is one of more than one: the target must be a folder.
+    """
+
+    name: str
+    folder: bool
+    several: bool = False
+
+
+def resolve_target(typed: str, source: Source, there: Facts, inside: Facts, *, label: str = "") -> str:
     """The path that the source becomes.
 
     Args:
         typed: the target, as it was typed.
-        name: what the source is called; ``folder`` whether it is one.
-        there: the facts of ``typed`` without its last slash; ``inside`` those of ``name`` in it.
-        several: more than one source: the target must be a folder.
+        there: the facts of ``typed`` without its last slash; ``inside`` those of the source's name in it.
         label: stands before the path in messages.
 
     Raises:
         UsageError: something is in the way.
     """
+    name, folder, several = source.name, source.folder, source.several
     path = without_slash(typed)
     below = f"{path.rstrip('/')}/{name}" if name else path
     if there.kind == "d":

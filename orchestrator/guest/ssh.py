@@ -151,7 +151,7 @@ class Ssh:
     def keep_alive(self, seconds: float = KEEP_ALIVE, patience: float = PATIENCE) -> None:
         """Ask the guest every so many seconds; one that does not answer is left, and what waits for it ends.
 
-        A machine that stands still keeps its connections: QEMU takes what is sent, and nothing ever comes back.
+        A machine that is paused or hangs keeps its connections: QEMU takes what is sent, and nothing ever comes back.
         """
 
         def cut() -> None:

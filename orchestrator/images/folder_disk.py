@@ -1,6 +1,6 @@
 """A folder of the host as a small disk, created once for each content: a guest reads it without a copy.
 
-`orchestrator.vm.plug` puts it into a running machine.
+`orchestrator.guest.plug` puts it into a running machine.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from orchestrator.atomic import write_atomically
 from orchestrator.events.read import load_events
 from orchestrator.events.suite import TestPlanned
 from orchestrator.fields import SENTENCE
-from orchestrator.report.model import STATUSES, words
+from orchestrator.report.model_tests import STATUSES, words
 from orchestrator.report.summary import SUMMARY_FORMAT
 from orchestrator.text import clean
 

@@ -12,16 +12,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from orchestrator.errors import NothingRan
 from orchestrator.events import utc_text
-from orchestrator.report.model import (
-    Attempt,
-    Failure,
-    MachineView,
-    PhaseView,
-    RunView,
-    ServiceView,
-    TestView,
-    words,
-)
+from orchestrator.report.model import Failure, MachineView, RunView, ServiceView
+from orchestrator.report.model_tests import Attempt, PhaseView, TestView, words
 from orchestrator.text import clean
 
 _LIMIT = 50_000

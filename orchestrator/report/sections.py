@@ -7,18 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from orchestrator.report import markup as h
-from orchestrator.report.model import (
-    STATUSES,
-    Attachment,
-    Attempt,
-    Failure,
-    LogMatch,
-    PhaseView,
-    RunView,
-    ServiceView,
-    TestView,
-    words,
-)
+from orchestrator.report.model import Failure, LogMatch, RunView, ServiceView
+from orchestrator.report.model_tests import STATUSES, Attachment, Attempt, PhaseView, TestView, words
 from orchestrator.report.timeline import test_id
 
 Files = frozenset[str]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.report import markup as h
-from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView, TestView
+from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView
+from orchestrator.report.model_tests import TestView
 
 ROW = 30  # height of a row in CSS pixels; report.css has the same number
 LANES = 6  # rows of tests that overlap

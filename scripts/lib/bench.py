@@ -44,7 +44,7 @@ from orchestrator.tasks import run_with_watchdogs
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Check, CheckKind, Machine, Service, ServiceKind, Topology
 from orchestrator.vm.accelerator import probe
-from orchestrator.vm.arguments import MachinePaths, script_arguments, script_environment
+from orchestrator.vm.arguments import MachinePaths, QemuSettings, script_arguments, script_environment
 from orchestrator.vm.qmp import connect
 
 SYSTEMD_STARTS_ALL = "systemd.wants=alicia-stack.target"
@@ -80,7 +80,7 @@ def _bare_machine(machine: Machine, topology: Topology, script: Path, accelerato
     for one in (paths.work, paths.sockets, paths.scratch):
         one.mkdir(parents=True)
     nics = nics_of(machine, topology.machines, topology.networks, NetworkPaths(folder / "s", folder))
-    arguments = script_arguments(machine, paths, nics, accelerator=accelerator)
+    arguments = script_arguments(machine, paths, nics, QemuSettings(accelerator=accelerator))
     environment = script_environment(machine, paths, os.environ, SYSTEMD_STARTS_ALL)
     return launch([str(script), *arguments], log=paths.qemu_log, env=environment)
 

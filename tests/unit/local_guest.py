@@ -20,7 +20,7 @@ import pytest
 from event_records import Kind, of
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment import isolate, suite_invoke
+from orchestrator.environment import isolate, suite_list, suite_run
 from orchestrator.environment import suite as suite_module
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
@@ -167,8 +167,8 @@ class Client:
         guest = root / "guest"
         (guest / "node_modules").parent.mkdir()
         (guest / "node_modules").symlink_to(home / "node_modules")
-        monkeypatch.setattr(suite_invoke, "GUEST_SUITES", str(guest))
-        monkeypatch.setattr(suite_module, "LIST_FOLDER", str(root / "list"))
+        monkeypatch.setattr(suite_run, "GUEST_SUITES", str(guest))
+        monkeypatch.setattr(suite_list, "LIST_FOLDER", str(root / "list"))
         monkeypatch.setattr(suite_module, "put", self._put)
         monkeypatch.setattr(suite_module, "get", self._get)
         for name in ("save", "reset"):

@@ -187,6 +187,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @DIRECTIONS
 def test_memory_does_not_grow_with_what_is_copied(server: Server, tmp_path: Path, copy: Copy) -> None:
     (tmp_path / "small").write_text("small")

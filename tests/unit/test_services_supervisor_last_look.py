@@ -249,7 +249,7 @@ def test_restarts_of_before_are_no_trouble(tmp_path: Path, how: str) -> None:
 
 
 def test_a_unit_that_is_started_by_us_counts_from_zero(tmp_path: Path) -> None:
-    """systemd counts anew when somebody starts a unit that is at rest."""
+    """systemd counts again when somebody starts a unit that is at rest."""
 
     async def scene(world: World) -> None:
         unit = world.unit("a")

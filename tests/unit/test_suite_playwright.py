@@ -45,7 +45,7 @@ def test_every_test_runs_once_whatever_it_and_its_file_are_called(
         client.run(isolation=isolation)
     assert not caught.value.evidence, "none is missing"
     assert len(titles(client)) == len(set(titles(client))) == 10
-    assert client.fresh_states == fresh_states, "one state is saved, and every part but the first starts from it"
+    assert client.fresh_states == fresh_states, "one state is saved, and every part but the first begins again from it"
     files = {title.split(" › ")[0] for title in titles(client)}
     assert files == set(ODD)
 
