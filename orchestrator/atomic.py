@@ -15,7 +15,7 @@ def write_atomically(path: Path, content: str, *, mode: int = 0o600, durable: bo
         durable: the content is on the disk before the name is: a host that loses power keeps one of the two.
 
     Raises:
-        OSError: there is no room, or the folder may not be written; the old file is as it was.
+        OSError: there is no room, or the folder cannot be written; the old file is as it was.
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)

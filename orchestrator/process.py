@@ -76,7 +76,7 @@ async def run(
     import subprocess_tee  # only where a command is really run
 
     limit = max(deadline.left, 0.1)
-    guarded = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
+    command = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
     # What comes in on our stdin is for a guest's command, not for this one.
     keywords: dict[str, object] = {"quiet": True, "tee": False, "stdin": subprocess.DEVNULL}
     if env is not None:
@@ -86,9 +86,9 @@ async def run(
     if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
         raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
     try:
-        result = await in_thread(subprocess_tee.run, guarded, **keywords)
+        result = await in_thread(subprocess_tee.run, command, **keywords)
     except OSError as error:
-        raise _not_started(guarded[0], error) from error
+        raise _not_started(command[0], error) from error
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
     if done.code in (124, 137) and deadline.expired:
         raise HostError(f"{argv[0]} did not end within {limit:.0f} s", evidence=[" ".join(argv)], hint=hint)

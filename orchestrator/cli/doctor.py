@@ -1,4 +1,4 @@
-"""``orchestrator doctor``: one screen that says whether this host can run the environment, and what to do if not."""
+"""``orchestrator doctor``: one screen: whether this host can run the environment, and what to do if not."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def verdict(items: Sequence[Item]) -> str:
 
 
 async def examine(arguments: argparse.Namespace) -> list[Item]:
-    """Every item, in the order of the screen. What cannot be looked at is an item too."""
+    """Every item, in the order of the screen. What cannot be inspected is an item too."""
     topology, first = _topology(arguments)
     plan = _plan(topology, arguments.images)
     debian, cached = plan.provider is Provider.DEBIAN, not plan.to_build

@@ -1,4 +1,4 @@
-"""What `doctor` looks at on this host, one function for each item; nothing is changed."""
+"""The checks of `doctor` on this host, one function each; nothing is changed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Item:
     Attributes:
         text: what was found.
         reason: why it is a warning or missing, or how it was found out.
-        next: the step that mends it.
+        next: the step that fixes it.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Item:
 
 
 def failed(name: str, error: OrchestratorError, state: State = State.MISSING) -> Item:
-    """An item out of an explained error."""
+    """An item made from an explained error."""
     reason = "; ".join(part for part in (error.why, *error.evidence) if part)
     return Item(name, state, error.what, reason, error.hint)
 
 
 def unseen(name: str, error: Exception) -> Item:
-    """An item for what could not even be looked at: a home that is none, a full disk."""
+    """An item for what could not be inspected: no home, a full disk."""
     return Item(
         name,
         State.MISSING,
-        "cannot be looked at",
+        "cannot be inspected",
         f"{type(error).__name__}: {error}",
         "HOME, TMPDIR, ORCH_CACHE_DIR and ORCH_STATE_DIR name folders that can be written",
     )
@@ -148,7 +148,7 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
         return Item(
             "/dev/kvm",
             State.WARNING,
-            "may not be opened by this user",
+            "cannot be opened by this user",
             "it belongs to the group kvm",
             'sudo usermod -aG kvm "$USER", then log in again',
         )
@@ -160,7 +160,7 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
             WITHOUT_HARDWARE,
             "a host with hardware virtualization; emulation works here",
         )
-    return Item("/dev/kvm", State.OK, "may be opened (whether a guest runs, the accelerator's probe tells)")
+    return Item("/dev/kvm", State.OK, "can be opened (the accelerator probe shows whether a guest runs)")
 
 
 async def accelerator(cache: Path, *, fresh: bool) -> Item:
@@ -196,7 +196,7 @@ def accelerator_item(found: Accelerator, *, known: bool, forced: str) -> Item:
 
 
 async def vde(topology: Topology | None) -> Item:
-    """vde_switch, and a QEMU that can speak to it."""
+    """vde_switch, and whether QEMU supports it."""
     wanted = topology is None or any(network.kind is NetworkKind.VDE for network in topology.networks.values())
     bad = State.MISSING if wanted else State.WARNING
     hint = 'sudo apt install vde2, or kind = "socket" for the networks'
@@ -236,7 +236,7 @@ def debian_tools(facts: debian_host.HostFacts, *, used: bool, cached: bool) -> I
 
 
 async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) -> Item:
-    """Whether images can be built without root: subordinate ids, and a user namespace really made."""
+    """Whether images can be built without root: subordinate ids, and a user namespace that is created as a test."""
     if not facts.rootless:
         return Item("build without root", State.OK, "this is root: no subordinate ids needed")
     bad = State.MISSING if used and not cached else State.WARNING
@@ -259,7 +259,7 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
 
 
 def nix(*, used: bool, path: str | None = None) -> Item:
-    """Which Nix tools there are; none is fine where the embedded Debian images are used."""
+    """The Nix tools of this host; none is fine if the embedded Debian images are used."""
     found = [tool for tool in nixos.TOOLS if shutil.which(tool, path=path)]
     if found:
         return Item("Nix", State.OK, ", ".join(found))

@@ -32,7 +32,7 @@ def reset_to(arguments: argparse.Namespace, name: str) -> int:
     """Put the environment back to a snapshot; the exit code."""
     paths, state = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
-    chosen(state, name)  # a wrong name is told before anything is locked or touched
+    chosen(state, name)  # a wrong name is reported before anything is locked or changed
     code = run_command(arguments, lambda bus: _reset(paths, name, bus, deadline))
     if arguments.json:
         outcome = {"exit_code": code, "snapshot": name, "seconds": round(deadline.elapsed, 3)}

@@ -1,4 +1,4 @@
-"""``orchestrator restart``: services or whole machines, and everything that rests on them."""
+"""``orchestrator restart``: services or whole machines, and everything that depends on them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _restart(
         stop = bus.subscribe(log)
         state = read_state(paths.state) or state  # it may have changed before the lock was ours
         session = Session(paths, StateFile(paths.state, state), bus)
-        services_of(session.topology, names)  # a wrong name is told before anything is touched
+        services_of(session.topology, names)  # a wrong name is reported before anything is changed
         try:
             async with deadline.enforce():
                 await session.reattach(deadline, machines_of(session.topology, names))

@@ -72,7 +72,7 @@ def suite_of(request: Request) -> Suite:
 
 
 def with_suite_options(request: Request, arguments: argparse.Namespace) -> Request:
-    """The request with what the command line says about the suite."""
+    """The request with the suite options of the command line."""
     suite = request.topology.suite
     if suite is None:
         return request
@@ -113,7 +113,7 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
 async def _stages(
     request: Request, environment: Environment, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
 ) -> int:
-    """Everything between lock and report; the machines end here unless they are to be kept."""
+    """Everything between lock and report; the machines end here unless they are kept."""
     session = environment.session
     suite = suite_of(request)
     code = 0

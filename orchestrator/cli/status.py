@@ -1,4 +1,4 @@
-"""``orchestrator status``: what is recorded, verified at once: processes, QMP, and every unit by one question."""
+"""``orchestrator status``: the recorded state, verified now: processes, QMP, all units of a machine in one command."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from orchestrator.topology.model import Service, ServiceKind
 NEVER_STARTED = ("pending", "skipped")
 CHECKS_LIMIT = 60.0  # seconds for all checks of an environment, before scaling
 QUESTION_LIMIT = 5.0  # seconds for one question to one machine, before scaling
-LOST = {"kernel-panic": "panicked"}  # name of a fatal sign on the console → the word for its machine, if not the same
+LOST = {
+    "kernel-panic": "panicked"
+}  # name of a fatal log pattern on the console → the state of its machine, if it differs
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was found: a word for the whole, one for each machine and each service."""
+    """The result: a state for the environment, each machine and each service."""
 
     name: str
     word: str = "down"
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def look(env_paths: EnvironmentPaths) -> Seen:
-    """Verify what is recorded; never wait for more than one question to each machine."""
+    """Verify what is recorded, with at most one command for each machine."""
     seen = Seen(env_paths.name)
     try:
         state = seen.state = read_state(env_paths.state)
@@ -78,7 +80,7 @@ async def look(env_paths: EnvironmentPaths) -> Seen:
         return seen
     if "running" not in seen.machines.values():
         seen.word = "down"
-        seen.note = "its machines are gone; `orchestrator down` removes what is left"
+        seen.note = "its machines are gone; `orchestrator down` removes the leftovers"
         return seen
     running = [name for name, word in seen.machines.items() if word == "running"]
     await asyncio.gather(*(_ask(env_paths, state, name, seen) for name in running))
@@ -144,7 +146,7 @@ def _word(service: Service, unit: Any, state: EnvironmentState) -> tuple[str, st
 
 
 async def _checks(seen: Seen, bus: EventBus) -> None:
-    """Make every check once, from inside the machines."""
+    """Run every check once, from inside the machines."""
     from orchestrator.environment.lock import command_text, hold
     from orchestrator.environment.session import Session
     from orchestrator.environment.state import StateFile

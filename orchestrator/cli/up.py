@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def request_of(arguments: argparse.Namespace) -> Request:
-    """What is wanted, from the command line and the topology file."""
+    """The request, from the command line and the topology file."""
     topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
     missing = missing_files(topology)
     if missing:
@@ -77,7 +77,7 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
                 await bring_up(environment, deadline)
                 announce(environment, bus)
                 finish(bus, request.name, "passed", 0, deadline)
-            except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
+            except Exception as cause:  # noqa: BLE001 - unexpected errors are reported too, and end in order
                 error = explained(cause)
                 await _failed(environment, error, arguments, bus, deadline)
                 outcome = error.exit_code
@@ -106,13 +106,13 @@ async def _failed(
     else:
         name = session.paths.name
         shell = f"orchestrator -n {name} shell {next(iter(session.machines))}"
-        message = f"the machines are left as they are: look with `{shell}`, end them with `orchestrator -n {name} down`"
+        message = f"the machines keep running: look with `{shell}`, end them with `orchestrator -n {name} down`"
         bus.emit(Note(level="info", message=message))
     finish(bus, session.paths.name, "error", error.exit_code, deadline)
 
 
 def announce(environment: Environment, bus: EventBus) -> None:
-    """After READY: where things are, and what to type next."""
+    """The text after READY: addresses, and what to type next."""
     session = environment.session
     for name, machine in session.record.state.machines.items():
         for guest, host in machine.ports.items():

@@ -39,7 +39,7 @@ async def ssh_to(
     known = state.machines[machine]
     if not known.host_key:
         raise HostError(
-            f"machine {machine} is not handed over yet",
+            f"machine {machine} is not set up yet",
             why="its guest agent has not answered so far",
             hint=f"orchestrator -n {env_paths.name} console {machine}",
         )
@@ -72,7 +72,7 @@ async def while_it_runs(machine: str, process: ProcessId, work: Coroutine[Any, A
     async def ended() -> None:
         await watch_end(process)
         raise MachineError(
-            f"machine {machine} does not run any more",
+            f"machine {machine} is not running any more",
             subject=machine,
             why="its process ended while it was being reached",
             hint="orchestrator status",

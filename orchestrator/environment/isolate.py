@@ -99,7 +99,7 @@ async def prepare(run: SuiteRun, phase: SuitePhase) -> None:
     if complaint:
         run.note("warning", f"the suite is not prepared, so each part starts its own runner: {complaint}")
     else:
-        run.note("info", f"the suite is prepared: each part begins with what runs now ({deadline.elapsed:.0f} s)")
+        run.note("info", f"the suite is prepared: each part starts from this state ({deadline.elapsed:.0f} s)")
 
 
 def divided(tests: Mapping[str, Case], isolation: str) -> list[dict[str, Case]]:

@@ -50,7 +50,7 @@ class LiveMachine:
         self.name = machine.name
         self.paths = paths
         self.runstate = Runstate.IDLE
-        self.qemu = LiveQemu(machine.name, paths, topology.accept, bus)
+        self.qemu = LiveQemu(machine.name, paths, topology.waivers, bus)
         ssh = MachineSsh(machine.name, paths, self.qemu.watcher, scale, key_file)
         self.guest = LiveGuest(machine, topology, paths, ssh)
         self._bus = bus
@@ -158,7 +158,9 @@ class LiveMachine:
         await self._open_monitor(deadline)
         if await self.monitor.run_state() not in LEFT_PAUSED:
             return False
-        self._bus.emit(Note(self.name, level="warning", message="it stood still; a killed command left it so"))
+        self._bus.emit(
+            Note(self.name, level="warning", message="it was paused by a command that was killed; it continues")
+        )
         await cont(self.monitor)
         return True
 

@@ -132,7 +132,7 @@ class EnvironmentPaths:
             if found.st_uid != os.getuid() or found.st_mode & 0o077 or parent.is_symlink():
                 raise HostError(
                     f"{parent} is not this user's own folder with mode 0700",
-                    why="somebody else made it; sockets in it would not be private",
+                    why="another user created it; sockets in it would not be private",
                     hint="remove it, or set XDG_RUNTIME_DIR",
                 )
             self.sockets.mkdir(exist_ok=True, mode=0o700)

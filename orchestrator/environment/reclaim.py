@@ -39,7 +39,7 @@ async def reclaim_previous(env_paths: EnvironmentPaths, bus: EventBus) -> Enviro
     bus.emit(
         Note(
             level="warning",
-            message=f"what is left of environment {env_paths.name} ({previous.command}, {reason}) is removed",
+            message=f"leftovers of environment {env_paths.name} ({previous.command}, {reason}) are removed",
             run_folder=str(previous.run_folder),  # its reports may not have been written
         )
     )

@@ -37,7 +37,7 @@ def chosen(state: EnvironmentState, name: str) -> Snapshot:
         if found is None:
             raise SnapshotError(
                 f"the healthy state of environment {state.name} is gone",
-                why="it was pruned, or the host lost it with its memory",
+                why="it was pruned, or was lost when the host rebooted",
                 where=[state.snapshot],
                 hint=f"orchestrator -n {state.name} up --fresh",
             )
@@ -54,7 +54,7 @@ def chosen(state: EnvironmentState, name: str) -> Snapshot:
     if changed:
         raise SnapshotError(
             f"the snapshot {name} does not fit the environment that runs",
-            why=f"it was taken of another one; different are: {', '.join(changed)}",
+            why=f"it was saved from another environment; these inputs differ: {', '.join(changed)}",
             hint=f"orchestrator -n {state.name} snapshot list",
         )
     return found
@@ -115,8 +115,8 @@ def state_to_change(env_paths: EnvironmentPaths) -> EnvironmentState:
     state = read_state(env_paths.state)
     if state is None or set(state.machines) != set(state.topology.machines):
         raise HostError(
-            f"environment {env_paths.name} does not run as a whole",
-            why="it was taken down, or a start or reset of it ended half way",
+            f"environment {env_paths.name} is not running completely",
+            why="it was taken down, or a start or reset of it was interrupted",
             hint=f"orchestrator -n {env_paths.name} up",
         )
     state.run_folder.mkdir(parents=True, exist_ok=True)

@@ -53,12 +53,12 @@ def require(*allowed: Runstate) -> Callable[[Callable[Concatenate[S, P], T]], Ca
 
     def guard(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
         @wraps(method)
-        def guarded(self: S, /, *args: P.args, **keywords: P.kwargs) -> T:
+        def checked(self: S, /, *args: P.args, **keywords: P.kwargs) -> T:
             if self.runstate not in allowed:
                 needed = " or ".join(state.value for state in allowed)
                 raise StateError(f"machine {self.name} is {self.runstate.value}; {method.__name__} needs {needed}")
             return method(self, *args, **keywords)
 
-        return guarded
+        return checked
 
     return guard

@@ -65,7 +65,7 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
     where = f"memory ({place.folder})" if snapshot.kind == "tmpfs" else f"disk{why}"
     message = (
         f"saved the state {name}: {size_text(snapshot.size)} in {where}; "
-        f"the machines stood still for {manifest.paused:.2f} s"
+        f"the machines were paused for {manifest.paused:.2f} s"
     )
     session.bus.emit(Note(level="info", message=message))
     return snapshot
@@ -86,7 +86,7 @@ async def save_all_machines(
             raise SnapshotError(
                 f"machine {name} cannot be saved",
                 subject=name,
-                why="its image's run script gives it a memory of its own kind (memory-backend)",
+                why="the run script of its image sets its own memory backend (memory-backend)",
                 where=[known.image],
                 hint="docs/snapshots.md",
             )

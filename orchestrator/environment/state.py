@@ -229,5 +229,5 @@ def read_state(path: Path) -> EnvironmentState | None:
             "the state of the environment cannot be read",
             why=f"damaged, or written by another version: {type(error).__name__}: {error}",
             where=[str(path)],
-            hint="orchestrator down ends what its processes' own marks tell, and removes it",
+            hint="orchestrator down finds its processes by their marks, ends them, and removes it",
         ) from error

@@ -46,7 +46,7 @@ async def push(run: SuiteRun, stack: AsyncExitStack | None = None) -> None:
     if run.scales:
         message = (
             f"this host is slow: the limits in the suite's configuration × {run.scale.factor:g} "
-            "(--no-scale-timeouts leaves them)"
+            "(--no-scale-timeouts turns this off)"
         )
         run.note("info", message)
     ssh, suite = await run.ssh(), run.suite

@@ -76,7 +76,7 @@ async def invoke(
     Raises:
         MachineError: the connection is lost, or the deadline came first.
     """
-    folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made anew, or not at all
+    folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made again, or not at all
     before, tests, suite = invocation.before, invocation.tests, run.suite
     environment = {**invocation.environment, **({} if before is None else {"E2E_GO": f"{folder}/go"})}
     asked = b"" if tests is None else json.dumps({"status": "failed", "failedTests": list(tests)}).encode()
@@ -200,7 +200,7 @@ class Reader:
                 self.on_begin()
             before, self._telling_room = self._telling_room, self._telling_room - len(line) - EVENT_SIZE
             if before > 0 >= self._telling_room:
-                self._warn("tells more of its tests than can be kept; the rest is only counted")
+                self._warn("reports more about its tests than can be stored; the rest is only counted")
             if self._telling_room > 0:
                 self._emit(told)
 
@@ -249,7 +249,7 @@ class Reader:
                 self.feed(b"\n", stream)
         lost = self._lines.dropped + self._unread
         if lost:
-            self._warn(f"told {lost} lines that are no events of tests")
+            self._warn(f"wrote {lost} lines that are not test events")
 
     def _warn(self, what: str) -> None:
         self._bus.emit(Note(level="warning", message=f"phase {self._phase} {what}"))

@@ -33,7 +33,7 @@ async def list_tests(run: SuiteRun, phase: SuitePhase, selection: TestSelection)
     if code not in (0, 4) or not account.ended:  # 4: nothing was executed
         raise GuestCommandError(
             f"the tests of phase {phase.name} cannot be listed",
-            why="\n".join(reader.first) or f"the runner ended with {code} and told nothing",
+            why="\n".join(reader.first) or f"the runner ended with {code} and reported nothing",
             hint="--isolate=suite needs no list",
         )
     return account

@@ -8,10 +8,10 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.suite_run import SuiteRun
 from orchestrator.errors import OrchestratorError
 from orchestrator.guest.files import PutOptions, put
+from orchestrator.guest.plug import plugged
 from orchestrator.images.folder_disk import FolderSize, folder_disk, measure
 from orchestrator.text import size_text
 from orchestrator.topology.model import Suite
-from orchestrator.vm.plug import plugged
 
 NODE_MODULES = "node_modules"
 LARGE_BYTES, LARGE_ENTRIES = 24 << 20, 2000  # from here on a copy costs more than a disk

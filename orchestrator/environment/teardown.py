@@ -34,7 +34,9 @@ async def take_down(paths: EnvironmentPaths, state: EnvironmentState | None, bus
         await end_machines(paths, state, bus)
         await run_all(*(_end_network(name, process, bus) for name, process in state.networks.items()))
     for process in orphans(paths):
-        bus.emit(Note(level="warning", message=f"process {process.pid} of this environment was left; it is ended"))
+        bus.emit(
+            Note(level="warning", message=f"process {process.pid} of this environment was still running; it is ended")
+        )
         await process.end()
     remove_traces(paths)
 

@@ -230,7 +230,7 @@ async def close_down(environment: Environment) -> None:
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:
     # The suite and what is accepted may be others, and so may the file that tells them.
-    was, wanted = (replace(one, suite=None, accept=(), path=Path()) for one in (previous.topology, request.topology))
+    was, wanted = (replace(one, suite=None, waivers=(), path=Path()) for one in (previous.topology, request.topology))
     if was != wanted:
         raise HostError(
             f"environment {request.name} runs with another topology",

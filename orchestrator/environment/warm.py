@@ -122,7 +122,7 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.inputs)}", deadline)
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
-            raise  # a machine is lost, or stands still: that is no lack of a snapshot
+            raise  # a machine is lost, or is paused: that is no lack of a snapshot
         bus.emit(Note(level="warning", message=f"the healthy state was not saved: {error.brief}"))
         return
     session.record.change(snapshot=str(stored.folder))

@@ -38,14 +38,14 @@ class Watcher:
         agent_open: the guest agent has opened its port, as QEMU tells.
         was_reset: QEMU has reset the machine since `expecting_reset` was entered.
         sshd_listens: the guest's sshd has said so in its journal.
-        booting: a boot that stands still may be reset, once.
+        booting: a boot that hangs may be reset, once.
     """
 
     def __init__(
         self,
         name: str,
         paths: MachinePaths,
-        accept: Sequence[Waiver],
+        waivers: Sequence[Waiver],
         bus: EventBus,
         emit_state: Callable[[MachineState, str], None],
     ) -> None:
@@ -56,7 +56,7 @@ class Watcher:
         self.booting = False
         self._name = name
         self._paths = paths
-        self._accept = accept
+        self._waivers = waivers
         self._bus = bus
         self._emit = emit_state
         self._process = Later[ProcessId]()
@@ -186,9 +186,9 @@ class Watcher:
             await self._begin_again()
 
     async def _begin_again(self) -> None:
-        """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
+        """Reset a boot that hangs, once: under emulation a CPU's timer is lost in one of hundreds."""
         self.booting = False
-        message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
+        message = "its boot hangs: a CPU makes no progress; the machine is reset once"
         self._bus.emit(Note(self._name, level="warning", message=message))
         monitor = await self._monitor.wait()
         await monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
@@ -206,7 +206,7 @@ class Watcher:
 
     def _report(self, sign: LogPattern, line: str) -> None:
         """The first line of each kind, and the first that is accepted."""
-        known = waiver_for(sign, self._name, line, self._accept, date.fromtimestamp(wall_clock()))
+        known = waiver_for(sign, self._name, line, self._waivers, date.fromtimestamp(wall_clock()))
         key = (sign.name, known is not None)
         if key in self._seen:
             return

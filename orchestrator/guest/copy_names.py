@@ -75,7 +75,7 @@ class Source:
     several: bool = False
 
 
-def settle(typed: str, source: Source, there: Facts, inside: Facts, *, label: str = "") -> str:
+def resolve_target(typed: str, source: Source, there: Facts, inside: Facts, *, label: str = "") -> str:
     """The path that the source becomes.
 
     Args:
@@ -100,7 +100,7 @@ def settle(typed: str, source: Source, there: Facts, inside: Facts, *, label: st
             )
         return below if several or (typed.endswith("/") and not folder) else path
     if several or typed.endswith("/"):
-        raise UsageError(f"{shown(label + path)} is no folder")
+        raise UsageError(f"{shown(label + path)} is not a folder")
     _may_take_the_place(f"{label}{path}", Facts(False, there.kind), folder=folder)
     return path
 
@@ -109,6 +109,6 @@ def _may_take_the_place(path: str, there: Facts, *, folder: bool) -> None:
     if there.link and folder:
         raise UsageError(f"{shown(path)} is a link, and a folder would take its place")
     if folder and there.kind in ("f", "o"):
-        raise UsageError(f"{shown(path)} is no folder, and a folder would take its place", hint="remove it first")
+        raise UsageError(f"{shown(path)} is not a folder, and a folder would take its place", hint="remove it first")
     if not folder and not there.link and there.kind == "d":
         raise UsageError(f"{shown(path)} is a folder, and a file would take its place", hint="remove it first")

@@ -61,7 +61,7 @@ async def facts(ssh: Ssh, *paths: str, deadline: Deadline) -> list[Facts]:
     result = await ssh.exec(["sh", "-c", LOOK, "sh", *paths], deadline=deadline)
     words = result.text.split()
     if result.code != 0 or len(words) != len(paths):
-        raise GuestCommandError(f"{ssh.machine}:{paths[0]} cannot be looked at", why=result.complaint)
+        raise GuestCommandError(f"{ssh.machine}:{paths[0]} cannot be inspected", why=result.complaint)
     return [Facts.read(word) for word in words]
 
 
@@ -179,7 +179,7 @@ async def _room_for_folders(ssh: Ssh, target: str, names: Iterable[bytes], deadl
     if result.stdout:
         name = result.stdout.decode("utf-8", "replace").removeprefix("./")
         raise UsageError(
-            f"{shown(f'{ssh.machine}:{target}/{name}')} is no folder, and a folder would take its place",
+            f"{shown(f'{ssh.machine}:{target}/{name}')} is not a folder, and a folder would take its place",
             hint="remove it first",
         )
 

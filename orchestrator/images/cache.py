@@ -1,7 +1,7 @@
-"""The image cache: finished folders under keys, built once however many want them.
+"""The image cache: finished folders under keys, built once for all who need them.
 
-``<cache>/<name>-<layer>-<key16>/`` is an entry; its name alone says whether what is
-wanted exists. It is built in ``.building-…`` beside it and renamed, so an entry is
+``<cache>/<name>-<layer>-<key16>/`` is an entry; its name alone shows whether an
+image exists. It is built in ``.building-…`` next to it and renamed, so an entry is
 complete or absent. A lock file per entry makes racing builders take turns. An
 environment that uses an entry pins it by a file that names its state folder; a pin
 whose folder is gone no longer counts.
@@ -58,7 +58,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What `prune` removed (or would), and what it had to leave with the reason."""
+    """What `prune` removed (or would remove), and what it kept, with the reason."""
 
     removed: tuple[Entry, ...]
     kept: tuple[tuple[Entry, str], ...]
@@ -87,7 +87,7 @@ class ImageCache:
         waiting: Callable[[str, float], None],
         deadline: Deadline,
     ) -> tuple[Path, bool]:
-        """The entry's folder and whether it was there already.
+        """The entry's folder and whether it existed already.
 
         Args:
             build: fills the empty folder it is given; whatever it raises leaves no entry behind.
@@ -122,16 +122,16 @@ class ImageCache:
     async def build_lock(
         self, name: str, waiting: Callable[[str, float], None], deadline: Deadline
     ) -> AsyncIterator[None]:
-        """One process at a time is within; the others wait, as in `obtain`.
+        """Only one process at a time is inside; the others wait, as in `obtain`.
 
         Raises:
-            ImageError: another process was within until the deadline.
+            ImageError: another process was inside until the deadline.
         """
         async with self._locked(name, waiting, deadline):
             yield
 
     def list_images(self) -> list[Entry]:
-        """All entries, the most recently used first. What is no entry is left out."""
+        """All entries, the most recently used first. Everything that is not an entry is left out."""
         if not self.root.is_dir():
             return []
         found = [_read_entry(path) for path in sorted(self.root.iterdir()) if not path.name.startswith(".")]
@@ -149,7 +149,7 @@ class ImageCache:
             _touch(entry)
 
     def unpin(self, path: Path, state_folder: Path) -> None:
-        """Take the pin away; no error when there is none."""
+        """Remove the pin; no error if there is none."""
         entry = self._entry_of(path)
         if entry is not None:
             _pin_file(entry, state_folder).unlink(missing_ok=True)
@@ -168,7 +168,7 @@ class ImageCache:
             keep: so many of the most recently used of each image and layer stay.
             older_than: only entries last used longer ago than this, in seconds.
             bytes: only as many, longest unused first, as bring the cache down to this size.
-            dry_run: say it, do not do it.
+            dry_run: report what would be removed, remove nothing.
         """
         entries = self.list_images()
         total = sum(entry.size for entry in entries)

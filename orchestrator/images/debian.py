@@ -1,4 +1,4 @@
-"""The Debian provider: an image out of a recipe, in two cached layers.
+"""The Debian provider: an image from a recipe, in two cached layers.
 
 The base layer (packages, a minute or two) is keyed by the recipe; the application
 layer is a copy of it with the rendered files written by debugfs, in seconds and
@@ -49,7 +49,7 @@ from orchestrator.process import run
 from orchestrator.scratch import scratch
 
 LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
-HEARTBEAT = 5.0  # seconds between two signs of life while another command builds
+HEARTBEAT = 5.0  # seconds between two reports while another command builds
 BASE_SPACE = 3  # a build needs about this many times the content: tar, tree, file system
 
 BASE_LAYER, APP_LAYER = "base", "app"
@@ -71,7 +71,7 @@ async def build_debian(
     Args:
         name: of the image in the topology.
         app: the application package the layer program installs, or None.
-        turn: held while something is really built; two builds at once are slower than one after the other.
+        turn: a lock that is held while something is built; two builds at once are slower than one after the other.
 
     Raises:
         ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
@@ -98,7 +98,7 @@ async def build_debian(
 
 
 class _Builder:
-    """The steps of one image; what they share, and the events they give."""
+    """The steps of one image, their shared data and events."""
 
     def __init__(self, name: str, recipe: Recipe, cache: ImageCache, bus: EventBus, deadline: Deadline) -> None:
         self._name = name

@@ -43,7 +43,7 @@ async def addresses_of(machine: Machine, deadline: Deadline) -> dict[str, tuple[
 async def _lookup(machine: str, name: str, limit: Deadline) -> tuple[str, ...]:
     def failed(why: str) -> HostError:
         return HostError(
-            f"{name} has no address, and machine {machine} shall reach it",
+            f"{name} has no address, and machine {machine} needs it",
             subject=machine,
             why=why,
             hint=f"getent ahostsv4 {name}; or remove it from egress of machine {machine}",

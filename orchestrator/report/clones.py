@@ -1,4 +1,4 @@
-"""The reports of a run that was divided among clones: one summary, one JUnit file, one page that leads to theirs."""
+"""The reports of a run that was divided among clones: one summary, one JUnit file, one page with links to theirs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.text import clean
 FOLDER = "clones"  # in the run folder: CLONE/RUN, one folder of runs for each clone
 ABOUT = ("run_id", "environment", "command", "seconds")
 TOTALS = STATUSES
-# Of several outcomes the worst is told. A clone without a test is no fault as long as another had one.
+# Of several outcomes the worst is reported. A clone without a test is no fault as long as another had one.
 WORST_FIRST = ("error", "interrupted", "failed", "suspicious", "passed", "nothing-ran")
 GREEN = frozenset({"passed", "suspicious", "nothing-ran"})
 NAMED = 1_000  # tests that the reports name

@@ -1,6 +1,6 @@
 """``junit.xml``: services, machines and browser tests as test cases.
 
-Attempts are told the way Surefire does (``flakyFailure``, ``rerunFailure``);
+Attempts are reported as Surefire does (``flakyFailure``, ``rerunFailure``);
 readers that do not know these elements see a passed or failed case.
 """
 

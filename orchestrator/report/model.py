@@ -44,7 +44,7 @@ class CheckView:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Timed:
     """What machines and services have in common: a name and states over time.
 
     Attributes:
@@ -62,7 +62,7 @@ class Part:
 
     @property
     def detail(self) -> str:
-        """What was said about its last state."""
+        """The detail of its last state."""
         return self.intervals[-1].detail if self.intervals else ""
 
     @property
@@ -82,7 +82,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineView(Part):
+class MachineView(Timed):
     """A machine; ``memory`` in MiB, 0 and "" where the plan did not say."""
 
     image: str = ""
@@ -91,7 +91,7 @@ class MachineView(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceView(Part):
+class ServiceView(Timed):
     machine: str = ""
     kind: str = ""
     unit: str = ""
@@ -177,7 +177,7 @@ class RunView:
 
     Attributes:
         outcome: a word of docs/events.md; ``interrupted`` when the stream just ends.
-        exit_code: None when the run never said.
+        exit_code: None if the run did not report one.
         finished: whether ``run.finished`` was seen.
         started, ended: of the first and the last event; 0 for an empty stream.
         ready_after: seconds to ready, None when it never was.

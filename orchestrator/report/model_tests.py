@@ -59,7 +59,7 @@ class TestView:
         if last in FAILED_TESTS:
             return "failed"
         if last == "passed" and any(a.failed for a in self.attempts):
-            # Anew and no retry: it ran in several fresh states, and failed in one of them.
+            # Again and no retry: it ran in several fresh states, and failed in one of them.
             return "flaky" if self.attempts[-1].retry else "failed"
         return last if last in STATUSES else "failed"
 

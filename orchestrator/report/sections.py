@@ -17,7 +17,7 @@ Images = Mapping[str, bytes]
 _RUN_FILES: tuple[str, ...] = ("playwright/report/index.html", "events.jsonl", "summary.json", "junit.xml")
 _HEADLINES = {
     "passed": "Passed",
-    "suspicious": "Passed, with signs of trouble",
+    "suspicious": "Passed, with suspicious log lines",
     "failed": "Tests failed",
     "error": "Environment failed",
     "interrupted": "Interrupted",

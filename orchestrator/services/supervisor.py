@@ -89,6 +89,6 @@ class ServiceSupervisor:
 
     def mark_pending(self, names: tuple[str, ...]) -> None:
         """Make services pending again, so that `bring_up` starts them."""
-        self._units.forget(names)
+        self._units.mark_pending(names)
         self._verifier.expire()
-        self._tracker.forget(names)
+        self._tracker.mark_pending(names)

@@ -60,7 +60,7 @@ class ServiceTracker:
             if state is State.SKIPPED and before[name] is not State.SKIPPED:
                 self._emit(name, State.SKIPPED, detail=f"needs {service.name}")
 
-    def forget(self, names: Iterable[str], *, silent: bool = False) -> None:
+    def mark_pending(self, names: Iterable[str], *, silent: bool = False) -> None:
         """Services are pending again, whatever they were.
 
         Args:

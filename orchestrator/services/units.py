@@ -56,8 +56,8 @@ class UnitDriver:
         self._ends: dict[str, asyncio.Event] = {}  # by service
         self._noticed: set[str] = set()  # services whose unit is said to have ended, and was not looked at since
 
-    def forget(self, names: Sequence[str]) -> None:
-        """These are begun anew, perhaps on a machine that was rebooted."""
+    def mark_pending(self, names: Sequence[str]) -> None:
+        """These are begun again, perhaps on a machine that was rebooted."""
         for name in names:
             self._first.pop(self._services[name].machine, None)
             self._known.pop(name, None)

@@ -87,7 +87,7 @@ class Verifier:
         services = list(self._tracker.graph.services.values())
         self._tracker.assume_checking()
         if not await self._all_pass(services, deadline):
-            self._tracker.forget(self._tracker.graph.services, silent=True)
+            self._tracker.mark_pending(self._tracker.graph.services, silent=True)
             return False
         for service in services:
             self._tracker.succeed(service)
@@ -108,7 +108,7 @@ class Verifier:
     async def still_healthy(self, deadline: Deadline) -> None:
         """Everything that is proven is healthy now. One command a machine, all machines at once.
 
-        Where the unit of a service runs anew since, its checks, and those of what depends on it, are made again.
+        Where the unit of a service runs again since, its checks, and those of what depends on it, are made again.
 
         Raises:
             ServiceError: a unit ended, failed, or was restarted by systemd, since its service was proven.
@@ -126,8 +126,8 @@ class Verifier:
                 return
             names = graph.with_dependants(service.name for service in restarted)
             await run_all(*(self._check_again(graph.services[name], deadline) for name in names))
-        why = f"{restarted[0].unit} runs anew at each of {LOOKS} looks, and nobody here started it"
-        raise await self._disproved(restarted[0], "does not stay as it was proven", why)
+        why = f"{restarted[0].unit} was restarted before each of {LOOKS} looks, and not by this program"
+        raise await self._disproved(restarted[0], "keeps being restarted after it was proven", why)
 
     async def _check_again(self, service: Service, deadline: Deadline) -> None:
         service_deadline = deadline.earlier(self._reach.scale.limit(service.timeout))

@@ -79,7 +79,7 @@ def _without_suite(topology: Topology) -> object:
     """
     machines = {name: replace(machine, files=()) for name, machine in topology.with_free_ports().machines.items()}
     services = {name: replace(service, environment_file=None) for name, service in topology.services.items()}
-    bare = replace(topology, suite=None, accept=(), path=Path(), images={}, app=None)
+    bare = replace(topology, suite=None, waivers=(), path=Path(), images={}, app=None)
     return to_dict(replace(bare, machines=machines, services=services))
 
 

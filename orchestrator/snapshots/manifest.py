@@ -43,7 +43,7 @@ class Manifest:
         key: what it fits; see `orchestrator.snapshots.key`.
         inputs: what the key was made of, to tell what differs.
         created: seconds since the epoch.
-        paused: seconds the machines stood still for it.
+        paused: seconds the machines were paused for it.
     """
 
     name: str
@@ -128,7 +128,7 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
         for name, one in data["machines"].items()
     }
     if any("/" in name or name in ("", ".", "..") for name in machines):
-        raise ValueError("a machine's name is no file name")
+        raise ValueError("a machine's name is not a file name")
     return Manifest(
         name=str(data["name"]),
         environment=str(data["environment"]),

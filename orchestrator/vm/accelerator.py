@@ -94,7 +94,7 @@ async def qemu_version() -> tuple[int, ...]:
     done = await run([QEMU, "--version"], deadline=Deadline.after(20), hint=hint)
     version = parse_version(done.stdout)
     if not version:
-        raise HostError(f"{QEMU} does not tell its version", evidence=[done.stdout[:200]])
+        raise HostError(f"{QEMU} does not print its version", evidence=[done.stdout[:200]])
     if version < MINIMUM_QEMU:
         raise HostError(
             f"QEMU {_dotted(version)} is too old, {_dotted(MINIMUM_QEMU)} is needed",
@@ -118,7 +118,7 @@ async def probe(cache: Path, *, fresh: bool = False) -> Accelerator:
     if forced and forced not in FACTORS:
         raise HostError(f"ORCH_ACCELERATOR is {forced!r}", hint="kvm or tcg")
     if forced:
-        return _with_factor(forced, "ORCH_ACCELERATOR says so", version)
+        return _with_factor(forced, "set by ORCH_ACCELERATOR", version)
     key = {"boot_id": boot_id(), "qemu": version, "program": _program_stamp(), "uid": os.getuid(), "kvm": _kvm_stamp()}
     if not fresh:
         known = _read_cache(cache, key)
@@ -143,13 +143,13 @@ async def _try_kvm() -> tuple[str, str]:
     if not device.exists():
         return "tcg", "this host has no /dev/kvm"
     if not os.access(device, os.R_OK | os.W_OK):
-        return "tcg", "/dev/kvm may not be opened by this user (group kvm is missing)"
+        return "tcg", "/dev/kvm cannot be opened by this user (group kvm is missing)"
     if without_hardware():
         return "tcg", WITHOUT_HARDWARE
     try:
         return await _run_guest()
     except OSError as error:
-        return "tcg", f"/dev/kvm opens, but the probe could not be made: {error}"
+        return "tcg", f"/dev/kvm opens, but the probe could not be run: {error}"
 
 
 async def _run_guest() -> tuple[str, str]:

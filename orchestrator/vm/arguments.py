@@ -224,7 +224,7 @@ def _guards(settings: QemuSettings) -> list[str]:
     ]
     if settings.user:
         arguments += ["-run-with", f"user={settings.user}"]
-        # Else QEMU opens a disk anew, read-only and back again, when its state is saved; this user may not.
+        # Else QEMU opens a disk again, read-only and back again, when its state is saved; this user may not.
         for drive in settings.drives:
             arguments += ["-set", f"drive.{drive}.auto-read-only=off"]
     return arguments

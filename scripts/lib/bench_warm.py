@@ -69,7 +69,7 @@ def measure(count: int, clones: int, topology: Topology, environment: Mapping[st
         Row("warm `up` to READY, against cold", ready, cold, "≤ 0.033"),
         Row("warm `up` to READY, against the bare restore to its first answer", ready, bare, "≤ 2"),
         Row("`reset` to READY, against the bare restore", back, bare, "≤ 1.5 s, ≤ 2"),
-        Row("machines stood still while their state was saved", [paused], [], "≤ 0.5 s"),
+        Row("machines were paused while their state was saved", [paused], [], "≤ 0.5 s"),
     ]
     rows += isolated_rows(environment, say)
     number = 1

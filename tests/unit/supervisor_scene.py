@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from event_records import of
 from fake_channels import FakeMachine, Unit, ok
-from fake_qemu import run_async
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
@@ -98,7 +98,7 @@ def play(
         assert len(asyncio.all_tasks()) == 1, "the supervisor left tasks behind"
         return world
 
-    return run_async(scenario())
+    return run_simulated(scenario())
 
 
 async def up(world: World) -> None:

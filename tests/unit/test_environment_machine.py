@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from event_records import notes
-from fake_qemu import SILENT, run_async
+from fake_qemu import SILENT
 from machine_stage import staged
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import evidence, live_guest, machine_ssh
@@ -64,7 +65,7 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
             with suppress(asyncio.CancelledError):
                 await watching
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,7 @@ def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.
             assert deadline.elapsed < 1.5
             assert caught.value.evidence[-1] == "stuck here"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(("made", "why"), [(False, "_key.pub does not exist"), (True, "it is not running")])
@@ -115,7 +116,7 @@ def test_a_silent_journal_hides_no_listening_sshd(tmp_path: Path, monkeypatch: p
             await stage.live.guest.ssh.learn_host_key(stage.live.agent, Deadline.after(5))
             assert stage.live.host_key == "ssh-ed25519 HOST root@server"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_who_listens() -> None:
@@ -137,7 +138,7 @@ def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             assert caught.value.why == "no network card"
             assert not stage.live.handed_over
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("rebooted", [False, True])
@@ -163,7 +164,7 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
             told = notes(stage.events)
             assert any("set up again" in note for note in told) is rebooted
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_a_machine_answers_or_is_not_asked_for_logs(
             assert await answers(stage.live, TimeScale()) is expected
             assert begun.elapsed < 1.5
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
@@ -196,13 +197,13 @@ def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
             stage.qmp.handlers["query-status"] = lambda _: {"status": "guest-panicked"}
             begun = Deadline.after(10)
             stage.join()
-            with pytest.raises(MachineError, match="machine server stands still: QEMU says guest-panicked") as caught:
+            with pytest.raises(MachineError, match="machine server is paused: QEMU reports guest-panicked") as caught:
                 await stage.live.reattach(stage.process, tmp_path / "key.pub", begun)
             assert begun.elapsed < 1.5
             assert "sysrq triggered crash" in caught.value.why
             assert "restart machine:server" in caught.value.hint
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
@@ -216,4 +217,4 @@ def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
             await stage.live.qemu.screenshot("ready", tmp_path)
             assert stage.events[-1].data() == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
 
-    run_async(scenario())
+    run_simulated(scenario())

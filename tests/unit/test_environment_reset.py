@@ -118,14 +118,14 @@ def test_a_snapshot_that_does_not_fit_names_what_changed(paths: EnvironmentPaths
     put(tmp_path, "older", {**PARTS, "QEMU": "9.2", "image server": "i1"})
     with pytest.raises(SnapshotError, match="older does not fit the environment that runs") as caught:
         chosen(a_state(tmp_path), "older")
-    assert caught.value.why == "it was taken of another one; different are: QEMU, image server"
+    assert caught.value.why == "it was saved from another environment; these inputs differ: QEMU, image server"
 
 
 # ------------------------------------------------------------------ which environment
 
 
 def test_an_environment_that_was_taken_down_meanwhile(paths: EnvironmentPaths) -> None:
-    with pytest.raises(HostError, match="environment shop does not run as a whole") as caught:
+    with pytest.raises(HostError, match="environment shop is not running completely") as caught:
         state_to_change(paths)
     assert "it was taken down" in caught.value.why
     assert caught.value.hint == "orchestrator -n shop up"
@@ -135,9 +135,9 @@ def test_an_environment_of_which_only_some_machines_are_recorded(paths: Environm
     """A start or reset that was killed half way: what is left of it is no state to save or to go back from."""
     for names in ((), ("server",)):
         StateFile(paths.state, a_state(tmp_path, machines={name: MachineState(DEAD, "/image") for name in names}))
-        with pytest.raises(HostError, match="does not run as a whole") as caught:
+        with pytest.raises(HostError, match="is not running completely") as caught:
             state_to_change(paths)
-        assert "ended half way" in caught.value.why
+        assert "was interrupted" in caught.value.why
     assert not (tmp_path / "runs").exists()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from event_records import of
-from fake_qemu import run_async
 from machine_stage import Stage, staged, watch_ends
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module
@@ -51,7 +51,7 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
             assert "is lost" in error.what
             assert not stage.live.qemu.watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_logs_that_are_there_already_are_gone_on_with(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_logs_that_are_there_already_are_gone_on_with(tmp_path: Path) -> None:
             stage.live.qemu.seed_logs(saved_logs(tmp_path / "saved", "of the snapshot\n", LISTENING))
             assert stage.live.paths.serial_log.read_text().startswith("an earlier run\n---")
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_snapshot_without_logs_is_loaded_as_well(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_snapshot_without_logs_is_loaded_as_well(tmp_path: Path) -> None:
             stage.live.qemu.seed_logs(MachineFiles(tmp_path / "none"))
             assert not stage.live.paths.serial_log.exists()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_loaded_machine_knows_its_ports(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_a_loaded_machine_knows_its_ports(tmp_path: Path) -> None:
             await stage.live.load(tmp_path / "state", Deadline.after(5))
             assert stage.live.ports == {22: 34529}
             assert stage.states() == ["starting", "restoring"]
-            assert not stage.live.handed_over, "it stands still"
+            assert not stage.live.handed_over, "it is paused"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_state_that_is_not_loaded_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_state_that_is_not_loaded_in_time(tmp_path: Path, monkeypatch: pytest.
             with pytest.raises(MachineError, match="did not load the state of machine server"):
                 await stage.live.load(tmp_path / "state", Deadline.after(10))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def saved_guest(stage: Stage, root: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_machine_of_another_environment_gets_keys_of_its_own(tmp_path: Path) -
             assert "PRIVATE KEY" in (root / HOST_KEY).read_text()
             assert [words[0] for words in stage.guest.commands] == ["sh", "date"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_of_this_environment_keeps_its_host_key(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_machine_of_this_environment_keeps_its_host_key(tmp_path: Path) -> Non
             assert (root / USER_KEYS).read_text() == "ssh-ed25519 MINE\n", "the user's key is new at every up"
             assert [words[0] for words in stage.guest.commands] == ["date"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_does_not_take_the_user_key_is_not_handed_over(tmp_path: Path) -> None:
@@ -166,4 +166,4 @@ def test_a_machine_that_does_not_take_the_user_key_is_not_handed_over(tmp_path: 
                 await stage.live.refresh_identity("ssh-ed25519 MINE", "", Deadline.after(5))
             assert not stage.live.handed_over
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -123,5 +123,5 @@ def test_machines_whose_memory_has_no_room_are_started_all_the_same_and_it_is_sa
     notes = Notes()
     assert choose_ram_backing(shop(tmp_path, huge, huge), EnvironmentPaths.of("shop"), notes.bus) is None
     (text,) = notes.texts("info")
-    assert text.startswith("the machines' memory lies in no files, so saving their state takes longer: ")
+    assert text.startswith("the machines' memory is not stored in files, so saving their state takes longer: ")
     assert f"{tmp_path}/shm has only " in text

@@ -11,7 +11,7 @@ from typing import Any, cast
 from unittest.mock import AsyncMock, patch
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 from warm_states import INPUTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
@@ -70,7 +70,7 @@ class Starter:
         self.did.append("discard_machines")
 
 
-def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, limit: float = 10.0) -> bool:
+def begun(starter: Starter, snapshot: Snapshot | None, *, require_restore: bool = False, limit: float = 10.0) -> bool:
     ram = RamBacking(Path("/ram"), "tmpfs", "")
     launch = Launch({}, "key", cast("ReaperClient", None), {}, ram=ram, snapshot=snapshot)
     with (
@@ -78,7 +78,8 @@ def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, 
         patch.object(warm, "cold_start", Starter.start),
         patch.object(warm, "restore", Starter.restore),
     ):
-        return run_async(begin(cast("Session", starter), launch, Deadline.after(limit), require_restore=insist))
+        deadline = Deadline.after(limit)
+        return run_simulated(begin(cast("Session", starter), launch, deadline, require_restore=require_restore))
 
 
 def test_without_a_snapshot_the_machines_are_booted() -> None:
@@ -133,7 +134,7 @@ def test_who_insists_gets_the_failure_and_no_cold_start(error: OrchestratorError
     one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus, failure=error)
     with pytest.raises(type(error)) as caught:
-        begun(starter, one, insist=True)
+        begun(starter, one, require_restore=True)
     assert caught.value is error
     assert starter.did == ["run_watched", f"restore {one.folder.name}"]
     assert notes.found == []
@@ -186,7 +187,7 @@ def discarded(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
     for folder in (live.paths.work, live.paths.logs):
         folder.mkdir(parents=True)
     prepare(live)
-    run_async(session.discard_machines())
+    run_simulated(session.discard_machines())
     return Abandoned(session, env_paths)
 
 
@@ -216,7 +217,7 @@ def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
             await session.run_watched(kill())
         assert begun.elapsed < 2
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_cold_start_does_not_boot_the_disk_of_the_snapshot(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_a_cold_start_does_not_die_of_what_the_restored_machine_said(tmp_path: P
         finally:
             await process.end(0.2)
 
-    run_async(watch(discarded(tmp_path, panic).live))
+    run_simulated(watch(discarded(tmp_path, panic).live))
 
 
 class TimeoutLike(OrchestratorError):

@@ -10,7 +10,7 @@ from typing import cast
 from unittest.mock import patch
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
@@ -94,7 +94,7 @@ class Saver:
     def saved(self) -> str:
         """What the record then names as the healthy snapshot."""
         with patch.object(saving, "save_all_machines", Saver.save_all_machines):
-            run_async(save_healthy(cast("Session", self), Deadline.after(10)))
+            run_simulated(save_healthy(cast("Session", self), Deadline.after(10)))
         return self.record.state.snapshot
 
 
@@ -112,7 +112,7 @@ def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")
     assert text.startswith("saved the state healthy: ")
-    assert "stood still for 0.12 s" in text
+    assert "were paused for 0.12 s" in text
 
 
 def test_a_state_that_is_known_is_not_saved_again(tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_a_state_that_cannot_be_saved_is_only_a_warning(tmp_path: Path, error: O
 
 @pytest.mark.parametrize("runs", ["gone", "paused", "postmigrate", "internal-error"])
 def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, runs: str) -> None:
-    saver = Saver(tmp_path, MachineError("machine server does not go on after its state was saved"), runs=runs)
-    with pytest.raises(MachineError, match="does not go on"):
+    saver = Saver(tmp_path, MachineError("machine server does not continue after its state was saved"), runs=runs)
+    with pytest.raises(MachineError, match="does not continue"):
         saver.saved()
     assert default_store().all() == []
     assert saver.notes.texts("warning") == []

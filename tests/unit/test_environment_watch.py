@@ -10,6 +10,7 @@ import pytest
 from event_records import notes, of
 from fake_qemu import SILENT, run_async
 from machine_stage import staged, watch_ends
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment import live_guest as module
@@ -58,7 +59,7 @@ def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pyt
             assert len([text for text in told if "a CPU makes no progress" in text]) == 1
             assert [match.pattern for match in of(stage.events, LogMatched)] == ["cpu-stall"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_qemu_that_ends_is_noticed_with_its_words(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_panic_on_the_console_ends_the_wait(tmp_path: Path) -> None:
             assert error.evidence[-1] == "[2.1] end"
             assert [match.pattern for match in of(stage.events, LogMatched)] == ["oom-kill", "kernel-panic"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
             assert "QEMU reports that the guest panicked" in error.what
             assert any("RESET" in note for note in notes(stage.events))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("state", ["paused", "postmigrate", "finish-migrate"])
@@ -118,9 +119,9 @@ def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, stat
             stage.join()
             await stage.live.reattach_monitor(stage.process, Deadline.after(5))
             assert now == ["running"]
-            assert "it stood still" in notes(stage.events)[-1]
+            assert "it was paused" in notes(stage.events)[-1]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("state", ["running", "guest-panicked"])
@@ -132,7 +133,7 @@ def test_no_other_machine_is_told_to_go_on(tmp_path: Path, state: str) -> None:
             await stage.live.reattach_monitor(stage.process, Deadline.after(5))
             assert "cont" not in stage.qmp.log
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(("state", "ends"), [("internal-error", True), ("io-error", True), ("paused", False)])
@@ -153,11 +154,11 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
                 group.create_task(stop())
                 if ends:
                     error = await watch_ends(stage, 3)
-                    assert error.what == f"machine server stands still: QEMU says {state}"
+                    assert error.what == f"machine server is paused: QEMU reports {state}"
                 else:
                     assert not await completes_before(stage.live.qemu.watcher.watch, Deadline.after(0.5))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
@@ -179,4 +180,4 @@ def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
             await add_machine_status([stage.live], other)
             assert other.evidence == (), "it has its own"
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -204,8 +204,8 @@ def test_what_is_restarted_at_every_look(tmp_path: Path) -> None:
 
         world.server.answers["a"] = again
         error = await disproved(world)
-        assert error.what == "service a on machine server does not stay as it was proven"
-        assert error.why == "a.service runs anew at each of 5 looks, and nobody here started it"
+        assert error.what == "service a on machine server keeps being restarted after it was proven"
+        assert error.why == "a.service was restarted before each of 5 looks, and not by this program"
 
     play(tmp_path, [service("a")], scene)
 
@@ -249,7 +249,7 @@ def test_restarts_of_before_are_no_trouble(tmp_path: Path, how: str) -> None:
 
 
 def test_a_unit_that_is_started_by_us_counts_from_zero(tmp_path: Path) -> None:
-    """systemd counts anew when somebody starts a unit that is at rest."""
+    """systemd counts again when somebody starts a unit that is at rest."""
 
     async def scene(world: World) -> None:
         unit = world.unit("a")

@@ -149,7 +149,7 @@ def test_a_state_is_saved_while_the_guest_writes_and_goes_on_where_it_was(folder
     async def goes_on(paths: MachinePaths, own: Path) -> None:
         monitor = await connect("server", paths.qmp, Deadline.after(20))
         await load(monitor, files.state, Deadline.after(20))
-        assert numbers(own) == (near, far), "it stands still where it was"
+        assert numbers(own) == (near, far), "it is paused where it was"
         await monitor.execute("cont")
         limit = Deadline.after(10)
         while numbers(own)[1] <= far and not limit.expired:

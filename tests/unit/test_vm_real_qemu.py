@@ -140,11 +140,11 @@ def test_qemu_has_no_privileges_and_cannot_start_programs(tmp_path: Path, user: 
         if user:
             assert (set(status["Gid"].split()), status["Groups"].split()) == ({wanted}, [wanted])
             assert {status[kind].strip("0") for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {""}
-        witness = tmp_path / "started"
+        started = tmp_path / "started"
         with suppress(OrchestratorError):  # refused, or QEMU is ended by the filter
-            await monitor.execute("migrate", {"uri": f"exec:touch {witness}"})
+            await monitor.execute("migrate", {"uri": f"exec:touch {started}"})
         await completes_before(process_ended(process), Deadline.after(2))
-        assert not witness.exists()
+        assert not started.exists()
         await monitor.close()
 
     def process_ended(process: ProcessId) -> Callable[[], Awaitable[None]]:

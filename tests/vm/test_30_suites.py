@@ -98,8 +98,8 @@ def test_a_crash_in_a_machine_makes_a_passed_run_suspicious(vm: Host, one_phase:
     assert data["cause"] == "a program of the guest crashed (segfault, machine server)"
 
     known = one_phase.with_name(f"{one_phase.stem}-known.toml")
-    acceptance = 'sign = "segfault"\nmatching = "python3"\nreason = "we did it"\nuntil = 2999-01-01\n'
-    known.write_text(f"{one_phase.read_text()}\n[[accept]]\n{acceptance}")
+    waiver = 'pattern = "segfault"\nmatching = "python3"\nreason = "we did it"\nuntil = 2999-01-01\n'
+    known.write_text(f"{one_phase.read_text()}\n[[waivers]]\n{waiver}")
     try:
         running = vm.start("--file", str(known), "run", "--suite", str(SUITES / "mixed"), "--grep", "healthy")
         with collected(running):

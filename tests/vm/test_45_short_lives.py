@@ -1,6 +1,6 @@
 """READY is true: units of a real systemd that live a second, restart always, fork and exit, or have another name.
 
-All of them on the shared machines, at the same time, each with a gatekeeper of its own.
+All of them on the shared machines, at the same time, each with a supervisor of its own.
 """
 
 from __future__ import annotations
