@@ -194,7 +194,7 @@ def test_a_clone_is_saved_while_it_runs_and_gone_back_to(shared: Shared, clone: 
     before = taken(base)
     clone.guest("server", f"{CREATE}; touch /root/at-the-point", name=CLONE)
     count = clone.guest("server", COUNT, name=CLONE)
-    done = clone.run("-n", CLONE, "snapshot", "save", "point", "--json", limit=200).expect(0, "stood still for")
+    done = clone.run("-n", CLONE, "snapshot", "save", "point", "--json", limit=200).expect(0, "paused for")
     saved = done.json
     MEASURES.append(
         f"a clone saved in {done.seconds:.1f} s, {saved['size'] >> 20} MiB, paused for {saved['paused']:.2f} s"
