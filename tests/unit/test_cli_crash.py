@@ -1,4 +1,4 @@
-"""An error that nobody foresaw: exit 3, no traceback, and a file that has it, whatever the host is like."""
+"""An unexpected error: exit 3, no traceback, and a file that has it, whatever the host is like."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_an_environment_of_which_only_some_machines_are_recorded(paths: Environm
         StateFile(paths.state, a_state(tmp_path, machines={name: MachineState(DEAD, "/image") for name in names}))
         with pytest.raises(HostError, match="is not running completely") as caught:
             state_to_change(paths)
-        assert "ended half way" in caught.value.why
+        assert "was interrupted" in caught.value.why
     assert not (tmp_path / "runs").exists()
 
 

@@ -190,7 +190,7 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path, whose: str) -> None:
     with pytest.raises(HostError, match=r"is not this user's own folder$") as caught:
         put(store, "first")
     assert caught.value.what.startswith(f"{folder} ")
-    assert "somebody else made it" in caught.value.why
+    assert "another user created it" in caught.value.why
     assert list(store.memory.iterdir()) == [], "nothing was put there"
 
 
