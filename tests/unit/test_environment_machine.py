@@ -13,7 +13,7 @@ from machine_stage import staged
 from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment import live_guest, machine_ssh
+from orchestrator.environment import evidence, live_guest, machine_ssh
 from orchestrator.environment import machine as module
 from orchestrator.environment.evidence import answers
 from orchestrator.errors import MachineError
@@ -100,7 +100,7 @@ def test_a_guest_without_sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, m
 
 
 def test_a_silent_journal_hides_no_listening_sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.1)
+    monkeypatch.setattr(machine_ssh, "LOOK_INTERVAL", 0.1)
 
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
@@ -174,7 +174,7 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
 def test_a_machine_answers_or_is_not_asked_for_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, agent: bool, expected: bool
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_LIMIT", 0.3)
+    monkeypatch.setattr(evidence, "ANSWER_LIMIT", 0.3)
 
     async def scenario() -> None:
         async with staged(tmp_path) as stage:

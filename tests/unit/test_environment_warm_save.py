@@ -15,7 +15,7 @@ from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import saving
-from orchestrator.environment import warm as module
+from orchestrator.environment import saving as module
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session

@@ -13,7 +13,7 @@ from machine_stage import staged, watch_ends
 from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline, completes_before
-from orchestrator.environment import machine as module
+from orchestrator.environment import live_guest as module
 from orchestrator.environment.evidence import add_machine_status
 from orchestrator.errors import MachineError, ServiceError
 from orchestrator.events.machines import LogMatched
