@@ -18,14 +18,14 @@ def duration(text: str) -> float:
     """``90``, ``90s``, ``10m``, ``2h``, ``7d`` as seconds."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text.strip())
     if not found or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 90s, 10m, 2h or 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90, 90s, 10m, 2h or 7d")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 def count(text: str) -> int:
     """A whole number from 0."""
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 
@@ -33,7 +33,7 @@ def clones(text: str) -> int:
     """A number of environments, 2 to 64."""
     number = count(text)
     if not 2 <= number <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is no number of clones; write 2 to 64")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of clones; write 2 to 64")
     return number
 
 
@@ -41,7 +41,7 @@ def variable(text: str) -> str:
     """``NAME=VALUE``, or ``NAME`` for the value in our own environment."""
     name, given, _ = text.partition("=")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise argparse.ArgumentTypeError(f"{name!r} is no name of a variable; write NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"{name!r} is not the name of a variable; write NAME=VALUE")
     if not given and name not in os.environ:
         raise argparse.ArgumentTypeError(f"{name} is not set in this shell; write {name}=VALUE")
     return text
@@ -51,11 +51,13 @@ def shard(text: str) -> str:
     """``2/3``: the second of three parts."""
     found = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", text)
     if not found or int(found[1]) > int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no shard; write 1/3, 2/3 or 3/3")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shard; write 1/3, 2/3 or 3/3")
     return text
 
 
 def environment_name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text) or len(text) > LONGEST_NAME:
-        raise argparse.ArgumentTypeError(f"{text!r} is no environment name; write small letters, digits, hyphens")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an environment name; write lower-case letters, digits, hyphens"
+        )
     return text
