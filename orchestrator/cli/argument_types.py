@@ -57,8 +57,7 @@ def shard(text: str) -> str:
 
 def environment_name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text) or len(text) > LONGEST_NAME:
-        what = f"{text!r} is not an environment name; write lower-case letters, digits, hyphens"
-        raise argparse.ArgumentTypeError(what)
+        raise argparse.ArgumentTypeError(
             f"{text!r} is not an environment name; write lower-case letters, digits, hyphens"
         )
     return text
