@@ -14,7 +14,6 @@ import orchestrator
 from orchestrator.cli.argument_types import clones, count, duration, env, environment_name, shard, variable
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.parser import CommandParser, one_of
-from orchestrator.quantities import parse_duration
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 PROVIDERS = ("auto", "nixos", "debian")
@@ -200,7 +199,7 @@ def _run_command(add: Adder) -> None:
 
 
 def _changing(add: Adder) -> None:
-    down = add("down", "end the environment and everything it left")
+    down = add("down", "stop the environment and remove everything of it")
     down.add_argument("--all", action="store_true", help="every environment of this user")
 
     restart = add("restart", "restart services or reboot machines, and prove everything that depends on them")

@@ -32,7 +32,7 @@ def disks(env_paths: EnvironmentPaths, runs: Path, cache: Path, *, images_needed
                     f"disk: {name}",
                     State.MISSING,
                     text,
-                    f"{there} may not be written",
+                    f"{there} cannot be written",
                     "ORCH_CACHE_DIR, ORCH_STATE_DIR and --runs move these folders",
                 )
             )
@@ -82,7 +82,7 @@ def memory(topology: Topology, meminfo: str, *, running: bool) -> Item:
     if not lack:
         return Item("memory", State.OK, text)
     if running:
-        return Item("memory", State.OK, f"{text}: the environment runs and has its share already")
+        return Item("memory", State.OK, f"{text}: the environment is running and already has its memory")
     return Item("memory", State.MISSING, text, lack, "smaller machines (memory = …), or end other programs")
 
 
