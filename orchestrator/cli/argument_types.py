@@ -6,20 +6,25 @@ import argparse
 import os
 import re
 
+from orchestrator.quantities import parse_duration
+
 LONGEST_NAME = 31  # of an environment: it is part of socket names
 
 
 def env(flag_variable: str, default: str) -> str:
-    """An option's default, from its environment variable; argparse gives it to the option's type, as if typed."""
+    """An option's default, from its environment variable; argparse converts it with the option's type, as if typed."""
     return os.environ.get(flag_variable) or default
 
 
 def duration(text: str) -> float:
-    """``90``, ``90s``, ``10m``, ``2h``, ``7d`` as seconds."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)", text.strip())
-    if not found or float(found[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90, 90s, 10m, 2h or 7d")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    """A time above 0, in seconds: ``90``, ``90s``, ``10m``, ``1h30m``, ``7d``."""
+    try:
+        found = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if found <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: it is not above 0")
+    return found
 
 
 def count(text: str) -> int:
