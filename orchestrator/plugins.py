@@ -25,7 +25,7 @@ from orchestrator.errors import HostError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 _ROOT = Path(__file__).parent
 
 
@@ -74,7 +74,7 @@ def _load(point: EntryPoint) -> Extension:
     package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed package"
     try:
         return Extension(point.name, package, point.load())
-    except Exception as error:  # noqa: BLE001 - whatever a foreign module does when it is imported
+    except Exception as error:  # whatever a foreign module does when it is imported
         raise Extension(point.name, package, None).refused(f"{point.value}: {type(error).__name__}: {error}") from error
 
 

@@ -328,6 +328,7 @@ def _describing(add: Adder) -> None:
     graph = add("graph", "the order of services")
     _topology_options(graph)
     graph.add_argument("--format", choices=("text", "mermaid", "json"), default="text", help="how it is drawn [text]")
+    add("schema", "the JSON Schema of topology files, for editors")
     _images(add)
     doctor = add("doctor", "what this host offers, and what is missing")
     doctor.add_argument(

@@ -24,7 +24,7 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.process import ProcessId
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of

@@ -119,7 +119,7 @@ async def _prepare(
 ) -> tuple[Session, Launch]:
     topology = request.topology
     provider = choose_provider(request.provider, topology)
-    _emit_run_started(request, run_folder, provider.value, bus)
+    _emit_run_started(request, run_folder, provider, bus)
     warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
     images, accelerator = planned.images, planned.accelerator
@@ -143,7 +143,7 @@ async def _prepare(
             owner=me,
             command=request.command,
             started=wall_clock(),
-            provider=provider.value,
+            provider=provider,
             accelerator=accelerator.name,
             factor=accelerator.factor,
             inputs=planned.inputs,

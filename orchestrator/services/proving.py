@@ -5,17 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from orchestrator.deadline import Deadline, completes_before, pause
-from orchestrator.services.checks import CheckResult, run_check
+from orchestrator.services.channels import run_check
 from orchestrator.services.reach import Reach
 from orchestrator.services.units import Units
 from orchestrator.tasks import run_all, run_with_watchdogs
-from orchestrator.topology.model import Check, CheckKind, Service
+from orchestrator.topology.check_kind import CheckResult
+from orchestrator.topology.model import Check, Service
 
 HEARTBEAT = 30.0  # seconds
-# Seconds between attempts, before scaling. News of the unit in its journal brings the next one forward, so that few are
-# needed: each that is refused costs an emulated guest, which has the service to start, a connection and two log lines.
-ATTEMPT_INTERVAL = {CheckKind.HTTP: 0.05, CheckKind.TCP: 0.05}
-ATTEMPT_INTERVAL_EXEC = 0.1
 
 
 class Prover:
@@ -49,7 +46,7 @@ class Prover:
         return await run_check(check, self._reach.channels[check.machine], factor=self._reach.factor, deadline=limit)
 
     async def _until_passed(self, service: Service, check: Check, limit: Deadline) -> None:
-        interval = ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC) * max(1.0, self._reach.factor)
+        interval = check.spec.interval * max(1.0, self._reach.factor)
         last = CheckResult(False, "not attempted yet")
         tries = 0
         beat = Deadline.after(HEARTBEAT)

@@ -11,7 +11,7 @@ from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import EventBus
 from orchestrator.guest.agent import Agent
 from orchestrator.services import systemd
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
 from orchestrator.services.journal import Journal
 from orchestrator.topology.model import Service
 

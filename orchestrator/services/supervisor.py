@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import ServiceError
 from orchestrator.events import EventBus
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
 from orchestrator.services.graph import ServiceGraph, State, good_state
 from orchestrator.services.journal import Journal
 from orchestrator.services.proving import Prover

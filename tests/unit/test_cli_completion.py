@@ -218,9 +218,8 @@ def test_names_never_complain(cli: Cli) -> None:
 
 
 def test_names_look_where_environments_are(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from orchestrator.environment.paths import state_root
-
     from orchestrator.cli.completion import _state_folder
+    from orchestrator.environment.paths import state_root
 
     for variables in ({"ORCH_STATE_DIR": "/x/y"}, {"XDG_STATE_HOME": "/x/z"}, {"HOME": str(tmp_path)}):
         for name in ("ORCH_STATE_DIR", "XDG_STATE_HOME"):
