@@ -16,17 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orchestrator.errors import HostError
+from orchestrator.plugin_names import installed_entry_points, module_names
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T", covariant=True)
-_ROOT = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +51,15 @@ class Extension:
 
 
 @cache
-def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
-    from importlib.metadata import entry_points  # milliseconds, and only needed here
-
-    everything = entry_points()
-    return {group: tuple(everything.select(group=group)) for group in everything.groups if group.startswith("orch")}
-
-
-@cache
 def extensions(group: str) -> tuple[Extension, ...]:
     """What installed packages add under a group, in the order of its names.
 
     Raises:
         HostError: one of them cannot be imported; it names the package.
     """
-    return tuple(sorted((_load(point) for point in _entry_points().get(group, ())), key=lambda found: found.name))
+    return tuple(
+        sorted((_load(point) for point in installed_entry_points().get(group, ())), key=lambda found: found.name)
+    )
 
 
 def _load(point: EntryPoint) -> Extension:
@@ -80,7 +72,7 @@ def _load(point: EntryPoint) -> Extension:
 
 def look_again() -> None:
     """Forget what is installed: packages came or went while the program runs."""
-    _entry_points.cache_clear()
+    installed_entry_points.cache_clear()
     extensions.cache_clear()
 
 
@@ -99,8 +91,7 @@ class Registry(Generic[T]):
 
     def own_names(self) -> tuple[str, ...]:
         """The names of our own; nothing is imported."""
-        folder = _ROOT.joinpath(*self._package.split(".")[1:])
-        return tuple(sorted(module.name for module in iter_modules([str(folder)]) if not module.name.startswith("_")))
+        return module_names(self._package)
 
     def own(self) -> Mapping[str, type[T]]:
         """Our own classes."""

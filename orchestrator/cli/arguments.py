@@ -14,11 +14,23 @@ from typing import Protocol
 import orchestrator
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.parser import CommandParser, one_of
+from orchestrator.plugin_names import extension_names, module_names
 from orchestrator.quantities import parse_duration
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 LONGEST_NAME = 31  # of an environment: it is part of socket names
-PROVIDERS = ("auto", "nixos", "debian")
+
+
+class Providers(tuple[str, ...]):
+    """The values of ``--images``: ours are shown, those of other installed packages are good too."""
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or word in extension_names("orchestrator.images")
+
+
+PROVIDERS = Providers(("auto", *module_names("orchestrator.images.providers")))
 
 
 def env(flag_variable: str, default: str) -> str:
@@ -137,7 +149,7 @@ def _common(*, defaults: bool) -> CommandParser:
     )
     group.add_argument(
         "--progress",
-        type=one_of(*PROGRESS),
+        type=one_of(PROGRESS),
         choices=PROGRESS,
         default=default(env("ORCH_PROGRESS", "auto")),
         help="how progress is shown on stderr [ORCH_PROGRESS, default auto]",
@@ -162,7 +174,7 @@ def _topology_options(parser: argparse.ArgumentParser) -> None:
 def _provider_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
-        type=one_of(*PROVIDERS),
+        type=one_of(PROVIDERS),
         choices=PROVIDERS,
         default=env("ORCH_IMAGES", "auto"),
         help="where machine images come from [ORCH_IMAGES, default auto]",
