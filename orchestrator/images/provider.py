@@ -29,7 +29,7 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
     """The provider for every image of the topology.
 
     ``auto`` is the most preferred one of those whose tools this host has, and of which every image has a source that
-    exists; if there is none, Debian.
+    exists. If there are only sources that do not exist, the most preferred one; if there are none, Debian.
 
     Args:
         wanted: ``auto``, or a provider.
@@ -41,11 +41,13 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
     images = used_images(topology)
     if wanted != "auto" and IMAGE_SOURCES.find(wanted) is None:
         raise ImageError(f"no such image provider: {wanted}", hint=", ".join(("auto", *IMAGE_SOURCES.every())))
-    candidates = _candidates(images) if wanted == "auto" else ()
+    candidates = [kind for kind in _candidates(images) if kind.usable(path)] if wanted == "auto" else []
     for provider in candidates:
         sources = [provider_of(image, provider.kind) for image in images.values()]
-        if provider.usable(path) and all(source.exists(topology.root) for source in sources):
+        if all(source.exists(topology.root) for source in sources):
             return provider.kind
+    if candidates:  # it says what it does not find
+        return candidates[0].kind
     chosen = FALLBACK if wanted == "auto" else wanted
     without = [name for name, image in images.items() if chosen not in image.sources]
     if without:
