@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parent
 
 
+@cache
 def module_names(package: str) -> tuple[str, ...]:
     """The modules of a folder of this package, dotted."""
     folder = _ROOT.joinpath(*package.split(".")[1:])

@@ -12,11 +12,11 @@ than a whole ``--help``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from orchestrator.errors import HostError
 from orchestrator.plugin_names import installed_entry_points, module_names
@@ -24,7 +24,17 @@ from orchestrator.plugin_names import installed_entry_points, module_names
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-T = TypeVar("T", covariant=True)
+
+class Plugin(Protocol):
+    """What a registry holds: a class that judges whether it fits to the others."""
+
+    @classmethod
+    def unfit(cls, name: str, others: Mapping[str, type[Any]]) -> str:
+        """Why it cannot be added under this name; empty if it can."""
+        ...
+
+
+T = TypeVar("T", bound=Plugin, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +92,12 @@ class Registry(Generic[T]):
     Args:
         group: of the entry points.
         package: the folder of our own modules, dotted; it is imported by name, when it is asked for.
+        base: what all of them are.
     """
 
-    def __init__(self, group: str, package: str) -> None:
+    def __init__(self, group: str, package: str, base: type[Any]) -> None:
         self.group = group
+        self._base = base
         self._package = package
         self._ours: dict[str, type[T]] = {}
 
@@ -113,17 +125,21 @@ class Registry(Generic[T]):
         Raises:
             HostError: a package adds something that cannot be used.
         """
-        return {**self.own(), **dict(self._added())}
-
-    def _added(self) -> Iterator[tuple[str, type[T]]]:
-        seen: dict[str, str] = dict.fromkeys(self.own_names(), "this program")
+        found = dict(self.own())
         for extension in extensions(self.group):
-            if owner := seen.get(extension.name):
-                raise extension.refused(f"{owner} has one of this name")
-            if not isinstance(extension.value, type):
-                raise extension.refused(f"{extension.value!r} is no class")
-            seen[extension.name] = extension.package
-            yield extension.name, extension.value
+            found[extension.name] = self._fitting(extension, found)
+        return found
+
+    def _fitting(self, extension: Extension, others: Mapping[str, type[T]]) -> type[T]:
+        kind = extension.value
+        if not isinstance(kind, type) or not issubclass(kind, self._base):
+            raise extension.refused(f"{kind!r} is no class below {self._base.__name__}")
+        if extension.name in others:
+            raise extension.refused(f"there is a {extension.name} already")
+        known: type[Any] = kind
+        if why := known.unfit(extension.name, others):
+            raise extension.refused(why)
+        return known
 
     def _import(self, name: str) -> type[T]:
         if name not in self._ours:

@@ -112,7 +112,18 @@ class CheckKind(Kind):
     """
 
     __slots__ = ()
+    table: ClassVar[str] = CHECKS_TABLE
     interval: ClassVar[float] = 0.1
+
+    @classmethod
+    def unfit(cls, name: str, others: Mapping[str, type[Kind]]) -> str:
+        why = super().unfit(name, others)
+        return why or ("" if name in cls.own_keys() else f"{cls.__name__} has no key {name}, which names the kind")
+
+    @classmethod
+    def clashes(cls, key: str, others: Mapping[str, type[Kind]]) -> bool:
+        # Kinds may share a key, as long as it names none of them.
+        return key in others or (key == cls.kind and super().clashes(key, others))
 
     @classmethod
     def required_cell(cls, name: str) -> str:
@@ -133,18 +144,18 @@ class UnknownCheck(CheckKind):
     """A check of an environment that another version started, or that is of a package which is not installed."""
 
     kind: ClassVar[str] = ""
-    name: str
+    of_kind: str
 
     @property
     def label(self) -> str:
-        return f"a check of kind {self.name}"
+        return f"a check of kind {self.of_kind}"
 
     async def run(self, guest: Guest) -> CheckResult:
         del guest
         return CheckResult(False, f"{self.label} cannot be made: this program has no such kind")
 
 
-CHECK_KINDS: Registry[CheckKind] = Registry("orchestrator.checks", "orchestrator.services.checks")
+CHECK_KINDS: Registry[CheckKind] = Registry("orchestrator.checks", "orchestrator.services.checks", CheckKind)
 
 
 def check_keys(node: Node) -> Mapping[str, Key]:
@@ -154,4 +165,4 @@ def check_keys(node: Node) -> Mapping[str, Key]:
 
 def unknown_check(data: Mapping[str, Any]) -> CheckKind:
     """What stands for a recorded check that cannot be read."""
-    return UnknownCheck(str(data.get("name") or data.get("kind", "?")))
+    return UnknownCheck(str(data.get("of_kind") or data.get("kind", "?")))

@@ -297,7 +297,7 @@ def _decode_kind(table: Mapping[str, object], wanted: type[Kind], where: str) ->
             return _decode_fields(table, kind, where)
     except (HostError, TypeError, ValueError):
         pass
-    return unknown_check(table) if wanted is CheckKind else UnknownSource(name)
+    return unknown_check(table) if wanted is CheckKind else UnknownSource(str(table.get("of_kind") or name))
 
 
 def _decode_fields(table: Mapping[str, object], wanted: type[Any], where: str) -> object:

@@ -21,6 +21,7 @@ class ImageSource(Kind):
     """
 
     __slots__ = ()
+    table: ClassVar[str] = IMAGES_TABLE
 
     @classmethod
     def required_cell(cls, name: str) -> str:
@@ -33,10 +34,10 @@ class UnknownSource(ImageSource):
     """A source of an environment that another version started, or that is of a package which is not installed."""
 
     kind: ClassVar[str] = ""
-    name: str
+    of_kind: str
 
 
-IMAGE_SOURCES: Registry[ImageSource] = Registry("orchestrator.images", "orchestrator.images.providers")
+IMAGE_SOURCES: Registry[ImageSource] = Registry("orchestrator.images", "orchestrator.images.providers", ImageSource)
 
 
 def image_keys(node: Node) -> Mapping[str, Key]:

@@ -34,11 +34,13 @@ class Kind(ABC):
 
     Attributes:
         kind: its name.
+        table: the table that its keys are of (`FIXED_KEYS`).
         examples: each its keys with values, as TOML, for the documentation.
     """
 
     __slots__ = ()
     kind: ClassVar[str]
+    table: ClassVar[str]
     examples: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -58,6 +60,25 @@ class Kind(ABC):
         if table.problems.added == before:
             made.verify_keys(table)
         return made
+
+    @classmethod
+    def unfit(cls, name: str, others: Mapping[str, type[Kind]]) -> str:
+        """Why it cannot be one of the kinds of its table; empty if it can."""
+        if cls.kind != name:
+            return f"the entry point is called {name}, and the kind {cls.kind}"
+        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+            return f"{cls.__name__} does not say how to {', '.join(missing)}"
+        try:
+            keys = cls.own_keys()
+        except TypeError as error:
+            return str(error)
+        taken = [key for key in keys if key in FIXED_KEYS[cls.table] or cls.clashes(key, others)]
+        return f"its key {taken[0]} has another meaning already" if taken else ""
+
+    @classmethod
+    def clashes(cls, key: str, others: Mapping[str, type[Kind]]) -> bool:
+        """Whether a key of its own cannot stand next to those of the others."""
+        return bool(owners(key, others))
 
     @classmethod
     def required_cell(cls, name: str) -> str:
