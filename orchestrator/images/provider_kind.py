@@ -1,18 +1,24 @@
-"""What a provider of images is: the keys of its source, and how an image is made of them."""
+"""What a provider of images is: the keys of its source, and how an image is made of them.
+
+Whoever reads a topology imports the providers; what only a build needs is imported where something is built.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from orchestrator.deadline import Deadline
-from orchestrator.events import EventBus
-from orchestrator.images.cache import ImageCache
-from orchestrator.images.contract import BuiltImage
 from orchestrator.topology.image_source import ImageSource
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from orchestrator.deadline import Deadline
+    from orchestrator.events import EventBus
+    from orchestrator.images.cache import ImageCache
+    from orchestrator.images.contract import BuiltImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from orchestrator.images.cache import ENTRY_FILE, ImageCache
-from orchestrator.images.contract import BuiltImage
 from orchestrator.images.provider_kind import Build, ImageProvider
 from orchestrator.topology.keys import Key
 from orchestrator.topology.value_types import HostPath
+
+if TYPE_CHECKING:
+    from orchestrator.images.cache import ImageCache
+    from orchestrator.images.contract import BuiltImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class DebianImage(ImageProvider):
     debian: Annotated[Path, Key(HostPath(), "the recipe of a Debian image")]
 
     def ready(self, name: str, cache: ImageCache) -> bool:
+        from orchestrator.images.cache import ENTRY_FILE
         from orchestrator.images.debian import BASE_LAYER
         from orchestrator.images.debian_base import BUILDER
         from orchestrator.images.recipe import load_recipe

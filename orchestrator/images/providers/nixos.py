@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from orchestrator.images.contract import BuiltImage
 from orchestrator.images.provider_kind import Build, ImageProvider
 from orchestrator.topology import values
 from orchestrator.topology.keys import Key
 from orchestrator.topology.tables import Table
 from orchestrator.topology.value_types import HostPath
+
+if TYPE_CHECKING:
+    from orchestrator.images.contract import BuiltImage
 
 
 @dataclass(frozen=True, slots=True)

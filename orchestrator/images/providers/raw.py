@@ -11,18 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
-import xxhash
-
-from orchestrator.deadline import monotonic
 from orchestrator.errors import ImageError
-from orchestrator.images.contract import BuiltImage
 from orchestrator.images.provider_kind import Build, ImageProvider
-from orchestrator.process import run
-from orchestrator.threads import in_thread
 from orchestrator.topology.keys import Key
 from orchestrator.topology.value_types import HostPath
+
+if TYPE_CHECKING:
+    from orchestrator.images.contract import BuiltImage
 
 DISK: Final = "disk.raw"
 LAYER: Final = "raw"
@@ -82,6 +79,11 @@ class RawImage(ImageProvider):
         return self.raw.is_file()
 
     async def build(self, job: Build) -> BuiltImage:
+        from orchestrator.deadline import monotonic
+        from orchestrator.images.contract import BuiltImage
+        from orchestrator.process import run
+        from orchestrator.threads import in_thread
+
         started = monotonic()
         key = await in_thread(lambda: content_key(self.raw))
 
@@ -107,6 +109,8 @@ def content_key(disk: Path) -> str:
     Raises:
         ImageError: there is no such file, or it is of another format.
     """
+    import xxhash
+
     digest = xxhash.xxh3_128(RUN_SCRIPT.encode())
     try:
         with disk.open("rb") as file:
