@@ -15,12 +15,15 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
-from orchestrator.errors import TopologyError
+from orchestrator.errors import HostError, TopologyError
+from orchestrator.plugins import Registry
+from orchestrator.topology.check_kind import CHECK_KINDS, CheckKind, unknown_check
+from orchestrator.topology.image_source import IMAGE_SOURCES, UnknownSource
+from orchestrator.topology.kinds import Kind, plain
 from orchestrator.topology.model import (
     Check,
-    CheckKind,
     Destination,
     GuestFile,
     Image,
@@ -77,11 +80,8 @@ def _document(topology: Topology) -> Iterator[str]:
 
 
 def _image(image: Image, root: Path) -> Iterator[str]:
-    yield from _pairs(
-        debian=_relative(image.debian, root) if image.debian else None,
-        nixos_flake=image.nixos_flake,
-        nixos_config=_relative(image.nixos_config, root) if image.nixos_config else None,
-    )
+    for source in image.sources.values():
+        yield from _pairs(**{key: plain(value, root) for key, value in source.written().items()})
 
 
 def _machine(machine: Machine, root: Path) -> Iterator[str]:
@@ -137,17 +137,10 @@ def _service(service: Service, root: Path) -> Iterator[str]:
 
 
 def _check(check: Check, root: Path) -> Iterator[str]:
-    target: object = list(check.command) if check.kind is CheckKind.EXEC else check.target
-    yield from _pairs(**{check.kind: target, "from": check.machine, "timeout": _seconds(check.timeout)})
-    if check.kind is CheckKind.EXEC:
-        yield from _pairs(user=check.user, stdout=check.stdout)
-    if check.kind is CheckKind.HTTP:
-        headers = dict(check.headers) or None
-        yield from _pairs(status=check.status, json=check.json, contains=check.contains, headers=headers)
-        yield from _pairs(
-            ca=_relative(check.ca, root) if check.ca else None,
-            verify=None if check.verify else False,
-        )
+    keys = check.spec.written()
+    first = keys.pop(check.kind)
+    yield from _pairs(**{check.kind: plain(first, root), "from": check.machine, "timeout": plain(check.timeout, root)})
+    yield from _pairs(**{key: plain(value, root) for key, value in keys.items()})
 
 
 def _suite(suite: Suite, root: Path) -> Iterator[str]:
@@ -244,6 +237,11 @@ def from_dict(data: object) -> Topology:
 
 
 def _encode(value: object) -> object:
+    if isinstance(value, Kind):
+        return {
+            "kind": value.kind,
+            **{field.name: _encode(getattr(value, field.name)) for field in fields(cast("Any", value))},
+        }
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _encode(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -271,6 +269,8 @@ def _decode(data: object, wanted: Any, where: str) -> object:
     if origin is not None and issubclass(origin, Mapping):
         table = _expect(data, dict, where)
         return {key: _decode(each, get_args(wanted)[1], f"{where}.{key}") for key, each in table.items()}
+    if isinstance(wanted, type) and issubclass(wanted, Kind):
+        return _decode_kind(_expect(data, dict, where), wanted, where)
     if is_dataclass(wanted) and isinstance(wanted, type):
         return _decode_fields(_expect(data, dict, where), wanted, where)
     if wanted is object:
@@ -287,6 +287,19 @@ def _decode(data: object, wanted: Any, where: str) -> object:
         raise ValueError(f"{where}: {error}") from error
 
 
+def _decode_kind(table: Mapping[str, object], wanted: type[Kind], where: str) -> object:
+    """A kind by its name; one that cannot be read is unknown, so that its environment can be taken down."""
+    registry: Registry[Kind] = CHECK_KINDS if wanted is CheckKind else IMAGE_SOURCES
+    name = str(table.get("kind"))
+    try:
+        kind = registry.find(name)
+        if kind is not None:
+            return _decode_fields(table, kind, where)
+    except (HostError, TypeError, ValueError):
+        pass
+    return unknown_check(table) if wanted is CheckKind else UnknownSource(str(table.get("of_kind") or name))
+
+
 def _decode_fields(table: Mapping[str, object], wanted: type[Any], where: str) -> object:
     hints = get_type_hints(wanted)
     found = {}
@@ -294,6 +307,8 @@ def _decode_fields(table: Mapping[str, object], wanted: type[Any], where: str) -
         here = f"{where}.{field.name}"
         if field.name in table:
             found[field.name] = _decode(table[field.name], hints[field.name], here)
+        elif hints[field.name] is CheckKind:
+            found[field.name] = unknown_check(table)  # an earlier version had the keys of a check here
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{here} is missing")
     return wanted(**found)

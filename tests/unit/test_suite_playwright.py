@@ -7,7 +7,7 @@ from local_guest import Client
 
 from orchestrator.errors import GuestCommandError, SuiteFailed
 from orchestrator.events.run import Note
-from orchestrator.events.suite import SuiteError, SuiteStateChanged, TestBegan, TestPlanned
+from orchestrator.events.suite import SuiteError, SuiteStateChanged, TestBegan, TestEnded, TestPlanned
 from orchestrator.report.clones import ClonePart, in_no_clone
 from orchestrator.report.fold import fold
 from orchestrator.report.junit import junit_xml
