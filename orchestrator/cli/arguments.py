@@ -356,8 +356,14 @@ def _describing(add: Adder) -> None:
     completion = add("completion", "a completion script for your shell")
     completion.add_argument(
         "shell",
-        choices=("bash", "zsh", "fish", "names"),
+        choices=("bash", "zsh", "fish", "tcsh", "names"),
         help="the shell; names prints what the scripts ask for: machines, services, …",
+    )
+    completion.add_argument(
+        "kinds",
+        nargs="*",
+        metavar="KIND",
+        help="names: only these kinds (environment, machine, service, unit, variant)",
     )
 
 
