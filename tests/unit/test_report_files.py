@@ -55,7 +55,7 @@ class Skeleton(HTMLParser):
 class PageText(HTMLParser):
     """The page as a person reads it: a line for each heading, row, item and bar, ``|`` between cells, links in <>."""
 
-    BREAKS = frozenset("article dl div details figure h1 h2 h3 h4 header li p pre summary table tr ul".split())
+    BREAKS = frozenset("article dl div details figure h1 h2 h3 h4 header li p pre summary table tr ul".split())  # noqa: SIM905
 
     def __init__(self) -> None:
         super().__init__()
