@@ -132,6 +132,9 @@ class Ssh:
         except paramiko.ChannelException as error:
             raise ConnectionError(error.text) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
+            # Of two that are refused at once, paramiko tells one thread the reason and the other nothing.
+            if str(error) == "Unable to open channel.":
+                raise ConnectionError("Connect failed") from error
             raise ConnectionError(str(error) or "the SSH connection is lost") from error
 
     def signal_of(self, channel: paramiko.Channel) -> str:

@@ -8,10 +8,12 @@ from Nix's garbage collection); its key is that store path.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import ImageError, TimeLimit
@@ -49,7 +51,7 @@ def build_argv(image: Image, tools: Sequence[str], app: Path | None = None) -> l
         folder, _, attribute = image.nixos_flake.partition("#")
         if not attribute:
             raise ImageError(f"image {image.name}: {image.nixos_flake} names no attribute", hint="write DIR#NAME")
-        instead = [] if app is None else ["--override-input", APP_INPUT, f"path:{app}"]
+        instead = [] if app is None else ["--override-input", APP_INPUT, f"path:{quote(os.fsencode(app))}"]
         if "nixos-rebuild" in tools:
             return ["nixos-rebuild", "build-vm", "--flake", f"{folder}#{attribute}", *instead]
         if "nix" in tools:

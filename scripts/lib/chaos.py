@@ -7,6 +7,7 @@ import json
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -170,6 +171,7 @@ def main() -> int:
     faults = {fault.name: fault for fault in FAULTS}
     kinds = chosen(arguments.kinds, arguments.count, dice)
     sys.stderr.write(f"seed {arguments.seed}, {len(kinds)} faults of {len(set(kinds))} kinds\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt does, end what was started
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
     host = Host(root, TOPOLOGY)
     records: list[Record] = []

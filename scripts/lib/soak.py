@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -107,12 +108,16 @@ def main() -> int:
     arguments = parser.parse_args()
     if min(arguments.count, arguments.cold, arguments.run) < 1:
         parser.error("--count, --cold and --run are at least 1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt does, end what was started
     root = Path(tempfile.mkdtemp(prefix="soak-"))
     host = Host(root, edited_topology(root, (second_phase(), "")))
     soak = Soak(host, arguments.record)
     try:
         host.run("images", "build", limit=3600).expect(0)
         soak.play(0, cold=True, grep=arguments.grep)  # makes the saved state, and whatever is made only once
+        if soak.defects:
+            sys.stderr.write("\n".join(["the first start failed, so no other can pass:", *soak.defects, ""]))
+            return 1
         soak.seconds.clear()
         before, began = measured(host), time.monotonic()
         for number in range(1, arguments.count + 1):

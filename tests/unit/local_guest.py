@@ -165,7 +165,7 @@ class Client:
         monkeypatch.setattr(suite_module, "get", self._get)
         for name in ("save", "reset"):
             monkeypatch.setattr(isolate, name, self._world)
-        monkeypatch.setattr(isolate, "the_store", lambda: SimpleNamespace(remove=lambda stored: None))
+        monkeypatch.setattr(isolate, "default_store", lambda: SimpleNamespace(remove=lambda stored: None))
 
     def files(self, files: Mapping[str, str]) -> Client:
         for name, text in files.items():

@@ -42,7 +42,7 @@ def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name, value in cli.environment.items():
         if name.startswith("ORCH_"):
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr("orchestrator.environment.paths.Places.of", lambda _: paths)
+    monkeypatch.setattr("orchestrator.environment.paths.EnvironmentPaths.of", lambda _: paths)
 
     @asynccontextmanager
     async def ssh_to(*_: object, limit: float | None = None) -> AsyncIterator[Ssh]:

@@ -26,10 +26,10 @@ from orchestrator.process import ProcessId, launch
 OWNER = """
 import asyncio, json, sys
 from pathlib import Path
-from orchestrator.environment.reaper_client import wards
+from orchestrator.environment.reaper_client import reaper_client
 from orchestrator.process import launch
 async def main():
-    async with wards() as group:
+    async with reaper_client() as group:
         made = []
         for script in sys.argv[2:]:
             process = launch(["sh", "-c", script], log=Path("/dev/null"))
@@ -48,7 +48,7 @@ DEAF = "trap '' TERM; sleep 60 & wait; sleep 60"
 
 @contextmanager
 def owner(how: str, *scripts: str) -> Iterator[tuple[subprocess.Popen[str], list[ProcessId]]]:
-    """A process with wards, and what they are; wards that remain are ended."""
+    """A process with reaper, and what they are; reaper that remain are ended."""
     argv = [sys.executable, "-c", OWNER, how, *scripts]
     reaper: list[ProcessId] = []
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:

@@ -198,7 +198,7 @@ def test_the_format_before_snapshots_is_refused_as_documented(tmp_path: Path) ->
     with pytest.raises(HostError) as caught:
         read_state(path)
     assert f"`{caught.value.what}`" in (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
-    assert "written by another version: ValueError: format 1, this version writes 3" in caught.value.why
+    assert "written by another version: ValueError: format 1, this version writes 4" in caught.value.why
     assert caught.value.where == (str(path),)
 
 

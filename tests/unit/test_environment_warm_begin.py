@@ -175,7 +175,7 @@ class Abandoned:
         return self.session.machines["server"]
 
 
-def discard_machinesed(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
+def discarded(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
     """A session whose restore failed; ``prepare`` gets the machine as it was until then."""
     env_paths = EnvironmentPaths.of("shop")
     env_paths.make()
@@ -188,9 +188,9 @@ def discard_machinesed(tmp_path: Path, prepare: Callable[[Any], None]) -> Abando
     return Abandoned(session, env_paths)
 
 
-def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:
+def test_machines_that_were_discarded_are_forgotten(tmp_path: Path) -> None:
     before: list[object] = []
-    after = abandoned(tmp_path, before.append)
+    after = discarded(tmp_path, before.append)
     assert after.live is not before[0]
     assert after.session.record.state.machines == {}
     assert after.session.record.state.services == {}
@@ -198,7 +198,7 @@ def test_machines_that_were_abandoned_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
-    session = abandoned(tmp_path, lambda _: None).session
+    session = discarded(tmp_path, lambda _: None).session
 
     async def scenario() -> None:
         switch = launch(("sleep", "60"), log=tmp_path / "log")
@@ -218,7 +218,7 @@ def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cold_start_does_not_boot_the_disk_of_the_snapshot(tmp_path: Path) -> None:
-    after = abandoned(tmp_path, lambda live: live.paths.disk.write_bytes(b"a copy of the snapshot's disk"))
+    after = discarded(tmp_path, lambda live: live.paths.disk.write_bytes(b"a copy of the snapshot's disk"))
     assert not after.live.paths.disk.exists()
 
 
@@ -235,7 +235,7 @@ def test_a_cold_start_does_not_die_of_what_the_restored_machine_said(tmp_path: P
         finally:
             await process.end(0.2)
 
-    run_async(watch(abandoned(tmp_path, panic).live))
+    run_async(watch(discarded(tmp_path, panic).live))
 
 
 class TimeoutLike(OrchestratorError):

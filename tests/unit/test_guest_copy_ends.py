@@ -165,20 +165,6 @@ def test_keys_are_renewed_during_a_copy(
     assert (tmp_path / "target").read_bytes() == data
 
 
-def test_a_command_that_ends_while_keys_are_renewed_keeps_the_connection(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The end of the command is answered when the new keys are there; both come with the last of its output."""
-    monkeypatch.setattr(paramiko.packet.Packetizer, "REKEY_BYTES", 64 << 10)
-
-    async def work(ssh: Ssh) -> None:
-        for _ in range(60):
-            result = await ssh.exec(["head", "-c", str(80 << 10), "/dev/zero"], deadline=soon())
-            assert len(result.stdout) == 80 << 10
-
-    with_ssh(server, work)
-
-
 MEMORY = """
 import asyncio, resource, sys
 sys.path[:0] = [{tests!r}]

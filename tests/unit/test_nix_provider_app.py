@@ -11,8 +11,8 @@ from orchestrator.images.nixos import APP_INPUT, build_argv, other_app
 from orchestrator.topology.model import Image
 
 FLAKE = Image("server", nixos_flake="/f#server")
-APP = Path("/some app")
-OVERRIDE = ["--override-input", "app", "path:/some app"]
+APP = Path("/some app #1 100%")
+OVERRIDE = ["--override-input", "app", "path:/some%20app%20%231%20100%25"]
 
 
 def test_the_applications_folder_takes_the_place_of_an_input() -> None:
