@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.deadline import Deadline
+from orchestrator.debug import shown_command, timed
 from orchestrator.errors import HostError
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread
@@ -154,7 +155,9 @@ async def run(
     if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
         raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
     try:
-        result = await in_thread(subprocess_tee.run, guarded, **keywords)
+        with timed("host", "", shown_command(argv)) as outcome:
+            result = await in_thread(subprocess_tee.run, guarded, **keywords)
+            outcome.text = f"code {result.returncode}"
     except OSError as error:
         raise _not_started(guarded[0], error) from error
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
@@ -255,11 +258,13 @@ async def stream_lines(
         TimeLimit: past the deadline; the command's group is ended first.
     """
     async with deadline.enforce():
-        async with child(argv, env=env, cwd=cwd, grace=grace) as process:
-            reader = _LineReader(process, on_line)
-            with suppress(_LeftBehindError):
-                await run_with_watchdogs(reader.read(), [reader.watch])
-            await _reaped(process)  # it may close its output before it ends
+        with timed("host", "", shown_command(argv)) as outcome:
+            async with child(argv, env=env, cwd=cwd, grace=grace) as process:
+                reader = _LineReader(process, on_line)
+                with suppress(_LeftBehindError):
+                    await run_with_watchdogs(reader.read(), [reader.watch])
+                await _reaped(process)  # it may close its output before it ends
+            outcome.text = f"code {process.returncode}"
         assert process.returncode is not None
         return process.returncode
 
@@ -319,6 +324,7 @@ def launch(
             stop at its end: a pipe whose other side the process itself holds.
     """
     with ExitStack() as stack:
+        stack.enter_context(timed("host", "", f"start {shown_command(argv)}"))
         sink = stack.enter_context(log.open("ab"))
         stdin: int = subprocess.DEVNULL
         held: tuple[int, ...] = ()

@@ -140,7 +140,14 @@ def _common(*, defaults: bool) -> CommandParser:
     )
     group.add_argument("--no-color", action="store_true", default=default(False), help="no colours [NO_COLOR]")
     group.add_argument("-q", "--quiet", action="store_true", default=default(False), help="failures only")
-    group.add_argument("-v", "--verbose", action="count", default=default(0), help="more; twice for everything")
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=default(0),
+        help="also each check's answer, screenshots, output of builds and the suite; "
+        "twice (-vv): also each command to QEMU, guests and the host, which debug.log in the run folder always has",
+    )
     return common
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.cli.arguments import LONGEST_NAME
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
+from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
 from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
@@ -49,6 +50,7 @@ def run_clones(request: Request, arguments: argparse.Namespace) -> int:
         )
     deadline = limit_of(arguments.timeout)
     folder = new_run_folder(arguments.runs)
+    debug_log.write_to(folder)
     try:
         code = run_command(arguments, lambda bus: _run(request, arguments, names, folder, bus, deadline))
     finally:

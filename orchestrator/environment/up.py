@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.deadline import Deadline
+from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
 from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.lock import hold
@@ -67,6 +68,7 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
             _tell_unfinished(env_paths, bus)
             run_folder = new_run_folder(request.runs)
             env_paths.remember_run(run_folder)
+            debug_log.write_to(run_folder)
             with JsonLinesLog(run_folder / "events.jsonl") as log:
                 stop = bus.subscribe(log)
                 marks = LogMarks.of(previous.run_folder)
@@ -94,6 +96,7 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
         env_paths.make()
         run_folder = new_run_folder(request.runs)
         env_paths.remember_run(run_folder)
+        debug_log.write_to(run_folder)
         with JsonLinesLog(run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
             try:
