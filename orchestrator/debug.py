@@ -168,11 +168,11 @@ debug_log = DebugLog()
 class _Format(logging.Formatter):
     """Times of the day in UTC with milliseconds, as the run's events have them; one line, without a traceback."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]  # a function of C: no method
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
-    def formatException(self, ei: object) -> str:
+    def formatException(self, ei: object) -> str:  # noqa: ARG002 - its text may hold anything
         return ""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -145,8 +145,8 @@ def _common(*, defaults: bool) -> CommandParser:
         "--verbose",
         action="count",
         default=default(0),
-        help="also each check's answer, screenshots, output of builds and the suite; "
-        "twice (-vv): also each command to QEMU, guests and the host, which debug.log in the run folder always has",
+        help="also check answers, screenshots, output of builds and suite; twice (-vv): also each command to QEMU, "
+        "guests and the host, as debug.log in the run folder has them always",
     )
     return common
 
