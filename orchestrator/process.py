@@ -28,6 +28,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.debug import shown_command, timed
 from orchestrator.errors import HostError
 from orchestrator.tasks import run_with_watchdogs
+from orchestrator.text import duration_text
 from orchestrator.threads import in_thread
 
 TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
@@ -162,7 +163,7 @@ async def run(
         raise _not_started(guarded[0], error) from error
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
     if done.code in (124, 137) and deadline.expired:
-        raise HostError(f"{argv[0]} did not end within {limit:.0f} s", evidence=[" ".join(argv)], hint=hint)
+        raise HostError(f"{argv[0]} did not end within {duration_text(limit)}", evidence=[" ".join(argv)], hint=hint)
     if check and done.code != 0:
         raise HostError(
             f"{argv[0]} {describe_exit(done.code)}",

@@ -32,6 +32,7 @@ from orchestrator.report.clones import FOLDER, write_clones
 from orchestrator.report.model import words
 from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import run_all
+from orchestrator.text import duration_text
 from orchestrator.topology.model import Topology
 
 ENDING = 60.0  # seconds a clone has to take its machines down
@@ -123,7 +124,7 @@ async def _run(
     if summary["missing"]:
         say(summary["cause"])
     counted = ", ".join(f"{number} {words(word)}" for word, number in summary["tests"].items() if number)
-    say(f"{summary['outcome']} in {deadline.elapsed:.1f} s: {counted or 'no test ran'}")
+    say(f"{summary['outcome']} in {duration_text(deadline.elapsed)}: {counted or 'no test ran'}")
     return int(summary["exit_code"])
 
 

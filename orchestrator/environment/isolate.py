@@ -24,6 +24,7 @@ from orchestrator.environment.suite_tally import Outcome
 from orchestrator.environment.warm import default_store, save
 from orchestrator.errors import MachineError
 from orchestrator.snapshots.store import ISOLATE, Snapshot, mine
+from orchestrator.text import duration_text
 from orchestrator.topology.model import Suite, SuitePhase
 
 PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
@@ -113,7 +114,7 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
         message = f"the suite is not prepared, so each part starts its own runner: {said}"
         session.bus.emit("note", level="warning", message=message)
     else:
-        message = f"the suite is prepared: each part begins with what runs now ({limit.elapsed:.0f} s)"
+        message = f"the suite is prepared: each part begins with what runs now ({duration_text(limit.elapsed)})"
         session.bus.emit("note", level="info", message=message)
 
 

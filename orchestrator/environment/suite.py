@@ -143,7 +143,7 @@ async def run_part(
     except MachineError as error:
         if limit.expired:
             raise GuestCommandError(
-                f"phase {phase.name} of the browser suite did not end within {limit.limit:.0f} s",
+                f"phase {phase.name} of the browser suite did not end within {limit}",
                 why=f"{_so_far(reader.account)}; last line: {reader.last or 'none'}",
                 where=[str(session.run_folder / "playwright")],
                 hint=f"orchestrator shell {suite.machine}",

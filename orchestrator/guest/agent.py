@@ -160,7 +160,7 @@ class Agent:
 
     def silent(self, command: str, deadline: Deadline) -> MachineError:
         return MachineError(
-            f"the guest agent of machine {self.machine} did not answer {command} within {deadline.limit:.0f} s",
+            f"the guest agent of machine {self.machine} did not answer {command} within {deadline}",
             hint=f"orchestrator console {self.machine}",
         )
 
@@ -237,7 +237,7 @@ class Agent:
                 return GuestResult(code, _decode(status, "out-data"), _decode(status, "err-data"), cut)
             if deadline.expired:
                 raise MachineError(
-                    f"a command in machine {self.machine} did not end within {deadline.limit:.0f} s",
+                    f"a command in machine {self.machine} did not end within {deadline}",
                     evidence=[" ".join(command)],
                     hint=f"orchestrator shell {self.machine}",
                 )

@@ -24,6 +24,7 @@ from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end
 from orchestrator.guest.transport import Transport
 from orchestrator.tasks import finish_despite_cancel
+from orchestrator.text import duration_text
 from orchestrator.threads import in_thread
 
 # Key exchange is the cost of a connection under emulation: the cheapest safe algorithms, nothing else. GCM needs no
@@ -108,7 +109,7 @@ class Ssh:
 
     def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:
         return MachineError(
-            f"a command in machine {self.machine} did not end within {deadline.limit:.0f} s",
+            f"a command in machine {self.machine} did not end within {deadline}",
             evidence=[shlex.join(command)],
             hint=f"orchestrator shell {self.machine}",
         )
@@ -156,7 +157,7 @@ class Ssh:
         """
 
         def cut() -> None:
-            self._silence = f"the machine did not answer for {patience:.0f} s"
+            self._silence = f"the machine did not answer for {duration_text(patience)}"
             self.cut()
 
         def ask() -> None:
@@ -190,7 +191,7 @@ async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
     while True:
         if deadline.expired:
             raise MachineError(
-                f"machine {target.machine} does not accept SSH within {deadline.limit:.0f} s",
+                f"machine {target.machine} does not accept SSH within {deadline}",
                 why=last,
                 hint=f"orchestrator console {target.machine}",
             )

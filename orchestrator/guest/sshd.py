@@ -46,7 +46,7 @@ async def listening_host_key(
             return line.decode("utf-8", "replace").strip()
         if limit.expired:
             raise MachineError(
-                f"sshd of machine {agent.machine} did not listen within {limit.limit:.0f} s",
+                f"sshd of machine {agent.machine} did not listen within {limit}",
                 subject=agent.machine,
                 why="it is not running" if line else f"{PUBLIC_HOST_KEY} does not exist: the unit that makes it failed",
                 hint=f"orchestrator console {agent.machine}",

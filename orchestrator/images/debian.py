@@ -206,7 +206,7 @@ class _Builder:
         except TimeLimit as error:
             kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
             raise TimeLimit(
-                f"image {self._name} was not built within {self._deadline.limit:.0f} s",
+                f"image {self._name} was not built within {self._deadline}",
                 why=f"its {layer} layer was being made",
                 where=[str(kept)] if kept else [],
                 hint=LONGER,

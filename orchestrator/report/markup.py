@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from orchestrator.text import clean
+from orchestrator.text import clean, duration_text
 
 _LIMIT = 20_000
 
@@ -36,17 +36,8 @@ def href(path: str) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """``0.03 s``, ``4.2 s``, ``132.4 s``, ``11 min 3 s``; a dash for None."""
-    if value is None:
-        return "–"
-    if value < 0.1:
-        return f"{value:.2f} s"
-    if value < 600:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    """A duration in words; a dash for None."""
+    return "–" if value is None else duration_text(value)
 
 
 def percent(value: float) -> str:

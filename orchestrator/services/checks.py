@@ -63,7 +63,7 @@ async def run_check(check: Check, channels: Channels, *, factor: float, deadline
                 if not limit.expired:
                     raise
                 name = check.command[0] if check.command else check.target
-                return _answer(False, f"{name}: no end within {limit.limit:.0f} s")
+                return _answer(False, f"{name}: no end within {limit}")
 
 
 async def _by_agent(check: Check, agent: Agent, limit: Deadline) -> CheckResult:
@@ -84,7 +84,7 @@ async def _http(check: Check, ssh: Ssh, limit: Deadline) -> CheckResult:
         tls = tls_context(check.ca, verify=check.verify) if url.scheme == "https" else None
         return get(ssh, url, limit, lambda status: status != check.status or check.wants_body, tls)
 
-    late = _answer(False, f"{prefix}: no answer within {limit.limit:.0f} s")
+    late = _answer(False, f"{prefix}: no answer within {limit}")
     try:
         async with _a_little_later(limit).enforce():
             answer = await in_thread(request)
@@ -150,7 +150,7 @@ async def _tcp(check: Check, ssh: Ssh, limit: Deadline) -> CheckResult:
     except ConnectionError as error:
         return _lost_or(ssh, f"TCP {check.target}: {error}")
     except TimeLimit:
-        return _answer(False, f"TCP {check.target}: no answer within {limit.limit:.0f} s")
+        return _answer(False, f"TCP {check.target}: no answer within {limit}")
     return CheckResult(True, f"TCP {check.target}: connected")
 
 
@@ -162,7 +162,7 @@ async def _exec(check: Check, agent: Agent, limit: Deadline) -> CheckResult:
         return _answer(False, f"{name}: {error.why or error.what}")
     except MachineError:
         if limit.expired:
-            return _answer(False, f"{name}: no end within {limit.limit:.0f} s")
+            return _answer(False, f"{name}: no end within {limit}")
         raise
     if result.code != 0:
         return _answer(False, f"{name} exited with {result.code}: {result.complaint}")
@@ -176,7 +176,7 @@ async def _exec(check: Check, agent: Agent, limit: Deadline) -> CheckResult:
     except PatternError as error:  # of an environment that another version started
         return _answer(False, f"{name}: /{check.stdout}/ cannot be searched: {error}")
     except TimeLimit:
-        return _answer(False, f"{name}: its output was not searched for /{check.stdout}/ within {limit.limit:.0f} s")
+        return _answer(False, f"{name}: its output was not searched for /{check.stdout}/ within {limit}")
     if not matches:
         rest = f" in its first {TEXT_LIMIT >> 10} KiB" if len(result.stdout) > TEXT_LIMIT else ""
         return _answer(False, f"{name} printed {_start(text)!r}, expected /{check.stdout}/{rest}")

@@ -66,7 +66,7 @@ class Prover:
             if limit.expired:
                 raise await self._reach.explained(
                     service,
-                    f"is not up within {limit.limit:.0f} s",
+                    f"is not up within {limit}",
                     f"check {check.name} made from machine {check.machine} never passed; last answer: {last.text}",
                 )
             if beat.expired:

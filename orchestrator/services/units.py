@@ -106,7 +106,7 @@ class Units:
             if not limit.expired:
                 raise
             why = "systemctl start did not return"
-            raise await self._reach.explained(service, f"did not start within {limit.limit:.0f} s", why) from error
+            raise await self._reach.explained(service, f"did not start within {limit}", why) from error
         if result.code != 0:
             why = self.trouble(service, await self.look(service)) or result.complaint
             raise await self._reach.explained(service, "failed to start", why)

@@ -52,7 +52,7 @@ class Monitor:
 
         def expired() -> MachineError:
             return MachineError(
-                f"QEMU of machine {self.machine} did not answer {command} within {limit.limit:.0f} s",
+                f"QEMU of machine {self.machine} did not answer {command} within {limit}",
                 why="the process may be stopped, or the host is overloaded",
                 hint="orchestrator status",
             )
