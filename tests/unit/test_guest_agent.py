@@ -110,7 +110,7 @@ def test_exec_past_the_deadline_ends_the_command_in_the_guest(tmp_path: Path) ->
         async with FakeGuest(tmp_path / "agent").serving() as guest:
             agent = await connected(guest)
             deadline = Deadline.after(0.3)
-            with pytest.raises(MachineError, match="did not end within 0.3 s") as caught:
+            with pytest.raises(MachineError, match=r"did not end within 0\.3 s") as caught:
                 await agent.exec(["sleep", "600"], deadline=deadline)
             assert deadline.elapsed < 1
             assert caught.value.evidence == ("sleep 600",)
@@ -341,7 +341,7 @@ def test_a_command_that_the_guest_begins_late_is_ended(tmp_path: Path, monkeypat
         async with guest.serving():
             agent = await connected(guest)
             limit = Deadline.after(0.2)
-            with pytest.raises(MachineError, match="did not answer guest-exec within 0.2 s"):
+            with pytest.raises(MachineError, match=r"did not answer guest-exec within 0\.2 s"):
                 await agent.exec(["sleep", "600"], deadline=limit)
             assert not guest.running
             guest.go.set()

@@ -98,7 +98,7 @@ def test_run_failures_are_explained() -> None:
 def test_run_ends_at_its_deadline(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     deadline = Deadline.after(0.4)
-    with pytest.raises(HostError, match="sh did not end within 0.4 s"):
+    with pytest.raises(HostError, match=r"sh did not end within 0\.4 s"):
         run_async(run(["sh", "-c", f"sleep 60 & echo $$ $! > {pids}; wait"], deadline=deadline))
     assert deadline.elapsed < 2
     family = run_async(written(pids))
