@@ -121,6 +121,8 @@ class DebugLog:
         Args:
             show: takes each record as a line (``-vv``); None: only the file has them.
         """
+        if self._before is not None:  # a process may run several commands
+            return
         root = logging.getLogger()
         self._before = logging.handlers.MemoryHandler(BEFORE, flushLevel=logging.CRITICAL + 1)
         root.addHandler(self._before)
