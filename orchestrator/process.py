@@ -133,12 +133,16 @@ async def run(
     cwd: Path | None = None,
     check: bool = True,
     hint: str = "",
+    on_line: Callable[[str], object] | None = None,
 ) -> Completed:
     """Run a short command and return its output.
 
     subprocess-tee starts an event loop of its own and knows no limit, so it runs
     in a worker thread, under timeout(1), in a session of its own: what the command
     leaves behind is ended with it, or it would hold the pipe and us for ever.
+
+    Args:
+        on_line: takes each line of both streams as it comes, in that thread; the result has them all the same.
 
     Raises:
         HostError: the program is missing, ran past the deadline, or (with ``check``) failed.
@@ -148,7 +152,9 @@ async def run(
     limit = max(deadline.left, 0.1)
     guarded = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
     # What comes in on our stdin is for a guest's command, not for this one.
-    keywords: dict[str, object] = {"quiet": True, "tee": False, "stdin": subprocess.DEVNULL}
+    keywords: dict[str, object] = {"quiet": on_line is None, "tee": on_line is not None, "stdin": subprocess.DEVNULL}
+    if on_line is not None:
+        keywords |= {"stdout": _Lines(on_line), "stderr": _Lines(on_line)}
     if env is not None:
         keywords["env"] = dict(env)
     if cwd is not None:
@@ -172,6 +178,20 @@ async def run(
             hint=hint,
         )
     return done
+
+
+class _Lines:
+    """What subprocess-tee prints a command's output to: hands over each line."""
+
+    def __init__(self, on_line: Callable[[str], object]) -> None:
+        self._on_line = on_line
+        self._line = ""
+
+    def write(self, text: str) -> None:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            with suppress(OSError):  # of a full disk, say: the command goes on
+                self._on_line(line)
 
 
 def _not_started(program: str, error: OSError) -> HostError:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TextIO
 
@@ -61,7 +60,6 @@ class Progress:
         self._verbose = verbose
         self._color = color
         self._lock = threading.RLock()
-        self._shown: set[str] = set()
         self._gone = False
 
     def __enter__(self) -> Self:
@@ -74,13 +72,7 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            if event.kind == "failure":
-                self._shown.add(str(event.data.get("what")))
             self.show(event)
-
-    def has_shown(self, error: Mapping[str, object]) -> bool:
-        """Whether a failure with this ``what`` came as an event and need not be printed again."""
-        return str(error.get("what")) in self._shown
 
     def show(self, event: Event) -> None:
         raise NotImplementedError

@@ -73,8 +73,6 @@ class Board:
         self.services: dict[str, Row] = {}
         self.phases: dict[str, PhaseRow] = {}
         self.started = monotonic()
-        self.ready: float | None = None
-        self.finished = False
 
     @property
     def rows(self) -> list[Row]:
@@ -117,10 +115,7 @@ class Board:
                     row_or_none.note = text(data, "last", ANSWER)
             case "suite.state" | "test.begin" | "test.end":
                 self._suite(event, subject)
-            case "run.ready":
-                self.ready = number(data, "elapsed")
             case "run.finished":
-                self.finished = True
                 for row in self.rows:
                     row.since = None
 

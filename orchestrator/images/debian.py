@@ -137,7 +137,7 @@ class _Builder:
         ]
         if app is not None:
             argv += ["--app", str(app)]
-        done = await run(argv, deadline=self._deadline, check=False)
+        done = await run(argv, deadline=self._deadline, check=False, on_line=lambda line: self.say(line, "render"))
         if done.code != 0:
             raise ImageError(
                 f"the files of image {self._name} could not be rendered",
@@ -176,13 +176,15 @@ class _Builder:
         await self._step(folder, ["cp", "--sparse=always", "--reflink=auto", str(base / BASE_RAW), str(disk)])
         link_sources(entries, folder)
         # Relative names all along: in an absolute one, a question mark would begin options of the file system.
-        done = await run(
-            ["debugfs", "-w", "-f", script.name, disk.name],
-            deadline=self._deadline,
-            cwd=folder,
-            env={**os.environ, "PATH": search_path()},
-            check=False,
-        )
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            done = await run(
+                ["debugfs", "-w", "-f", script.name, disk.name],
+                deadline=self._deadline,
+                cwd=folder,
+                env={**os.environ, "PATH": search_path()},
+                check=False,
+                on_line=lambda line: log.write(f"{line}\n"),
+            )
         errors = debugfs_errors(done.stderr)
         if errors or done.code != 0:
             raise ImageError("debugfs could not write the application layer", evidence=errors[:25] or [str(done.code)])

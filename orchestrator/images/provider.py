@@ -112,7 +112,8 @@ async def ensure_images(
     """
     chosen = choose_provider(provider, topology)
     cache = cache if cache is not None else ImageCache(None)
-    used, built = used_images(topology), {}  # type: dict[str, Image], dict[str, BuiltImage]
+    used = used_images(topology)
+    built: dict[str, BuiltImage] = {}
     turn = Turn()
 
     async def ensure(name: str) -> None:

@@ -358,3 +358,16 @@ def test_tail(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100_000 + b"\none\r\n\n\xff\ntwo")
     assert tail(path, 3) == ["one", "\ufffd", "two"]
     assert tail(path, 2, limit=3) == ["two"]
+
+
+def test_the_output_of_a_short_command_is_shown_as_it_comes_and_kept() -> None:
+    seen: list[str] = []
+
+    async def scenario() -> Completed:
+        script = "echo one; echo two >&2; sleep 0.3; echo; echo three; exit 4"
+        return await run(["sh", "-c", script], deadline=Deadline.after(20), check=False, on_line=seen.append)
+
+    done = asyncio.run(scenario())
+    assert (done.code, done.stdout, done.stderr) == (4, "one\n\nthree\n", "two\n")
+    assert sorted(seen[:2]) == ["one", "two"]
+    assert seen[2:] == ["", "three"]

@@ -109,14 +109,6 @@ def test_verbose_shows_answers_of_checks() -> None:
     assert "check backend/health: not yet: connection refused" in shown("plain", sample("sample"), verbose=1)
 
 
-def test_a_failure_that_came_as_event_is_known_to_be_shown() -> None:
-    error = ServiceError("service backend failed", why="exit 1")
-    with make_progress("plain", io.StringIO()) as view:
-        assert not view.has_shown(error.as_dict())
-        view(Event("failure", "backend", error.as_dict()))
-        assert view.has_shown(error.as_dict())
-
-
 def test_a_pipe_that_closed_ends_the_view_and_not_the_run() -> None:
     stream = io.StringIO()
     view = make_progress("plain", stream)
