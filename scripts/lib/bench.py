@@ -12,17 +12,16 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import httpx
+from bench_rows import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
@@ -44,45 +43,7 @@ from orchestrator.vm.accelerator import probe
 from orchestrator.vm.arguments import MachinePaths, script_arguments, script_environment
 from orchestrator.vm.qmp import connect
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "bench"
 SYSTEMD_STARTS_ALL = "systemd.wants=alicia-stack.target"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the outcome. ``aim`` is a text; ``ours``/``theirs`` are seconds or a ratio's parts."""
-
-    what: str
-    ours: list[float]
-    theirs: list[float]
-    aim: str
-    unit: str = "s"
-
-    def text(self) -> str:
-        ours = statistics.median(self.ours)
-        line = f"{self.what}: {ours:.3f} {self.unit} (n={len(self.ours)}, {min(self.ours):.3f}–{max(self.ours):.3f})"
-        if self.theirs:
-            theirs = statistics.median(self.theirs)
-            line += f"; compared: {theirs:.3f} {self.unit} ({min(self.theirs):.3f}–{max(self.theirs):.3f})"
-            line += f"; ratio {ours / theirs:.3f}"
-        return f"{line}; aim {self.aim}"
-
-
-def orchestrator(*arguments: str, environment: Mapping[str, str]) -> float:
-    """Run our command line; seconds it took. A failure ends the bench with its output."""
-    begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        env=dict(environment),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        sys.exit(f"orchestrator {' '.join(arguments)} exited with {done.returncode}:\n{done.stderr[-3000:]}")
-    return time.monotonic() - begun
 
 
 # ---------------------------------------------------------------------- cold start
@@ -274,10 +235,15 @@ def main() -> int:
     parser.add_argument("--exec", type=int, default=30, metavar="N", help="commands of each side [30]")
     parser.add_argument("--checks", type=int, default=10, metavar="N", help="measured checks [10]")
     parser.add_argument(
-        "what", nargs="?", choices=["all", "warm"], default="all", help="warm: saved states, resets and clones instead"
+        "what",
+        nargs="?",
+        choices=["all", "warm", "copy"],
+        default="all",
+        help="warm: saved states, resets and clones instead; copy: `cp` beside scp and exec",
     )
     parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm: starts and resets of each side [5]")
     parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
+    parser.add_argument("--copies", type=int, default=5, metavar="N", help="copy: copies of each side and way [5]")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     arguments = parser.parse_args()
 
@@ -313,6 +279,11 @@ def measured(arguments: argparse.Namespace, environment: Mapping[str, str], say:
 
         topology = load_topology(ROOT / "orchestrator.toml")
         return bench_warm.measure(arguments.warm, arguments.clones, topology, environment, say)
+    if arguments.what == "copy":
+        import bench_copy
+
+        with tempfile.TemporaryDirectory(prefix="orch-bench-", dir="/var/tmp") as folder:
+            return bench_copy.measure(arguments.copies, Path(folder), environment, say)
     return measure_all(arguments, environment, say)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
-from bench import NAME, ROOT, Row, orchestrator
+from bench_rows import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths

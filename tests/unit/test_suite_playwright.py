@@ -34,7 +34,7 @@ def titles(client: Client) -> list[str]:
     return sorted(event.subject for event in client.of("test.end"))
 
 
-@pytest.mark.parametrize(("grade", "worlds"), [("", 0), ("file", 8)])
+@pytest.mark.parametrize(("isolation", "worlds"), [("", 0), ("file", 8)])
 def test_every_test_runs_once_whatever_it_and_its_file_are_called(client: Client, isolation: str, worlds: int) -> None:
     client.files(ODD)
     with pytest.raises(SuiteFailed, match="1 of 10 browser tests failed") as caught:
@@ -55,7 +55,7 @@ def test_tests_made_in_a_loop_have_a_world_each_and_a_pattern_holds_in_all(clien
     assert paths == {(1, 3), (2, 3), (3, 3)}, "numbers of the whole, not of each world"
 
 
-@pytest.mark.parametrize("grade", ["suite", "file"])
+@pytest.mark.parametrize("isolation", ["suite", "file"])
 def test_phases_divide_what_they_were_given(client: Client, isolation: str) -> None:
     client.files({name: ODD[name] for name in ("loop.spec.js", "c++.spec.js", "admin/login.spec.js")})
     phases = (SuitePhase("numbers", ("--grep", "number")), SuitePhase("others", ("--grep-invert", "number")))
@@ -111,7 +111,7 @@ def test_where_only_some_tests_are_focused_the_others_are_not_missed(client: Cli
         assert titles(client) == wanted
 
 
-@pytest.mark.parametrize("grade", ["", "file"])
+@pytest.mark.parametrize("isolation", ["", "file"])
 def test_a_focused_test_that_is_forbidden_is_a_failure_of_the_suite(client: Client, isolation: str) -> None:
     client.files(
         {
@@ -124,7 +124,7 @@ def test_a_focused_test_that_is_forbidden_is_a_failure_of_the_suite(client: Clie
     assert "focused with '.only' is not allowed" in caught.value.why
 
 
-@pytest.mark.parametrize("grade", ["", "file"])
+@pytest.mark.parametrize("isolation", ["", "file"])
 @pytest.mark.parametrize(
     ("files", "said"),
     [
