@@ -229,7 +229,7 @@ def _running(add: Adder) -> None:
         default="none",
         nargs="?",
         const="file",
-        help="a fresh world for each phase, spec file or test [default none; alone: file]",
+        help="a fresh state for each phase, spec file or test [default none; alone: file]",
     )
     run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
     run.add_argument(

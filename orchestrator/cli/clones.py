@@ -94,7 +94,7 @@ async def _run(
     about: dict[str, Any] = {"run_id": folder.name, "environment": request.name, "command": request.command}
     try:
         planned = await plan(request, choose_provider(request.provider, request.topology), bus, deadline)
-        # Isolated worlds are saved, so their machines have memory of their own.
+        # With --isolate a state is saved, so their machines have memory of their own.
         shared = arguments.isolate == "none"
         cores = len(os.sched_getaffinity(0))
         turns = min(len(names), at_once(cores, request.topology, emulated=planned.accelerator.name == "tcg"))

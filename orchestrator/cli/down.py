@@ -15,6 +15,7 @@ from orchestrator.environment.teardown import orphans, take_down
 from orchestrator.environment.up import unpin_images
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.events.run import Note
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,7 +42,7 @@ async def _down(paths: EnvironmentPaths, bus: EventBus) -> None:
         try:
             state = read_state(paths.state)
         except HostError as error:
-            bus.emit("note", level="warning", message=f"{error.what} ({error.why}); what its processes tell is used")
+            bus.emit(Note(level="warning", message=f"{error.what} ({error.why}); what its processes tell is used"))
             state = None
         if state is None:
             unfinished = paths.unfinished_run

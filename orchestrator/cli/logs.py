@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -76,12 +75,14 @@ def real_names(run_folder: Path) -> dict[str, set[str]]:
     for path in run_folder.glob("events*.jsonl"):
         with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                if '"unit.name"' not in line:
+                if '"unit.alias"' not in line and '"unit.name"' not in line:  # the second by older versions
                     continue
-                with suppress(ValueError, KeyError, TypeError):
-                    event = json.loads(line)
-                    if event["kind"] == "unit.name":
-                        found.setdefault(str(event["subject"]), set()).add(str(event["real"]))
+                from orchestrator.events.read import parse_event  # few environments have such a line
+                from orchestrator.events.services import UnitAlias
+
+                event = parse_event(line)
+                if isinstance(event, UnitAlias) and event.id:
+                    found.setdefault(event.subject, set()).add(event.id)
     return found
 
 

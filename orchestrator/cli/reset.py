@@ -19,6 +19,7 @@ from orchestrator.environment.state import StateFile
 from orchestrator.environment.up import emit_failure, over_limit
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.events.run import RunReady
 from orchestrator.report.write import write_report
 from orchestrator.snapshots.manifest import HEALTHY
 
@@ -49,7 +50,7 @@ async def _reset(paths: EnvironmentPaths, name: str, bus: EventBus, deadline: De
             try:
                 async with reaper_client() as group:
                     await reset(session, chosen(state, name), group, deadline)
-                bus.emit("run.ready", paths.name, elapsed=round(deadline.elapsed, 3), restored=True)
+                bus.emit(RunReady(paths.name, elapsed=round(deadline.elapsed, 3), restored=True))
                 return 0
             except OrchestratorError as cause:
                 error = over_limit(cause, deadline)

@@ -15,6 +15,7 @@ from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.up import emit_failure, over_limit
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.events.run import RunReady
 from orchestrator.report.write import write_report
 
 
@@ -39,7 +40,7 @@ async def _restart(
                 session.record.change(phase="starting")
                 await session.run_watched(session.restart(names, deadline))
             session.record.change(phase="ready")
-            bus.emit("run.ready", paths.name, elapsed=round(deadline.elapsed, 3))
+            bus.emit(RunReady(paths.name, elapsed=round(deadline.elapsed, 3)))
             return 0
         except OrchestratorError as cause:
             error = over_limit(cause, deadline)

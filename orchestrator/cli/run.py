@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 
 from orchestrator.cli.crash import explained
+from orchestrator.cli.run_folder import RunFolder
 from orchestrator.cli.runtime import (
-    RunFolder,
     interrupt_code,
     kill_environment,
     limit_of,
@@ -34,8 +34,9 @@ from orchestrator.environment.up import (
     over_limit,
 )
 from orchestrator.environment.verdict import Verdict
-from orchestrator.errors import NothingRan, SignsFound, SuiteFailed, UsageError
+from orchestrator.errors import NothingRan, OrchestratorError, SignsFound, SuiteFailed, UsageError
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note, RunOutcome
 from orchestrator.topology.suite_package import look_at
 
 
@@ -75,6 +76,13 @@ def _parted(text: str) -> tuple[str, str, str]:
     return text.partition("=")
 
 
+OUTCOMES: dict[type[OrchestratorError], RunOutcome] = {
+    SuiteFailed: "failed",
+    SignsFound: "failed",
+    NothingRan: "nothing-ran",
+}
+
+
 async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:
     if arguments.fresh:
         await start_fresh(request, bus)
@@ -98,7 +106,8 @@ async def _stages(
     session = environment.session
     suite, chosen = request.topology.suite, TestSelection(arguments.grep, arguments.shard)
     assert suite is not None
-    code, outcome = 0, "passed"
+    code = 0
+    outcome: RunOutcome = "passed"
     verdict = Verdict(bus)
     try:
         await bring_up(environment, deadline)
@@ -115,7 +124,7 @@ async def _stages(
     except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
         error = over_limit(explained(cause), deadline)
         code = error.exit_code
-        outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
+        outcome = OUTCOMES.get(type(error), "error")
         await add_machine_status(session.machines.values(), error)
         emit_failure(error, bus)
     except asyncio.CancelledError:
@@ -127,7 +136,7 @@ async def _stages(
     keep = arguments.keep == "always" or (arguments.keep == "failure" and code != 0)
     # What was up before this command stays up after it.
     if environment.resumed or (keep and session.record.state.reachable):
-        bus.emit("note", level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them")
+        bus.emit(Note(level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them"))
     else:
         await close_down(environment)
     finish(bus, request.name, outcome, code, deadline)

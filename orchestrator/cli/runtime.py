@@ -12,15 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.cli import crash
 from orchestrator.cli.signals import counts, ending_signals, first_signal
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import is_ours, remove_if_last
 from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.teardown import orphans, remove_traces
 from orchestrator.errors import HostError, Interrupted, UsageError
-from orchestrator.events import Event, EventBus
+from orchestrator.events import EventBus
 from orchestrator.process import kill_children
 
 T = TypeVar("T")
@@ -66,7 +64,9 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
             kill_children()
             os._exit(128 + number)
         if which == 1:
-            bus.emit("note", level="warning", message="interrupted: ending in order; once more ends at once")
+            from orchestrator.events.run import Note  # kinds of events are loaded where they happen
+
+            bus.emit(Note(level="warning", message="interrupted: ending in order; once more ends at once"))
             task.cancel()
 
     numbers = ending_signals()
@@ -89,6 +89,7 @@ def kill_environment(paths: EnvironmentPaths, *, only_ours: bool = False) -> Cal
     Args:
         only_ours: an environment that another command brought up is spared.
     """
+    from orchestrator.environment.teardown import orphans, remove_traces  # commands that only look need neither
 
     def kill() -> None:
         with suppress(HostError):
@@ -156,34 +157,6 @@ def known_machine(state: EnvironmentState, name: str) -> None:
         raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
     if not state.machines[name].process.alive:
         raise HostError(f"machine {name} does not run any more", hint="orchestrator status")
-
-
-class RunFolder:
-    """Remembers the run folder from the events; a subscriber."""
-
-    def __init__(self, bus: EventBus) -> None:
-        self.path: Path | None = None
-        self._left: list[Path] = []  # those of killed commands, which wrote no reports
-        bus.subscribe(self)
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "run.started":
-            self.path = Path(str(event.data["run_folder"]))
-            crash.FOLDERS.insert(0, self.path)
-        if event.kind == "note" and "left_folder" in event.data:
-            self._left.append(Path(str(event.data["left_folder"])))
-
-    def report(self) -> None:
-        """Write the reports, whatever state the folder is in; a full disk is told, and hides nothing."""
-        for folder in (*(path for path in self._left if path.is_dir()), self.path):
-            if folder is None:
-                continue
-            from orchestrator.report.write import write_report  # commands that only look need no reports
-
-            try:
-                write_report(folder)
-            except OSError as error:
-                say(f"warning: the reports could not be written: {error}")
 
 
 def limit_of(seconds: float) -> Deadline:

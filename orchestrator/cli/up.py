@@ -8,7 +8,8 @@ import json
 import sys
 
 from orchestrator.cli.crash import explained
-from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment, limit_of, run_command
+from orchestrator.cli.run_folder import RunFolder
+from orchestrator.cli.runtime import interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import add_machine_status
 from orchestrator.environment.lock import command_text, hold
@@ -19,6 +20,7 @@ from orchestrator.environment.teardown import take_down
 from orchestrator.environment.up import Environment, bring_up, close_down, emit_failure, finish, open_environment
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
 from orchestrator.topology.load import load_topology, missing_files
 
 
@@ -104,7 +106,7 @@ async def _failed(
         name = session.paths.name
         shell = f"orchestrator -n {name} shell {next(iter(session.machines))}"
         message = f"the machines are left as they are: look with `{shell}`, end them with `orchestrator -n {name} down`"
-        bus.emit("note", level="info", message=message)
+        bus.emit(Note(level="info", message=message))
     finish(bus, session.paths.name, "error", error.exit_code, deadline)
 
 
@@ -114,8 +116,8 @@ def announce(environment: Environment, bus: EventBus) -> None:
     for name, machine in session.record.state.machines.items():
         for guest, host in machine.ports.items():
             if guest != 22:
-                bus.emit("note", name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}")
+                bus.emit(Note(name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}"))
     first = next(iter(session.machines))
     name = session.paths.name
     message = f"orchestrator -n {name} shell {first} opens a terminal; orchestrator -n {name} down ends it all"
-    bus.emit("note", level="info", message=message)
+    bus.emit(Note(level="info", message=message))

@@ -11,6 +11,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
 from orchestrator.topology.model import Topology
 
 EVIDENCE_LIMIT = 30.0  # seconds for the logs of all machines, before scaling
@@ -48,7 +49,7 @@ async def collect_all(
             continue
         if not await machine.answers():
             message = "logs of services not collected: the machine does not answer; its journal so far is here"
-            bus.emit("note", machine.name, level="warning", message=message)
+            bus.emit(Note(machine.name, level="warning", message=message))
         else:
             await collect_logs(machine, topology, run_folder, bus, limit, real)
 
@@ -91,7 +92,7 @@ async def collect_logs(
             try:
                 result = await machine.agent.exec(command, deadline=deadline)
             except OrchestratorError as error:
-                bus.emit("note", machine.name, level="warning", message=f"{name} not collected: {error.what}")
+                bus.emit(Note(machine.name, level="warning", message=f"{name} not collected: {error.what}"))
                 return
             with suppress(OSError):
                 (folder / name).write_bytes(result.stdout[-LOG_LIMIT:])

@@ -1,4 +1,4 @@
-"""A fresh world for each part of a suite: all machines go back to one saved state before every file, or every test."""
+"""A fresh state for each part of a suite: all machines go back to one saved state before every file, or every test."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from orchestrator.environment.suite_invoke import guest_folder, suite_environmen
 from orchestrator.environment.suite_tally import Outcome
 from orchestrator.environment.warm import default_store, save
 from orchestrator.errors import MachineError
+from orchestrator.events.run import Note, RunOutcome
+from orchestrator.events.suite import IsolationStateChanged
 from orchestrator.snapshots.store import ISOLATE, Snapshot, mine
 from orchestrator.text import duration_text
 from orchestrator.topology.model import Suite, SuitePhase
@@ -32,11 +34,11 @@ PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 
 async def run_isolated(
     session: Session, suite: Suite, reaper: ReaperClient, deadline: Deadline, *, isolation: str, chosen: TestSelection
-) -> str:
-    """Run the suite part by part, each in the world as it was before the first. Its outcome, as `judge` has it.
+) -> RunOutcome:
+    """Run the suite part by part, each in the state as it was before the first. Its outcome, as `judge` has it.
 
     Args:
-        grade: ``suite`` (each phase), ``file`` or ``test``.
+        isolation: ``suite`` (each phase), ``file`` or ``test``.
 
     Raises:
         SnapshotError: the environment cannot be saved.
@@ -55,7 +57,7 @@ async def run_isolated(
     try:
         for number, part in enumerate(parts):
             if number:
-                await _fresh(session, stored, reaper, deadline, {"number": number + 1, "total": len(parts)})
+                await _fresh(session, stored, reaper, deadline, number + 1, len(parts))
             await session.run_watched(run_part(session, suite, part, deadline, outcome, chosen))
     finally:
         store.remove(stored)
@@ -63,12 +65,13 @@ async def run_isolated(
 
 
 async def _fresh(
-    session: Session, stored: Snapshot, reaper: ReaperClient, deadline: Deadline, place: Mapping[str, int]
+    session: Session, stored: Snapshot, reaper: ReaperClient, deadline: Deadline, number: int, total: int
 ) -> None:
     begun, name = monotonic(), session.paths.name
-    session.bus.emit("world.state", name, state="restoring", **place)
+    session.bus.emit(IsolationStateChanged(name, state="restoring", number=number, total=total))
     await reset(session, stored, reaper, deadline)
-    session.bus.emit("world.state", name, state="ready", elapsed=round(monotonic() - begun, 3), **place)
+    elapsed = round(monotonic() - begun, 3)
+    session.bus.emit(IsolationStateChanged(name, state="ready", number=number, total=total, elapsed=elapsed))
 
 
 async def _divide(
@@ -112,16 +115,16 @@ async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: D
         said = error.what
     if said:
         message = f"the suite is not prepared, so each part starts its own runner: {said}"
-        session.bus.emit("note", level="warning", message=message)
+        session.bus.emit(Note(level="warning", message=message))
     else:
         message = f"the suite is prepared: each part begins with what runs now ({duration_text(limit.elapsed)})"
-        session.bus.emit("note", level="info", message=message)
+        session.bus.emit(Note(level="info", message=message))
 
 
 def divided(tests: Mapping[str, Case], isolation: str) -> list[dict[str, Case]]:
     """Listed tests as parts, in their order: those of one file together, or each alone. Pure.
 
-    What others rest on runs in each of their worlds; it has none of its own, unless there is nothing else.
+    What others rest on runs in each of their fresh states; it has none of its own, unless there is nothing else.
     """
     own = {name: test for name, test in tests.items() if not test.support} or dict(tests)
     if isolation == "test":

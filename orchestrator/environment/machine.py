@@ -14,6 +14,8 @@ from orchestrator.environment.reboot import go_down
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.machines import MachineState, MachineStateChanged, ScreenshotTaken
+from orchestrator.events.run import Note
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import host_key_blob
@@ -170,7 +172,7 @@ class LiveMachine:
             await set_clock(self.agent, limit)
         if await self.agent.read_file(HANDED_OVER, deadline=limit) is None:
             message = "it was rebooted, and not by this program; it is set up again"
-            self._bus.emit("note", self.name, level="warning", message=message)
+            self._bus.emit(Note(self.name, level="warning", message=message))
             await self.hand_over(key_file.with_suffix(".pub").read_text().strip(), key_file, deadline)
         self._ready.set()
 
@@ -182,7 +184,7 @@ class LiveMachine:
         self.skip_logs()
         await self._open_monitor(deadline)
         if await self.monitor.run_state() in STANDING:
-            self._bus.emit("note", self.name, level="warning", message="it stood still; a killed command left it so")
+            self._bus.emit(Note(self.name, level="warning", message="it stood still; a killed command left it so"))
             await cont(self.monitor)
             self._was_paused = True
 
@@ -309,9 +311,9 @@ class LiveMachine:
             await self.monitor.screenshot(path)
         except (MachineError, OSError) as error:
             why = error.why if isinstance(error, MachineError) else error
-            self._bus.emit("note", self.name, level="warning", message=f"no screenshot at {step}: {why}")
+            self._bus.emit(Note(self.name, level="warning", message=f"no screenshot at {step}: {why}"))
             return
-        self._bus.emit("screenshot", self.name, path=str(path.relative_to(run_folder)), step=step)
+        self._bus.emit(ScreenshotTaken(self.name, path=str(path.relative_to(run_folder)), step=step))
 
     async def describe_state(self) -> str:
         """What QEMU says of it within a second, and the last line of its console."""
@@ -336,6 +338,6 @@ class LiveMachine:
     async def _open_monitor(self, deadline: Deadline) -> None:
         self._watcher.monitor = await connect(self.name, self.paths.qmp, deadline.earlier(QMP_LIMIT))
 
-    def _emit(self, state: str, detail: str = "") -> None:
+    def _emit(self, state: MachineState, detail: str = "") -> None:
         elapsed = round(monotonic() - self._born, 3)
-        self._bus.emit("machine.state", self.name, state=state, elapsed=elapsed, detail=detail)
+        self._bus.emit(MachineStateChanged(self.name, state=state, elapsed=elapsed, detail=detail))

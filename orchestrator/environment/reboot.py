@@ -6,6 +6,7 @@ from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
 from orchestrator.guest.agent import GUEST_PATH, Agent
 from orchestrator.vm.qmp import Monitor
 
@@ -31,7 +32,7 @@ async def go_down(
             why = await _asked(agent, watcher, answer, down)
             if not why or watcher.was_reset.is_set():
                 return
-            bus.emit("note", monitor.machine, level="warning", message=f"{why}; it is reset")
+            bus.emit(Note(monitor.machine, level="warning", message=f"{why}; it is reset"))
         watcher.agent_open.clear()
         await monitor.execute("system_reset")
         if await monitor.run_state() != "running":

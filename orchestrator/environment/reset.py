@@ -1,4 +1,4 @@
-"""Back to a saved state, in place: the same environment, ports, folders and user key; another world inside."""
+"""Back to a saved state, in place: the environment, its ports, folders and user key stay."""
 
 from __future__ import annotations
 

@@ -20,6 +20,9 @@ from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.teardown import end_machines
 from orchestrator.errors import HostError, SnapshotError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import NetworkStateChanged
+from orchestrator.events.run import Note
+from orchestrator.events.services import ServiceStateChanged
 from orchestrator.images.contract import BuiltImage
 from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
@@ -274,7 +277,7 @@ class Session:
                 reaper.add(process)
                 self._switches[network.name] = process
                 self.record.change(networks={**self.record.state.networks, network.name: process})
-            self.bus.emit("network.state", network.name, state="ready", network_kind=network.kind.value)
+            self.bus.emit(NetworkStateChanged(network.name, state="ready", network_kind=network.kind.value))
 
     async def _resolve(self, deadline: Deadline) -> None:
         """Find the addresses of all names outside that machines may reach; those they had, where nobody answers."""
@@ -286,7 +289,7 @@ class Session:
                 if known is None or not known.addresses:
                     raise
                 live.addresses = known.addresses
-                self.bus.emit("note", name, level="warning", message=f"{error.what}; the addresses it had are kept")
+                self.bus.emit(Note(name, level="warning", message=f"{error.what}; the addresses it had are kept"))
 
     def _launch(self, name: str, launch: Launch, reaper: ReaperClient, memory: Memory | None) -> None:
         live = self.machines[name]
@@ -378,5 +381,5 @@ class Session:
         await self.machines[service.machine].screenshot(service.name, self.run_folder)
 
     def _record_service_state(self, event: Event) -> None:
-        if event.kind == "service.state" and event.subject in self.topology.services:
-            self.record.service(event.subject, str(event.data["state"]))
+        if isinstance(event, ServiceStateChanged) and event.subject in self.topology.services:
+            self.record.service(event.subject, event.state)

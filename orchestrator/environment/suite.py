@@ -22,6 +22,8 @@ from orchestrator.environment.suite_modules import NODE_MODULES, bring_modules, 
 from orchestrator.environment.suite_tally import Account, Outcome, Tally, judge
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note, RunOutcome
+from orchestrator.events.suite import SuiteError, SuiteStateChanged
 from orchestrator.guest.files import ARTIFACTS, get, put
 from orchestrator.guest.ssh import Ssh
 from orchestrator.threads import in_thread
@@ -67,7 +69,7 @@ class TestSelection:
         return [f"--shard={self.shard}"] if self.shard else []
 
 
-async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: TestSelection) -> str:
+async def run_suite(session: Session, suite: Suite, deadline: Deadline, chosen: TestSelection) -> RunOutcome:
     """Run every phase; whatever happens, bring the artifacts home. Its outcome, as `judge` has it.
 
     Raises:
@@ -94,7 +96,7 @@ async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncE
             f"this host is slow: the limits in the suite's configuration × {session.factor:g} "
             "(--no-scale-timeouts leaves them)"
         )
-        session.bus.emit("note", level="info", message=message)
+        session.bus.emit(Note(level="info", message=message))
     ssh = await session.machines[suite.machine].ssh()
     limit = deadline.earlier(COPY_LIMIT * session.factor)
     await ssh.exec(["rm", "-rf", "--", guest_folder(suite)], deadline=limit)
@@ -102,7 +104,7 @@ async def push(session: Session, suite: Suite, deadline: Deadline, stack: AsyncE
     skip = SKIPPED_FOLDERS | ({f"/{NODE_MODULES}"} if modules else frozenset())
     tally = await put(ssh, suite.path, guest_folder(suite), deadline=limit, owner=suite.user, skip=skip)
     for text in tally.told("the suite"):
-        session.bus.emit("note", level="warning", message=text)
+        session.bus.emit(Note(level="warning", message=text))
     if stack is not None and modules is not None:
         await bring_modules(session, suite, modules, stack, limit)
 
@@ -114,7 +116,7 @@ async def run_part(
     phase, limit = part.phase, deadline.earlier(suite.timeout * session.factor)
     bus, machine = session.bus, session.machines[suite.machine]
     ssh = await machine.ssh()
-    bus.emit("suite.state", phase.name, state="starting")
+    bus.emit(SuiteStateChanged(phase.name, state="starting"))
     await session.verify_still_healthy(limit)
     stopped: list[str] = []
 
@@ -127,7 +129,7 @@ async def run_part(
     tally = outcome.phase(phase.name)
     reader = Reader(bus, phase.name, None if part.tests is None else tally.planned)
     narrowing = chosen.sharding if part.tests is None else only_files(part.tests)
-    bus.emit("suite.state", phase.name, state="running")
+    bus.emit(SuiteStateChanged(phase.name, state="running"))
     try:
         code = await invoke(
             session,
@@ -160,12 +162,13 @@ async def run_part(
     if part.tests is None:
         await other_shards(session, suite, phase, deadline, tally, chosen, reader.account)
     bus.emit(
-        "suite.state",
-        phase.name,
-        state="finished",
-        exit_code=tally.code,
-        **tally.counts,
-        elapsed=round(limit.elapsed, 3),
+        SuiteStateChanged(
+            phase.name,
+            state="finished",
+            exit_code=tally.code,
+            **tally.counts,
+            elapsed=round(limit.elapsed, 3),
+        )
     )
     if stopped and part.last:
         session.services.mark_pending(tuple(stopped))
@@ -180,7 +183,7 @@ def tell_version(bus: EventBus, suite: Suite, runner: str) -> None:
             f"the suite asks for Playwright {wanted} and was run with {runner}; `npm ci` in {suite.path} lets it bring "
             "its own"
         )
-        bus.emit("note", level="warning", message=message)
+        bus.emit(Note(level="warning", message=message))
 
 
 def _so_far(account: Account) -> str:
@@ -201,7 +204,7 @@ def tell_listed(session: Session, phase: SuitePhase, tally: Tally, listed: Accou
 
 def _tell_errors(session: Session, phase: SuitePhase, account: Account) -> None:
     for text in account.errors:
-        session.bus.emit("suite.error", phase.name, error=text)
+        session.bus.emit(SuiteError(phase.name, error=text))
 
 
 async def other_shards(
@@ -284,17 +287,17 @@ async def _bring_home(session: Session, suite: Suite, ssh: Ssh) -> None:
         limit = Deadline.after(COPY_LIMIT * max(1.0, session.factor / 2))
         tally = await get(ssh, suite.artifacts, target, deadline=limit, rules=ARTIFACTS)
         for text in tally.told("artifacts of the suite"):
-            session.bus.emit("note", level="warning", message=text)
+            session.bus.emit(Note(level="warning", message=text))
     except (OrchestratorError, OSError) as error:
-        session.bus.emit("note", level="warning", message=f"artifacts of the suite could not be fetched: {error}")
+        session.bus.emit(Note(level="warning", message=f"artifacts of the suite could not be fetched: {error}"))
 
 
-def judged(outcome: Outcome, session: Session, chosen: TestSelection) -> str:
+def judged(outcome: Outcome, session: Session, chosen: TestSelection) -> RunOutcome:
     """`judge`, with the places of this run; an empty shard is noted."""
     where = [str(session.run_folder / "playwright"), str(session.run_folder / "report" / "index.html")]
     word = judge(outcome, where=where, grep=chosen.grep, shard=chosen.shard)
     if word == "nothing-ran":
         others = len({name for tally in outcome.phases.values() for name in tally.elsewhere})
         message = f"shard {chosen.shard} is empty: the other shards have all {others} browser tests"
-        session.bus.emit("note", level="info", message=message)
+        session.bus.emit(Note(level="info", message=message))
     return word

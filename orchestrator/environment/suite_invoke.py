@@ -17,6 +17,8 @@ from orchestrator.environment.session import Session
 from orchestrator.environment.suite_events import Begun, Case, Finished, Lines, Planned, Started, parse
 from orchestrator.environment.suite_tally import Account
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
+from orchestrator.events.suite import Stream, SuiteOutput, TestBegan, TestEnded, TestPlanned
 from orchestrator.guest.ssh import Ssh
 from orchestrator.tasks import root_cause
 from orchestrator.topology.model import Suite
@@ -165,7 +167,7 @@ class Reader:
         self._bus = bus
         self._phase = phase
         self._listed = listed
-        self._rest: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+        self._rest: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._lines = Lines()
         self._unread = 0
         self._room = OUTPUT_LIMIT
@@ -173,7 +175,7 @@ class Reader:
 
     # ------------------------------------------------------------------ output
 
-    def feed(self, data: bytes, stream: str) -> None:
+    def feed(self, data: bytes, stream: Stream) -> None:
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         self._rest[stream] = rest[:LINE_LIMIT]
         for raw in lines:
@@ -184,12 +186,12 @@ class Reader:
                     self.first.append(self.last)
                 self._output(line, stream)
 
-    def _output(self, line: str, stream: str) -> None:
+    def _output(self, line: str, stream: Stream) -> None:
         """A line; the first `OUTPUT_LIMIT` characters of all."""
         if self._room <= 0:
             return
         self._room -= len(line) + EVENT_SIZE
-        self._bus.emit("suite.output", self._phase, line=line, stream=stream)
+        self._bus.emit(SuiteOutput(self._phase, line=line, stream=stream))
         if self._room <= 0:
             self._warn(f"prints more than {OUTPUT_LIMIT >> 20} MiB; the rest is left out")
 
@@ -218,22 +220,32 @@ class Reader:
                     emit_planned(self._bus, self._phase, test, elsewhere=elsewhere)
             case Started(test):
                 index, total = self._number(test)
-                self._bus.emit("test.begin", test.title, **self._of(test), index=index, total=total)
-            case Finished(test, status, duration, retry, error, attachments):
-                said = {"error": error} if error else {}
                 self._bus.emit(
-                    "test.end",
-                    test.title,
-                    **self._of(test),
-                    status=status,
-                    duration=duration,
-                    retry=retry,
-                    **said,
-                    attachments=[dict(one) for one in attachments],
+                    TestBegan(
+                        test.title,
+                        phase=self._phase,
+                        id=test.id,
+                        file=test.file,
+                        line=test.line,
+                        index=index,
+                        total=total,
+                    )
                 )
-
-    def _of(self, test: Case) -> dict[str, object]:
-        return {"phase": self._phase, "id": test.id, "file": test.file, "line": test.line}
+            case Finished(test, status, duration, retry, error, attachments):
+                self._bus.emit(
+                    TestEnded(
+                        test.title,
+                        phase=self._phase,
+                        id=test.id,
+                        file=test.file,
+                        line=test.line,
+                        status=status,
+                        duration=duration,
+                        retry=retry,
+                        error=error,
+                        attachments=attachments,
+                    )
+                )
 
     def _number(self, test: Case) -> tuple[int, int]:
         known = self.account.planned if self._listed is None else self._listed
@@ -249,10 +261,9 @@ class Reader:
             self._warn(f"told {lost} lines that are no events of tests")
 
     def _warn(self, what: str) -> None:
-        self._bus.emit("note", level="warning", message=f"phase {self._phase} {what}")
+        self._bus.emit(Note(level="warning", message=f"phase {self._phase} {what}"))
 
 
 def emit_planned(bus: EventBus, phase: str, test: Case, *, elsewhere: bool = False) -> None:
     """A test that will run; ``elsewhere``: in another shard."""
-    more = {"elsewhere": True} if elsewhere else {}
-    bus.emit("test.planned", test.title, phase=phase, id=test.id, file=test.file, line=test.line, **more)
+    bus.emit(TestPlanned(test.title, phase=phase, id=test.id, file=test.file, line=test.line, other_shard=elsewhere))

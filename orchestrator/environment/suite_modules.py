@@ -8,6 +8,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite_invoke import guest_folder
 from orchestrator.errors import OrchestratorError
+from orchestrator.events.run import Note
 from orchestrator.guest.files import put
 from orchestrator.images.folder_disk import FolderSize, folder_disk, measure
 from orchestrator.text import size_text
@@ -44,9 +45,9 @@ async def bring_modules(
         await stack.enter_async_context(plugged(live.monitor, live.agent, disk, place, factor=session.factor))
     except OrchestratorError as error:
         message = f"{source} could not be plugged in and is copied: {error.brief}"
-        session.bus.emit("note", level="warning", message=message)
+        session.bus.emit(Note(level="warning", message=message))
         await put(await live.ssh(), source, place, deadline=limit, owner=suite.user)
         return
     how = "the disk made before" if cached else "made a disk"
     message = f"node_modules of the suite ({size_text(found.size)}, {found.entries} files): {how}, plugged in"
-    session.bus.emit("note", level="info", message=message)
+    session.bus.emit(Note(level="info", message=message))

@@ -26,6 +26,17 @@ from orchestrator.environment.verdict import warn_of_expired
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
 from orchestrator.errors import HostError, OrchestratorError, ServiceError, TimeLimit
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
+from orchestrator.events.base import FORMAT
+from orchestrator.events.run import (
+    Failure,
+    Note,
+    PlannedMachine,
+    PlannedService,
+    RunFinished,
+    RunOutcome,
+    RunReady,
+    RunStarted,
+)
 from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.provider import choose_provider
@@ -77,7 +88,7 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
                     tell_again(previous, bus)
                     warn_of_expired(request.topology, bus)
                     message = f"{request.name} is up already; every service is proven again"
-                    bus.emit("note", level="info", message=message)
+                    bus.emit(Note(level="info", message=message))
                     record = StateFile(env_paths.state, previous)
                     async with reaper_client() as group:
                         session = Session(env_paths, record, bus, run_folder)
@@ -89,7 +100,7 @@ async def open_environment(request: Request, bus: EventBus, deadline: Deadline) 
                                 marks.copy_since(run_folder)
                             except OSError as error:
                                 message = f"not all logs of the machines were copied: {error}"
-                                bus.emit("note", level="warning", message=message)
+                                bus.emit(Note(level="warning", message=message))
                 finally:
                     stop()
             return
@@ -180,7 +191,7 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
         raise
     write_ssh_files(session.paths, session.record.state.machines)
     session.record.change(phase="ready")
-    session.bus.emit("run.ready", session.paths.name, elapsed=round(deadline.elapsed, 3), restored=restored)
+    session.bus.emit(RunReady(session.paths.name, elapsed=round(deadline.elapsed, 3), restored=restored))
     if launch is not None and not restored:
         try:
             await session.run_watched(save_healthy(session, deadline))
@@ -207,13 +218,12 @@ def over_limit(error: OrchestratorError, deadline: Deadline) -> OrchestratorErro
 def emit_failure(error: OrchestratorError, bus: EventBus) -> None:
     """The error as an event; it then need not be shown again."""
     error.shown = True
-    details = error.as_dict()
-    bus.emit("failure", error.subject, **{key: value for key, value in details.items() if key != "subject"})
+    bus.emit(Failure.of(error))
 
 
-def finish(bus: EventBus, name: str, outcome: str, exit_code: int, deadline: Deadline) -> None:
+def finish(bus: EventBus, name: str, outcome: RunOutcome, exit_code: int, deadline: Deadline) -> None:
     """The last event of a run."""
-    bus.emit("run.finished", name, outcome=outcome, exit_code=exit_code, elapsed=round(deadline.elapsed, 3))
+    bus.emit(RunFinished(name, outcome=outcome, exit_code=exit_code, elapsed=round(deadline.elapsed, 3)))
 
 
 async def close_down(environment: Environment) -> None:
@@ -232,7 +242,7 @@ async def reclaim_previous(env_paths: EnvironmentPaths, bus: EventBus) -> Enviro
     try:
         previous = read_state(env_paths.state)
     except HostError as error:
-        bus.emit("note", level="warning", message=f"{error.brief}; everything of it is removed")
+        bus.emit(Note(level="warning", message=f"{error.brief}; everything of it is removed"))
         _tell_unfinished(env_paths, bus)
         await take_down(env_paths, None, bus)
         return None
@@ -248,10 +258,11 @@ async def reclaim_previous(env_paths: EnvironmentPaths, bus: EventBus) -> Enviro
     gone = [name for name, machine in machines.items() if not machine.process.alive]
     reason = f"machines no longer run: {', '.join(gone)}" if gone else "it never came up"
     bus.emit(
-        "note",
-        level="warning",
-        message=f"what is left of environment {env_paths.name} ({previous.command}, {reason}) is removed",
-        left_folder=str(previous.run_folder),  # its reports may not have been written
+        Note(
+            level="warning",
+            message=f"what is left of environment {env_paths.name} ({previous.command}, {reason}) is removed",
+            run_folder=str(previous.run_folder),  # its reports may not have been written
+        )
     )
     if env_paths.unfinished_run != previous.run_folder:
         _tell_unfinished(env_paths, bus)
@@ -264,7 +275,7 @@ def _tell_unfinished(env_paths: EnvironmentPaths, bus: EventBus) -> None:
     folder = env_paths.unfinished_run
     if folder is not None:
         message = f"a command that was killed left the run folder {folder.name} without reports; they are written"
-        bus.emit("note", level="warning", message=message, left_folder=str(folder))
+        bus.emit(Note(level="warning", message=message, run_folder=str(folder)))
 
 
 def unpin_images(env_paths: EnvironmentPaths, state: EnvironmentState) -> None:
@@ -288,26 +299,20 @@ def _same_topology(previous: EnvironmentState, request: Request) -> None:
 def _emit_run_started(request: Request, run_folder: Path, provider: str, bus: EventBus) -> None:
     topology = request.topology
     bus.emit(
-        "run.started",
-        request.name,
-        command=request.command,
-        run_id=run_folder.name,
-        run_folder=str(run_folder),
-        variant=topology.variant,
-        provider=provider,
-        topology=str(topology.path),
-        machines=[
-            {"name": m.name, "image": m.image, "cpus": m.cpus, "memory": m.memory} for m in topology.machines.values()
-        ],
-        services=[
-            {
-                "name": s.name,
-                "machine": s.machine,
-                "kind": s.kind.value,
-                "unit": s.unit,
-                "depends_on": [d.service for d in s.depends_on],
-            }
-            for s in topology.services.values()
-        ],
-        version=orchestrator.__version__,
+        RunStarted(
+            request.name,
+            format=FORMAT,
+            command=request.command,
+            run_id=run_folder.name,
+            run_folder=str(run_folder),
+            variant=topology.variant,
+            provider=provider,
+            topology=str(topology.path),
+            machines=tuple(PlannedMachine(m.name, m.image, m.cpus, m.memory) for m in topology.machines.values()),
+            services=tuple(
+                PlannedService(s.name, s.machine, s.kind.value, s.unit, tuple(d.service for d in s.depends_on))
+                for s in topology.services.values()
+            ),
+            version=orchestrator.__version__,
+        )
     )

@@ -21,6 +21,7 @@ from orchestrator.errors import (
     SnapshotError,
 )
 from orchestrator.events import EventBus, wall_clock
+from orchestrator.events.run import Note
 from orchestrator.images.cache import ImageCache
 from orchestrator.snapshots.key import differences, key_of
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
@@ -50,7 +51,7 @@ def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBu
     if found is not None:
         where = "memory" if found.kind == "tmpfs" else "disk"
         message = f"start from the saved healthy state ({size_text(found.size)} in {where}, {found.folder.name})"
-        bus.emit("note", level="info", message=message)
+        bus.emit(Note(level="info", message=message))
         return found
     last = store.last_healthy(environment)
     damaged = store.damaged(key_of(inputs))
@@ -62,7 +63,7 @@ def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBu
         why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.inputs, inputs))}"
     if start == "warm":
         raise SnapshotError("there is no saved state to start from", why=why, hint="orchestrator up makes one")
-    bus.emit("note", level="info", message=f"cold start: {why}")
+    bus.emit(Note(level="info", message=f"cold start: {why}"))
     return None
 
 
@@ -96,7 +97,7 @@ async def begin(
             raise
         bus = session.bus
         message = f"the saved state cannot be used ({error.brief}); a cold start follows"
-        bus.emit("note", level="warning", message=message)
+        bus.emit(Note(level="warning", message=message))
         await session.discard_machines()
         ram = launch.ram or choose_ram_backing(session.topology, session.paths, bus)
         await session.run_watched(session.start(replace(launch, snapshot=None, ram=ram), reaper, deadline))
@@ -128,7 +129,7 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
             raise  # a machine is lost, or stands still: that is no lack of a snapshot
-        bus.emit("note", level="warning", message=f"the healthy state was not saved: {error.brief}")
+        bus.emit(Note(level="warning", message=f"the healthy state was not saved: {error.brief}"))
         return
     session.record.change(snapshot=str(stored.folder))
     for one in store.prunable(keep=[stored.folder, *in_use()]):
@@ -198,9 +199,10 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
     why = f", since {place.reason}" if place.folder == store.disk else f" ({place.folder})"
     where = f"memory ({place.folder})" if stored.kind == "tmpfs" else f"disk{why}"
     session.bus.emit(
-        "note",
-        level="info",
-        message=f"saved the state {name}: {size_text(stored.size)} in {where}; "
-        f"the machines stood still for {stored.manifest.paused:.2f} s",
+        Note(
+            level="info",
+            message=f"saved the state {name}: {size_text(stored.size)} in {where}; "
+            f"the machines stood still for {stored.manifest.paused:.2f} s",
+        )
     )
     return stored

@@ -12,6 +12,9 @@ from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.failures import did_not_boot, disk_full, ended, panicked, paused
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
+from orchestrator.events.machines import LogMatched, MachineState
+from orchestrator.events.run import Note
+from orchestrator.events.services import Heartbeat
 from orchestrator.log_patterns import CPU_STALL, LogPattern, Waiver, find_in_console, find_in_journal, waiver_for
 from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
 from orchestrator.services.journal import Entry, Journal
@@ -44,7 +47,7 @@ class Watcher:
         paths: MachinePaths,
         accept: Sequence[Waiver],
         bus: EventBus,
-        emit_state: Callable[[str, str], None],
+        emit_state: Callable[[MachineState, str], None],
     ) -> None:
         self.monitor: Monitor | None = None
         self.journal = Journal(paths.journal, self._on_entry)
@@ -93,12 +96,13 @@ class Watcher:
         async with limit.enforce(lambda: did_not_boot(self._name, self._paths, limit)):
             while not await completes_before(self.agent_open.wait, Deadline.after(HEARTBEAT)):
                 self._bus.emit(
-                    "wait.heartbeat",
-                    self._name,
-                    what="boot",
-                    elapsed=round(limit.elapsed, 1),
-                    limit=limit.limit,
-                    last=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
+                    Heartbeat(
+                        self._name,
+                        what="boot",
+                        elapsed=round(limit.elapsed, 1),
+                        timeout=limit.limit,
+                        detail=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
+                    )
                 )
 
     async def watch(self) -> None:
@@ -128,7 +132,7 @@ class Watcher:
                 if cut and log not in told:
                     told.add(log)
                     message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
-                    self._bus.emit("note", self._name, level="warning", message=message)
+                    self._bus.emit(Note(self._name, level="warning", message=message))
 
     async def _watch_journal(self) -> None:
         await self._launched.wait()
@@ -160,7 +164,7 @@ class Watcher:
                     self.agent_open.clear()  # an agent that opens from now on is the next boot's
                     self.was_reset.set()
                 elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
-                    self._bus.emit("note", self._name, level="warning", message=f"QMP event {name} {dict(data)}")
+                    self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
 
     async def _on_stop(self) -> None:
         """Its CPUs stand still: when QEMU itself stopped them, nothing will let them go on."""
@@ -181,7 +185,7 @@ class Watcher:
         """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
         self.booting = False
         message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
-        self._bus.emit("note", self._name, level="warning", message=message)
+        self._bus.emit(Note(self._name, level="warning", message=message))
         assert self.monitor is not None
         await self.monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
 
@@ -204,11 +208,12 @@ class Watcher:
             return
         self._seen.add(key)
         self._bus.emit(
-            "machine.sign",
-            self._name,
-            sign=sign.name,
-            line=line[:500],
-            explanation=sign.explanation,
-            weight=sign.severity.value,
-            accepted=known.reason if known else "",
+            LogMatched(
+                self._name,
+                pattern=sign.name,
+                line=line[:500],
+                explanation=sign.explanation,
+                severity=sign.severity,
+                waiver=known.reason if known else "",
+            )
         )

@@ -18,6 +18,8 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import HostError, ImageError, TimeLimit
 from orchestrator.events import EventBus
+from orchestrator.events.machines import ImageOutput, ImageStateChanged
+from orchestrator.events.services import Heartbeat
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import LONGER, BuiltImage
 from orchestrator.images.debian_base import (
@@ -107,18 +109,19 @@ class _Builder:
         self._said_waiting = float("-inf")
 
     def say(self, line: str, step: str) -> None:
-        self._bus.emit("image.output", self._name, line=line, step=step)
+        self._bus.emit(ImageOutput(self._name, line=line, step=step))
 
     def waiting(self, holder: str, elapsed: float) -> None:
         if elapsed - self._said_waiting >= HEARTBEAT:
             self._said_waiting = elapsed
             self._bus.emit(
-                "wait.heartbeat",
-                self._name,
-                what=f"image {self._name}, which another command builds",
-                elapsed=elapsed,
-                limit=self._deadline.limit,
-                last=holder,
+                Heartbeat(
+                    self._name,
+                    what=f"image {self._name}, which another command builds",
+                    elapsed=elapsed,
+                    timeout=self._deadline.limit,
+                    detail=holder,
+                )
             )
 
     async def render(self, folder: Path, variant: str, app: Path | None) -> tuple[LayerEntry, ...]:
@@ -152,7 +155,7 @@ class _Builder:
 
         async def build(folder: Path) -> None:
             require(self._cache.root, needed=needed)
-            self._state("building", key, why="its packages or their configuration changed")
+            self._building(key, "its packages or their configuration changed")
             await self._keeping_log(
                 folder, BASE_LAYER, build_base(folder, self._recipe, say=self.say, deadline=self._deadline)
             )
@@ -164,7 +167,7 @@ class _Builder:
 
     async def app_layer(self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]) -> None:
         """Fill ``folder`` with the finished image."""
-        self._state("building", base.name, why="its files changed")
+        self._building(base.name, "its files changed")
         await self._keeping_log(folder, APP_LAYER, self._write_app_layer(folder, base, entries, texts))
 
     async def _write_app_layer(
@@ -224,8 +227,8 @@ class _Builder:
                 evidence=error.evidence,
             ) from error
 
-    def _state(self, state: str, key: str, **data: object) -> None:
-        self._bus.emit("image.state", self._name, state=state, provider="debian", key=key, **data)
+    def _building(self, key: str, why: str) -> None:
+        self._bus.emit(ImageStateChanged(self._name, state="building", provider="debian", key=key, detail=why))
 
 
 def keep_log(log: Path, target: Path) -> Path | None:

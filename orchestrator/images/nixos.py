@@ -18,6 +18,9 @@ from urllib.parse import quote
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import ImageError, TimeLimit
 from orchestrator.events import EventBus
+from orchestrator.events.machines import ImageOutput, ImageStateChanged
+from orchestrator.events.run import Note
+from orchestrator.events.services import Heartbeat
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import LONGER, BuiltImage, find_run_script
 from orchestrator.images.nixos_output import Output
@@ -201,7 +204,7 @@ class _Build:
         (self._work / RESULT).unlink(missing_ok=True)  # an older build's must not pass for this one's
         self.log.parent.mkdir(parents=True, exist_ok=True)
         why = "Nix decides what is built"
-        self._bus.emit("image.state", self._image.name, state="building", provider="nixos", key="", why=why)
+        self._bus.emit(ImageStateChanged(self._image.name, state="building", provider="nixos", key="", detail=why))
         with self.log.open("w", encoding="utf-8") as sink:
             sink.write(f"+ {' '.join(self._argv)}\n")
 
@@ -255,8 +258,8 @@ class _Build:
         name = self._image.name
         warning = self._output.add(line)
         if warning:
-            self._bus.emit("note", name, level="warning", message=line)
-        self._bus.emit("image.output", name, line=line, step=self._argv[0], shown=not warning)
+            self._bus.emit(Note(name, level="warning", message=line))
+        self._bus.emit(ImageOutput(name, line=line, step=self._argv[0], shown=not warning))
 
     async def _live(self) -> None:
         """A build that says nothing gives a sign of life; never return."""
@@ -269,7 +272,7 @@ class _Build:
     def _heartbeat(self, what: str, last: str) -> None:
         self._spoke = monotonic()
         elapsed, limit = round(self._deadline.elapsed, 1), self._deadline.limit
-        self._bus.emit("wait.heartbeat", self._image.name, what=what, elapsed=elapsed, limit=limit, last=last)
+        self._bus.emit(Heartbeat(self._image.name, what=what, elapsed=elapsed, timeout=limit, detail=last))
 
     def _too_slow(self) -> TimeLimit:
         return TimeLimit(

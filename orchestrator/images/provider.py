@@ -110,6 +110,8 @@ async def ensure_images(
     Raises:
         ImageError: the first image that could not be made.
     """
+    from orchestrator.events.machines import ImageStateChanged  # commands that only look load this module too
+
     chosen = choose_provider(provider, topology)
     cache = cache if cache is not None else ImageCache(None)
     used = used_images(topology)
@@ -121,16 +123,17 @@ async def ensure_images(
             one = await _build(name, used[name], chosen, topology, cache, bus, deadline, turn)
             find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, and it is made anew")
         except OrchestratorError as error:
-            bus.emit("image.state", name, state="failed", provider=chosen.value, key="", why=error.what)
+            bus.emit(ImageStateChanged(name, state="failed", provider=chosen.value, key="", detail=error.what))
             raise
         bus.emit(
-            "image.state",
-            name,
-            state="cached" if one.cached else "ready",
-            provider=one.provider,
-            key=one.key,
-            seconds=one.seconds,
-            path=os.fspath(one.path),
+            ImageStateChanged(
+                name,
+                state="cached" if one.cached else "ready",
+                provider=one.provider,
+                key=one.key,
+                seconds=one.seconds,
+                path=os.fspath(one.path),
+            )
         )
         built[name] = one
 

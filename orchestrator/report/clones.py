@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, tostring
 
+from orchestrator.events.read import load_events
+from orchestrator.events.suite import TestPlanned
+from orchestrator.fields import SENTENCE
 from orchestrator.report.model import STATUSES, words
-from orchestrator.report.read import SENTENCE, load_events, text
+from orchestrator.report.summary import SUMMARY_FORMAT
 from orchestrator.report.write import atomic_write
 from orchestrator.text import clean
 
@@ -88,9 +91,9 @@ def in_no_clone(parts: list[ClonePart]) -> list[str]:
     planned: set[tuple[str, str]] = set()
     for part in parts:
         for event in load_events(part.folder / "events.jsonl") if part.folder is not None else ():
-            if event.kind == "test.planned":
-                test = (text(event.data, "phase"), text(event.data, "id"))
-                if event.data.get("elsewhere") is True:
+            if isinstance(event, TestPlanned):
+                test = (event.phase, event.id)
+                if event.other_shard:
                     known[test] = clean(event.subject, SENTENCE)
                 else:
                     planned.add(test)
@@ -115,7 +118,7 @@ def summary_of(
         if outcome in GREEN:
             outcome, code = "failed", 1
     return {
-        "schema": 1,
+        "format": SUMMARY_FORMAT,
         "outcome": outcome,
         "exit_code": code,
         **cause,

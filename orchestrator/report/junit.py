@@ -76,7 +76,7 @@ def _part_case(suite: Element, kind: str, part: MachineView | ServiceView, view:
     elif part.seconds is None:
         SubElement(case, "skipped", message=_text(part.detail or "never reached"))
     if isinstance(part, ServiceView) and part.checks:
-        answers = (f"{c.name}: {'ok' if c.ok else 'not ok'} after {c.attempts}: {c.answer}" for c in part.checks)
+        answers = (f"{c.name}: {'ok' if c.ok else 'not ok'} after {c.attempts}: {c.message}" for c in part.checks)
         SubElement(case, "system-out").text = _text("\n".join(answers))
 
 

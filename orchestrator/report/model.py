@@ -39,11 +39,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """The last answer of one check; ``attempts`` is how often it was asked."""
+    """The last result of one check; ``attempts`` is how often it was made."""
 
     name: str
     ok: bool
-    answer: str
+    message: str
     attempts: int
     elapsed: float
 
@@ -149,7 +149,7 @@ class TestView:
         if last in FAILED_TESTS:
             return "failed"
         if last == "passed" and any(a.failed for a in self.attempts):
-            # Anew and no retry: it ran in several worlds, and failed in one of them.
+            # Anew and no retry: it ran in several fresh states, and failed in one of them.
             return "flaky" if self.attempts[-1].retry else "failed"
         return last if last in STATUSES else "failed"
 
@@ -203,7 +203,7 @@ class ImageView:
     key: str
     state: str
     seconds: float | None
-    why: str
+    detail: str
     output: tuple[str, ...]
 
 
@@ -218,21 +218,21 @@ class Screenshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class LogMatch:
     """A line of a console or journal that matched a known pattern.
 
     Attributes:
-        weight: ``fatal``, ``failing``, ``suspicious`` or ``noted``.
-        accepted: the reason why it does not count; empty: it does.
+        severity: ``fatal``, ``failing``, ``suspicious`` or ``noted``.
+        waiver: the reason why it does not count; empty: it does.
     """
 
     machine: str
-    sign: str
+    pattern: str
     line: str
     explanation: str
     at: float
-    weight: str = ""
-    accepted: str = ""
+    severity: str = ""
+    waiver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ class RunView:
     version: str
     accelerator: str
     accelerator_reason: str
-    factor: float
+    time_scale: float
     qemu: str
     outcome: str
     exit_code: int | None
@@ -306,7 +306,7 @@ class RunView:
     services: tuple[ServiceView, ...]
     phases: tuple[PhaseView, ...]
     screenshots: tuple[Screenshot, ...]
-    signs: tuple[Sign, ...]
+    log_matches: tuple[LogMatch, ...]
     notes: tuple[Note, ...]
     failures: tuple[Failure, ...]
     waiting: Wait | None
@@ -349,6 +349,6 @@ class RunView:
             others = sum(phase.elsewhere for phase in self.phases)
             return f"its shard is empty, other shards have all {others} tests" if others else "no test ran"
         if self.outcome == "suspicious":
-            marked = next((s for s in self.signs if s.weight == "suspicious" and not s.accepted), None)
-            return f"{marked.explanation} ({marked.sign}, machine {marked.machine})" if marked else ""
+            marked = next((s for s in self.log_matches if s.severity == "suspicious" and not s.waiver), None)
+            return f"{marked.explanation} ({marked.pattern}, machine {marked.machine})" if marked else ""
         return "" if self.outcome == "passed" else "the cause was not reported"

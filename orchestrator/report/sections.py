@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from orchestrator.report.markup import seconds
-from orchestrator.report.model import STATUSES, Attempt, Failure, PhaseView, RunView, Sign, TestView, words
+from orchestrator.report.model import STATUSES, Attempt, Failure, LogMatch, PhaseView, RunView, TestView, words
 
 FILES_OF_A_MACHINE = 200  # linked in the page
 _RUN_FILES: tuple[str, ...] = ("playwright/report/index.html", "events.jsonl", "summary.json", "junit.xml", "debug.log")
@@ -41,7 +41,7 @@ def facts(view: RunView) -> list[tuple[str, str]]:
 
 def about(view: RunView) -> list[str]:
     """The environment, command, variant, images and host of the run, those that are known."""
-    host = f"{view.accelerator} (time limits × {view.factor:g})" if view.factor != 1 else view.accelerator
+    host = f"{view.accelerator} (time limits × {view.time_scale:g})" if view.time_scale != 1 else view.accelerator
     images = f"{view.provider} images" if view.provider else ""
     return [text for text in (view.environment, view.command, view.variant, images, host) if text]
 
@@ -84,7 +84,7 @@ def named_file(place: str, files: frozenset[str]) -> str:
 
 def plan(view: RunView) -> list[tuple[str, str]]:
     """Environment, host and versions, by label."""
-    scale = f", time limits × {view.factor:g}" if view.factor != 1 else ""
+    scale = f", time limits × {view.time_scale:g}" if view.time_scale != 1 else ""
     return [
         ("Environment", view.environment),
         ("Variant", view.variant),
@@ -104,11 +104,11 @@ def counts(phase: PhaseView) -> str:
     return ", ".join(f"{phase.count(s)} {words(s)}" for s in STATUSES if phase.count(s))
 
 
-def colour(sign: Sign) -> str:
-    """The state that has the colour of a sign's badge."""
-    if sign.accepted or sign.weight == "noted":
+def colour(match: LogMatch) -> str:
+    """The state that has the colour of a match's badge."""
+    if match.waiver or match.severity == "noted":
         return "skipped"
-    return "flaky" if sign.weight == "suspicious" else "failed"
+    return "flaky" if match.severity == "suspicious" else "failed"
 
 
 def evidence(files: Iterable[str]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from orchestrator.events import utc_text
 from orchestrator.report.model import STATUSES, RunView, ServiceView
 
-SCHEMA = 1
+SUMMARY_FORMAT = 2  # grows when a key changes its meaning; docs/events.md tells what changed
 
 
 def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
@@ -19,21 +19,21 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         artifacts: the files of the run folder, as relative paths.
 
     Returns:
-        ``schema`` 1; ``outcome`` (``passed``, ``suspicious``, ``failed``, ``error``,
+        ``format``; ``outcome`` (``passed``, ``suspicious``, ``failed``, ``error``,
         ``interrupted``, ``nothing-ran``), ``exit_code`` (null when the run was killed), ``cause`` (one
         sentence, empty if passed); ``run_id``, ``environment``, ``command``, ``variant``,
-        ``provider``, ``version``; ``host`` (``accelerator``, ``factor``, ``qemu``);
+        ``provider``, ``version``; ``host`` (``accelerator``, ``time_scale``, ``qemu``);
         ``started`` and ``ended`` (UTC text); ``seconds`` (``total``, ``ready`` or null);
         ``images`` (``name``, ``provider``, ``key``, ``state``, ``seconds``);
         ``machines`` and ``services`` (``name``, ``state``, ``seconds`` from start to up or
         null; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
         and a count per status; ``phases`` with the same per phase; ``cases`` with
         ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``failures``
-        (the error tree's fields, ``subject``, ``at``); ``signs``; ``warnings``;
+        (the error tree's fields, ``subject``, ``at``); ``log_matches``; ``warnings``;
         ``artifacts``. Seconds are floats.
     """
     return {
-        "schema": SCHEMA,
+        "format": SUMMARY_FORMAT,
         "outcome": view.outcome,
         "exit_code": view.exit_code,
         "cause": view.cause,
@@ -43,7 +43,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         "variant": view.variant,
         "provider": view.provider,
         "version": view.version,
-        "host": {"accelerator": view.accelerator, "factor": view.factor, "qemu": view.qemu},
+        "host": {"accelerator": view.accelerator, "time_scale": view.time_scale, "qemu": view.qemu},
         "started": _time(view.started),
         "ended": _time(view.ended),
         "seconds": {"total": _seconds(view.elapsed), "ready": _seconds(view.ready_after)},
@@ -77,7 +77,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
             ],
         },
         "failures": [{**asdict(f), "at": _time(f.at)} for f in view.failures],
-        "signs": [{**asdict(s), "at": _time(s.at)} for s in view.signs],
+        "log_matches": [{**asdict(s), "at": _time(s.at)} for s in view.log_matches],
         "warnings": [note.message for note in view.notes if note.level == "warning"],
         "artifacts": list(artifacts),
     }
@@ -93,7 +93,7 @@ def _counts(view: RunView) -> dict[str, int]:
 
 
 def _service(service: ServiceView) -> dict[str, object]:
-    checks = [{"name": c.name, "ok": c.ok, "answer": c.answer, "attempts": c.attempts} for c in service.checks]
+    checks = [{"name": c.name, "ok": c.ok, "message": c.message, "attempts": c.attempts} for c in service.checks]
     return {
         "name": service.name,
         "machine": service.machine,

@@ -91,7 +91,7 @@ class Row:
     place: str = ""
     bars: tuple[Bar, ...] = ()
     label: Label | None = None
-    signs: tuple[Mark, ...] = ()
+    marks: tuple[Mark, ...] = ()
     css: str = ""
     heading: bool = False
 
@@ -148,7 +148,9 @@ def _machines(axis: Axis, view: RunView) -> Iterator[Row]:
     if view.machines:
         yield Row("Machines", heading=True)
     for machine in view.machines:
-        signs = tuple(Mark(axis.x(s.at), f"{s.sign}: {s.line}") for s in view.signs if s.machine == machine.name)
+        signs = tuple(
+            Mark(axis.x(s.at), f"{s.pattern}: {s.line}") for s in view.log_matches if s.machine == machine.name
+        )
         yield Row(machine.name, "", _bars(axis, machine), _end_label(axis, machine), signs)
 
 

@@ -7,7 +7,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from orchestrator.report.fold import fold, load_events
+from orchestrator.events.read import load_events
+from orchestrator.report.fold import fold
 from orchestrator.report.html import EMBED_TOTAL, PNG, render_html, wanted_images
 from orchestrator.report.junit import junit_xml
 from orchestrator.report.model import RunView

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from orchestrator.deadline import Deadline, completes_before, pause
+from orchestrator.events.services import CheckResulted, Heartbeat
 from orchestrator.services.checks import CheckResult, run_check
 from orchestrator.services.reach import Reach
 from orchestrator.services.units import Units
@@ -72,12 +73,13 @@ class Prover:
             if beat.expired:
                 beat = Deadline.after(HEARTBEAT)
                 self._reach.bus.emit(
-                    "wait.heartbeat",
-                    service.name,
-                    what=f"check {check.name}",
-                    elapsed=round(limit.elapsed, 1),
-                    limit=limit.limit,
-                    last=last.text,
+                    Heartbeat(
+                        service.name,
+                        what=f"check {check.name}",
+                        elapsed=round(limit.elapsed, 1),
+                        timeout=limit.limit,
+                        detail=last.text,
+                    )
                 )
             await self._pause_or_news(service, interval, limit)
 
@@ -92,11 +94,12 @@ class Prover:
 
     def _report(self, service: Service, check: Check, answer: CheckResult, attempts: int, limit: Deadline) -> None:
         self._reach.bus.emit(
-            "check.answer",
-            service.name,
-            check=check.name,
-            ok=answer.ok,
-            answer=answer.text,
-            attempt=attempts,
-            elapsed=round(limit.elapsed, 3),
+            CheckResulted(
+                service.name,
+                check=check.name,
+                ok=answer.ok,
+                message=answer.text,
+                attempt=attempts,
+                elapsed=round(limit.elapsed, 3),
+            )
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import EventBus
+from orchestrator.events.services import UnitAlias
 from orchestrator.guest.agent import Agent
 from orchestrator.services import systemd
 from orchestrator.services.checks import Channels
@@ -55,7 +56,7 @@ class Reach:
         self.names[machine, unit] = real
         if journal := self.journal(machine):
             journal.know(unit, real)
-        self.bus.emit("unit.name", unit, machine=machine, real=real)
+        self.bus.emit(UnitAlias(unit, machine=machine, id=real))
 
     def real(self, machine: str, unit: str) -> str:
         return self.names.get((machine, unit), unit)

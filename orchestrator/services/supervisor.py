@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import ServiceError
 from orchestrator.events import EventBus
+from orchestrator.events.services import ServiceStateChanged
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph, State, good_state
 from orchestrator.services.journal import Journal
@@ -294,5 +295,5 @@ class ServiceSupervisor:
     def _emit(self, name: str, state: State, elapsed: float, detail: str) -> None:
         machine = self.graph.services[name].machine
         self._reach.bus.emit(
-            "service.state", name, machine=machine, state=state.value, elapsed=round(elapsed, 3), detail=detail
+            ServiceStateChanged(name, machine=machine, state=state, elapsed=round(elapsed, 3), detail=detail)
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.run import AcceleratorChosen
 from orchestrator.process import boot_id, run
 from orchestrator.scratch import scratch
 from orchestrator.vm.arguments import value
@@ -231,7 +232,7 @@ def _write_cache(cache: Path, key: dict[str, object], name: str, reason: str) ->
 
 def emit_accelerator(found: Accelerator, bus: EventBus) -> None:
     """Tell what the probe found."""
-    bus.emit("host.accelerator", accelerator=found.name, reason=found.reason, factor=found.factor, qemu=found.qemu)
+    bus.emit(AcceleratorChosen(accelerator=found.name, reason=found.reason, time_scale=found.factor, qemu=found.qemu))
 
 
 def _dotted(version: tuple[int, ...]) -> str:

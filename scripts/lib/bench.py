@@ -29,6 +29,7 @@ from orchestrator.environment.paths import EnvironmentPaths, cache_root
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
+from orchestrator.events.services import CheckResulted
 from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import ProcessId, launch
@@ -185,8 +186,8 @@ async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
     seen: list[float] = []
 
     def on_event(event: Event) -> None:
-        if event.kind == "check.answer" and event.data["ok"]:
-            seen.append(event.at)
+        if isinstance(event, CheckResulted) and event.ok:
+            seen.append(event.time)
 
     stop = bus.subscribe(on_event)
     service = Service("bench", "server", ServiceKind.TARGET, None, checks=(check,), timeout=120)

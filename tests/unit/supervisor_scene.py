@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_channels import FakeMachine, Unit, ok
 from fake_qemu import run_async
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.services import ServiceStateChanged
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
 from orchestrator.services.supervisor import ServiceSupervisor
@@ -48,14 +50,14 @@ class World:
         return next(m.units[f"{name}.service"] for m in self.machines.values() if f"{name}.service" in m.units)
 
     def states(self, name: str) -> list[str]:
-        return [str(e.data["state"]) for e in self.events if e.kind == "service.state" and e.subject == name]
+        return [str(e.state) for e in of(self.events, ServiceStateChanged) if e.subject == name]
 
     def moment(self, name: str, state: str) -> int:
         """The place of this change among all events."""
         return next(
             n
             for n, e in enumerate(self.events)
-            if e.kind == "service.state" and e.subject == name and e.data["state"] == state
+            if isinstance(e, ServiceStateChanged) and e.subject == name and e.state == state
         )
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from event_records import notes
 from fake_qemu import SILENT, run_async
 from machine_stage import staged
 
@@ -154,8 +155,8 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
             await stage.live.reattach(stage.process, tmp_path / "key", Deadline.after(10))
             assert stage.live.handed_over
             assert ([["sh", "-s"]] * 2 if rebooted else []) == stage.guest.commands
-            notes = [str(event.data["message"]) for event in stage.events if event.kind == "note"]
-            assert any("set up again" in note for note in notes) is rebooted
+            told = notes(stage.events)
+            assert any("set up again" in note for note in told) is rebooted
 
     run_async(scenario())
 
@@ -204,9 +205,9 @@ def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
             await stage.live.screenshot("before", tmp_path)  # never connected: nothing to take
             await stage.live._open_monitor(Deadline.after(5))
             await stage.live.screenshot("refused", tmp_path)
-            assert "no screenshot at refused" in str(stage.events[-1].data["message"])
+            assert "no screenshot at refused" in notes(stage.events)[-1]
             stage.qmp.handlers["screendump"] = lambda a: stage.qmp.content_to(str(a["filename"]), b"")
             await stage.live.screenshot("ready", tmp_path)
-            assert stage.events[-1].data == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
+            assert stage.events[-1].data() == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
 
     run_async(scenario())

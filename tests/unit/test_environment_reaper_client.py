@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_qemu import FakeServer, run_async, topology
 
 from orchestrator.deadline import Deadline
@@ -21,6 +22,8 @@ from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, MachineState
 from orchestrator.environment.teardown import end_group, end_machines, orphans, take_down
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import MachineStateChanged, NetworkStateChanged
+from orchestrator.events.run import Note
 from orchestrator.process import ProcessId, launch
 
 OWNER = """
@@ -151,7 +154,7 @@ def test_strays_are_this_environments_programs_only(tmp_path: Path) -> None:
         assert not switch.alive
         assert editor.alive
         assert neighbour.alive
-        assert len([event for event in seen if event.kind == "note"]) == 2
+        assert len(of(seen, Note)) == 2
 
 
 def a_state(path: Path, process: ProcessId, switch: ProcessId) -> EnvironmentState:
@@ -192,9 +195,9 @@ def test_down_by_qmp_leaves_nothing_but_the_lock(tmp_path: Path) -> None:
             assert "quit" in server.log
             return time.monotonic() - began
 
-    states: list[tuple[str, object]] = []
+    seen: list[Event] = []
     bus = EventBus()
-    bus.subscribe(lambda event: states.append((event.subject, event.data["state"])))
+    bus.subscribe(seen.append)
     try:
         assert run_async(scenario()) < 1.5
         assert not qemu.alive
@@ -202,6 +205,7 @@ def test_down_by_qmp_leaves_nothing_but_the_lock(tmp_path: Path) -> None:
     finally:
         for process in (qemu, switch):
             process.signal_group(signal.SIGKILL)
+    states = [(e.subject, e.state) for e in seen if isinstance(e, MachineStateChanged | NetworkStateChanged)]
     assert states == [("server", "stopping"), ("server", "stopped"), ("lan", "stopped")]
     assert [path.name for path in mine.folder.iterdir()] == ["lock"]
     assert not mine.sockets.exists()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from event_records import notes
 from fake_qemu import Refused, run_async
 from machine_stage import Stage, staged
 
@@ -60,7 +61,7 @@ class Rebooting:
         work = go_down(live.monitor, agent, watcher, live._bus, answer=Deadline.after(5), down=Deadline.after(down))
         await run_with_watchdogs(work, [watcher.watch])
         assert not watcher.agent_open.is_set(), "the next boot's agent is yet to come"
-        return [str(event.data["message"]) for event in self.stage.events if event.kind == "note"]
+        return notes(self.stage.events)
 
 
 def test_a_guest_that_goes_down_is_not_asked_and_not_reset_again(tmp_path: Path) -> None:

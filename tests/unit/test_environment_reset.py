@@ -93,7 +93,7 @@ def test_a_point_is_found_by_its_name(paths: EnvironmentPaths, tmp_path: Path) -
 
 
 def test_a_healthy_state_that_is_gone(paths: EnvironmentPaths, tmp_path: Path) -> None:
-    """Another healthy one is no substitute: it may be of another world."""
+    """Another healthy one is no substitute: it may be of other machines."""
     gone = put(tmp_path)
     put(tmp_path, f"{HEALTHY}.k2")
     default_store().remove(gone)
@@ -132,7 +132,7 @@ def test_an_environment_that_was_taken_down_meanwhile(paths: EnvironmentPaths) -
 
 
 def test_an_environment_of_which_only_some_machines_are_recorded(paths: EnvironmentPaths, tmp_path: Path) -> None:
-    """A start or reset that was killed half way: what is left of it is no world to save or to go back from."""
+    """A start or reset that was killed half way: what is left of it is no state to save or to go back from."""
     for names in ((), ("server",)):
         StateFile(paths.state, a_state(tmp_path, machines={name: MachineState(DEAD, "/image") for name in names}))
         with pytest.raises(HostError, match="does not run as a whole") as caught:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_qemu import run_async
 from machine_stage import Stage, staged, watch_ends
 
@@ -14,6 +15,7 @@ from orchestrator.environment import machine as module
 from orchestrator.environment.failures import last_words
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events import wall_clock
+from orchestrator.events.machines import LogMatched
 from orchestrator.snapshots.manifest import MachineFiles
 
 
@@ -45,9 +47,7 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
             async with asyncio.TaskGroup() as group:
                 group.create_task(panic())
                 error = await watch_ends(stage, 3)
-            assert [e.data["line"] for e in stage.events if e.kind == "machine.sign"] == [
-                "[9.0] Kernel panic - not syncing: today"
-            ]
+            assert [match.line for match in of(stage.events, LogMatched)] == ["[9.0] Kernel panic - not syncing: today"]
             assert "is lost" in error.what
             assert not stage.live._watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
 
@@ -57,9 +57,9 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
 def test_logs_that_are_there_already_are_gone_on_with(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            stage.live.paths.serial_log.write_text("an earlier world\n")
+            stage.live.paths.serial_log.write_text("an earlier run\n")
             stage.live.seed_logs(saved_logs(tmp_path / "saved", "of the snapshot\n", LISTENING))
-            assert stage.live.paths.serial_log.read_text().startswith("an earlier world\n---")
+            assert stage.live.paths.serial_log.read_text().startswith("an earlier run\n---")
 
     run_async(scenario())
 

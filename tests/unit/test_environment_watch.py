@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from event_records import notes, of
 from fake_qemu import SILENT, run_async
 from machine_stage import staged, watch_ends
 
@@ -14,6 +15,7 @@ from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment import machine as module
 from orchestrator.environment.evidence import add_machine_status
 from orchestrator.errors import MachineError, ServiceError
+from orchestrator.events.machines import LogMatched
 
 STALL = "[   23.645844] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
 
@@ -52,9 +54,9 @@ def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pyt
                 await asyncio.sleep(0.2)
                 watching.cancel()
             assert stage.qmp.log.count("system_reset") == 1, "not a second time, and never a machine that runs"
-            notes = [event.data["message"] for event in stage.events if event.kind == "note"]
-            assert len([text for text in notes if "a CPU makes no progress" in text]) == 1
-            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["cpu-stall"]
+            told = notes(stage.events)
+            assert len([text for text in told if "a CPU makes no progress" in text]) == 1
+            assert [match.pattern for match in of(stage.events, LogMatched)] == ["cpu-stall"]
 
     run_async(scenario())
 
@@ -80,7 +82,7 @@ def test_a_panic_on_the_console_ends_the_wait(tmp_path: Path) -> None:
             assert error.what == "machine server is lost: the guest's kernel panicked"
             assert error.why == "[2.0] Kernel panic - not syncing: VFS"
             assert error.evidence[-1] == "[2.1] end"
-            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["oom-kill", "kernel-panic"]
+            assert [match.pattern for match in of(stage.events, LogMatched)] == ["oom-kill", "kernel-panic"]
 
     run_async(scenario())
 
@@ -99,7 +101,7 @@ def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
                 group.create_task(panic())
                 error = await watch_ends(stage, 3)
             assert "QEMU reports that the guest panicked" in error.what
-            assert any(e.kind == "note" and "RESET" in str(e.data["message"]) for e in stage.events)
+            assert any("RESET" in note for note in notes(stage.events))
 
     run_async(scenario())
 
@@ -115,7 +117,7 @@ def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, stat
             }
             await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
             assert now == ["running"]
-            assert "it stood still" in str(stage.events[-1].data["message"])
+            assert "it stood still" in notes(stage.events)[-1]
 
     run_async(scenario())
 

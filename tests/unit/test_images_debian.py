@@ -11,10 +11,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from event_records import of
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError, TimeLimit
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import ImageOutput, ImageStateChanged
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.debian import build_debian
@@ -129,8 +131,8 @@ def test_an_image_is_built_in_two_layers_and_cached(place: Path) -> None:
     assert (image.path / "initrd.img").read_text() == "initrd"
     assert (image.path / "kernel-params").read_text() == "root=/dev/vda\n"
     assert (image.path / "root.raw").stat().st_size == 64 << 20
-    assert {"line": "I: installing packages", "step": "packages"} in [dict(event.data) for event in events]
-    assert [event.data["state"] for event in events if event.kind == "image.state"] == [
+    assert ("I: installing packages", "packages") in [(event.line, event.step) for event in of(events, ImageOutput)]
+    assert [event.state for event in of(events, ImageStateChanged)] == [
         "building",
         "building",
     ]

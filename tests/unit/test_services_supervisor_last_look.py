@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_channels import Unit, bad, ok
 from supervisor_scene import World, fails, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
+from orchestrator.events.services import UnitAlias
 from orchestrator.guest.agent import GuestResult
 from orchestrator.services.supervisor import FRESH
 from orchestrator.topology.model import ServiceKind
@@ -358,8 +360,8 @@ def test_a_unit_named_by_its_alias(tmp_path: Path) -> None:
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == [], "its run was heard of under its own name"
-        told = [(e.subject, dict(e.data)) for e in world.events if e.kind == "unit.name"]
-        assert told == [("sshd.service", {"machine": "server", "real": "ssh.service"})]
+        told = [(e.subject, e.machine, e.id) for e in of(world.events, UnitAlias)]
+        assert told == [("sshd.service", "server", "ssh.service")]
         unit.words = ["bye"]
         unit.fail(255)
         world.services._confirmed = -FRESH

@@ -16,6 +16,7 @@ from orchestrator.cli.clones import FORWARDED, options
 from orchestrator.cli.run import with_suite_options
 from orchestrator.environment.plan import Request
 from orchestrator.errors import NothingRan, SuiteFailed
+from orchestrator.events.run import Note
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import SuitePhase
 
@@ -24,7 +25,7 @@ UP, DOWN = SuitePhase("stack", ("--grep-invert", "@down")), SuitePhase("down", (
 
 
 def notes(client: Client) -> str:
-    return "\n".join(str(event.data["message"]) for event in client.of("note"))
+    return "\n".join(note.message for note in client.of(Note))
 
 
 def test_services_are_stopped_for_a_phase_that_has_tests(client: Client) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from event_records import notes
 from fake_qemu import machine, topology
 
 from orchestrator.environment.state import EnvironmentState, MachineState
@@ -31,7 +32,7 @@ class Notes:
         self.bus.subscribe(self.found.append)
 
     def texts(self, level: str) -> list[str]:
-        return [str(e.data["message"]) for e in self.found if e.kind == "note" and e.data["level"] == level]
+        return notes(self.found, level)
 
 
 def put(

@@ -32,7 +32,7 @@ def boot(shared: Shared) -> list[dict[str, Any]]:
 def test_up_says_ready_and_what_to_do_next(shared: Shared) -> None:
     shared.up.expect(
         0,
-        r"READY in \d+\.\d s",
+        r"READY in [\d.]+ s",
         r"http://127\.0\.0\.1:\d+ is server:80",
         r"orchestrator .*shell server",
         "service backend: healthy",
@@ -140,7 +140,7 @@ def _answers(vm: Host, folder: Path, ok: bool) -> list[dict[str, Any]]:
     return [
         event
         for event in events[begun:]
-        if event["kind"] == "check.answer" and event["subject"] == "client" and event["ok"] is ok
+        if event["kind"] == "check.result" and event["subject"] == "client" and event["ok"] is ok
     ]
 
 

@@ -54,7 +54,7 @@ def test_a_suite_with_a_failing_test_and_one_that_was_not_asked_for(vm: Host, on
     assert {word: data["tests"][word] for word in wanted} == wanted
     assert folder != before, "a run on what is up has a folder of its own"
     # It tells what the machines are, and has what their logs say from its time on; theirs are where they were.
-    assert data["host"]["accelerator"] and data["host"]["factor"] >= 1 and len(data["images"]) == 2
+    assert data["host"]["accelerator"] and data["host"]["time_scale"] >= 1 and len(data["images"]) == 2
     whole, since = (one / "machines/client/journal.jsonl" for one in (vm.started_in(), folder))
     assert whole != since and since.stat().st_size and since.read_bytes() in whole.read_bytes()
     found = cases(folder)
@@ -105,7 +105,7 @@ def test_a_crash_in_a_machine_makes_a_passed_run_suspicious(vm: Host, one_phase:
         with collected(running):
             running.until_says("READY", 90)
             vm.run("exec", "server", "--", "python3", "-c", crash).expect(139)
-            running.wait(300).expect(0, r"\(accepted: we did it\)", r"passed in .* s \(exit code 0\)")
+            running.wait(300).expect(0, r"\(waived: we did it\)", r"passed in .* s \(exit code 0\)")
     finally:
         known.unlink()
 
@@ -114,7 +114,7 @@ def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
     vm.run("run", "--suite", str(SUITES / "nowhere")).expect(2, "nowhere", within=10)
 
 
-def test_each_file_in_a_world_of_its_own(vm: Host, one_phase: Path) -> None:
+def test_each_file_in_a_fresh_state(vm: Host, one_phase: Path) -> None:
     """Both files leave what the other must not find; the reset between them is in place.
 
     Their names are brackets, blanks and pluses to a regular expression, and one ends like the other.
@@ -128,8 +128,8 @@ def test_each_file_in_a_world_of_its_own(vm: Host, one_phase: Path) -> None:
     assert {m["pid"] for m in after.values()}.isdisjoint({m["pid"] for m in before.values()})
     assert "isolate" not in vm.run("snapshot", "list").stdout
     results = {path.name for path in (vm.latest / "playwright").glob("results-*.json")}
-    assert results >= {"results-stack-001.json", "results-stack-002.json"}, "one result of each world"
-    done.expect(0, "the suite is prepared", r"world 2 of 2: ready \(", "!machine server: restoring")
+    assert results >= {"results-stack-001.json", "results-stack-002.json"}, "one result of each fresh state"
+    done.expect(0, "the suite is prepared", r"fresh state 2 of 2: ready \(", "!machine server: restoring")
     lines = [str(event["line"]) for event in vm.events("suite.output")]
     drawn = [json.loads(line.removeprefix("drawn ")) for line in lines if line.startswith("drawn ")]
     assert [one["in"] for one in drawn] == ["prepared-worker"] * 2

@@ -19,6 +19,7 @@ from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile, read_state
 from orchestrator.errors import ServiceError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.services import CheckResulted, ServiceStateChanged, UnitAlias
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.supervisor import FRESH, ServiceSupervisor
@@ -121,7 +122,7 @@ def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) ->
                 await keeper.bring_up(limit)
             assert re.search(ENDS[name], caught.value.why), caught.value.why
             assert limit.elapsed < 100, "nobody waited for a limit"
-            states = [e.data["state"] for e in events if e.kind == "service.state" and e.subject == name]
+            states = [e.state for e in events if isinstance(e, ServiceStateChanged) and e.subject == name]
             assert states[-1] == "failed"
 
         await run_all(*(one(name) for name in ENDS))
@@ -141,7 +142,7 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
         agent = await session.machines["server"].ready_agent()
 
         def checked() -> int:
-            return len([e for e in events if e.kind == "check.answer" and e.data["ok"]])
+            return len([e for e in events if isinstance(e, CheckResulted) and e.ok])
 
         async def look() -> None:
             keeper._confirmed = -FRESH
@@ -150,7 +151,7 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
         await keeper.bring_up(limit)
         await look()
         assert keeper.graph.good
-        told = [(e.subject, e.data["real"]) for e in events if e.kind == "unit.name"]
+        told = [(e.subject, e.id) for e in events if isinstance(e, UnitAlias)]
         assert told == [("e2e-alias.service", "e2e-stays.service")]
         before = checked()
         await look()

@@ -1,4 +1,4 @@
-"""Saved states of real machines: started from in seconds, gone back to in place, and each its own world."""
+"""Saved states of real machines: started from in seconds, gone back to in place, and each its own environment."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_warm_start_proves_every_check(shared: Shared, second: tuple[Host, Don
     assert done.seconds < shared.up.seconds / 3
     status = host.status(CLONE)
     assert status["state"] == "ready"
-    answers = {(e["subject"], e["check"]) for e in host.events("check.answer") if e["ok"]}
+    answers = {(e["subject"], e["check"]) for e in host.events("check.result") if e["ok"]}
     topology = json.loads(host.run("config", "--json").expect(0).stdout)
     wanted = {(s["name"], c["name"]) for s in topology["services"].values() for c in s["checks"]}
     assert answers == wanted
@@ -145,7 +145,7 @@ def test_evidence_begins_with_the_boot_and_goes_on(clone: Host) -> None:
     assert "Linux version" in (logs / "serial.log").read_text(errors="replace")
 
 
-def test_reset_gives_back_the_healthy_world_in_place(clone: Host) -> None:
+def test_reset_gives_back_the_healthy_state_in_place(clone: Host) -> None:
     before = clone.status(CLONE)["machines"]
     ids = clone.guest("server", COUNT, name=CLONE)
     made = clone.guest("server", f"{CREATE}; touch /root/dirt; systemctl stop nginx", name=CLONE)
