@@ -1,8 +1,9 @@
 """Lines of a console or a journal that mean something. Pure.
 
-A fatal sign ends every wait for the machine at once. A failing one makes a run
-fail whose tests passed, a suspicious one marks it; the topology may accept
+A fatal pattern ends every wait for the machine at once. A failing one makes a run
+fail whose tests passed, a suspicious one marks it; the topology may waive
 those that are known. One that is only noted explains a failure that follows.
+Another package adds its own by an entry point.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import cache
+from typing import Final
 
 from orchestrator.patterns import LINE_LIMIT, PatternError, found
+from orchestrator.plugins import extensions
+
+GROUP: Final = "orchestrator.log_patterns"
 
 
 class Severity(StrEnum):
@@ -46,7 +52,7 @@ class LogPattern:
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A sign that is known and does not count, until a day.
+    """A log pattern that is known and does not count, until a day.
 
     Attributes:
         machine: only there; empty: everywhere.
@@ -54,7 +60,7 @@ class Waiver:
         until: the last day it holds.
     """
 
-    sign: str
+    pattern: str
     reason: str
     until: date
     machine: str = ""
@@ -63,14 +69,14 @@ class Waiver:
     def holds(self, today: date) -> bool:
         return today <= self.until
 
-    def covers(self, sign: str, machine: str, line: str) -> bool:
+    def covers(self, pattern: str, machine: str, line: str) -> bool:
         """Whether it is about this line."""
-        return self.sign == sign and self.machine in ("", machine) and (not self.matching or self._matches(line))
+        return self.pattern == pattern and self.machine in ("", machine) and (not self.matching or self._matches(line))
 
     def _matches(self, line: str) -> bool:
         try:
             return found(self.matching, line, LINE_LIMIT)
-        except PatternError:  # another version wrote it; it accepts nothing now
+        except PatternError:  # another version wrote it; it waives nothing now
             return False
 
 
@@ -105,7 +111,7 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
     _pattern(
         CPU_STALL,
         r"\brcu: INFO: rcu_\w+ (self-)?detected (expedited )?stall|watchdog: BUG: soft lockup",
-        "a CPU of the guest stands still, or the host gave it no time for half a minute",
+        "a CPU of the guest made no progress for half a minute, or the host gave it no time",
         Severity.NOTED,  # a busy host makes it, above all an emulating one
     ),
     _pattern(
@@ -132,7 +138,7 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
     _pattern(
         "unit-loop",
         r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
-        "a unit of the guest fails and is started again and again",
+        "a unit of the guest fails and is restarted again and again",
         Severity.SUSPICIOUS,
         "systemd",
         console=False,
@@ -140,7 +146,7 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
     _pattern(
         "database-panic",
         r"\bPANIC: ",
-        "PostgreSQL gave up and started anew",
+        "PostgreSQL panicked and restarted",
         Severity.FAILING,
         "postgres",
         "postgresql",
@@ -154,32 +160,59 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
         ANYBODY,
     ),
 )
-WAIVABLE: tuple[str, ...] = tuple(
-    sign.name for sign in LOG_PATTERNS if sign.severity in (Severity.FAILING, Severity.SUSPICIOUS)
-)
+
+
+@cache
+def log_patterns() -> tuple[LogPattern, ...]:
+    """All patterns: ours, then those of other packages (entry points ``orchestrator.log_patterns``).
+
+    An entry point names a `LogPattern`, or an iterable of them.
+
+    Raises:
+        HostError: a package adds something else, or a name that is taken.
+    """
+    every = {pattern.name: pattern for pattern in LOG_PATTERNS}
+    for extension in extensions(GROUP):
+        added = [extension.value] if isinstance(extension.value, LogPattern) else extension.value
+        if not isinstance(added, Iterable):
+            raise extension.refused(f"{added!r} is neither a LogPattern nor a list of them")
+        for pattern in added:
+            if not isinstance(pattern, LogPattern):
+                raise extension.refused(f"{pattern!r} is no LogPattern")
+            if pattern.name in every:
+                raise extension.refused(f"there is a log pattern {pattern.name} already")
+            every[pattern.name] = pattern
+    return tuple(every.values())
+
+
+def waivable() -> tuple[str, ...]:
+    """The names of the patterns that a topology may waive."""
+    return tuple(p.name for p in log_patterns() if p.severity in (Severity.FAILING, Severity.SUSPICIOUS))
 
 
 def find_in_console(line: str) -> LogPattern | None:
-    """The first sign a line of a console shows, if any."""
+    """The first pattern that a line of a console shows, if any."""
     line = line[:LINE_LIMIT]  # a guest may write what it likes, and as much
-    return next((sign for sign in LOG_PATTERNS if sign.console and sign.pattern.search(line)), None)
+    return next((pattern for pattern in log_patterns() if pattern.console and pattern.pattern.search(line)), None)
 
 
 def find_in_journal(identifier: str, message: str) -> LogPattern | None:
-    """The first sign a journal's message shows, if any."""
+    """The first pattern that a journal's message shows, if any."""
     message = message[:LINE_LIMIT]
     return next(
         (
-            sign
-            for sign in LOG_PATTERNS
-            if (not sign.identifiers or identifier in sign.identifiers) and sign.pattern.search(message)
+            pattern
+            for pattern in log_patterns()
+            if (not pattern.identifiers or identifier in pattern.identifiers) and pattern.pattern.search(message)
         ),
         None,
     )
 
 
-def waiver_for(sign: LogPattern, machine: str, line: str, known: Iterable[Waiver], today: date) -> Waiver | None:
-    """The acceptance that holds today for this line, if any; a fatal sign has none."""
-    if sign.fatal:
+def waiver_for(pattern: LogPattern, machine: str, line: str, known: Iterable[Waiver], today: date) -> Waiver | None:
+    """The waiver that holds today for this line, if any; a fatal pattern has none."""
+    if pattern.fatal:
         return None
-    return next((one for one in known if one.holds(today) and one.covers(sign.name, machine, line)), None)
+    return next(
+        (waiver for waiver in known if waiver.holds(today) and waiver.covers(pattern.name, machine, line)), None
+    )

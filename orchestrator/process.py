@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestrator.deadline import Deadline
+from orchestrator.deadline import FOREVER, Deadline, wait_until
 from orchestrator.debug import shown_command, timed
 from orchestrator.errors import HostError
+from orchestrator.process_id import TERM_GRACE, ProcessId, watch_end
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.text import duration_text
 from orchestrator.threads import in_thread
 
-TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 OUTPUT_GRACE = 1.0  # seconds for the rest of a command's output after its end
 
 
@@ -43,74 +43,6 @@ class Completed:
     code: int
     stdout: str
     stderr: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A process that can be recognised later: pid, start time in clock ticks, boot id."""
-
-    pid: int
-    start_ticks: int
-    boot_id: str
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        """The identity of a living process, or None."""
-        ticks = _start_ticks(pid)
-        return None if ticks is None else cls(pid, ticks, boot_id())
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> ProcessId:
-        pid, ticks = data["pid"], data["start_ticks"]
-        if not isinstance(pid, int) or not isinstance(ticks, int):
-            raise TypeError(f"not a process identity: {data}")
-        return cls(pid, ticks, str(data["boot_id"]))
-
-    def as_dict(self) -> dict[str, object]:
-        return {"pid": self.pid, "start_ticks": self.start_ticks, "boot_id": self.boot_id}
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
-        return self.boot_id == boot_id() and _start_ticks(self.pid) == self.start_ticks
-
-    def signal_group(self, number: signal.Signals) -> None:
-        """Signal the process group it leads; no error when it is gone."""
-        if self.alive:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
-
-    async def ended(self, deadline: Deadline) -> bool:
-        """Wait for its end; False when the deadline came first."""
-        delay = 0.005
-        while self.alive:
-            if deadline.expired:
-                return False
-            await asyncio.sleep(min(delay, deadline.left))
-            delay = min(delay * 1.5, 0.1)
-        return True
-
-    async def end(self, grace: float = TERM_GRACE) -> None:
-        """SIGTERM to the group, SIGKILL after ``grace`` seconds; also reaches a stopped process."""
-        self.signal_group(signal.SIGTERM)
-        self.signal_group(signal.SIGCONT)
-        if not await self.ended(Deadline.after(grace)):
-            self.signal_group(signal.SIGKILL)
-            await self.ended(Deadline.after(grace))
-
-
-def boot_id() -> str:
-    """The kernel's id of this boot of the host."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _start_ticks(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a name may be any bytes
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat[stat.rindex(")") + 2 :].split()  # the name may hold blanks and parentheses
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def describe_exit(code: int) -> str:
@@ -133,7 +65,6 @@ async def run(
     cwd: Path | None = None,
     check: bool = True,
     hint: str = "",
-    on_line: Callable[[str], object] | None = None,
 ) -> Completed:
     """Run a short command and return its output.
 
@@ -141,35 +72,11 @@ async def run(
     in a worker thread, under timeout(1), in a session of its own: what the command
     leaves behind is ended with it, or it would hold the pipe and us for ever.
 
-    Args:
-        on_line: takes each line of both streams as it comes, in that thread; the result has them all the same.
-
     Raises:
         HostError: the program is missing, ran past the deadline, or (with ``check``) failed.
     """
-    import subprocess_tee  # only where a command is really run
-
-    limit = max(deadline.left, 0.1)
-    guarded = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
-    # What comes in on our stdin is for a guest's command, not for this one.
-    keywords: dict[str, object] = {"quiet": on_line is None, "tee": on_line is not None, "stdin": subprocess.DEVNULL}
-    if on_line is not None:
-        keywords |= {"stdout": _Lines(on_line), "stderr": _Lines(on_line)}
-    if env is not None:
-        keywords["env"] = dict(env)
-    if cwd is not None:
-        keywords["cwd"] = str(cwd)
-    if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
-        raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
-    try:
-        with timed("host", "", shown_command(argv)) as outcome:
-            result = await in_thread(subprocess_tee.run, guarded, **keywords)
-            outcome.text = f"code {result.returncode}"
-    except OSError as error:
-        raise _not_started(guarded[0], error) from error
-    done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
-    if done.code in (124, 137) and deadline.expired:
-        raise HostError(f"{argv[0]} did not end within {duration_text(limit)}", evidence=[" ".join(argv)], hint=hint)
+    place: dict[str, object] = ({} if env is None else {"env": dict(env)}) | ({} if cwd is None else {"cwd": str(cwd)})
+    done = await _run(argv, {"quiet": True, "tee": False, **place}, deadline, hint)
     if check and done.code != 0:
         raise HostError(
             f"{argv[0]} {describe_exit(done.code)}",
@@ -177,6 +84,40 @@ async def run(
             evidence=[" ".join(argv)],
             hint=hint,
         )
+    return done
+
+
+async def run_shown(
+    argv: Sequence[str],
+    on_line: Callable[[str], object],
+    *,
+    deadline: Deadline,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Completed:
+    """As `run` without ``check``; each line of both streams is also handed over as it comes, in a worker thread."""
+    place: dict[str, object] = ({} if env is None else {"env": dict(env)}) | ({} if cwd is None else {"cwd": str(cwd)})
+    return await _run(argv, {"stdout": _Lines(on_line), "stderr": _Lines(on_line), **place}, deadline, "")
+
+
+async def _run(argv: Sequence[str], keywords: dict[str, object], deadline: Deadline, hint: str) -> Completed:
+    import subprocess_tee  # only where a command is really run
+
+    limit = max(deadline.left, 0.1)
+    command = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
+    env = keywords.get("env")
+    if shutil.which(argv[0], path=str(env.get("PATH")) if isinstance(env, dict) else None) is None:
+        raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
+    try:
+        with timed("host", "", shown_command(argv)) as outcome:
+            # What comes in on our stdin is for a guest's command, not for this one.
+            result = await in_thread(subprocess_tee.run, command, stdin=subprocess.DEVNULL, **keywords)
+            outcome.text = f"code {result.returncode}"
+    except OSError as error:
+        raise _not_started(command[0], error) from error
+    done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
+    if done.code in (124, 137) and deadline.expired:
+        raise HostError(f"{argv[0]} did not end within {duration_text(limit)}", evidence=[" ".join(argv)], hint=hint)
     return done
 
 
@@ -201,7 +142,7 @@ def _not_started(program: str, error: OSError) -> HostError:
 
 
 @asynccontextmanager
-async def child(
+async def child(  # noqa: PLR0913 - the keywords of subprocess, each by its own name
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
@@ -209,7 +150,6 @@ async def child(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.PIPE,
     stderr: int | IO[bytes] | None = subprocess.STDOUT,
-    pass_fds: Sequence[int] = (),
     grace: float = TERM_GRACE,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that lives as long as the block; its whole group is ended with it."""
@@ -222,7 +162,6 @@ async def child(
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
-            pass_fds=tuple(pass_fds),
             limit=1 << 20,
         )
     except OSError as error:
@@ -257,8 +196,8 @@ def kill_children() -> None:
 
 async def _reaped(process: asyncio.subprocess.Process) -> None:
     """Wait until the exit code of an ended process is known, and for nothing else."""
-    while process.returncode is None:  # noqa: ASYNC110 - wait() would also wait for its pipes
-        await asyncio.sleep(0.002)
+    # wait() would also wait for its pipes
+    await wait_until(lambda: process.returncode is not None, Deadline.after(FOREVER), first=0.002)
 
 
 async def stream_lines(
@@ -383,28 +322,6 @@ def exit_code(identity: ProcessId) -> int | None:
     """The exit code of a launched process that ended, if it was our child; also reaps it."""
     process = _launched.get(identity.pid)
     return None if process is None else process.poll()
-
-
-async def watch_end(identity: ProcessId) -> None:
-    """Return when the process has ended, at once and without polling where pidfds exist."""
-    try:
-        descriptor = os.pidfd_open(identity.pid)
-    except (OSError, AttributeError):
-        while identity.alive:  # noqa: ASYNC110 - without pidfds there is nothing to wait on
-            await asyncio.sleep(0.1)
-        return
-    try:
-        if not identity.alive:
-            return
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        loop.add_reader(descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def tail(path: Path, lines: int, limit: int = 64 * 1024) -> list[str]:

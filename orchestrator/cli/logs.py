@@ -1,7 +1,7 @@
 """``orchestrator logs``: the journals of all machines, merged by time.
 
-They lie on the host, written by the guests as they go, so this works while a
-machine hangs and after it died.
+They are stored on the host while the guests run, so this works while a
+machine hangs and after it has died.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _read(path: Path, name: str) -> Iterator[tuple[Entry, str]]:
 
 
 class Printer:
-    """Filters and prints entries as the options say."""
+    """Filters and prints entries according to the options."""
 
     def __init__(self, arguments: argparse.Namespace, machines: dict[str, Path], real: dict[str, set[str]]) -> None:
         self._units = {unit if "." in unit else f"{unit}.service" for unit in arguments.unit}
@@ -134,7 +134,7 @@ class Printer:
 
 
 async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printer) -> None:
-    """Go on for ever, or until nobody reads what we print.
+    """Print until cancelled or until the reader is gone.
 
     Raises:
         ReaderGoneError: the reader of our stdout is gone.

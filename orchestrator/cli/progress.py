@@ -23,7 +23,7 @@ from orchestrator.events.machines import ImageOutput, LogMatched
 from orchestrator.events.run import Failure, Note, RunFinished, RunReady
 from orchestrator.events.services import CheckResulted
 from orchestrator.events.suite import SuiteError, SuiteOutput, TestBegan, TestEnded
-from orchestrator.report.model import FAILED_TESTS
+from orchestrator.report.model_tests import FAILED_TESTS
 
 if TYPE_CHECKING:
     from orchestrator.cli.progress_live import LiveView

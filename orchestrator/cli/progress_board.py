@@ -13,7 +13,8 @@ from orchestrator.events.machines import ImageOutput, ImageStateChanged, Machine
 from orchestrator.events.run import AcceleratorChosen, RunFinished, RunStarted
 from orchestrator.events.services import CheckResulted, Heartbeat, ServiceStateChanged
 from orchestrator.events.suite import SuiteStateChanged, TestBegan, TestEnded
-from orchestrator.report.model import ACTIVE_STATES, BROKEN_STATES, FAILED_TESTS, UP_STATES
+from orchestrator.report.model import ACTIVE_STATES, BROKEN_STATES, UP_STATES
+from orchestrator.report.model_tests import FAILED_TESTS
 from orchestrator.text import WORD, clean
 
 NOTE = 200  # characters of what is said about a row

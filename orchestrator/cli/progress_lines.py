@@ -23,7 +23,7 @@ from orchestrator.events.suite import (
     TestBegan,
     TestEnded,
 )
-from orchestrator.report.model import FAILED_TESTS, words
+from orchestrator.report.model_tests import FAILED_TESTS, words
 from orchestrator.text import WORD, about, clean, duration_text
 
 HEARTBEAT = 30.0  # seconds between two lines about the same wait

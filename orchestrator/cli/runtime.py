@@ -1,4 +1,4 @@
-"""How a command runs: one event loop, progress on stderr, signals that end it in order."""
+"""Runs a command: one event loop, progress on stderr, signals that shut it down in order."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
         if which == 1:
             from orchestrator.events.run import Note  # kinds of events are loaded where they happen
 
-            bus.emit(Note(level="warning", message="interrupted: ending in order; once more ends at once"))
+            bus.emit(Note(level="warning", message="interrupted: shutting down; a second Ctrl-C ends at once"))
             task.cancel()
 
     numbers = ending_signals()
@@ -87,7 +87,7 @@ def kill_environment(paths: EnvironmentPaths, *, only_ours: bool = False) -> Cal
     """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else.
 
     Args:
-        only_ours: an environment that another command brought up is spared.
+        only_ours: only if this command brought the environment up.
     """
     from orchestrator.environment.teardown import orphans, remove_traces  # commands that only look need neither
 
@@ -109,7 +109,7 @@ def chosen_name(arguments: argparse.Namespace) -> str:
     """The environment meant: ``--name``, else the topology file's, else the only one there is.
 
     Raises:
-        UsageError: it cannot be told.
+        UsageError: it is ambiguous or missing.
     """
     if arguments.name:
         return str(arguments.name)
@@ -124,7 +124,7 @@ def chosen_name(arguments: argparse.Namespace) -> str:
 
 
 def _name_in(path: Path) -> str | None:
-    """The ``name`` of a topology file, without judging the rest of it."""
+    """The ``name`` of a topology file, without checking the rest of it."""
     import tomllib
 
     try:
@@ -135,7 +135,7 @@ def _name_in(path: Path) -> str | None:
 
 
 def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, EnvironmentState]:
-    """The recorded state of the environment meant, with at least one living machine.
+    """The recorded state of the environment meant, with at least one running machine.
 
     Raises:
         HostError: it does not run.
@@ -152,11 +152,11 @@ def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, Envir
 
 
 def known_machine(state: EnvironmentState, name: str) -> None:
-    """Raise where ``name`` is no running machine of the environment."""
+    """Raise if ``name`` is not a running machine of the environment."""
     if name not in state.machines:
         raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
     if not state.machines[name].process.alive:
-        raise HostError(f"machine {name} does not run any more", hint="orchestrator status")
+        raise HostError(f"machine {name} is not running any more", hint="orchestrator status")
 
 
 def limit_of(seconds: float) -> Deadline:
@@ -164,5 +164,5 @@ def limit_of(seconds: float) -> Deadline:
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr."""
+    """Print a line on stderr."""
     sys.stderr.write(text + "\n")

@@ -72,7 +72,7 @@ class LogMarks:
         for path in _logs(self.folder):
             start = self.sizes.get(path, 0)
             if path.stat().st_size < start:
-                start = 0  # begun anew
+                start = 0  # begun again
             copy = target / path.relative_to(self.folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as source, copy.open("wb") as file:

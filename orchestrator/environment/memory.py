@@ -24,7 +24,7 @@ def choose_ram_backing(topology: Topology, paths: EnvironmentPaths, bus: EventBu
     place = choose_place(wanted, paths.folder)
     if place.folder != paths.folder:
         return place
-    message = f"the machines' memory lies in no files, so saving their state takes longer: {place.reason}"
+    message = f"the machines' memory is not stored in files, so saving their state takes longer: {place.reason}"
     bus.emit(Note(level="info", message=message))
     return None
 

@@ -152,11 +152,11 @@ class Tally:
         if self.code == 1 and not explained:
             return "ended with 1, and no failed test explains it"
         if self.silent:
-            return "ended, and its runner told nothing of its tests"
+            return "ended, and its runner reported no tests"
         if self.too_many:
             return f"has more than {TESTS_LIMIT} tests, which cannot be compared"
         if self.unfinished and not self.missed:
-            return "ended before its runner was done"
+            return "ended before its runner finished"
         return ""
 
 

@@ -15,7 +15,8 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.events.machines import MachineStateChanged, NetworkStateChanged
 from orchestrator.events.run import Note
-from orchestrator.process import ProcessId, exit_code
+from orchestrator.process import exit_code
+from orchestrator.process_id import ProcessId
 from orchestrator.tasks import run_all
 from orchestrator.vm.arguments import value
 from orchestrator.vm.qmp import connect
@@ -33,7 +34,9 @@ async def take_down(paths: EnvironmentPaths, state: EnvironmentState | None, bus
         await end_machines(paths, state, bus)
         await run_all(*(_end_network(name, process, bus) for name, process in state.networks.items()))
     for process in orphans(paths):
-        bus.emit(Note(level="warning", message=f"process {process.pid} of this environment was left; it is ended"))
+        bus.emit(
+            Note(level="warning", message=f"process {process.pid} of this environment was still running; it is ended")
+        )
         await process.end()
     remove_traces(paths)
 

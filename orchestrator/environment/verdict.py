@@ -41,7 +41,7 @@ class Verdict:
                 subject=failing[0].subject,
                 why=told[0],
                 evidence=told[1:],
-                hint="one that is known can be accepted in the topology, with a reason and a day: [[accept]]",
+                hint="a known one can be waived in the topology, with a reason and a date: [[waivers]]",
             )
 
     @property
@@ -51,9 +51,9 @@ class Verdict:
 
 
 def warn_of_expired(topology: Topology, bus: EventBus) -> None:
-    """Tell which acceptances do not hold any more."""
+    """Tell which waivers do not hold any more."""
     today = date.fromtimestamp(wall_clock())
-    for one in topology.accept:
-        if not one.holds(today):
-            message = f"sign {one.sign} was accepted until {one.until} ({one.reason}); it counts again"
+    for waiver in topology.waivers:
+        if not waiver.holds(today):
+            message = f"{waiver.pattern} was waived until {waiver.until} ({waiver.reason}); it counts again"
             bus.emit(Note(level="warning", message=message))

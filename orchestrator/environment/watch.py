@@ -16,9 +16,10 @@ from orchestrator.events.machines import LogMatched, MachineState
 from orchestrator.events.run import Note
 from orchestrator.events.services import Heartbeat
 from orchestrator.log_patterns import CPU_STALL, LogPattern, Waiver, find_in_console, find_in_journal, waiver_for
-from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
+from orchestrator.process import describe_exit, exit_code, tail
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.services.journal import Entry, Journal
-from orchestrator.tasks import run_with_watchdogs
+from orchestrator.tasks import Later, run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
 from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
@@ -34,22 +35,20 @@ class Watcher:
     """Ends the wait for anything else when the machine is lost, and tells what its lines say.
 
     Attributes:
-        monitor: set by who connects to QEMU.
         agent_open: the guest agent has opened its port, as QEMU tells.
         was_reset: QEMU has reset the machine since `expecting_reset` was entered.
         sshd_listens: the guest's sshd has said so in its journal.
-        booting: a boot that stands still may be reset, once.
+        booting: a boot that hangs may be reset, once.
     """
 
     def __init__(
         self,
         name: str,
         paths: MachinePaths,
-        accept: Sequence[Waiver],
+        waivers: Sequence[Waiver],
         bus: EventBus,
         emit_state: Callable[[MachineState, str], None],
     ) -> None:
-        self.monitor: Monitor | None = None
         self.journal = Journal(paths.journal, self._on_entry)
         self.agent_open = asyncio.Event()
         self.was_reset = asyncio.Event()
@@ -57,19 +56,27 @@ class Watcher:
         self.booting = False
         self._name = name
         self._paths = paths
-        self._accept = accept
+        self._waivers = waivers
         self._bus = bus
         self._emit = emit_state
-        self._process: ProcessId | None = None
-        self._launched = asyncio.Event()
+        self._process = Later[ProcessId]()
+        self._monitor = Later[Monitor]()
         self._seen: set[tuple[str, bool]] = set()
         self._console_start = 0
         self._expects_reset = False
 
     def started(self, process: ProcessId) -> None:
         """There is a process to watch."""
-        self._process = process
-        self._launched.set()
+        self._process.set(process)
+
+    def connected(self, monitor: Monitor) -> None:
+        """QMP answers: its events are watched from now on."""
+        self._monitor.set(monitor)
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """The connection to QEMU; None before it was made."""
+        return self._monitor.value
 
     def skip_logs(self) -> None:
         """What the logs say up to now is of earlier machines of this name, and was judged then."""
@@ -87,20 +94,20 @@ class Watcher:
         finally:
             self._expects_reset = False
 
-    async def wait_for_agent(self, limit: Deadline) -> None:
+    async def wait_for_agent(self, deadline: Deadline) -> None:
         """Wait until the guest agent opens its port.
 
         Raises:
             MachineError: it did not boot in time.
         """
-        async with limit.enforce(lambda: did_not_boot(self._name, self._paths, limit)):
+        async with deadline.enforce(lambda: did_not_boot(self._name, self._paths, deadline)):
             while not await completes_before(self.agent_open.wait, Deadline.after(HEARTBEAT)):
                 self._bus.emit(
                     Heartbeat(
                         self._name,
                         what="boot",
-                        elapsed=round(limit.elapsed, 1),
-                        timeout=limit.limit,
+                        elapsed=round(deadline.elapsed, 1),
+                        timeout=deadline.limit,
                         detail=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
                     )
                 )
@@ -113,10 +120,9 @@ class Watcher:
         )
 
     async def _watch_end(self) -> None:
-        await self._launched.wait()
-        assert self._process is not None
-        await watch_end(self._process)
-        code = exit_code(self._process)
+        process = await self._process.wait()
+        await watch_end(process)
+        code = exit_code(process)
         self._emit("died", describe_exit(code) if code is not None else "")
         raise ended(self._name, self._paths, code)
 
@@ -135,20 +141,19 @@ class Watcher:
                     self._bus.emit(Note(self._name, level="warning", message=message))
 
     async def _watch_journal(self) -> None:
-        await self._launched.wait()
+        await self._process.wait()
         await self.journal.follow()
 
     async def _watch_console(self) -> None:
-        await self._launched.wait()
+        await self._process.wait()
         async for line in follow_lines(self._paths.serial_log, start=self._console_start):
             sign = find_in_console(line)
             if sign is not None:
                 await self._on_sign(sign, line)
 
     async def _watch_events(self) -> None:
-        while self.monitor is None:  # noqa: ASYNC110 - until QMP answers
-            await asyncio.sleep(0.02)
-        async with self.monitor.events() as events:
+        monitor = await self._monitor.wait()
+        async with monitor.events() as events:
             async for message in events:
                 name, data = event_summary(message)
                 if name == "VSERPORT_CHANGE" and data.get("id") == AGENT_DEVICE:
@@ -157,7 +162,7 @@ class Watcher:
                     await asyncio.sleep(0.3)  # the console's last words are still coming
                     raise self._panicked("QEMU reports that the guest panicked")
                 elif name == "STOP":
-                    await self._on_stop()
+                    await self._on_stop(monitor)
                 elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
                     raise disk_full(self._name, self._paths)
                 elif name == "RESET" and self._expects_reset:
@@ -166,12 +171,11 @@ class Watcher:
                 elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
                     self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
 
-    async def _on_stop(self) -> None:
-        """Its CPUs stand still: when QEMU itself stopped them, nothing will let them go on."""
-        assert self.monitor is not None
-        word = await self.monitor.run_state()
-        if word in BROKEN_STATES:
-            raise paused(self._name, self._paths, word)
+    async def _on_stop(self, monitor: Monitor) -> None:
+        """Its CPUs are paused. Where QEMU itself did that, nothing lets them go on."""
+        status = await monitor.run_state()
+        if status in BROKEN_STATES:
+            raise paused(self._name, self._paths, status)
 
     async def _on_sign(self, sign: LogPattern, line: str) -> None:
         self._report(sign, line)
@@ -182,12 +186,12 @@ class Watcher:
             await self._begin_again()
 
     async def _begin_again(self) -> None:
-        """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
+        """Reset a boot that hangs, once: under emulation a CPU's timer is lost in one of hundreds."""
         self.booting = False
-        message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
+        message = "its boot hangs: a CPU makes no progress; the machine is reset once"
         self._bus.emit(Note(self._name, level="warning", message=message))
-        assert self.monitor is not None
-        await self.monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
+        monitor = await self._monitor.wait()
+        await monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
 
     def _panicked(self, why: str) -> MachineError:
         self._emit("panicked", why)
@@ -202,7 +206,7 @@ class Watcher:
 
     def _report(self, sign: LogPattern, line: str) -> None:
         """The first line of each kind, and the first that is accepted."""
-        known = waiver_for(sign, self._name, line, self._accept, date.fromtimestamp(wall_clock()))
+        known = waiver_for(sign, self._name, line, self._waivers, date.fromtimestamp(wall_clock()))
         key = (sign.name, known is not None)
         if key in self._seen:
             return

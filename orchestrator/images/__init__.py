@@ -1,6 +1,6 @@
 """Where machines' systems come from: providers, cache, and the contract of the run script."""
 
-from orchestrator.images.cache import Entry, ImageCache, Pruned, cache_root
+from orchestrator.images.cache import Entry, ImageCache, Pruned
 from orchestrator.images.contract import BuiltImage, find_run_script
 from orchestrator.images.provider import Provider, choose_provider, ensure_images
 
@@ -10,7 +10,6 @@ __all__ = [
     "ImageCache",
     "Provider",
     "Pruned",
-    "cache_root",
     "choose_provider",
     "ensure_images",
     "find_run_script",

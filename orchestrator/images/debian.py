@@ -1,4 +1,4 @@
-"""The Debian provider: an image out of a recipe, in two cached layers.
+"""The Debian provider: an image from a recipe, in two cached layers.
 
 The base layer (packages, a minute or two) is keyed by the recipe; the application
 layer is a copy of it with the rendered files written by debugfs, in seconds and
@@ -45,11 +45,11 @@ from orchestrator.images.manifest import (
 )
 from orchestrator.images.recipe import Recipe, load_recipe
 from orchestrator.images.runscript import kernel_params, run_script
-from orchestrator.process import run
+from orchestrator.process import run_shown
 from orchestrator.scratch import scratch
 
 LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
-HEARTBEAT = 5.0  # seconds between two signs of life while another command builds
+HEARTBEAT = 5.0  # seconds between two reports while another command builds
 BASE_SPACE = 3  # a build needs about this many times the content: tar, tree, file system
 
 BASE_LAYER, APP_LAYER = "base", "app"
@@ -71,7 +71,7 @@ async def build_debian(
     Args:
         name: of the image in the topology.
         app: the application package the layer program installs, or None.
-        turn: held while something is really built; two builds at once are slower than one after the other.
+        turn: a lock that is held while something is built; two builds at once are slower than one after the other.
 
     Raises:
         ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
@@ -98,7 +98,7 @@ async def build_debian(
 
 
 class _Builder:
-    """The steps of one image; what they share, and the events they give."""
+    """The steps of one image, their shared data and events."""
 
     def __init__(self, name: str, recipe: Recipe, cache: ImageCache, bus: EventBus, deadline: Deadline) -> None:
         self._name = name
@@ -140,7 +140,7 @@ class _Builder:
         ]
         if app is not None:
             argv += ["--app", str(app)]
-        done = await run(argv, deadline=self._deadline, check=False, on_line=lambda line: self.say(line, "render"))
+        done = await run_shown(argv, lambda line: self.say(line, "render"), deadline=self._deadline)
         if done.code != 0:
             raise ImageError(
                 f"the files of image {self._name} could not be rendered",
@@ -180,13 +180,12 @@ class _Builder:
         link_sources(entries, folder)
         # Relative names all along: in an absolute one, a question mark would begin options of the file system.
         with (folder / LOG).open("a", encoding="utf-8") as log:
-            done = await run(
+            done = await run_shown(
                 ["debugfs", "-w", "-f", script.name, disk.name],
+                lambda line: log.write(f"{line}\n"),
                 deadline=self._deadline,
                 cwd=folder,
                 env={**os.environ, "PATH": search_path()},
-                check=False,
-                on_line=lambda line: log.write(f"{line}\n"),
             )
         errors = debugfs_errors(done.stderr)
         if errors or done.code != 0:

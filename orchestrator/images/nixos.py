@@ -1,6 +1,6 @@
-"""The NixOS provider: ``nixos-rebuild build-vm``, or what comes closest with the Nix tools that are there.
+"""The NixOS provider: ``nixos-rebuild build-vm``, or its nearest equivalent with the Nix tools of this host.
 
-Nix is its own cache: it is asked every time, and answers at once when nothing
+Nix is its own cache: it is called every time, and returns at once if nothing
 changed. The cache entry is a folder whose ``result`` links to the store (and keeps it
 from Nix's garbage collection); its key is that store path.
 """
@@ -33,7 +33,7 @@ TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
 RESULT = "result"  # the link that every one of them leaves in its working directory
 APP_INPUT = "app"  # of the flake: a folder with bin/alicia and share/alicia
-SILENCE = 20.0  # seconds without a line, after which a build gives a sign of life
+SILENCE = 20.0  # seconds without a line, after which a build is reported as still running
 LOOK = 0.25  # of that: how often somebody looks
 NOBODYS = frozenset({"nixos", "unnamed"})  # names of machines that were given none
 
@@ -95,9 +95,9 @@ def absolute(image: Image, root: Path) -> Image:
 
 
 def other_app(image: Image, app: Path | None) -> Path | None:
-    """The application to put into the image, absolute; None when it is the one the flake has by itself.
+    """The application to put into the image, absolute; None if it is the flake's own.
 
-    That is the folder ``standin`` beside the flake's.
+    That is the folder ``standin`` next to the flake's.
 
     Args:
         image: with its flake made absolute.
@@ -177,7 +177,7 @@ async def build_nixos(
 
 
 class _Build:
-    """One call of Nix: what it is called with, what it says, what it leaves."""
+    """One call of Nix: its arguments, output and result."""
 
     def __init__(self, image: Image, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline) -> None:
         self.log = log
@@ -190,7 +190,7 @@ class _Build:
         self._spoke = monotonic()
 
     def waiting(self, holder: str, _elapsed: float) -> None:
-        """Another command builds; say so now and then."""
+        """Report from time to time that another command builds."""
         if monotonic() - self._spoke >= SILENCE:
             self._heartbeat(f"image {self._image.name}, which another command builds", holder)
 
@@ -199,7 +199,7 @@ class _Build:
 
         Raises:
             ImageError: it failed (with its last lines and the log's path).
-            TimeLimit: it took too long; says of what, and which option gives it more.
+            TimeLimit: it took too long; names the image, and the option that gives it more.
         """
         (self._work / RESULT).unlink(missing_ok=True)  # an older build's must not pass for this one's
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -229,7 +229,7 @@ class _Build:
         return self._output.built
 
     def result(self) -> Path:
-        """What the link that Nix left points to.
+        """The target of the link that Nix left.
 
         Raises:
             ImageError: there is no link, or nothing at its end.
@@ -262,11 +262,11 @@ class _Build:
         self._bus.emit(ImageOutput(name, line=line, step=self._argv[0], shown=not warning))
 
     async def _live(self) -> None:
-        """A build that says nothing gives a sign of life; never return."""
+        """Report from time to time that a silent build still runs; never return."""
         while True:
             await asyncio.sleep(SILENCE * LOOK)
             if monotonic() - self._spoke >= SILENCE:
-                last = self._output.tail[-1] if self._output.tail else "nothing said yet"
+                last = self._output.tail[-1] if self._output.tail else "no output yet"
                 self._heartbeat(f"{self._argv[0]} of image {self._image.name}", last)
 
     def _heartbeat(self, what: str, last: str) -> None:
@@ -277,7 +277,7 @@ class _Build:
     def _too_slow(self) -> TimeLimit:
         return TimeLimit(
             f"image {self._image.name} was not built within {self._deadline}",
-            why=f"{self._argv[0]} was still at it; what it had finished is kept in the store",
+            why=f"{self._argv[0]} was still running; what it had finished is kept in the store",
             where=[str(self.log)],
             evidence=self._output.tail[-5:],
             hint=LONGER,

@@ -1,4 +1,4 @@
-"""Which provider makes an image, and all images of a topology at once."""
+"""Chooses the provider, and builds all images of a topology."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _nixos_source_exists(image: Image, root: Path) -> bool:
 
 
 class Turn(asyncio.Lock):
-    """One build at a time; after one that failed, none begins any more."""
+    """One build at a time; after a failure no other begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Turn(asyncio.Lock):
         await super().__aenter__()
         if self._failed:
             self.release()
-            await asyncio.Event().wait()  # the failure is being told, and ends us
+            await asyncio.Event().wait()  # the failure is being reported and will cancel this task
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -103,7 +103,7 @@ async def ensure_images(
     deadline: Deadline,
     cache: ImageCache | None = None,
 ) -> dict[str, BuiltImage]:
-    """Every image the topology's machines use: looked up side by side, built one after the other.
+    """Every image the topology's machines use: looked up in parallel, built one after the other.
 
     The caller pins what it uses: ``ImageCache().pin(image.path, state_folder)``.
 
@@ -121,7 +121,7 @@ async def ensure_images(
     async def ensure(name: str) -> None:
         try:
             one = await _build(name, used[name], chosen, topology, cache, bus, deadline, turn)
-            find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, and it is made anew")
+            find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")
         except OrchestratorError as error:
             bus.emit(ImageStateChanged(name, state="failed", provider=chosen.value, key="", detail=error.what))
             raise

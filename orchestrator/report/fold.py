@@ -41,7 +41,7 @@ EVIDENCE_LINES = 200
 
 
 def fold(events: Iterable[Event]) -> m.RunView:
-    """What the events tell about the run."""
+    """The facts of the events about the run."""
     folding = Fold()
     for event in events:
         folding.add(event)
@@ -88,7 +88,7 @@ class Fold:
                 self._keep(self._part(event))
 
     def view(self) -> m.RunView:
-        """The run as far as the events told, intervals closed at the last event."""
+        """The run according to the events so far; open intervals end at the last event."""
         run, host, end, ready = self._run or _NO_RUN, self._host or _NO_HOST, self._end, self._ready
         started, ended = self._first or 0.0, self._last
         ready_after: float | None = None

@@ -7,6 +7,7 @@ from typing import TypeVar
 from orchestrator.events import Event
 from orchestrator.events.suite import SuiteError, SuiteOutput, SuiteStateChanged, TestBegan, TestEnded, TestPlanned
 from orchestrator.report import model as m
+from orchestrator.report import model_tests as mt
 from orchestrator.text import SENTENCE, TEXT, WORD, clean
 
 ENTRIES = 5_000  # of one kind in a view
@@ -29,7 +30,7 @@ class PhaseFold:
         self._errors: list[str] = []
         self._elsewhere: set[str] = set()
         self._open: dict[str, float] = {}
-        self._attempts: dict[str, list[m.Attempt]] = {}
+        self._attempts: dict[str, list[mt.Attempt]] = {}
         self._places: dict[str, tuple[str, str, int]] = {}
 
     def apply(self, event: Event, subject: str) -> bool:
@@ -77,17 +78,17 @@ class PhaseFold:
             return append(self._attempts.setdefault(key, []), attempt)
         return True
 
-    def view(self, ended: float) -> m.PhaseView:
+    def view(self, ended: float) -> mt.PhaseView:
         """The phase, tests that run still closed at ``ended``."""
-        tests: dict[str, tuple[m.Attempt, ...]] = {key: tuple(self._attempts.get(key, ())) for key in self._places}
+        tests: dict[str, tuple[mt.Attempt, ...]] = {key: tuple(self._attempts.get(key, ())) for key in self._places}
         for key, at in self._open.items():
-            cut = m.Attempt("interrupted", 0, at, max(at, ended), max(0.0, ended - at), "never ended", ())
+            cut = mt.Attempt("interrupted", 0, at, max(at, ended), max(0.0, ended - at), "never ended", ())
             tests[key] = (*tests[key], cut)
         views = []
         for key, attempts in tests.items():
             title, file, line = self._places[key]
-            views.append(m.TestView(title, self._name, file, line, attempts))
-        return m.PhaseView(
+            views.append(mt.TestView(title, self._name, file, line, attempts))
+        return mt.PhaseView(
             name=self._name,
             start=self._start,
             end=max(self._start, ended if self._end is None else self._end),
@@ -114,13 +115,13 @@ def append_line(lines: list[str], line: str) -> None:
         del lines[:-OUTPUT_LINES]
 
 
-def _attempt(event: TestEnded, began: float | None) -> m.Attempt:
+def _attempt(event: TestEnded, began: float | None) -> mt.Attempt:
     duration = max(0.0, event.duration)
     attachments = tuple(
-        m.Attachment(clean(one.name, WORD), clean(one.path, SENTENCE), clean(one.content_type, WORD))
+        mt.Attachment(clean(one.name, WORD), clean(one.path, SENTENCE), clean(one.content_type, WORD))
         for one in event.attachments
     )
-    return m.Attempt(
+    return mt.Attempt(
         status=clean(event.status, WORD) or "interrupted",
         retry=event.retry,
         start=min(event.time, event.time - duration if began is None else began),

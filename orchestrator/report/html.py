@@ -19,7 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.report import markup, sections
-from orchestrator.report.model import Attachment, RunView, words
+from orchestrator.report.model import RunView
+from orchestrator.report.model_tests import Attachment, words
 from orchestrator.report.timeline import timeline
 
 EMBED_TOTAL = 6_000_000  # bytes of PNG in the page, before base64 makes 4/3 of it

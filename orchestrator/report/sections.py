@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from orchestrator.report.markup import seconds
-from orchestrator.report.model import STATUSES, Attempt, Failure, LogMatch, PhaseView, RunView, TestView, words
+from orchestrator.report.model import Failure, LogMatch, RunView
+from orchestrator.report.model_tests import STATUSES, Attempt, PhaseView, TestView, words
 
 FILES_OF_A_MACHINE = 200  # linked in the page
 _RUN_FILES: tuple[str, ...] = ("playwright/report/index.html", "events.jsonl", "summary.json", "junit.xml", "debug.log")
 _HEADLINES = {
     "passed": "Passed",
-    "suspicious": "Passed, with signs of trouble",
+    "suspicious": "Passed, with suspicious log lines",
     "failed": "Tests failed",
     "error": "Environment failed",
     "interrupted": "Interrupted",

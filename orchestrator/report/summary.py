@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from orchestrator.events import utc_text
-from orchestrator.report.model import STATUSES, RunView, ServiceView
+from orchestrator.report.model import RunView, ServiceView
+from orchestrator.report.model_tests import STATUSES
 
 SUMMARY_FORMAT = 2  # grows when a key changes its meaning; docs/events.md tells what changed
 
@@ -53,29 +54,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         ],
         "machines": [{"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines],
         "services": [_service(service) for service in view.services],
-        "tests": {
-            **_counts(view),
-            "phases": [
-                {
-                    "name": phase.name,
-                    "exit_code": phase.exit_code,
-                    "seconds": _seconds(phase.end - phase.start),
-                    "total": phase.total,
-                    **{status: phase.count(status) for status in STATUSES},
-                }
-                for phase in view.phases
-            ],
-            "cases": [
-                {
-                    "title": test.title,
-                    "phase": test.phase,
-                    "status": test.status,
-                    "seconds": _seconds(test.duration),
-                    "attempts": [attempt.status for attempt in test.attempts],
-                }
-                for test in view.tests
-            ],
-        },
+        "tests": _tests(view),
         "failures": [{**asdict(f), "at": _time(f.at)} for f in view.failures],
         "log_matches": [{**asdict(s), "at": _time(s.at)} for s in view.log_matches],
         "warnings": [note.message for note in view.notes if note.level == "warning"],
@@ -86,6 +65,32 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
 def summary_json(view: RunView, artifacts: Sequence[str] = ()) -> str:
     """The text of ``summary.json``."""
     return json.dumps(summary(view, artifacts), indent=2, ensure_ascii=False) + "\n"
+
+
+def _tests(view: RunView) -> dict[str, object]:
+    return {
+        **_counts(view),
+        "phases": [
+            {
+                "name": phase.name,
+                "exit_code": phase.exit_code,
+                "seconds": _seconds(phase.end - phase.start),
+                "total": phase.total,
+                **{status: phase.count(status) for status in STATUSES},
+            }
+            for phase in view.phases
+        ],
+        "cases": [
+            {
+                "title": test.title,
+                "phase": test.phase,
+                "status": test.status,
+                "seconds": _seconds(test.duration),
+                "attempts": [attempt.status for attempt in test.attempts],
+            }
+            for test in view.tests
+        ],
+    }
 
 
 def _counts(view: RunView) -> dict[str, int]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.markup import seconds
-from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView, TestView
+from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView
+from orchestrator.report.model_tests import TestView
 from orchestrator.report.sections import test_id
 
 ROW = 30  # height of a row in CSS pixels; report.css has the same number

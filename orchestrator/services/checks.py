@@ -18,6 +18,7 @@ from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer, NoAnswerError, get, open_tcp, tls_context
 from orchestrator.patterns import TEXT_LIMIT, PatternError, found
 from orchestrator.threads import in_thread
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Check, CheckKind
 from orchestrator.topology.urls import parse_endpoint, parse_url
 
@@ -41,8 +42,8 @@ class Channels:
     ssh: Callable[[], Awaitable[Ssh]]
 
 
-async def run_check(check: Check, channels: Channels, *, factor: float, deadline: Deadline) -> CheckResult:
-    """Make one attempt. ``factor`` scales its own limit, ``deadline`` bounds everything.
+async def run_check(check: Check, channels: Channels, *, scale: TimeScale, deadline: Deadline) -> CheckResult:
+    """Make one attempt. ``scale`` scales its own limit, ``deadline`` bounds everything.
 
     The limit of the attempt begins when its machine can be reached.
 
@@ -53,10 +54,10 @@ async def run_check(check: Check, channels: Channels, *, factor: float, deadline
         case CheckKind.HTTP | CheckKind.TCP:
             ssh = await channels.ssh()
             make = _http if check.kind is CheckKind.HTTP else _tcp
-            return await make(check, ssh, deadline.earlier(check.timeout * factor))
+            return await make(check, ssh, deadline.earlier(scale.limit(check.timeout)))
         case CheckKind.EXEC | CheckKind.FILE | CheckKind.UNIT:
             agent = await channels.agent()
-            limit = deadline.earlier(check.timeout * factor)
+            limit = deadline.earlier(scale.limit(check.timeout))
             try:
                 return await _by_agent(check, agent, limit)
             except MachineError:

@@ -16,7 +16,7 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.accelerator import Accelerator
-from orchestrator.vm.arguments import MachinePaths, Memory, script_arguments
+from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
 
 KEY_LENGTH = 16
 NOWHERE = MachinePaths(Path("/work"), Path("/sockets"), Path("/logs"))  # the places differ from start to start
@@ -79,12 +79,13 @@ def _without_suite(topology: Topology) -> object:
     """
     machines = {name: replace(machine, files=()) for name, machine in topology.with_free_ports().machines.items()}
     services = {name: replace(service, environment_file=None) for name, service in topology.services.items()}
-    bare = replace(topology, suite=None, accept=(), path=Path(), images={}, app=None)
+    bare = replace(topology, suite=None, waivers=(), path=Path(), images={}, app=None)
     return to_dict(replace(bare, machines=machines, services=services))
 
 
 def _arguments(machine: Machine, accelerator: str) -> list[str]:
-    return list(script_arguments(machine, NOWHERE, (), accelerator=accelerator, memory=Memory(Path("/ram"))))
+    settings = QemuSettings(accelerator, memory=Memory(Path("/ram")))
+    return list(script_arguments(machine, NOWHERE, (), settings))
 
 
 def _digest(data: object) -> str:

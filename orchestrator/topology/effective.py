@@ -34,7 +34,7 @@ def to_toml(topology: Topology) -> str:
     """The effective file.
 
     Paths inside the topology's folder are written relative to it, so the text
-    means the same only beside the original. Loaded there, it gives an equal
+    means the same only next to the original. Loaded there, it gives an equal
     topology, but with the applied variant as the only one.
     """
     return "\n".join(_document(topology)) + "\n"
@@ -59,14 +59,14 @@ def _document(topology: Topology) -> Iterator[str]:
         yield from _service(service, root)
     if topology.suite:
         yield from _suite(topology.suite, root)
-    for one in topology.accept:
-        yield from ("", "[[accept]]")
+    for waiver in topology.waivers:
+        yield from ("", "[[waivers]]")
         yield from _pairs(
-            sign=one.sign,
-            machine=one.machine or None,
-            matching=one.matching or None,
-            reason=one.reason,
-            until=one.until,
+            pattern=waiver.pattern,
+            machine=waiver.machine or None,
+            matching=waiver.matching or None,
+            reason=waiver.reason,
+            until=waiver.until,
         )
     if topology.variant:
         yield from _table("variants", topology.variant)
@@ -202,7 +202,7 @@ def _value(value: object) -> str:
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_value(entry) for entry in value)}]"
-    raise TypeError(f"TOML has no word for {value!r}")
+    raise TypeError(f"TOML cannot express {value!r}")
 
 
 def _string(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from orchestrator.log_patterns import WAIVABLE, Waiver
+from orchestrator.log_patterns import Waiver, waivable
 from orchestrator.topology import read_machines, values
 from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
@@ -120,7 +120,7 @@ def _build(root: Node, path: Path, variant: str, app: Path | None, suite: Path |
         machines=machines,
         services=known,
         suite=_suite(file, folder, suite, machines, known, merged),
-        accept=_accept(file, machines, merged),
+        waivers=_waivers(file, machines, merged),
     )
 
 
@@ -185,7 +185,7 @@ def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
         return root
     text = ""
     if not folder.is_dir():
-        text = f"{folder} is no folder"
+        text = f"{folder} is not a folder"
     elif is_empty(folder):
         text = f"{folder} is empty"
     if text:
@@ -196,17 +196,17 @@ def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
     return folder
 
 
-def _accept(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tuple[Waiver, ...]:
+def _waivers(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tuple[Waiver, ...]:
     found = []
-    for index, node in enumerate(file.items("accept")):
-        table = Table(node, file.problems, "accept", f"acceptance {index + 1}")
-        sign = table.required("sign", values.nonempty, "")
-        table.refer(table.get("sign"), "sign", WAIVABLE)
+    for index, node in enumerate(file.items("waivers")):
+        table = Table(node, file.problems, "waivers", f"waiver {index + 1}")
+        pattern = table.required("pattern", values.nonempty, "")
+        table.refer(table.get("pattern"), "log pattern", waivable())
         machine = table.optional("machine", values.nonempty, "")
         table.refer(table.get("machine"), "machine", machines, merged.removed_names("machines"))
         found.append(
             Waiver(
-                sign=sign,
+                pattern=pattern,
                 reason=table.required("reason", values.single_line, ""),
                 until=table.required("until", values.day, date.max),
                 machine=machine,

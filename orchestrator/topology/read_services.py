@@ -95,7 +95,7 @@ def environment(table: Table) -> Mapping[str, str]:
     found = table.mapping("environment", values.string)
     for name in found:
         if not _ENVIRONMENT_NAME.fullmatch(name):
-            table.complain("environment", f"{quote(name)} is no name of an environment variable")
+            table.complain("environment", f"{quote(name)} is not the name of an environment variable")
     return found
 
 
@@ -117,7 +117,7 @@ def _check(name: str, table: Table, machine: str, root: Path) -> Check | None:
         return None
     if len(kinds) != 1:
         words = ", ".join(_OWN_KEYS)
-        what = f"has {' and '.join(kinds)}" if kinds else "says nothing to check"
+        what = f"has {' and '.join(kinds)}" if kinds else "has nothing to check"
         table.problems.add(table.node.key, f"{table.label} {what}; it needs exactly one of {words}")
         return None
     kind = kinds[0]
@@ -163,19 +163,19 @@ def _headers(table: Table) -> dict[str, str]:
     headers = table.mapping("headers", values.string)
     for name in headers:
         if not values.TOKEN.fullmatch(name):
-            table.complain("headers", f"{quote(name)} is no name of a header")
+            table.complain("headers", f"{quote(name)} is not the name of a header")
     return headers
 
 
 def _tls(table: Table, target: str, root: Path) -> Path | None:
-    """The certificates to trust; what is said about them must mean something."""
+    """The file of certificates to trust; complains about keys without an effect."""
     if target and not target.lower().startswith("https:"):
         for key in ("ca", "verify"):
             if table.has(key):
-                table.complain(key, "it is about https://, and the URL is not")
+                table.complain(key, "it needs an https:// URL")
         return None
     if table.has("ca") and table.has("verify"):
-        table.complain("verify", 'either "ca" says whom to trust, or nobody is asked; not both')
+        table.complain("verify", 'use either "ca" or "verify", not both')
     return table.optional("ca", partial(_authorities, root=root), None)
 
 
@@ -189,7 +189,7 @@ def _authorities(node: Node, root: Path) -> Path | None:
     except FileNotFoundError as error:
         raise InvalidValue(f"there is no file {quote(str(path))}") from error
     except OSError as error:  # ssl.SSLError is one
-        raise InvalidValue(f"{quote(str(path))} is no readable file of certificates (PEM): {error}") from error
+        raise InvalidValue(f"{quote(str(path))} is not a readable file of certificates (PEM): {error}") from error
     return path
 
 

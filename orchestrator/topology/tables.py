@@ -23,7 +23,7 @@ Reader = Callable[[Node], T]
 
 KEYS: Final = MappingProxyType(
     {
-        "": ("name", "variant", "app", "networks", "images", "machines", "services", "suite", "accept", "variants"),
+        "": ("name", "variant", "app", "networks", "images", "machines", "services", "suite", "waivers", "variants"),
         "networks.NAME": ("kind", "subnet"),
         "images.NAME": ("debian", "nixos_flake", "nixos_config"),
         "machines.NAME": ("image", "cpus", "memory", "networks", "egress", "ports", "files"),
@@ -73,10 +73,18 @@ KEYS: Final = MappingProxyType(
             "scale_timeouts",
         ),
         "suite.phases": ("name", "args", "stop"),
-        "accept": ("sign", "machine", "matching", "reason", "until"),
+        "waivers": ("pattern", "machine", "matching", "reason", "until"),
     }
 )
 """Every key the loader accepts, by table; ``NAME`` is chosen by the author."""
+
+RENAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "": MappingProxyType({"accept": "waivers"}),
+        "waivers": MappingProxyType({"sign": "pattern"}),
+    }
+)
+"""What keys were called in earlier versions, by table: refused, with the name that they have now."""
 
 
 class Table:
@@ -96,8 +104,10 @@ class Table:
         if node.fields is None:
             problems.add(node.at, f"{label}: expected a table, found {node.describe()}")
         for key, entry in (node.fields or {}).items():
-            if key not in KEYS[pattern]:
-                problems.add(entry.key, f"{quote(key)} is no key of {self._own}{suggest(key, KEYS[pattern])}")
+            if new := RENAMED.get(pattern, {}).get(key):
+                problems.add(entry.key, f"{quote(key)} of {self._own} is called {quote(new)} now")
+            elif key not in KEYS[pattern]:
+                problems.add(entry.key, f"{quote(key)} is not a key of {self._own}{suggest(key, KEYS[pattern])}")
 
     @property
     def _own(self) -> str:

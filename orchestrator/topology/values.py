@@ -1,6 +1,6 @@
 """The words of single values: sizes, times, ports, addresses, URLs.
 
-Each function takes a node of the file and returns the value, or raises `Bad`
+Each function takes a node of the file and returns the value, or raises `InvalidValue`
 with a text for people. None of them reads anything but its node.
 """
 
@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Final
 
 from orchestrator import patterns
+from orchestrator.quantities import MIB, parse_duration, parse_size
 from orchestrator.topology.document import Node, quote
 from orchestrator.topology.model import Destination, PortForward
 from orchestrator.topology.urls import parse_endpoint, parse_url
@@ -21,8 +22,6 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 LONGEST_TIME: Final = 86_400.0  # a day: longer is a slip of a unit
 SMALLEST_MEMORY: Final = 256  # MiB: below this a systemd guest does not come up
 
-_MEMORY = re.compile(r"(\d+) ?(MiB|GiB)")
-_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 # As systemd's unit_name_is_valid: what stands before the first @ is the template, what follows its instance.
@@ -97,25 +96,32 @@ def memory(node: Node) -> int:
     """``"1GiB"`` or ``"512MiB"`` as MiB."""
     if isinstance(node.value, int) and not isinstance(node.value, bool):
         raise InvalidValue(f'expected a size with its unit, like "512MiB" or "2GiB", found {node.describe()}')
-    match = _MEMORY.fullmatch(node.value) if isinstance(node.value, str) else None
-    if match is None:
-        raise InvalidValue(f'expected a size like "512MiB" or "2GiB", found {node.describe()}')
-    size = int(match[1]) * (1024 if match[2] == "GiB" else 1)
-    if size < SMALLEST_MEMORY:
+    wrong = f'expected a size like "512MiB" or "2GiB", found {node.describe()}'
+    if not isinstance(node.value, str):
+        raise InvalidValue(wrong)
+    try:
+        size = parse_size(node.value)
+    except ValueError as error:
+        raise InvalidValue(wrong) from error
+    if size < SMALLEST_MEMORY * MIB:
         raise InvalidValue(f"expected at least {SMALLEST_MEMORY}MiB, found {node.describe()}")
-    return size
+    if size % MIB:
+        raise InvalidValue(f"expected whole MiB, found {node.describe()}")
+    return size // MIB
 
 
 def seconds(node: Node) -> float:
     """A number of seconds, or a string like ``"90s"``, ``"10m"``, ``"1m30s"``, ``"500ms"``."""
-    found: float | None = None
+    wrong = f'expected seconds, as 90 or "90s" or "10m", found {node.describe()}'
     if isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         found = float(max(-1, min(node.value, 10**9)))  # an integer may be too long for a float; NaN gives -1
-    elif isinstance(node.value, str) and node.value and (match := _TIME.fullmatch(node.value)):
-        hours, minutes, whole, milli = (float(part or 0) for part in match.groups())
-        found = hours * 3600 + minutes * 60 + whole + milli / 1000
-    if found is None:
-        raise InvalidValue(f'expected seconds, as 90 or "90s" or "10m", found {node.describe()}')
+    elif isinstance(node.value, str):
+        try:
+            found = parse_duration(node.value)
+        except ValueError as error:
+            raise InvalidValue(wrong) from error
+    else:
+        raise InvalidValue(wrong)
     if not 0 < found <= LONGEST_TIME:
         raise InvalidValue(f"expected a time above 0 and up to 24h, found {node.describe()}")
     return found
@@ -169,9 +175,9 @@ def destination(node: Node) -> Destination:
         try:
             host = str(IPv4Address(host))
         except ValueError as error:
-            raise InvalidValue(f"{quote(host)} is no IPv4 address: {error}") from error
+            raise InvalidValue(f"{quote(host)} is not an IPv4 address: {error}") from error
     elif not _HOST.fullmatch(host):
-        raise InvalidValue(f"{example}; {quote(host)} is no name of a host and no IPv4 address")
+        raise InvalidValue(f"{example}; {quote(host)} is neither a host name nor an IPv4 address")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise InvalidValue(f"{example}; the port is from 1 to 65535")
     return Destination(host, int(port), protocol or "tcp")
@@ -295,7 +301,7 @@ def url(node: Node) -> str:
     """An http or https URL with a host and without credentials."""
     value = nonempty(node)
     if "@" in value.partition("//")[2].partition("/")[0]:  # it is not shown here either
-        raise InvalidValue("a URL here cannot carry a user or a password: it is shown in logs and reports")
+        raise InvalidValue("a URL here cannot contain a user or a password: logs and reports show it")
     try:
         parse_url(value)
     except ValueError as error:

@@ -22,7 +22,7 @@ REMOVABLE = (
     ("services", "*", "depends_on", "*"),
     ("services", "*", "checks", "*"),
     ("suite",),
-    ("accept",),
+    ("waivers",),
 )
 
 # These say which file and which variant this is; a variant cannot change them.

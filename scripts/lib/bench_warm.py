@@ -20,20 +20,21 @@ from bench_rows import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans
-from orchestrator.environment.warm import default_store
 from orchestrator.events.read import load_events
 from orchestrator.events.suite import IsolationStateChanged, SuiteStateChanged, TestBegan, TestEnded
 from orchestrator.images.contract import find_run_script
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import files_of
 from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import cont
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Topology
-from orchestrator.vm.arguments import MachinePaths, script_arguments, script_environment
+from orchestrator.vm.arguments import MachinePaths, QemuSettings, script_arguments, script_environment
 from orchestrator.vm.qmp import Monitor, connect
 
 Say = Callable[[str], None]
@@ -68,7 +69,7 @@ def measure(count: int, clones: int, topology: Topology, environment: Mapping[st
         Row("warm `up` to READY, against cold", ready, cold, "≤ 0.033"),
         Row("warm `up` to READY, against the bare restore to its first answer", ready, bare, "≤ 2"),
         Row("`reset` to READY, against the bare restore", back, bare, "≤ 1.5 s, ≤ 2"),
-        Row("machines stood still while their state was saved", [paused], [], "≤ 0.5 s"),
+        Row("machines were paused while their state was saved", [paused], [], "≤ 0.5 s"),
     ]
     rows += isolated_rows(environment, say)
     number = 1
@@ -103,7 +104,7 @@ async def bare_restore(topology: Topology, state: EnvironmentState, folder: Path
         for name, machine in topology.machines.items():
             nics = nics_of(machine, topology.machines, topology.networks, networks)
             arguments = script_arguments(
-                machine, paths[name], nics, accelerator=state.accelerator, memory=memories[name]
+                machine, paths[name], nics, QemuSettings(accelerator=state.accelerator, memory=memories[name])
             )
             script = find_run_script(Path(state.machines[name].image))
             environment = script_environment(machine, paths[name], {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})

@@ -20,15 +20,17 @@ import pytest
 from event_records import Kind, of
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment import isolate, suite_invoke
+from orchestrator.environment import isolate, suite_list, suite_run
 from orchestrator.environment import suite as suite_module
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite import TestSelection, run_suite
+from orchestrator.environment.suite import run_suite
+from orchestrator.environment.suite_run import SuiteRun, TestSelection
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.events.suite import SuiteStateChanged, TestEnded
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
@@ -117,6 +119,10 @@ class LocalMachine:
     async def ssh(self) -> LocalSsh:
         return LocalSsh()
 
+    @property
+    def qemu(self) -> LocalMachine:
+        return self
+
     async def screenshot(self, step: str, run_folder: Path) -> None:
         return
 
@@ -161,8 +167,8 @@ class Client:
         guest = root / "guest"
         (guest / "node_modules").parent.mkdir()
         (guest / "node_modules").symlink_to(home / "node_modules")
-        monkeypatch.setattr(suite_invoke, "GUEST_SUITES", str(guest))
-        monkeypatch.setattr(suite_module, "LIST_FOLDER", str(root / "list"))
+        monkeypatch.setattr(suite_run, "GUEST_SUITES", str(guest))
+        monkeypatch.setattr(suite_list, "LIST_FOLDER", str(root / "list"))
         monkeypatch.setattr(suite_module, "put", self._put)
         monkeypatch.setattr(suite_module, "get", self._get)
         for name in ("save", "reset"):
@@ -235,7 +241,7 @@ class Client:
             SimpleNamespace(
                 machines={"client": LocalMachine()},
                 bus=bus,
-                factor=self.factor,
+                scale=TimeScale(self.factor),
                 services=self.services,
                 run_folder=self.run_folder,
                 run_watched=run_watched,
@@ -243,20 +249,15 @@ class Client:
                 paths=SimpleNamespace(name="local"),
             ),
         )
-        suite, chosen, deadline = (
-            self.suite(*phases, command=command),
-            TestSelection(grep, shard),
-            Deadline.after(LIMIT),
-        )
+        suite = self.suite(*phases, command=command)
+        run = SuiteRun(session, suite, Deadline.after(LIMIT), TestSelection(grep, shard))
         (self.run_folder / "events.jsonl").unlink(missing_ok=True)
         with JsonLinesLog(self.run_folder / "events.jsonl") as log:
             bus.subscribe(log)
             if not isolation:
-                return asyncio.run(run_suite(session, suite, deadline, chosen))
+                return asyncio.run(run_suite(run))
             reaper = cast(ReaperClient, None)
-            return asyncio.run(
-                isolate.run_isolated(session, suite, reaper, deadline, isolation=isolation, chosen=chosen)
-            )
+            return asyncio.run(isolate.run_isolated(run, reaper, isolation))
 
     def of(self, kind: type[Kind]) -> list[Kind]:
         return of(self.events, kind)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from event_records import of
 from fake_channels import FakeMachine, Unit, ok
-from fake_qemu import run_async
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
@@ -18,7 +18,9 @@ from orchestrator.events import Event, EventBus
 from orchestrator.events.services import ServiceStateChanged
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
 
@@ -77,11 +79,13 @@ def play(
         journals = {name: Journal(m.journal) for name, m in machines.items()}
         supervisor = ServiceSupervisor(
             ServiceGraph.fresh({s.name: s for s in services}),
-            {name: m.channels() for name, m in machines.items()},
-            journals,
-            bus,
-            factor=factor,
-            command="orchestrator -n t",
+            Reach(
+                {name: m.channels() for name, m in machines.items()},
+                journals,
+                bus,
+                TimeScale(factor),
+                command="orchestrator -n t",
+            ),
         )
         world = World(supervisor, machines, events)
         followers = [asyncio.create_task(journal.follow()) for journal in journals.values()]
@@ -94,7 +98,7 @@ def play(
         assert len(asyncio.all_tasks()) == 1, "the supervisor left tasks behind"
         return world
 
-    return run_async(scenario())
+    return run_simulated(scenario())
 
 
 async def up(world: World) -> None:

@@ -14,10 +14,12 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.isolate import divided, prepare
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite_events import Case, Finished, Planned
+from orchestrator.environment.suite_run import SuiteRun
 from orchestrator.environment.suite_tally import NO_TEST_RAN, Account, Outcome, judge
 from orchestrator.errors import GuestCommandError, MachineError, SuiteFailed
 from orchestrator.events import Event, EventBus
 from orchestrator.guest.agent import GuestResult
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 
@@ -139,8 +141,8 @@ async def prepared(end: GuestResult | MachineError, deadline: Deadline) -> tuple
     phase = SuitePhase("stack")
     folder, command, ahead = Path("/here/suite"), ("run",), ("run", "-p")
     suite = Suite("client", folder, command, "test", {"A": "1"}, "/artifacts", 60.0, (phase,), ahead)
-    session = SimpleNamespace(machines={"client": client}, bus=bus, factor=1.0)
-    await prepare(cast(Session, session), suite, phase, deadline)
+    session = SimpleNamespace(machines={"client": client}, bus=bus, scale=TimeScale())
+    await prepare(SuiteRun(cast(Session, session), suite, deadline), phase)
     return client, seen
 
 

@@ -20,7 +20,7 @@ from orchestrator.environment.up import open_environment
 from orchestrator.events import Event, EventBus
 from orchestrator.events.read import load_events
 from orchestrator.events.run import Note
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.report.fold import fold
 from orchestrator.report.summary import summary
 

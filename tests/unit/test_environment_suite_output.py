@@ -113,7 +113,7 @@ def test_lines_that_tell_nothing_are_counted_and_cost_nothing(line: bytes) -> No
     found.tell(line + b"\n")
     assert found.account == Account()
     found.close()
-    expected = ["phase stack told 1 lines that are no events of tests"] if line else []
+    expected = ["phase stack wrote 1 lines that are not test events"] if line else []
     assert notes(events) == expected
 
 

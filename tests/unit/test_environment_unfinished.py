@@ -12,8 +12,8 @@ from warm_states import a_state
 
 from orchestrator.cli.main import main
 from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
+from orchestrator.environment.reclaim import reclaim_previous
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.up import reclaim_previous
 from orchestrator.events import Event, EventBus
 from orchestrator.events.run import Note
 

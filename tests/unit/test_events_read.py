@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from event_records import notes, recorded
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.events import Event
@@ -184,7 +184,6 @@ JSON = st.recursive(
     st.sampled_from(sorted(KINDS.keys() | RENAMED.keys())),
     st.dictionaries(st.sampled_from(sorted({one.name for cls in KINDS.values() for one in fields(cls)})), JSON),
 )
-@settings(deadline=None)
 def test_types_are_right_whatever_was_written(kind: str, data: dict[str, object]) -> None:
     event = event_of({**data, "kind": kind})
     assert event is not None

@@ -185,11 +185,11 @@ def test_a_failed_package_step_says_its_last_lines_and_keeps_the_log(place: Path
 
 def test_a_build_that_takes_too_long_names_image_log_and_option(place: Path) -> None:
     tool = place / "path/mmdebstrap"
-    tool.write_text("#!/bin/sh\necho I: still at it\nexec sleep 600\n")
+    tool.write_text("#!/bin/sh\necho I: still running\nexec sleep 600\n")
     with pytest.raises(TimeLimit, match="image tiny-image was not built within") as error:
         build(place, [], limit=3)
     (log,) = error.value.where
-    assert "still at it" in Path(log).read_text()
+    assert "still running" in Path(log).read_text()
     assert "--wait-timeout" in error.value.hint
 
 

@@ -1,4 +1,4 @@
-"""Signs of trouble: which lines show one, who accepted it, and what it makes of a run."""
+"""Signs of trouble: which lines show one, who waived it, and what it makes of a run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from orchestrator.events.machines import LogMatched
 from orchestrator.events.run import RunFinished
 from orchestrator.log_patterns import (
     LOG_PATTERNS,
-    WAIVABLE,
     LogPattern,
     Severity,
     Waiver,
     find_in_console,
     find_in_journal,
+    waivable,
     waiver_for,
 )
 from orchestrator.report.fold import fold
@@ -105,8 +105,8 @@ def the_sign(name: str) -> LogPattern:
     return next(sign for sign in LOG_PATTERNS if sign.name == name)
 
 
-def acceptance(sign: str = "segfault", machine: str = "", matching: str = "", until: date = TODAY) -> Waiver:
-    return Waiver(sign, "known", until, machine, matching)
+def waiver(pattern: str = "segfault", machine: str = "", matching: str = "", until: date = TODAY) -> Waiver:
+    return Waiver(pattern, "known", until, machine, matching)
 
 
 LINE = "chrome_crashpad[77]: segfault at 0"
@@ -115,25 +115,25 @@ LINE = "chrome_crashpad[77]: segfault at 0"
 @pytest.mark.parametrize(
     ("known", "wanted"),
     [
-        (acceptance(), True),
-        (acceptance(machine="client"), True),
-        (acceptance(machine="server"), False),
-        (acceptance(matching=r"^chrome_\w+\["), True),
-        (acceptance(matching="postgres"), False),
-        (acceptance("oom-kill"), False),
-        (acceptance(until=date(2026, 11, 22)), False),
-        (acceptance(until=date(2027, 1, 1)), True),
+        (waiver(), True),
+        (waiver(machine="client"), True),
+        (waiver(machine="server"), False),
+        (waiver(matching=r"^chrome_\w+\["), True),
+        (waiver(matching="postgres"), False),
+        (waiver("oom-kill"), False),
+        (waiver(until=date(2026, 11, 22)), False),
+        (waiver(until=date(2027, 1, 1)), True),
     ],
 )
-def test_what_is_accepted(known: Waiver, wanted: bool) -> None:
+def test_what_is_waived(known: Waiver, wanted: bool) -> None:
     assert (waiver_for(the_sign("segfault"), "client", LINE, [known], TODAY) is known) is wanted
 
 
-def test_what_ends_a_machine_is_never_accepted() -> None:
-    known = acceptance("kernel-panic")
+def test_what_ends_a_machine_is_never_waived() -> None:
+    known = waiver("kernel-panic")
     assert waiver_for(the_sign("kernel-panic"), "client", "Kernel panic - not syncing", [known], TODAY) is None
-    assert "kernel-panic" not in WAIVABLE
-    assert "cpu-stall" not in WAIVABLE, "it never counts"
+    assert "kernel-panic" not in waivable()
+    assert "cpu-stall" not in waivable(), "it never counts"
 
 
 def emit(bus: EventBus, sign: str, machine: str = "client", known: str = "") -> Event:
@@ -181,15 +181,15 @@ def test_a_run_that_cannot_have_passed() -> None:
     assert caught.value.evidence == ("client: oops: a line of oops",)
 
 
-def test_an_acceptance_that_ended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiver_that_ended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     noon = 1795435200.0  # of 2026-11-23
     monkeypatch.setattr(module, "wall_clock", lambda: noon)
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
-    ended = acceptance(until=date(2026, 11, 21))
-    topology = Topology("t", Path("t.toml"), "", (), None, {}, {}, {}, {}, None, (ended, acceptance("oops")))
+    ended = waiver(until=date(2026, 11, 21))
+    topology = Topology("t", Path("t.toml"), "", (), None, {}, {}, {}, {}, None, (ended, waiver("oops")))
     warn_of_expired(topology, bus)
-    assert notes(events) == ["sign segfault was accepted until 2026-11-21 (known); it counts again"]
+    assert notes(events) == ["segfault was waived until 2026-11-21 (known); it counts again"]
 
 
 def test_the_report_tells_why_a_run_is_suspicious() -> None:
@@ -200,11 +200,11 @@ def test_the_report_tells_why_a_run_is_suspicious() -> None:
     emit(bus, "unit-loop", "server")
     bus.emit(RunFinished("shop", outcome="suspicious", exit_code=0, elapsed=1.0))
     view = fold(events)
-    assert view.cause == "a unit of the guest fails and is started again and again (unit-loop, machine server)"
+    assert view.cause == "a unit of the guest fails and is restarted again and again (unit-loop, machine server)"
     told = summary(view)
     assert (told["outcome"], told["cause"]) == ("suspicious", view.cause)
     page = render_html(view)
-    assert "Passed, with signs of trouble" in page
+    assert "Passed, with suspicious log lines" in page
     assert "waived: &lt;known&gt; &amp; harmless" in page
 
 
@@ -213,7 +213,7 @@ def test_no_expression_and_no_line_holds_the_watch(pattern: str) -> None:
     """An expression that would explode, one of another version, and lines that begin like a sign again and again."""
     began = time.monotonic()
     line = "segfault at " + "a" * 60_000
-    assert not acceptance(matching=pattern).covers("segfault", "client", line)
+    assert not waiver(matching=pattern).covers("segfault", "client", line)
     for text in ("ALERT! " * 9000, "INFO: task " * 6000):
         assert find_in_console(text) is None
         assert find_in_journal("kernel", text) is None

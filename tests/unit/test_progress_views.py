@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from event_records import recorded
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.progress import Mode, make_progress, render_failure
@@ -158,7 +158,6 @@ def test_any_failure_can_be_shown(error: dict[str, object]) -> None:
     ),
     st.sampled_from(["plain", "json", "quiet"]),
 )
-@settings(deadline=None)
 def test_no_event_breaks_a_view(events: list[Event], mode: Mode) -> None:
     text = shown(mode, events, verbose=1)
     assert mode == "json" or clean(text, 1_000_000, multiline=True) == text

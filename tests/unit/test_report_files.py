@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from event_records import recorded
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.events import Event
@@ -252,7 +252,6 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_stream_gives_well_formed_files(events: list[Event]) -> None:
     view = fold(events)
     ElementTree.fromstring(junit_xml(view))

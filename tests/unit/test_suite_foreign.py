@@ -68,8 +68,9 @@ def test_limits_of_its_configuration_are_multiplied_and_that_is_said(client: Cli
     slow = HEAD + "test('slow', async ({}, info) => { expect(info.timeout).toBe(20000); });\n"
     client.files({"a.spec.js": slow, "playwright.config.js": "module.exports = { timeout: 2000 };\n"})
     assert client.run() == "passed"
-    assert "this host is slow: the limits in the suite's configuration × 10 (--no-scale-timeouts leaves them)" in notes(
-        client
+    assert (
+        "this host is slow: the limits in the suite's configuration × 10 (--no-scale-timeouts turns this off)"
+        in notes(client)
     )
 
 

@@ -45,7 +45,7 @@ def test_every_test_runs_once_whatever_it_and_its_file_are_called(
         client.run(isolation=isolation)
     assert not caught.value.evidence, "none is missing"
     assert len(titles(client)) == len(set(titles(client))) == 10
-    assert client.fresh_states == fresh_states, "one state is saved, and every part but the first begins anew from it"
+    assert client.fresh_states == fresh_states, "one state is saved, and every part but the first begins again from it"
     files = {title.split(" › ")[0] for title in titles(client)}
     assert files == set(ODD)
 
@@ -182,7 +182,7 @@ def test_a_runner_that_ends_early_with_success_has_not_passed(client: Client) ->
 def test_a_runner_that_never_tells_has_not_passed(client: Client) -> None:
     client.files({"a.spec.js": GOOD})
     for command in (("true",), ("sh", "-c", "exit 4")):
-        with pytest.raises(GuestCommandError, match="told nothing of its tests"):
+        with pytest.raises(GuestCommandError, match="reported no tests"):
             client.run(command=command)
 
 

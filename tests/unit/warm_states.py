@@ -9,10 +9,10 @@ from pathlib import Path
 from event_records import notes
 from fake_qemu import machine, topology
 
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import EnvironmentState, MachineState
-from orchestrator.environment.warm import default_store
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine
 from orchestrator.snapshots.memory import RamBacking

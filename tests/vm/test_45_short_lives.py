@@ -1,6 +1,6 @@
 """READY is true: units of a real systemd that live a second, restart always, fork and exit, or have another name.
 
-All of them on the shared machines, at the same time, each with a gatekeeper of its own.
+All of them on the shared machines, at the same time, each with a supervisor of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from orchestrator.events import Event, EventBus
 from orchestrator.events.services import CheckResulted, ServiceStateChanged, UnitAlias
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
-from orchestrator.services.supervisor import FRESH, ServiceSupervisor
+from orchestrator.services.reach import Reach
+from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
@@ -88,7 +89,7 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
                 channels = {name: Channels(m.ready_agent, m.ssh) for name, m in session.machines.items()}
                 journals = {name: m.journal for name, m in session.machines.items()}
                 graph = ServiceGraph.fresh(services)
-                return ServiceSupervisor(graph, channels, journals, bus, factor=session.factor), events
+                return ServiceSupervisor(graph, Reach(channels, journals, bus, session.scale, "orchestrator")), events
 
             try:
                 await session.reattach(Deadline.after(60))
@@ -145,7 +146,7 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
             return len([e for e in events if isinstance(e, CheckResulted) and e.ok])
 
         async def look() -> None:
-            keeper._confirmed = -FRESH
+            keeper._verifier.expire()
             await keeper.verify_still_healthy(limit)
 
         await keeper.bring_up(limit)
