@@ -355,7 +355,7 @@ def test_the_output_of_a_short_command_is_shown_as_it_comes_and_kept() -> None:
 
     async def scenario() -> Completed:
         script = "echo one; echo two >&2; sleep 0.3; echo; echo three; exit 4"
-        return await run_shown(["sh", "-c", script], seen.append, deadline=Deadline.after(20))
+        return await module.run_shown(["sh", "-c", script], seen.append, deadline=Deadline.after(20))
 
     done = asyncio.run(scenario())
     assert (done.code, done.stdout, done.stderr) == (4, "one\n\nthree\n", "two\n")
