@@ -101,7 +101,14 @@ def _common(*, defaults: bool) -> CommandParser:
     )
     group.add_argument("--no-color", action="store_true", default=default(False), help="no colours [NO_COLOR]")
     group.add_argument("-q", "--quiet", action="store_true", default=default(False), help="failures only")
-    group.add_argument("-v", "--verbose", action="count", default=default(0), help="more; twice for everything")
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=default(0),
+        help="also check answers, screenshots, output of builds and suite; twice (-vv): also each command to QEMU, "
+        "guests and the host, as debug.log in the run folder has them always",
+    )
     return common
 
 
@@ -330,8 +337,14 @@ def _describing(add: Adder) -> None:
     completion = add("completion", "a completion script for your shell")
     completion.add_argument(
         "shell",
-        choices=("bash", "zsh", "fish", "names"),
+        choices=("bash", "zsh", "fish", "tcsh", "names"),
         help="the shell; names prints what the scripts ask for: machines, services, …",
+    )
+    completion.add_argument(
+        "kinds",
+        nargs="*",
+        metavar="KIND",
+        help="names: only these kinds (environment, machine, service, unit, variant)",
     )
 
 

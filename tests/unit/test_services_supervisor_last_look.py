@@ -157,7 +157,7 @@ def test_what_somebody_restarted_and_does_not_answer_any_more(tmp_path: Path) ->
         world.server.restart("db.service")
         world.server.answers["web"] = lambda: bad("the connection was reset")
         error = await disproved(world)
-        assert error.what == "service web on machine server is not up within 0 s"
+        assert error.what == "service web on machine server is not up within 0.3 s"
         assert error.why.endswith("last answer: web exited with 1: the connection was reset")
         assert world.states("web")[-1] == "failed"
 
