@@ -109,7 +109,7 @@ def _not_started(program: str, error: OSError) -> HostError:
 
 
 @asynccontextmanager
-async def child(
+async def child(  # noqa: PLR0913 - the keywords of subprocess, each by its own name
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
@@ -117,7 +117,6 @@ async def child(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.PIPE,
     stderr: int | IO[bytes] | None = subprocess.STDOUT,
-    pass_fds: Sequence[int] = (),
     grace: float = TERM_GRACE,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that lives as long as the block; its whole group is ended with it."""
@@ -130,7 +129,6 @@ async def child(
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
-            pass_fds=tuple(pass_fds),
             limit=1 << 20,
         )
     except OSError as error:

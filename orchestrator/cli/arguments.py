@@ -7,75 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Protocol
 
 import orchestrator
+from orchestrator.cli.argument_types import clones, count, duration, env, environment_name, shard, variable
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.parser import CommandParser, one_of
-from orchestrator.quantities import parse_duration
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
-LONGEST_NAME = 31  # of an environment: it is part of socket names
 PROVIDERS = ("auto", "nixos", "debian")
-
-
-def env(flag_variable: str, default: str) -> str:
-    """An option's default, from its environment variable; argparse converts it with the option's type, as if typed."""
-    return os.environ.get(flag_variable) or default
-
-
-def duration(text: str) -> float:
-    """A time above 0, in seconds: ``90``, ``90s``, ``10m``, ``1h30m``, ``7d``."""
-    try:
-        found = parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if found <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: it is not above 0")
-    return found
-
-
-def count(text: str) -> int:
-    """A whole number from 0."""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def clones(text: str) -> int:
-    """A number of environments, 2 to 64."""
-    number = count(text)
-    if not 2 <= number <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of clones; write 2 to 64")
-    return number
-
-
-def variable(text: str) -> str:
-    """``NAME=VALUE``, or ``NAME`` for the value in our own environment."""
-    name, given, _ = text.partition("=")
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise argparse.ArgumentTypeError(f"{name!r} is not the name of a variable; write NAME=VALUE")
-    if not given and name not in os.environ:
-        raise argparse.ArgumentTypeError(f"{name} is not set in this shell; write {name}=VALUE")
-    return text
-
-
-def shard(text: str) -> str:
-    """``2/3``: the second of three parts."""
-    found = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", text)
-    if not found or int(found[1]) > int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a shard; write 1/3, 2/3 or 3/3")
-    return text
-
-
-def environment_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text) or len(text) > LONGEST_NAME:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an environment name; write lower-case letters, digits, hyphens"
-        )
-    return text
 
 
 def build_parser() -> CommandParser:
@@ -106,6 +47,8 @@ def build_parser() -> CommandParser:
         return found
 
     _running(add)
+    _run_command(add)
+    _changing(add)
     _looking(add)
     _describing(add)
     return parser
@@ -207,6 +150,8 @@ def _running(add: Adder) -> None:
         "--down-on-failure", action="store_true", help="take everything down when it fails [the machines stay up]"
     )
 
+
+def _run_command(add: Adder) -> None:
     run = add("run", "up, browser suite, report, down: the whole test run")
     _start_options(run)
     run.add_argument(
@@ -252,6 +197,8 @@ def _running(add: Adder) -> None:
         "--clones", type=clones, metavar="N", help="divide the tests among N environments, started from one saved state"
     )
 
+
+def _changing(add: Adder) -> None:
     down = add("down", "stop the environment and remove everything of it")
     down.add_argument("--all", action="store_true", help="every environment of this user")
 

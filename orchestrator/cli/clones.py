@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.arguments import LONGEST_NAME
+from orchestrator.cli.argument_types import LONGEST_NAME
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.cli import doctor_items as look
+from orchestrator.cli import doctor_space as room
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.cli.progress_failure import use_color
 from orchestrator.environment.paths import EnvironmentPaths, environments
@@ -120,17 +121,17 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
         ("Debian image tools", lambda: look.debian_tools(facts(), used=debian, cached=cached)),
         ("build without root", rootless),
         ("Nix", lambda: look.nix(used=plan.provider is Provider.NIXOS)),
-        ("temporary folder", look.temporary),
+        ("temporary folder", room.temporary),
         (
             "disks",
-            lambda: look.disks(paths(), arguments.runs, cache(), images_needed=len(plan.to_build) * look.BASE_SPACE),
+            lambda: room.disks(paths(), arguments.runs, cache(), images_needed=len(plan.to_build) * look.BASE_SPACE),
         ),
     ]
     if topology is not None:
         known = topology
         looks += [
-            ("memory", lambda: look.memory(known, Path("/proc/meminfo").read_text(), running=_runs(paths()))),
-            ("socket paths", lambda: look.socket_paths(known, paths())),
+            ("memory", lambda: room.memory(known, Path("/proc/meminfo").read_text(), running=_runs(paths()))),
+            ("socket paths", lambda: room.socket_paths(known, paths())),
         ]
     looks.append(("environments", _environments))
     return [*first, *[item for name, one in looks for item in await _seen(name, one)]]

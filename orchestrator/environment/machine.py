@@ -158,9 +158,8 @@ class LiveMachine:
         await self._open_monitor(deadline)
         if await self.monitor.run_state() not in LEFT_PAUSED:
             return False
-        self._bus.emit(
-            Note(self.name, level="warning", message="it was paused by a command that was killed; it continues")
-        )
+        message = "it was paused by a command that was killed; it continues"
+        self._bus.emit(Note(self.name, level="warning", message=message))
         await cont(self.monitor)
         return True
 

@@ -67,7 +67,7 @@ class Ssh:
     def alive(self) -> bool:
         return self._transport.is_active()
 
-    async def exec(
+    async def exec(  # noqa: PLR0913 - the keywords of subprocess, each by its own name
         self,
         command: Sequence[str],
         *,

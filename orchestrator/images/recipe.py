@@ -134,10 +134,6 @@ def load_recipe(path: Path) -> Recipe:
             return default
 
     problems += [f"{key}: unknown key" for key in sorted(set(data) - _KEYS)]
-    customize = data.get("customize", {})
-    if not isinstance(customize, dict) or not all(isinstance(step, str) for step in customize.values()):
-        problems.append("customize: expected a table of shell scripts")
-        customize = {}
     recipe = Recipe(
         path=path,
         name=text("name"),
@@ -150,12 +146,20 @@ def load_recipe(path: Path) -> Recipe:
         cpus=number("cpus", 1),
         kernel_parameters=texts("kernel_parameters"),
         before=_early_files(data.get("before", []), problems),
-        customize="\n".join(step.strip("\n") for step in customize.values()),
+        customize=_customize(data.get("customize", {}), problems),
         layer=_layer(data.get("layer"), path.parent, problems),
     )
     if problems:
         raise ImageError(f"the recipe {path} is wrong", evidence=problems, where=[str(path)])
     return recipe
+
+
+def _customize(steps: object, problems: list[str]) -> str:
+    """The scripts of a table, one after the other."""
+    if not isinstance(steps, dict) or not all(isinstance(step, str) for step in steps.values()):
+        problems.append("customize: expected a table of shell scripts")
+        return ""
+    return "\n".join(step.strip("\n") for step in steps.values())
 
 
 def _merged(path: Path, above: tuple[Path, ...]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What a suite's runner lists, as parts that each get fresh state; and what parts come to together."""
+"""What a suite's runner lists, as the parts that each get a fresh state; and what parts come to together."""
 
 from __future__ import annotations
 

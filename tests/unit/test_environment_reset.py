@@ -11,7 +11,7 @@ from fake_qemu import run_async
 from topology_parts import machine, topology
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment import session as session_module
+from orchestrator.environment import startup
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reaper_client import reaper_client
 from orchestrator.environment.reset import chosen, place_again, reset, state_to_change
@@ -202,7 +202,7 @@ def test_a_machine_that_does_not_come_back(
     async def dies(*_: object) -> None:
         raise MachineError("QEMU of machine client exited with 1")
 
-    monkeypatch.setattr(session_module, "end_machines", dies)
+    monkeypatch.setattr(startup, "end_machines", dies)
     error, state = put_back(paths, tmp_path, one)
     assert type(error) is MachineError
     assert (state.phase, state.generation) == ("failed", 1)

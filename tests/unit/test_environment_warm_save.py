@@ -15,7 +15,6 @@ from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import saving
-from orchestrator.environment import saving as module
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session
@@ -179,7 +178,7 @@ def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, run
 
 def test_a_host_without_room_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saver = Saver(tmp_path)
-    monkeypatch.setattr(module, "touched", lambda _: 1 << 60)
+    monkeypatch.setattr(saving, "touched", lambda _: 1 << 60)
     assert saver.saved() == ""
     assert saver.saves == 0
     (text,) = saver.notes.texts("warning")
@@ -234,8 +233,8 @@ def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Snapshot | N
 def test_what_is_asked_of_the_disk_is_what_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RAM file of 8 GiB of which little was touched does not ask for 8 GiB."""
     asked: list[int] = []
-    real = module.place_for
-    monkeypatch.setattr(module, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
+    real = saving.place_for
+    monkeypatch.setattr(saving, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
     saver = Saver(tmp_path)
     with (tmp_path / "server.ram").open("r+b") as file:
         file.truncate(8 << 30)

@@ -150,7 +150,7 @@ def test_any_failure_can_be_shown(error: dict[str, object]) -> None:
     st.lists(
         st.builds(
             recorded,
-            kind=st.sampled_from(["run.started", "service.state", "machine.state", "test.end", "check.answer", "note"]),
+            kind=st.sampled_from(["run.started", "service.state", "machine.state", "test.end", "check.result", "note"]),
             subject=st.text(max_size=20),
             data=st.dictionaries(st.sampled_from(["state", "elapsed", "phase", "status", "check", "services"]), ODD),
         ),

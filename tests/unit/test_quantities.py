@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from topology_samples import completed, one, write
 
-from orchestrator.cli.arguments import duration
+from orchestrator.cli.argument_types import duration
 from orchestrator.errors import ImageError
 from orchestrator.images.recipe import load_recipe
 from orchestrator.quantities import DURATIONS, MIB, parse_duration, parse_size

@@ -127,8 +127,20 @@ def test_unreadable_lines_are_counted_and_huge_ones_skipped(tmp_path: Path, monk
 @pytest.mark.parametrize("value", [None, True, [], {}, "x", 1e400, float("nan"), -1, 10**400, "\x00\x1b[31m"])
 def test_fields_of_any_type_do_no_harm(value: object) -> None:
     fields = ("state", "elapsed", "machines", "services", "attachments", "duration", "what", "where", "evidence")
-    more = ("retry", "line", "phase", "status", "check", "answer", "attempt", "exit_code", "factor", "path", "last")
-    kinds = ("run.started", "machine.state", "service.state", "check.answer", "test.begin", "test.end", "failure")
+    more = (
+        "retry",
+        "line",
+        "phase",
+        "status",
+        "check",
+        "message",
+        "attempt",
+        "exit_code",
+        "time_scale",
+        "path",
+        "detail",
+    )
+    kinds = ("run.started", "machine.state", "service.state", "check.result", "test.begin", "test.end", "failure")
     others = ("suite.state", "image.state", "run.finished", "wait.heartbeat", "screenshot", "host.accelerator")
     data = dict.fromkeys((*fields, *more), value)
     view = fold(at(i, kind, "x", **data) for i, kind in enumerate((*kinds, *others)))

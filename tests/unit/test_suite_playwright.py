@@ -7,7 +7,7 @@ from local_guest import Client
 
 from orchestrator.errors import GuestCommandError, SuiteFailed
 from orchestrator.events.run import Note
-from orchestrator.events.suite import SuiteError, SuiteStateChanged, TestBegan, TestPlanned
+from orchestrator.events.suite import SuiteError, SuiteStateChanged, TestBegan, TestEnded, TestPlanned
 from orchestrator.report.clones import ClonePart, in_no_clone
 from orchestrator.report.fold import fold
 from orchestrator.report.junit import junit_xml
@@ -30,7 +30,7 @@ ODD = {
 
 
 def titles(client: Client) -> list[str]:
-    return sorted(event.subject for event in client.of("test.end"))
+    return sorted(event.subject for event in client.of(TestEnded))
 
 
 @pytest.mark.parametrize(("isolation", "fresh_states"), [("", 0), ("file", 8)])
@@ -47,7 +47,7 @@ def test_every_test_runs_once_whatever_it_and_its_file_are_called(
     assert files == set(ODD)
 
 
-def test_tests_made_in_a_loop_have_a_world_each_and_a_pattern_holds_in_all(client: Client) -> None:
+def test_tests_made_in_a_loop_have_a_fresh_state_each_and_a_pattern_holds_in_all(client: Client) -> None:
     client.files({name: ODD[name] for name in ("[id].spec.js", "loop.spec.js", "c++.spec.js")})
     assert client.run(isolation="test", grep=r"number [12]|good") == "passed"
     assert client.fresh_states == 3

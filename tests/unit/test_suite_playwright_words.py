@@ -9,7 +9,7 @@ from local_guest import Client
 
 from orchestrator.errors import NothingRan, SuiteFailed
 from orchestrator.events.run import Note
-from orchestrator.events.suite import SuiteOutput, TestEnded
+from orchestrator.events.suite import SuiteOutput, TestBegan, TestEnded
 from orchestrator.report.fold import fold
 from orchestrator.report.junit import junit_xml
 from orchestrator.report.summary import summary
@@ -60,7 +60,7 @@ def test_what_a_serial_group_gives_up_did_not_run_and_is_not_skipped(client: Cli
     assert {word: client.finished[word] for word in wanted} == wanted
     skipped = [title for status, title in client.results if status == "skipped"]
     assert skipped == ["a.spec.js › group › left out"], "told once, not at each retry"
-    assert not [event for event in client.of("test.begin") if "rest" in event.subject]
+    assert not [event for event in client.of(TestBegan) if "rest" in event.subject]
     view = fold(client.events)
     data = json.loads(json.dumps(summary(view)))
     assert {word: data["tests"][word] for word in wanted} == wanted

@@ -23,7 +23,7 @@ from orchestrator.events.services import CheckResulted, ServiceStateChanged, Uni
 from orchestrator.services.checks import Channels
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.reach import Reach
-from orchestrator.services.supervisor import FRESH, ServiceSupervisor
+from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
 
@@ -146,7 +146,7 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
             return len([e for e in events if isinstance(e, CheckResulted) and e.ok])
 
         async def look() -> None:
-            keeper._confirmed = -FRESH
+            keeper._verifier.expire()
             await keeper.verify_still_healthy(limit)
 
         await keeper.bring_up(limit)
