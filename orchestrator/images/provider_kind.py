@@ -64,7 +64,7 @@ class ImageProvider(ImageSource):
         return True
 
     def exists(self, root: Path) -> bool:
-        """Whether the source is there; one that cannot be looked at counts as there."""
+        """Whether the source is there; one that cannot be inspected counts as there."""
         del root
         return True
 

@@ -98,7 +98,7 @@ _MACHINE = {
     "networks": Key(named("machines.NAME.networks.NAME"), "its interfaces, see `machines.NAME.networks.NAME`"),
     "egress": Key(
         _EGRESS,
-        "whether the guest reaches the world outside through NAT: everything, nothing, or only these hosts and ports, "
+        "whether the guest reaches outside networks through NAT: everything, nothing, or only these hosts and ports, "
         "see below",
         "`false`",
     ),
@@ -126,7 +126,7 @@ _SERVICE = {
     "timeout": Key(values.seconds, "from its start until all checks have passed", "`60`"),
     "logs": Key(
         Array(values.guest_path, "list of guest paths"),
-        "log files that are collected; the journal of the unit always is",
+        "log files to collect; the journal of the unit is always collected",
     ),
     "after_restore": Key(
         Command("command, list of words"),

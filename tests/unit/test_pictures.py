@@ -66,5 +66,5 @@ def test_the_lines_are_those_of_plain_progress(tmp_path: Path) -> None:
         bus.emit(ServiceStateChanged("web", machine="server", state="healthy", elapsed=1.25))
         bus.emit(RunReady("shop", elapsed=2.5))
     lines = pictures.progress(file).splitlines()
-    assert [line[9:] for line in lines] == ["service web: starting", "service web: healthy (1.2s)", "READY in 2.5 s"]
+    assert [line[9:] for line in lines] == ["service web: starting", "service web: healthy (1.2 s)", "READY in 2.5 s"]
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d", line[:8]) for line in lines)

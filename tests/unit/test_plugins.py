@@ -96,7 +96,7 @@ SWAP = '[services.web]\nmachine = "server"\nunit = "a.service"\n[services.web.ch
 
 def test_a_package_adds_a_kind_of_check(install: Install, tmp_path: Path) -> None:  # noqa: F811
     unknown = problems(write(tmp_path, completed(SWAP)))
-    assert unknown[1].endswith('"swap" is no key of check "it" in service "web"')
+    assert unknown[1].endswith('"swap" is not a key of check "it" in service "web"')
     install(CHECK, checks="swap = {module}:Swap")
     topology = load_topology(write(tmp_path, completed(SWAP)))
     check = topology.services["web"].checks[0]
