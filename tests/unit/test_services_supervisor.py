@@ -15,8 +15,11 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.events.services import CheckResulted
 from orchestrator.guest.agent import GuestResult
+from orchestrator.services.checks.file import FileCheck
+from orchestrator.services.checks.unit import UnitCheck
 from orchestrator.services.graph import State
-from orchestrator.topology.model import Check, CheckKind, Condition, Dependency, Service, ServiceKind
+from orchestrator.topology.check_kind import CheckKind
+from orchestrator.topology.model import Check, Condition, Dependency, Service, ServiceKind
 
 
 def test_order_is_kept_across_machines(tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_a_check_that_never_passes(tmp_path: Path, timeout: float, factor: float
         began = time.monotonic()
         error = await fails(world)
         assert 0.4 <= time.monotonic() - began < 0.7
-        assert error.what == "service a on machine server is not up within 0 s"
+        assert error.what == "service a on machine server is not up within 0.4 s"
         assert error.why == (
             "check answers made from machine server never passed; "
             "last answer: a exited with 1: the database is starting up"
@@ -173,9 +176,9 @@ def test_a_check_that_never_passes(tmp_path: Path, timeout: float, factor: float
     play(tmp_path, [service("a", timeout=timeout)], scene, factor)
 
 
-@pytest.mark.parametrize("kind", [CheckKind.FILE, CheckKind.UNIT])
-def test_file_and_unit_checks_fail_the_service_not_the_machine(tmp_path: Path, kind: CheckKind) -> None:
-    check = Check("there", kind, "server", target="x.service")
+@pytest.mark.parametrize("spec", [FileCheck("x.service"), UnitCheck("x.service")], ids=lambda spec: spec.kind)
+def test_file_and_unit_checks_fail_the_service_not_the_machine(tmp_path: Path, spec: CheckKind) -> None:
+    check = Check("there", "server", spec)
 
     async def scene(world: World) -> None:
         world.server.answers |= {"test": lambda: bad(""), "systemctl": lambda: GuestResult(3, b"inactive\n", b"")}
@@ -203,7 +206,7 @@ def test_a_start_that_does_not_return(tmp_path: Path) -> None:
         began = time.monotonic()
         error = await fails(world)
         assert time.monotonic() - began < 0.8
-        assert error.what == "service a on machine server did not start within 0 s"
+        assert error.what == "service a on machine server did not start within 0.3 s"
         assert world.states("a") == ["starting", "failed"]
 
     play(tmp_path, [service("a", timeout=0.3)], scene)

@@ -12,7 +12,8 @@ from supervisor_scene import World, client_answers_late, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, OrchestratorError, ServiceError
-from orchestrator.topology.model import Check, CheckKind, Condition, Dependency, Service, ServiceKind
+from orchestrator.services.checks.exec import ExecCheck
+from orchestrator.topology.model import Check, Condition, Dependency, Service, ServiceKind
 
 
 def running(world: World) -> None:
@@ -99,7 +100,7 @@ def test_all_checks_of_a_restore_are_made_at_the_same_time(tmp_path: Path) -> No
 
 
 def test_checks_of_one_service_are_made_at_the_same_time_too(tmp_path: Path) -> None:
-    checks = tuple(Check(n, CheckKind.EXEC, "server", command=(n,), stdout="^ok$") for n in ("one", "two"))
+    checks = tuple(Check(n, "server", ExecCheck((n,), stdout="^ok$")) for n in ("one", "two"))
 
     async def scene(world: World) -> None:
         for name in ("one", "two"):
@@ -131,7 +132,7 @@ def test_a_restored_service_that_does_not_answer_fails_with_its_explanation(tmp_
         began = time.monotonic()
         error = await disproved(world)
         assert time.monotonic() - began < 0.8
-        assert error.what == "service a on machine server is not up within 0 s"
+        assert error.what == "service a on machine server is not up within 0.3 s"
         assert error.why.endswith("last answer: a exited with 1: no such table")
         assert error.evidence == ("ready", "relation does not exist")
         assert error.hint == "orchestrator -n t logs --unit a.service server"
