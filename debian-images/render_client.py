@@ -77,9 +77,8 @@ def read_lock(text: str) -> list[NpmPackage]:
         missing = [key for key in ("name", "version", "url", "integrity") if not isinstance(table.get(key), str)]
         if missing or not table["integrity"].startswith("sha512-"):
             raise ValueError(f"npm.lock.toml: {table.get('name')}: needs name, version, url and a sha512 integrity")
-        packages.append(
-            NpmPackage(*(table[key] for key in ("name", "version", "url", "integrity")), tuple(table.get("only", ())))
-        )
+        name, version, url, integrity = (table[key] for key in ("name", "version", "url", "integrity"))
+        packages.append(NpmPackage(name, version, url, integrity, tuple(table.get("only", ()))))
     return packages
 
 
@@ -137,7 +136,7 @@ def _extract(tar: tarfile.TarFile, folder: Path, package: NpmPackage) -> None:
     for member in tar:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or not (member.isreg() or member.isdir()):
-            raise ValueError(f"{tar.name}: {member.name} is no plain file below the package's folder")
+            raise ValueError(f"{package.url}: {member.name} is no plain file below the package's folder")
         if not package.wants(member.name):
             continue
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644

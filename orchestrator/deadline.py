@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError, TimeLimit
 
+FOREVER = float("inf")  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
@@ -79,6 +81,26 @@ async def completes_before(wait: Callable[[], Awaitable[object]], deadline: Dead
             await wait()
             return True
     return False
+
+
+async def wait_until(
+    condition: Callable[[], bool], deadline: Deadline, *, first: float = 0.01, longest: float | None = None
+) -> bool:
+    """Ask again and again until it holds; False when the deadline came first.
+
+    Only for what tells nobody of its change: a file that appears, a process of somebody else.
+
+    Args:
+        first: seconds between the first two questions; each pause is half as long again as the one before.
+        longest: seconds that a pause grows to; None: all are as long as the first.
+    """
+    interval = first
+    while not condition():
+        if deadline.expired:
+            return False
+        await pause(interval, deadline)
+        interval = min(interval * 1.5, longest or first)
+    return True
 
 
 async def pause(seconds: float, deadline: Deadline) -> None:

@@ -14,14 +14,14 @@
     ├── GuestCommandError   (3)  a command in a guest could not be run at all
     ├── IncompleteCopy     (23)  files were copied, and some were left out
     ├── SuiteFailed         (1)  tests failed
-    ├── SignsFound          (1)  tests passed, a machine shows trouble
+    ├── SignsFound          (1)  tests passed, a failing log pattern was found
     ├── NothingRan          (4)  the suite ran no test
-    ├── UnforeseenError     (3)  a fault of this program; ``where`` has its traceback
+    ├── UnforeseenError     (3)  a bug of this program; ``where`` has its traceback
     ├── LockedError         (5)  another command holds the environment
     └── TimeLimit         (124)  the limit of the whole command was reached
 
-Every error answers four questions: what happened, why, where the evidence
-lies, and what to type next. The command line prints these and nothing else; a
+Every error answers four questions: what happened, why, where the evidence is
+stored, and what to type next. The command line prints these and nothing else; a
 traceback means a bug in this program.
 """
 
@@ -39,7 +39,7 @@ class OrchestratorError(Exception):
     Args:
         what: one sentence, no trailing full stop.
         why: the cause, as far as it is known; may span lines.
-        where: places with the evidence (paths, or ``file:line:column``).
+        where: where the evidence is (paths, or ``file:line:column``).
         hint: the next command or step.
         evidence: last lines of a log, the last answer of a check, shown as they are.
         subject: the machine or service it is about, where there is one.
@@ -64,11 +64,11 @@ class OrchestratorError(Exception):
         self.hint = hint
         self.evidence = tuple(evidence)
         self.subject = subject
-        self.shown = False  # whether it was already told as an event
+        self.shown = False  # whether it was already reported as an event
 
     @property
     def brief(self) -> str:
-        """What and why in one line, for a note about an error that ends nothing."""
+        """What and why in one line, for a note about an error that does not end the command."""
         return f"{self.what}: {self.why}" if self.why else self.what
 
     def as_dict(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class SuiteFailed(OrchestratorError):
 
 
 class SignsFound(OrchestratorError):
-    """The tests passed, and a machine shows that something went wrong."""
+    """The tests passed, and a failing log pattern was found on a machine."""
 
     exit_code = 1
 
@@ -143,7 +143,7 @@ class NothingRan(OrchestratorError):
 
 
 class UnforeseenError(OrchestratorError):
-    """A fault of this program: nobody thought of what happened."""
+    """A bug of this program: an unexpected exception."""
 
 
 class LockedError(OrchestratorError):
@@ -166,7 +166,7 @@ REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def as_error(cause: OrchestratorError | OSError) -> OrchestratorError:
-    """An error of the tree: the same, or that the host refused to write. Any other `OSError` is a fault of ours.
+    """The error itself, or a HostError if the host refused to write. Any other `OSError` is a bug of ours.
 
     Raises:
         OSError: such a one.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from orchestrator.text import clean
+from orchestrator.text import SENTENCE, TEXT, WORD, clean
 
-WORD, SENTENCE, TEXT = 200, 2_000, 20_000  # characters of a name, an answer, an error
+__all__ = ["SENTENCE", "TEXT", "WORD", "entries", "number", "tables", "text", "whole"]
+
 ENTRIES = 5_000  # of one list
 
 

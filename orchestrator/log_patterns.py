@@ -111,7 +111,7 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
     _pattern(
         CPU_STALL,
         r"\brcu: INFO: rcu_\w+ (self-)?detected (expedited )?stall|watchdog: BUG: soft lockup",
-        "a CPU of the guest stands still, or the host gave it no time for half a minute",
+        "a CPU of the guest made no progress for half a minute, or the host gave it no time",
         Severity.NOTED,  # a busy host makes it, above all an emulating one
     ),
     _pattern(
@@ -138,7 +138,7 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
     _pattern(
         "unit-loop",
         r"restart counter is at ([3-9]|\d{2,})\.|Start request repeated too quickly",
-        "a unit of the guest fails and is started again and again",
+        "a unit of the guest fails and is restarted again and again",
         Severity.SUSPICIOUS,
         "systemd",
         console=False,
@@ -146,7 +146,7 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
     _pattern(
         "database-panic",
         r"\bPANIC: ",
-        "PostgreSQL gave up and started anew",
+        "PostgreSQL panicked and restarted",
         Severity.FAILING,
         "postgres",
         "postgresql",

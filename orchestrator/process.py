@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestrator.deadline import Deadline
+from orchestrator.deadline import FOREVER, Deadline, wait_until
 from orchestrator.errors import HostError
+from orchestrator.process_id import TERM_GRACE, ProcessId, watch_end
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread
 
-TERM_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 OUTPUT_GRACE = 1.0  # seconds for the rest of a command's output after its end
 
 
@@ -41,74 +41,6 @@ class Completed:
     code: int
     stdout: str
     stderr: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A process that can be recognised later: pid, start time in clock ticks, boot id."""
-
-    pid: int
-    start_ticks: int
-    boot_id: str
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        """The identity of a living process, or None."""
-        ticks = _start_ticks(pid)
-        return None if ticks is None else cls(pid, ticks, boot_id())
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> ProcessId:
-        pid, ticks = data["pid"], data["start_ticks"]
-        if not isinstance(pid, int) or not isinstance(ticks, int):
-            raise TypeError(f"not a process identity: {data}")
-        return cls(pid, ticks, str(data["boot_id"]))
-
-    def as_dict(self) -> dict[str, object]:
-        return {"pid": self.pid, "start_ticks": self.start_ticks, "boot_id": self.boot_id}
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
-        return self.boot_id == boot_id() and _start_ticks(self.pid) == self.start_ticks
-
-    def signal_group(self, number: signal.Signals) -> None:
-        """Signal the process group it leads; no error when it is gone."""
-        if self.alive:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
-
-    async def ended(self, deadline: Deadline) -> bool:
-        """Wait for its end; False when the deadline came first."""
-        delay = 0.005
-        while self.alive:
-            if deadline.expired:
-                return False
-            await asyncio.sleep(min(delay, deadline.left))
-            delay = min(delay * 1.5, 0.1)
-        return True
-
-    async def end(self, grace: float = TERM_GRACE) -> None:
-        """SIGTERM to the group, SIGKILL after ``grace`` seconds; also reaches a stopped process."""
-        self.signal_group(signal.SIGTERM)
-        self.signal_group(signal.SIGCONT)
-        if not await self.ended(Deadline.after(grace)):
-            self.signal_group(signal.SIGKILL)
-            await self.ended(Deadline.after(grace))
-
-
-def boot_id() -> str:
-    """The kernel's id of this boot of the host."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _start_ticks(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a name may be any bytes
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = stat[stat.rindex(")") + 2 :].split()  # the name may hold blanks and parentheses
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def describe_exit(code: int) -> str:
@@ -144,7 +76,7 @@ async def run(
     import subprocess_tee  # only where a command is really run
 
     limit = max(deadline.left, 0.1)
-    guarded = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
+    command = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
     # What comes in on our stdin is for a guest's command, not for this one.
     keywords: dict[str, object] = {"quiet": True, "tee": False, "stdin": subprocess.DEVNULL}
     if env is not None:
@@ -154,9 +86,9 @@ async def run(
     if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
         raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
     try:
-        result = await in_thread(subprocess_tee.run, guarded, **keywords)
+        result = await in_thread(subprocess_tee.run, command, **keywords)
     except OSError as error:
-        raise _not_started(guarded[0], error) from error
+        raise _not_started(command[0], error) from error
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
     if done.code in (124, 137) and deadline.expired:
         raise HostError(f"{argv[0]} did not end within {limit:.0f} s", evidence=[" ".join(argv)], hint=hint)
@@ -177,7 +109,7 @@ def _not_started(program: str, error: OSError) -> HostError:
 
 
 @asynccontextmanager
-async def child(
+async def child(  # noqa: PLR0913 - the keywords of subprocess, each by its own name
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
@@ -185,7 +117,6 @@ async def child(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.PIPE,
     stderr: int | IO[bytes] | None = subprocess.STDOUT,
-    pass_fds: Sequence[int] = (),
     grace: float = TERM_GRACE,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that lives as long as the block; its whole group is ended with it."""
@@ -198,7 +129,6 @@ async def child(
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
-            pass_fds=tuple(pass_fds),
             limit=1 << 20,
         )
     except OSError as error:
@@ -233,8 +163,8 @@ def kill_children() -> None:
 
 async def _reaped(process: asyncio.subprocess.Process) -> None:
     """Wait until the exit code of an ended process is known, and for nothing else."""
-    while process.returncode is None:  # noqa: ASYNC110 - wait() would also wait for its pipes
-        await asyncio.sleep(0.002)
+    # wait() would also wait for its pipes
+    await wait_until(lambda: process.returncode is not None, Deadline.after(FOREVER), first=0.002)
 
 
 async def stream_lines(
@@ -356,28 +286,6 @@ def exit_code(identity: ProcessId) -> int | None:
     """The exit code of a launched process that ended, if it was our child; also reaps it."""
     process = _launched.get(identity.pid)
     return None if process is None else process.poll()
-
-
-async def watch_end(identity: ProcessId) -> None:
-    """Return when the process has ended, at once and without polling where pidfds exist."""
-    try:
-        descriptor = os.pidfd_open(identity.pid)
-    except (OSError, AttributeError):
-        while identity.alive:  # noqa: ASYNC110 - without pidfds there is nothing to wait on
-            await asyncio.sleep(0.1)
-        return
-    try:
-        if not identity.alive:
-            return
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        loop.add_reader(descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def tail(path: Path, lines: int, limit: int = 64 * 1024) -> list[str]:

@@ -35,7 +35,7 @@ def parse_duration(text: str) -> float:
         ValueError: it is written in another way.
     """
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is no duration; write {DURATION_EXAMPLES}")
+        raise ValueError(f"{text!r} is not a duration; write {DURATION_EXAMPLES}")
     parts = _PART.findall(text)
     return sum(float(number) * DURATIONS[unit] for number, unit in parts) if parts else float(text)
 

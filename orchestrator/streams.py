@@ -1,4 +1,4 @@
-"""Standard input, output and error as they were handed to us: closed, non-blocking, full, or left by their reader.
+"""Standard input, output and error as we inherit them: closed, non-blocking, full, or abandoned by their reader.
 
 A descriptor that we inherit is shared with other processes: its flags are never changed. Where it does not block, we
 wait until it is ready; EAGAIN is neither an end nor an error.
@@ -26,11 +26,11 @@ _ERRORS = "orchestrator.streams"  # the name of our codec error handler
 
 
 class ReaderGoneError(BrokenPipeError):
-    """Nobody reads our stdout or stderr any more; not a broken pipe of something else."""
+    """The reader of our stdout or stderr is gone; not a broken pipe of something else."""
 
 
 def read(descriptor: int, size: int = CHUNK) -> bytes:
-    """Some bytes, waited for as long as it takes; empty only at the end.
+    """Wait for some bytes, without a limit; empty only at the end.
 
     Raises:
         OSError: it cannot be read.
@@ -46,7 +46,7 @@ def write_all(descriptor: int, data: ReadableBuffer) -> None:
     """Write all of it, waiting as long as it takes.
 
     Raises:
-        OSError: it cannot be written, or nobody reads it any more.
+        OSError: it cannot be written, or its reader is gone.
     """
     view = memoryview(data).cast("B")
     while view:
@@ -72,7 +72,7 @@ def give(descriptor: int, data: ReadableBuffer) -> None:
     """Write all of it to our stdout or stderr.
 
     Raises:
-        ReaderGoneError: nobody reads it any more.
+        ReaderGoneError: its reader is gone.
         HostError: it cannot be written.
     """
     try:
@@ -87,11 +87,11 @@ def give(descriptor: int, data: ReadableBuffer) -> None:
 def _wait(descriptor: int, events: int) -> None:
     poll = select.poll()
     poll.register(descriptor, events)
-    poll.poll()  # also returns at an error or a hang-up, which the next attempt then tells
+    poll.poll()  # also returns at an error or a hang-up, which the next attempt then reports
 
 
 async def left_by_its_reader(descriptor: int) -> None:
-    """Return when nobody reads a pipe any more; never for anything that is no pipe."""
+    """Return when the reader of a pipe is gone; never for anything but a pipe."""
     import asyncio  # not for commands that print and end
 
     gone = asyncio.Event()
@@ -131,7 +131,7 @@ def adopt() -> None:
 
 
 def abandon_stdout() -> None:
-    """What is still to be written to stdout goes nowhere: it failed, and would fail again when Python ends."""
+    """Discard the rest of stdout: writing failed, and would fail again when Python ends."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
@@ -149,7 +149,7 @@ class _Patient(io.FileIO):
 
 
 class _Forgiving(_Patient):
-    """For stderr: what is told there is for people. Where nobody can read it, the work still goes on."""
+    """For stderr: its text is for people. If nobody can read it, the work continues."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         with suppress(OSError, HostError):

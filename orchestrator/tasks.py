@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from orchestrator.errors import MachineError, OrchestratorError
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class _WorkDoneError(Exception):
-    """Ends the guards of `guarded` when the work is done."""
+    """Ends the guards of `run_with_watchdogs` when the work is done."""
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -40,6 +40,35 @@ def _leaves(error: BaseException) -> Iterable[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+class Later(Generic[T]):
+    """A value that comes once somebody has it; others wait for it."""
+
+    def __init__(self) -> None:
+        self._values: list[T] = []
+        self._there = asyncio.Event()
+
+    def set(self, value: T) -> None:
+        """The value, now or a newer one."""
+        self._values = [value]
+        self._there.set()
+
+    def clear(self) -> None:
+        """The value no longer holds; who waits, waits for the next one."""
+        self._values = []
+        self._there.clear()
+
+    @property
+    def value(self) -> T | None:
+        """The value; None while there is none."""
+        return self._values[0] if self._values else None
+
+    async def wait(self) -> T:
+        """The value, as soon as there is one."""
+        while not self._values:  # it may be cleared before the waiting task has its turn
+            await self._there.wait()
+        return self._values[0]
 
 
 async def run_all(*work: Coroutine[Any, Any, T]) -> list[T]:

@@ -31,6 +31,9 @@ _LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029]")
 _BLANK = re.compile(r"[\n\t]+")
 
 
+WORD, SENTENCE, TEXT = 200, 2_000, 20_000  # characters of a name, a message, an error
+
+
 def clean(text: str | bytes, limit: int, *, multiline: bool = False) -> str:
     """``text`` without control sequences and characters, at most ``limit`` characters.
 
@@ -92,3 +95,8 @@ def size_text(size: float) -> str:
         size /= 1024
         unit += 1
     return f"{size:.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def about(subject: str, words: str) -> str:
+    """``words`` with the subject they are about in front, unless they name it."""
+    return words if not subject or subject in words else f"{subject}: {words}" if words else subject

@@ -1,8 +1,8 @@
-"""Blocking calls beside the event loop, each in a thread of its own.
+"""Blocking calls outside the event loop, each in its own thread.
 
-asyncio's own pool has a handful of threads, which are shared: a few slow calls
-there hold every other one back, whatever its limit, and one that never returns
-holds the end of the program. Here a call begins at once, however many others
+asyncio's own pool has a few shared threads: a few slow calls there delay every
+other one, whatever its limit, and one that never returns blocks the end of the
+program. Here a call begins at once, however many others
 there are, and a thread that is not done when the program ends is left behind.
 """
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the call returns or raises. Cancelled, it is no longer waited for; it goes on to its own end."""
+    """What the call returns or raises. After a cancellation nobody waits for it, and it runs to its end."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()

@@ -1,6 +1,10 @@
-"""Settings of every test: hypothesis judges the code, not how busy the machine is."""
+"""Settings of every test: hypothesis judges the code, not how busy the machine is.
+
+A few examples each in the quick part; many in the slow part (``--hypothesis-profile=thorough``).
+"""
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("project")
+settings.register_profile("quick", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
+settings.load_profile("quick")

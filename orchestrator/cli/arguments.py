@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Protocol
 
 import orchestrator
+from orchestrator.cli.argument_types import clones, count, duration, env, environment_name, shard, variable
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.parser import CommandParser, one_of
 from orchestrator.plugin_names import extension_names, module_names
-from orchestrator.quantities import parse_duration
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
-LONGEST_NAME = 31  # of an environment: it is part of socket names
 
 
 class Providers(tuple[str, ...]):
@@ -31,61 +29,6 @@ class Providers(tuple[str, ...]):
 
 
 PROVIDERS = Providers(("auto", *module_names("orchestrator.images.providers")))
-
-
-def env(flag_variable: str, default: str) -> str:
-    """An option's default, from its environment variable; argparse gives it to the option's type, as if typed."""
-    return os.environ.get(flag_variable) or default
-
-
-def duration(text: str) -> float:
-    """A time above 0, in seconds: ``90``, ``90s``, ``10m``, ``1h30m``, ``7d``."""
-    try:
-        found = parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if found <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: it is not above 0")
-    return found
-
-
-def count(text: str) -> int:
-    """A whole number from 0."""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
-    return int(text)
-
-
-def clones(text: str) -> int:
-    """A number of environments, 2 to 64."""
-    number = count(text)
-    if not 2 <= number <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is no number of clones; write 2 to 64")
-    return number
-
-
-def variable(text: str) -> str:
-    """``NAME=VALUE``, or ``NAME`` for the value in our own environment."""
-    name, given, _ = text.partition("=")
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise argparse.ArgumentTypeError(f"{name!r} is no name of a variable; write NAME=VALUE")
-    if not given and name not in os.environ:
-        raise argparse.ArgumentTypeError(f"{name} is not set in this shell; write {name}=VALUE")
-    return text
-
-
-def shard(text: str) -> str:
-    """``2/3``: the second of three parts."""
-    found = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", text)
-    if not found or int(found[1]) > int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no shard; write 1/3, 2/3 or 3/3")
-    return text
-
-
-def environment_name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", text) or len(text) > LONGEST_NAME:
-        raise argparse.ArgumentTypeError(f"{text!r} is no environment name; write small letters, digits, hyphens")
-    return text
 
 
 def build_parser() -> CommandParser:
@@ -116,15 +59,17 @@ def build_parser() -> CommandParser:
         return found
 
     _running(add)
+    _run_command(add)
+    _changing(add)
     _looking(add)
     _describing(add)
     return parser
 
 
 def _common(*, defaults: bool) -> CommandParser:
-    """Options that may stand before the command and after it.
+    """Options that can be given before or after the command.
 
-    Only those before it have defaults: the defaults of a command would undo what was given before it.
+    Only those before it have defaults: the defaults of a command would overwrite what was given before it.
     """
 
     def default(value: object) -> object:
@@ -185,7 +130,7 @@ def _start_options(parser: argparse.ArgumentParser) -> None:
     _topology_options(parser)
     _provider_option(parser)
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--fresh", action="store_true", help="start from cold, even when the environment is up already")
+    start.add_argument("--fresh", action="store_true", help="cold start, even when the environment is up already")
     start.add_argument("--warm", action="store_true", help="start from a saved healthy state, or not at all")
     parser.add_argument(
         "--runs",
@@ -198,9 +143,9 @@ def _start_options(parser: argparse.ArgumentParser) -> None:
         "--kernel-parameters", default="", metavar="TEXT", help="appended to every guest's kernel command line"
     )
     parser.add_argument(
-        "--free-ports", action="store_true", help="let the system choose the host's ports, whatever the topology says"
+        "--free-ports", action="store_true", help="choose free ports of the host, even where the topology fixes them"
     )
-    parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
 
 
 def _running(add: Adder) -> None:
@@ -213,8 +158,12 @@ def _running(add: Adder) -> None:
         metavar="TIME",
         help="limit of the whole command, images included [ORCH_WAIT_TIMEOUT, default 2h]",
     )
-    up.add_argument("--down-on-failure", action="store_true", help="take everything down when it fails [kept]")
+    up.add_argument(
+        "--down-on-failure", action="store_true", help="take everything down when it fails [the machines stay up]"
+    )
 
+
+def _run_command(add: Adder) -> None:
     run = add("run", "up, browser suite, report, down: the whole test run")
     _start_options(run)
     run.add_argument(
@@ -238,7 +187,7 @@ def _running(add: Adder) -> None:
         default="none",
         nargs="?",
         const="file",
-        help="a fresh world for each phase, spec file or test [default none; alone: file]",
+        help="restore a fresh state before each phase, spec file or test [default none; alone: file]",
     )
     run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
     run.add_argument(
@@ -253,17 +202,19 @@ def _running(add: Adder) -> None:
     run.add_argument(
         "--no-scale-timeouts",
         action="store_true",
-        help="leave the limits of the suite's configuration as they are on a slow host",
+        help="do not multiply the time limits of the suite's configuration on a slow host",
     )
     run.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of each phase's tests")
     run.add_argument(
         "--clones", type=clones, metavar="N", help="divide the tests among N environments, started from one saved state"
     )
 
-    down = add("down", "end the environment and everything it left")
+
+def _changing(add: Adder) -> None:
+    down = add("down", "stop the environment and remove everything of it")
     down.add_argument("--all", action="store_true", help="every environment of this user")
 
-    restart = add("restart", "restart services or reboot machines, and prove all that rests on them")
+    restart = add("restart", "restart services or reboot machines, and prove everything that depends on them")
     names_help = "services, or machines (machine:NAME where both have it)"
     restart.add_argument("names", nargs="+", metavar="NAME", help=names_help)
     restart.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
@@ -271,25 +222,27 @@ def _running(add: Adder) -> None:
     reset = add("reset", "put the running environment back to its healthy state, or to a saved one, in place")
     reset.add_argument("snapshot", nargs="?", metavar="SNAPSHOT", help="a named state [the healthy one]")
     reset.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
-    reset.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
+    reset.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
 
     snapshot = add("snapshot", "named states of a running environment, memory included")
     snapshot.add_argument(
         "action",
         choices=("save", "restore", "list", "rm", "prune"),
-        help="take one, go back to it, list all, remove one, or what is superfluous",
+        help="save one, restore it, list all, remove one, or remove those that are not needed",
     )
-    snapshot.add_argument("snapshot", nargs="?", metavar="SNAPSHOT", help="its name: small letters, digits, - and _")
+    snapshot.add_argument(
+        "snapshot", nargs="?", metavar="SNAPSHOT", help="its name: lower-case letters, digits, - and _"
+    )
     snapshot.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
     snapshot.add_argument("--all", action="store_true", help="prune: every one that no running environment needs")
-    snapshot.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
-    snapshot.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes; the table is for people")
+    snapshot.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")
+    snapshot.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes")
 
 
 def _looking(add: Adder) -> None:
-    status = add("status", "what runs, and how it is", ("ps",))
+    status = add("status", "show what runs, and its state", ("ps",))
     status.add_argument("--json", action="store_true", help="as JSON")
-    status.add_argument("--checks", action="store_true", help="also make every check, not only ask systemd")
+    status.add_argument("--checks", action="store_true", help="also run every check, not only ask systemd")
     status.add_argument("--all", action="store_true", help="every environment of this user")
 
     shell = add("shell", "a terminal in a machine")
@@ -304,7 +257,9 @@ def _looking(add: Adder) -> None:
     execute.add_argument("--user", default="root", help="who [root]")
     execute.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
     execute.add_argument(
-        "--no-stdin", action="store_true", help="read nothing from stdin, for loops that do; also -n alone, as with ssh"
+        "--no-stdin",
+        action="store_true",
+        help="do not read stdin, for use in loops; -n without a name means the same, as in ssh",
     )
     execute.usage = "orchestrator exec [OPTIONS] MACHINE -- COMMAND [ARGUMENT ...]"
     execute.set_defaults(argv=[])  # the words after --, taken by CommandParser before argparse sees them
@@ -320,7 +275,7 @@ def _looking(add: Adder) -> None:
 
     logs = add("logs", "journals of the machines, merged")
     logs.add_argument("machine", nargs="*", metavar="MACHINE", help="only these machines")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
     logs.add_argument("--since", type=duration, metavar="TIME", help="only the last 90s, 10m, …")
     logs.add_argument("--unit", action="append", default=[], metavar="UNIT", help="only this unit; may be repeated")
     logs.add_argument("--lines", type=count, default=None, metavar="N", help="only the last N lines")
@@ -331,7 +286,9 @@ def _looking(add: Adder) -> None:
 
 
 def _describing(add: Adder) -> None:
-    validate = add("validate", "check the topology file in all its variants; every error with its place")
+    validate = add(
+        "validate", "check the topology file in all its variants; show each error with file, line and column"
+    )
     _topology_options(validate)
     validate.add_argument("--json", action="store_true", help="as JSON")
     config = add("config", "the effective topology after variant and defaults")
@@ -347,7 +304,7 @@ def _describing(add: Adder) -> None:
         "--variant",
         default=os.environ.get("ORCH_VARIANT") or None,
         metavar="V",
-        help="judge the host for this variant [ORCH_VARIANT, default the file's own]",
+        help="check the host for this variant [ORCH_VARIANT, default the file's own]",
     )
     _provider_option(doctor)
     doctor.add_argument(
@@ -396,8 +353,8 @@ def _images(add: Adder) -> None:
     )
     images.add_argument("--keep", type=count, default=2, metavar="N", help="prune: newest entries kept of a layer [2]")
     images.add_argument("--older-than", type=duration, metavar="TIME", help="prune: only entries unused for this long")
-    images.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
-    images.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes; the table is for people")
+    images.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")
+    images.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes")
 
 
 class Adder(Protocol):

@@ -1,6 +1,6 @@
 """``orchestrator run --clones N``: the suite divided among environments that start from one saved state.
 
-Each clone is a `run` of its own in a process of its own, with its own network,
+Each clone is a separate `run` in its own process, with its own network,
 ports, keys and run folder; they share the memory of the saved state. They end
 with this command, however it ends.
 """
@@ -15,20 +15,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.arguments import LONGEST_NAME
+from orchestrator.cli.argument_types import LONGEST_NAME
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.environment.admission import admit
 from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import read_state
-from orchestrator.environment.warm import default_store
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.images.provider import choose_provider
 from orchestrator.process import stream_lines
 from orchestrator.report.clones import FOLDER, write_clones
-from orchestrator.report.model import words
+from orchestrator.report.model_tests import words
 from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Topology
@@ -64,7 +64,7 @@ def clone_names(name: str, count: int) -> list[str]:
 
 
 def refused(arguments: argparse.Namespace, names: list[str]) -> list[str]:
-    """Why clones of these names cannot be run with these options; every reason."""
+    """All reasons why clones of these names cannot run with these options."""
     problems = []
     for option, given in (
         ("--fresh", arguments.fresh),
@@ -80,7 +80,7 @@ def refused(arguments: argparse.Namespace, names: list[str]) -> list[str]:
 
 
 def running(name: str) -> bool:
-    """Whether any machine of the environment lives."""
+    """Whether any machine of the environment is running."""
     state = read_state(EnvironmentPaths.of(name).state)
     return state is not None and state.any_alive
 
@@ -91,7 +91,7 @@ async def _run(
     about: dict[str, Any] = {"run_id": folder.name, "environment": request.name, "command": request.command}
     try:
         planned = await plan(request, choose_provider(request.provider, request.topology), bus, deadline)
-        # Isolated worlds are saved, so their machines have memory of their own.
+        # Isolated runs save their state, so their machines have their own memory.
         shared = arguments.isolate == "none"
         cores = len(os.sched_getaffinity(0))
         turns = min(len(names), at_once(cores, request.topology, emulated=planned.accelerator.name == "tcg"))
@@ -106,7 +106,7 @@ async def _run(
         semaphore = asyncio.Semaphore(turns)
         await run_all(
             *(
-                _clone(arguments, name, number, names, folder, semaphore, deadline)
+                _clone(arguments, name, f"{number}/{len(names)}", folder, semaphore, deadline)
                 for number, name in enumerate(names, 1)
             )
         )
@@ -158,8 +158,7 @@ FORWARDED = ("variant", "app", "suite", "images", "grep", "kernel_parameters", "
 async def _clone(
     arguments: argparse.Namespace,
     name: str,
-    number: int,
-    names: list[str],
+    shard: str,
     folder: Path,
     turns: asyncio.Semaphore,
     deadline: Deadline,
@@ -174,7 +173,7 @@ async def _clone(
             "--warm",
             "--free-ports",
             "--shard",
-            f"{number}/{len(names)}",
+            shard,
             "--runs",
             str(runs),
             "--timeout",
@@ -201,9 +200,9 @@ def options(arguments: argparse.Namespace, wanted: tuple[str, ...]) -> list[str]
 
 
 async def _orchestrator(words: list[str], name: str, deadline: Deadline) -> int:
-    """Run one of our own commands, its lines told with the clone's name; its exit code.
+    """Run one of our own commands and print its lines with the clone's name; its exit code.
 
-    It gets SIGTERM when this process is killed, and then ends in order.
+    It gets SIGTERM when this process is killed, and then shuts down in order.
     """
     argv = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "orchestrator", "--progress", "plain", *words]
     limit = Deadline.after(deadline.left + ENDING)  # it keeps the limit itself, and says so

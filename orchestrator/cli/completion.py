@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from orchestrator.cli.arguments import build_parser
 from orchestrator.cli.completion_tree import read_tree
+from orchestrator.folders import state_root
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def names(file: Path, environment: str | None) -> Iterator[tuple[str, str]]:
     half-typed line helps nobody.
     """
     topology = _toml(file)
-    folder = _state_folder() / "environments"
+    folder = state_root() / "environments"
     known = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
     own = topology.get("name")
     for name in dict.fromkeys([*known, *([own] if isinstance(own, str) else [])]):
@@ -57,14 +57,6 @@ def names(file: Path, environment: str | None) -> Iterator[tuple[str, str]]:
             units.append(service["unit"])
     for unit in dict.fromkeys(units):
         yield "unit", unit
-
-
-def _state_folder() -> Path:
-    """The same as environment.paths.state_root; importing that would take longer than all the rest."""
-    override = os.environ.get("ORCH_STATE_DIR")
-    if override:
-        return Path(override)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "orchestrator"
 
 
 def _toml(path: Path) -> Mapping[str, object]:

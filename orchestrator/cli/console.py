@@ -1,4 +1,4 @@
-"""``orchestrator console``: the serial console, which works without network, agent or SSH."""
+"""``orchestrator console``: the serial console; it works without network, agent and SSH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a copy is: a bar on a terminal, a line now and then elsewhere, nothing while it is quick."""
+"""The progress of a copy: a bar on a terminal, else a line from time to time; nothing for a quick copy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CopyProgress:
     """Counts bytes from any thread. `add` is called by what copies.
 
     Args:
-        total: bytes, about; 0 when nobody knows.
+        total: bytes, approximately; 0 if unknown.
         live: a bar that is redrawn; else lines; with neither it only counts.
     """
 
@@ -48,11 +48,11 @@ class CopyProgress:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody sees it, so that it is worth knowing the total."""
+        """Whether progress is shown, so that the total is needed."""
         return self._live
 
     def begin(self, label: str, total: int) -> None:
-        """The next source, of so many bytes."""
+        """Start the next source, of about so many bytes."""
         with self._lock:
             if not self._label:  # connecting is no part of the rate
                 self._began = self._said = monotonic()
@@ -71,7 +71,7 @@ class CopyProgress:
                 self._stream.flush()
 
     def rate(self) -> str:
-        """The mean so far; empty for what was too quick to have one."""
+        """The mean rate so far; empty if the copy was too quick to measure."""
         elapsed = monotonic() - self._began
         return f"{size_text(self.bytes / elapsed)}/s" if elapsed >= BEGIN else ""
 

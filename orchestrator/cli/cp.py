@@ -18,7 +18,7 @@ from orchestrator.environment.attach import ssh_to
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import IncompleteCopy, UsageError
 from orchestrator.guest.copy_entries import Tally, shown
-from orchestrator.guest.copy_names import NOTHING, facts_of, last_name, settle, without_slash
+from orchestrator.guest.copy_names import NOTHING, Source, facts_of, last_name, resolve_target, without_slash
 from orchestrator.guest.copy_walk import content_size, look_at
 from orchestrator.guest.files import Remote, between, facts, get, inspect, measure, put
 from orchestrator.guest.ssh import Ssh
@@ -98,7 +98,7 @@ class _Copying:
         self._partial = ""  # a folder that is being filled
 
     def so_far(self) -> str:
-        """What there is of a copy that did not end well. A file alone is there whole, or not at all."""
+        """What exists of a copy that failed. A single file is complete or absent."""
         begun = self._tally.files or self._tally.moved
         files = f"{self._tally.files} files, {size_text(self._tally.moved)}"
         return f"{self._partial} is incomplete: about {files} were copied" if self._partial and begun else ""
@@ -125,7 +125,7 @@ class _Copying:
         found = await inspect(ssh, source.path, deadline=self._deadline)
         if source.path.endswith("/"):
             if not found.folder:
-                raise UsageError(f"{source} is no folder")
+                raise UsageError(f"{source} is not a folder")
             found = Remote(ssh, without_slash(source.path), True)
         place = await self._place(source, found.folder)
         total = await measure(found, deadline=self._deadline) if self._progress.wanted else 0
@@ -153,7 +153,7 @@ class _Copying:
         else:
             there = facts_of(path)
             inside = facts_of(inner) if there.kind == "d" else NOTHING
-        place = settle(target.path, name, there, inside, folder=folder, several=self._several, label=target.label)
+        place = resolve_target(target.path, Source(name, folder, self._several), there, inside, label=target.label)
         if folder and source.machine == target.machine and _is_below(place, source.path):
             raise UsageError(f"{source} cannot be copied into itself", why=f"{shown(target.label + place)} lies in it")
         self._partial = shown(f"{target.label}{place}") if folder else ""
@@ -161,12 +161,12 @@ class _Copying:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Whether a path lies in a folder of the same machine, or is it, as far as the words tell."""
+    """Whether a path is, by its name, a folder of the same machine or inside it."""
     return PurePosixPath(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
 
 
 def _told(tally: Tally, sources: Sequence[Side], target: Side, progress: CopyProgress, *, quiet: bool) -> int:
-    """Say what was copied, and what was not.
+    """Print what was copied, and what was not.
 
     Raises:
         IncompleteCopy: something was left out.
@@ -184,7 +184,7 @@ def _told(tally: Tally, sources: Sequence[Side], target: Side, progress: CopyPro
             say(f"left out: {line}")
         raise IncompleteCopy(
             f"{what} left out or not copied whole",
-            why="sockets, devices and named pipes are never copied, and some things could not be read",
+            why="sockets, devices and named pipes are not copied, and some files could not be read",
             hint="the rest was copied; the names are above",
         )
     return 0
@@ -200,7 +200,7 @@ def _progress(arguments: argparse.Namespace) -> CopyProgress:
 
 
 def _side(text: str, state: EnvironmentState) -> Side:
-    """Machine and path of ``MACHINE:PATH``, or a path of this host: a slash before the colon says so."""
+    """Machine and path of ``MACHINE:PATH``, or a path of this host if a slash comes before the colon."""
     name, colon, path = text.partition(":")
     if not colon or "/" in name:
         return Side("", text)

@@ -1,4 +1,4 @@
-"""An error that nobody foresaw: one line for people, its traceback in a file for whoever mends it."""
+"""An unexpected error: one line for the user, its traceback in a file for a bug report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDERS: list[Path] = []
 
 
 def explained(cause: Exception) -> OrchestratorError:
-    """An error of the tree for whatever came."""
+    """Any exception as an error of the tree."""
     try:
         return as_error(cause) if isinstance(cause, OrchestratorError | OSError) else unforeseen(cause)
     except OSError:
@@ -26,21 +26,21 @@ def explained(cause: Exception) -> OrchestratorError:
 
 
 def unforeseen(cause: BaseException) -> UnforeseenError:
-    """The error that is shown instead of a traceback. Whatever is wrong with the host, it is made."""
+    """The error that is shown instead of a traceback. It never fails, whatever is wrong with the host."""
     text = "".join(traceback.format_exception(cause))
     last = next((line for line in reversed(text.splitlines()) if line.strip()), type(cause).__name__)
     path = _write(text)
     return UnforeseenError(
-        "an error that nobody foresaw",
+        "an unexpected error",
         why=" ".join(traceback.format_exception_only(cause)[-1].split())[:500] or last,
         where=[str(path)] if path else [],
         evidence=[] if path else text.splitlines()[-20:],
-        hint="this is a fault of orchestrator: report it with that file" if path else "report it with these lines",
+        hint="this is a bug of orchestrator: report it with that file" if path else "report it with these lines",
     )
 
 
 def _write(text: str) -> Path | None:
-    """The file the text was written to; None where nothing on this host takes it."""
+    """The file the text was written to; None if no folder of this host is writable."""
     at = utc_text(wall_clock())
     head = f"{at} pid {os.getpid()} Python {sys.version}\n{sys.argv!r}\n\n"
     for folder in _folders():
@@ -55,7 +55,7 @@ def _write(text: str) -> Path | None:
 def _folders() -> Iterator[Path]:
     yield from FOLDERS
     with suppress(Exception):
-        from orchestrator.environment.paths import state_root
+        from orchestrator.folders import state_root
 
         yield state_root() / "crashes"
     with suppress(Exception):

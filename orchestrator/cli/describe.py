@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def counts(topology: Topology) -> dict[str, int]:
-    """How many of each thing a topology has, by the word for it."""
+    """The number of machines, networks, services and so on of a topology, by word."""
     return {
         "machine": len(topology.machines),
         "network": len(topology.networks),
@@ -89,7 +89,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _tell_problems(error: TopologyError, *, as_json: bool) -> None:
-    """Every problem on a line of its own, as compilers write them; unlike elsewhere none is left out."""
+    """Print every problem on its own line, as compilers do; none is left out."""
     problems: Sequence[str] = error.evidence or (error.what + (f": {error.why}" if error.why else ""),)
     if as_json:
         data = {"valid": False, "variants": [], "problems": problems}

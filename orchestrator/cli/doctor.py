@@ -1,4 +1,4 @@
-"""``orchestrator doctor``: one screen that says whether this host can run the environment, and what to do if not."""
+"""``orchestrator doctor``: one screen: whether this host can run the environment, and what to do if not."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.cli import doctor_items as look
+from orchestrator.cli import doctor_space as room
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.cli.progress_failure import use_color
-from orchestrator.environment.paths import EnvironmentPaths, cache_root, environments
+from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import read_state
 from orchestrator.errors import OrchestratorError, TopologyError
+from orchestrator.folders import cache_root
 from orchestrator.images import debian_host
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.provider import choose_provider, provider_of, used_images
@@ -85,7 +87,7 @@ def verdict(items: Sequence[Item]) -> str:
 
 
 async def examine(arguments: argparse.Namespace) -> list[Item]:
-    """Every item, in the order of the screen. What cannot be looked at is an item too."""
+    """Every item, in the order of the screen. What cannot be inspected is an item too."""
     topology, first = _topology(arguments)
     plan = _plan(topology, arguments.images)
     debian, cached = plan.provider == "debian", not plan.to_build
@@ -116,17 +118,17 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
         ("Debian image tools", lambda: look.debian_tools(facts(), used=debian, cached=cached)),
         ("build without root", rootless),
         ("Nix", lambda: look.nix(used=plan.provider == "nixos")),
-        ("temporary folder", look.temporary),
+        ("temporary folder", room.temporary),
         (
             "disks",
-            lambda: look.disks(paths(), arguments.runs, cache(), images_needed=len(plan.to_build) * look.BASE_SPACE),
+            lambda: room.disks(paths(), arguments.runs, cache(), images_needed=len(plan.to_build) * look.BASE_SPACE),
         ),
     ]
     if topology is not None:
         known = topology
         looks += [
-            ("memory", lambda: look.memory(known, Path("/proc/meminfo").read_text(), running=_runs(paths()))),
-            ("socket paths", lambda: look.socket_paths(known, paths())),
+            ("memory", lambda: room.memory(known, Path("/proc/meminfo").read_text(), running=_runs(paths()))),
+            ("socket paths", lambda: room.socket_paths(known, paths())),
         ]
     looks.append(("environments", _environments))
     return [*first, *[item for name, one in looks for item in await _seen(name, one)]]

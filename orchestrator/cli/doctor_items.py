@@ -1,4 +1,4 @@
-"""What `doctor` looks at on this host, one function for each item; nothing is changed."""
+"""The checks of `doctor` on this host, one function each; nothing is changed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.admission import MEMORY_RESERVE, available_memory, disk_shortage, memory_shortage
-from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.errors import OrchestratorError
 from orchestrator.images import debian_host, nixos
 from orchestrator.process import run
-from orchestrator.scratch import scratch
-from orchestrator.text import size_text
 from orchestrator.topology.model import NetworkKind, Topology
 from orchestrator.vm.accelerator import (
     MINIMUM_QEMU,
@@ -32,7 +28,6 @@ from orchestrator.vm.accelerator import (
 )
 
 MINIMUM_PYTHON = (3, 11)
-SOCKET_LIMIT = 107  # bytes of a UNIX socket's path
 BASE_SPACE = 3 << 30  # bytes a base layer takes while it is built
 # With the base layers cached: two write the application layer, the third makes the overlay of each start.
 ALWAYS_NEEDED = frozenset({"debugfs", "e2fsck", "qemu-img"})
@@ -53,7 +48,7 @@ class Item:
     Attributes:
         text: what was found.
         reason: why it is a warning or missing, or how it was found out.
-        next: the step that mends it.
+        next: the step that fixes it.
     """
 
     name: str
@@ -64,17 +59,17 @@ class Item:
 
 
 def failed(name: str, error: OrchestratorError, state: State = State.MISSING) -> Item:
-    """An item out of an explained error."""
+    """An item made from an explained error."""
     reason = "; ".join(part for part in (error.why, *error.evidence) if part)
     return Item(name, state, error.what, reason, error.hint)
 
 
 def unseen(name: str, error: Exception) -> Item:
-    """An item for what could not even be looked at: a home that is none, a full disk."""
+    """An item for what could not be inspected: no home, a full disk."""
     return Item(
         name,
         State.MISSING,
-        "cannot be looked at",
+        "cannot be inspected",
         f"{type(error).__name__}: {error}",
         "HOME, TMPDIR, ORCH_CACHE_DIR and ORCH_STATE_DIR name folders that can be written",
     )
@@ -153,7 +148,7 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
         return Item(
             "/dev/kvm",
             State.WARNING,
-            "may not be opened by this user",
+            "cannot be opened by this user",
             "it belongs to the group kvm",
             'sudo usermod -aG kvm "$USER", then log in again',
         )
@@ -165,7 +160,7 @@ def kvm_device(device: Path = Path("/dev/kvm")) -> Item:
             WITHOUT_HARDWARE,
             "a host with hardware virtualization; emulation works here",
         )
-    return Item("/dev/kvm", State.OK, "may be opened (whether a guest runs, the accelerator's probe tells)")
+    return Item("/dev/kvm", State.OK, "can be opened (the accelerator probe shows whether a guest runs)")
 
 
 async def accelerator(cache: Path, *, fresh: bool) -> Item:
@@ -201,7 +196,7 @@ def accelerator_item(found: Accelerator, *, known: bool, forced: str) -> Item:
 
 
 async def vde(topology: Topology | None) -> Item:
-    """vde_switch, and a QEMU that can speak to it."""
+    """vde_switch, and whether QEMU supports it."""
     wanted = topology is None or any(network.kind is NetworkKind.VDE for network in topology.networks.values())
     bad = State.MISSING if wanted else State.WARNING
     hint = 'sudo apt install vde2, or kind = "socket" for the networks'
@@ -241,7 +236,7 @@ def debian_tools(facts: debian_host.HostFacts, *, used: bool, cached: bool) -> I
 
 
 async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) -> Item:
-    """Whether images can be built without root: subordinate ids, and a user namespace really made."""
+    """Whether images can be built without root: subordinate ids, and a user namespace that is created as a test."""
     if not facts.rootless:
         return Item("build without root", State.OK, "this is root: no subordinate ids needed")
     bad = State.MISSING if used and not cached else State.WARNING
@@ -263,105 +258,8 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
     return Item("build without root", State.OK, f"{facts.subids} subordinate ids, unshare makes a user namespace")
 
 
-def disks(env_paths: EnvironmentPaths, runs: Path, cache: Path, *, images_needed: int) -> list[Item]:
-    """Space where images, environments and run folders go."""
-    items = []
-    for name, folder, needed in (("cache", cache, images_needed), ("state", env_paths.workshop, 0), ("runs", runs, 0)):
-        there = existing(folder)
-        free = shutil.disk_usage(there).free
-        lack = disk_shortage(there, free >> 20)
-        if free < needed:
-            lack = f"{size_text(needed)} are needed to build the images that are missing"
-        text = f"{size_text(free)} free for {folder}"
-        if not os.access(there, os.W_OK):
-            items.append(
-                Item(
-                    f"disk: {name}",
-                    State.MISSING,
-                    text,
-                    f"{there} may not be written",
-                    "ORCH_CACHE_DIR, ORCH_STATE_DIR and --runs move these folders",
-                )
-            )
-        elif lack:
-            items.append(
-                Item(
-                    f"disk: {name}",
-                    State.MISSING,
-                    text,
-                    lack,
-                    "orchestrator images prune, or put ORCH_CACHE_DIR on another disk",
-                )
-            )
-        else:
-            items.append(Item(f"disk: {name}", State.OK, text))
-    return items
-
-
-def temporary() -> Item:
-    """Whether a temporary folder can be made and written."""
-    try:
-        with scratch("doctor") as folder:
-            (folder / "file").write_bytes(bytes(4096))
-            return Item("temporary folder", State.OK, str(folder.parent))
-    except OSError as error:
-        return Item(
-            "temporary folder",
-            State.MISSING,
-            "cannot be written",
-            str(error),
-            "TMPDIR names another folder; df -h shows what is full",
-        )
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or its nearest parent that exists."""
-    folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
-
-
-def memory(topology: Topology, meminfo: str, *, running: bool) -> Item:
-    """Whether the machines fit. Pure."""
-    available = available_memory(meminfo)
-    lack = memory_shortage(topology.machines.values(), available)
-    parts = ", ".join(f"{machine.name} {machine.memory} MiB" for machine in topology.machines.values())
-    text = f"{available} MiB available for {parts}, and {MEMORY_RESERVE} MiB for the host"
-    if not lack:
-        return Item("memory", State.OK, text)
-    if running:
-        return Item("memory", State.OK, f"{text}: the environment runs and has its share already")
-    return Item("memory", State.MISSING, text, lack, "smaller machines (memory = …), or end other programs")
-
-
-def socket_paths(topology: Topology, env_paths: EnvironmentPaths) -> Item:
-    """Whether the names of all sockets are short enough for the kernel. Pure."""
-    nowhere = Path("/")
-    networks = env_paths.networks(nowhere)
-    paths = [side for name in topology.machines for side in _machine_sockets(env_paths, name)]
-    for network in topology.networks.values():
-        paths += [networks.wire(network.name, name) for name in topology.machines]
-        paths.append(networks.switch(network.name) / "ctl")
-    longest = max(paths, key=lambda path: len(os.fsencode(path)))
-    length = len(os.fsencode(longest))
-    text = f"{length} of {SOCKET_LIMIT} bytes, {longest}"
-    if length <= SOCKET_LIMIT:
-        return Item("socket paths", State.OK, text)
-    return Item(
-        "socket paths",
-        State.MISSING,
-        text,
-        "the kernel allows no longer names",
-        "export XDG_RUNTIME_DIR to a shorter folder, or give machines and networks shorter names",
-    )
-
-
-def _machine_sockets(env_paths: EnvironmentPaths, name: str) -> tuple[Path, ...]:
-    paths = env_paths.machine(name, Path("/"))
-    return (paths.qmp, paths.qmp_side, paths.agent, paths.console)
-
-
 def nix(*, used: bool, path: str | None = None) -> Item:
-    """Which Nix tools there are; none is fine where the embedded Debian images are used."""
+    """The Nix tools of this host; none is fine if the embedded Debian images are used."""
     found = [tool for tool in nixos.TOOLS if shutil.which(tool, path=path)]
     if found:
         return Item("Nix", State.OK, ", ".join(found))

@@ -9,11 +9,12 @@ from pathlib import Path
 from orchestrator.cli.runtime import chosen_name, kill_environment, run_command, say
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths, environments
+from orchestrator.environment.reclaim import unpin_images
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans, take_down
-from orchestrator.environment.up import unpin_images
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.events.run import Note
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _down(paths: EnvironmentPaths, bus: EventBus) -> None:
-    """End it, from the state alone. Nothing there is success too."""
+    """Take the environment down, from its state alone. Without one this succeeds too."""
     if not paths.folder.exists() and not orphans(paths):
         say(f"environment {paths.name} does not exist; nothing to do")
         return
@@ -40,7 +41,9 @@ async def _down(paths: EnvironmentPaths, bus: EventBus) -> None:
         try:
             state = read_state(paths.state)
         except HostError as error:
-            bus.emit("note", level="warning", message=f"{error.what} ({error.why}); what its processes tell is used")
+            bus.emit(
+                Note(level="warning", message=f"{error.what} ({error.why}); its processes are found by their marks")
+            )
             state = None
         if state is None:
             unfinished = paths.unfinished_run
@@ -70,7 +73,7 @@ async def _take_down_recorded(paths: EnvironmentPaths, state: EnvironmentState, 
 
 
 def _report(run_folder: Path) -> None:
-    """The reports of a command that was killed before it wrote them."""
+    """Write the reports of a command that was killed before it wrote them."""
     from orchestrator.report.write import write_report
 
     write_report(run_folder)

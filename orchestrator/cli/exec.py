@@ -1,4 +1,4 @@
-"""``orchestrator exec``: one command in a machine, its streams apart and untouched, its exit code ours."""
+"""``orchestrator exec``: one command in a machine; its streams stay separate and unchanged, its exit code is ours."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     except MachineError:
         if limit is None or not limit.expired:
             raise
-        say(f"not begun within {limit.limit:g} s: machine {arguments.machine} did not answer before")
+        say(f"not started within {limit.limit:g} s: machine {arguments.machine} did not answer before")
         return TOO_LATE
 
 
 class _Streams:
-    """The command joined to our own streams: a thread for each, and this one, which waits for what ends it."""
+    """Connects the command to our streams: a thread for each, while this one waits for the end."""
 
     def __init__(self, ssh: Ssh, running: Running, *, with_stdin: bool) -> None:
         self._ssh = ssh
@@ -60,7 +60,7 @@ class _Streams:
         self._outcomes: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
 
     def run(self, limit: Deadline | None) -> int:
-        """Run it to its end (blocking: nothing else is to be done); its exit code."""
+        """Run it to its end (blocking, because there is nothing else to do); its exit code."""
         # The event loop's own handler would only cancel its task, which never looks while this blocks.
         for number in ending_signals():
             signal.signal(number, self._signalled)
@@ -126,7 +126,7 @@ class _Streams:
 
 
 def _feed(channel: paramiko.Channel) -> None:
-    """Our stdin into the command's, to its end; a read that fails is no end."""
+    """Copy our stdin to the command's until its end; a failed read is not an end."""
     while True:
         data = take(CHUNK)
         with suppress(OSError, paramiko.SSHException):  # the command may end without reading it

@@ -1,26 +1,26 @@
-"""What ``--help`` and docs/commands.md say besides the options: exit codes, environment variables, examples."""
+"""Texts of ``--help`` and docs/commands.md besides the options: exit codes, environment variables, examples."""
 
 from __future__ import annotations
 
 # Exit code → meaning; the classes of orchestrator.errors carry the same numbers.
 EXIT_MEANINGS = {
     "0": "passed",
-    "1": "tests failed, or a machine shows trouble",
+    "1": "tests failed, or a machine logged a failure",
     "2": "usage or configuration",
     "3": "infrastructure (image, boot, service, host)",
     "4": "no test ran",
-    "5": "environment held by another command",
+    "5": "environment locked by another command",
     "23": "cp left something out",
     "124": "time limit",
     "129/130/143": "interrupted",
-    "141": "nobody reads the output any more",
+    "141": "the reader of the output is gone",
 }
 
 EXIT_CODES = """exit codes:
-  0 passed    1 tests failed, or a machine shows trouble    2 usage or configuration
-  3 infrastructure (image, boot, service, host)    4 no test ran    5 environment held by another command
+  0 passed    1 tests failed, or a machine logged a failure    2 usage or configuration
+  3 infrastructure (image, boot, service, host)    4 no test ran    5 environment locked by another command
   23 cp left something out    124 time limit    129/130/143 interrupted
-  141 nobody reads the output any more
+  141 the reader of the output is gone
   exec, shell: the guest command's own code"""
 
 # Variable → what it is for. An option on the command line wins over its variable.
@@ -33,14 +33,14 @@ ENVIRONMENT = {
     "ORCH_PROGRESS": "default of --progress",
     "ORCH_WAIT_TIMEOUT": "default of `up --wait-timeout` and `images --timeout`",
     "ORCH_TIMEOUT": "default of `run --timeout`",
-    "ORCH_STATE_DIR": "where environments are remembered [$XDG_STATE_HOME/orchestrator]",
-    "ORCH_CACHE_DIR": "where images and the accelerator's probe are kept [$XDG_CACHE_HOME/orchestrator]",
-    "ORCH_RAM_DIR": "a folder whose files are memory, for machines and saved states [/dev/shm]",
+    "ORCH_STATE_DIR": "where the state of environments is stored [$XDG_STATE_HOME/orchestrator]",
+    "ORCH_CACHE_DIR": "where images and the result of the accelerator probe are stored [$XDG_CACHE_HOME/orchestrator]",
+    "ORCH_RAM_DIR": "a folder on tmpfs, for the memory of machines and for saved states [/dev/shm]",
     "ORCH_ACCELERATOR": "kvm or tcg, instead of probing",
-    "ORCH_TIME_FACTOR": "what every time limit of a topology is multiplied with, instead of 1 (kvm) or 10 (tcg)",
-    "ORCH_QEMU_USER": "who QEMU becomes where root starts it: a user, or root [an id nobody has, for each machine]",
-    "NO_COLOR": "no colours, when it is not empty",
-    "XDG_RUNTIME_DIR": "where the short folders of UNIX sockets are made [the folder for temporary files]",
+    "ORCH_TIME_FACTOR": "the factor that multiplies every time limit of a topology, instead of 1 (kvm) or 10 (tcg)",
+    "ORCH_QEMU_USER": "the user that QEMU runs as when root starts it: a user, or root [an unused id for each machine]",
+    "NO_COLOR": "no colours if it is not empty",
+    "XDG_RUNTIME_DIR": "where the folders of UNIX sockets are created; a short path [the folder for temporary files]",
 }
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -89,27 +89,28 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# What is to be known of a command besides its options; below them in the help, paragraphs in docs/commands.md.
+# Notes on a command, printed below its options in the help and as paragraphs in docs/commands.md.
 NOTES: dict[str, tuple[str, ...]] = {
     "exec": (
-        "Pipes, files, terminals and closed streams may be its streams. The command has the guest's PATH; with\n"
-        "`--user` also that user's HOME, USER and LOGNAME, and it begins in that user's folder. With `-n`, as\n"
-        "with ssh, it reads nothing from stdin: in a loop that does (`while read -r line; do … done < lines`)\n"
-        "each command would else take the rest of the lines.",
-        "It is over when its output is closed: as with ssh, a background child that holds stdout or stderr is\n"
-        "waited for (`sh -c 'server >/dev/null 2>&1 &'` is not). When it is interrupted, or its `--timeout`\n"
-        "passes (code 124), it is ended in the machine too, with all that it started in its session.",
+        "Standard input, output and error can be pipes, files, terminals or closed. The command has the PATH of\n"
+        "the guest. With `--user` it also has the HOME, USER and LOGNAME of that user and starts in that home.\n"
+        "With `-n`, as in ssh, it does not read stdin. Use it in loops (`while read -r line; do … done < lines`);\n"
+        "otherwise the first command reads the remaining lines.",
+        "The command ends when its output is closed. As with ssh, a background child that keeps stdout or stderr\n"
+        "open is waited for; `sh -c 'server >/dev/null 2>&1 &'` is not. When the command is interrupted, or its\n"
+        "`--timeout` passes (exit code 124), it is also ended in the machine, with everything it started in its\n"
+        "session.",
     ),
     "cp": (
-        "It does as cp -R does: into a folder that is there, in place of a file, else to a new name, whose\n"
-        "folders are made. DIR/. means what is in DIR. A link that is named is followed, on both sides; one that\n"
-        "lies in what is copied stays the link it is, and nothing is written through it. A file that is replaced\n"
-        "keeps its owner; else owners are root's in a machine, yours here. Permissions, times, symbolic and hard\n"
-        "links, holes, empty folders and any names are kept; set-user-id bits are not. A file appears under its\n"
-        "name when it is whole.",
-        "Sockets, devices and named pipes are left out, and what cannot be read: each is named, the rest is\n"
-        "copied, and the exit code is 23. Out of a machine it ends before the disk here is full (512 MiB stay\n"
-        "free, or a twentieth).",
+        "Copies like cp -R: into a folder that exists, over a file, or to a new name whose parent folders are\n"
+        "created. DIR/. means the content of DIR. A link on the command line is followed, on both sides. A link\n"
+        "inside a copied folder stays a link, and nothing is written through it. A replaced file keeps its owner;\n"
+        "new files belong to root in a machine and to you here. Permissions, times, symbolic and hard links, holes,\n"
+        "empty folders and all names are kept; set-user-id bits are not. A file appears under its name only when\n"
+        "it is complete.",
+        "Sockets, devices, named pipes and unreadable files are left out. Each is named, everything else is\n"
+        "copied, and the exit code is 23. A copy from a machine stops before the disk here is full: 512 MiB or a\n"
+        "twentieth of it stay free.",
     ),
 }
 

@@ -100,7 +100,7 @@ def entry_dict(entry: Entry) -> dict[str, object]:
 
 
 def for_people(entries: Sequence[Entry], now: float) -> str:
-    """The table, on a pipe too, where programs are to ask for JSON; empty without entries."""
+    """The table, also for a pipe (programs use --json); empty without entries."""
     if not entries:
         return ""
     rows = [
@@ -149,9 +149,9 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 
 def prune(cache: ImageCache, *, keep: int, older_than: float | None, dry_run: bool) -> Pruned:
-    """`ImageCache.prune`, also over folders that a killed rootless build left.
+    """`ImageCache.prune`, including folders that a killed rootless build left.
 
-    Such a folder holds files of subordinate ids, which we may neither enter nor
+    Such a folder contains files of subordinate ids, which we can neither enter nor
     remove. Inside our user namespace we may; there they are given to us, and the
     cache removes them under its own lock.
 
@@ -176,9 +176,9 @@ def prune(cache: ImageCache, *, keep: int, older_than: float | None, dry_run: bo
 
 
 def _claim_leftovers(root: Path, known: set[Path]) -> set[Path]:
-    """Make ours what lies in unfinished folders that nobody builds; which these were, without the known ones.
+    """Take ownership of unfinished folders that nobody builds; returns them, without the known ones.
 
-    The error does not tell which folder it was: shutil.rmtree works with names relative to open folders.
+    The error does not name the folder: shutil.rmtree works with names relative to open folders.
     """
     claimed = set()
     for folder in sorted(set(root.glob(f"{BUILDING}*")) - known):
@@ -194,7 +194,7 @@ def _claim_leftovers(root: Path, known: set[Path]) -> set[Path]:
 
 
 async def _claim(folder: Path) -> None:
-    """Make everything below a folder ours."""
+    """Take ownership of everything below a folder."""
     rootless = os.geteuid() != 0
     deadline = Deadline.after(CLAIM_LIMIT)
     # 0 inside the namespace is our own id outside.

@@ -1,7 +1,7 @@
 """``orchestrator logs``: the journals of all machines, merged by time.
 
-They lie on the host, written by the guests as they go, so this works while a
-machine hangs and after it died.
+They are stored on the host while the guests run, so this works while a
+machine hangs and after it has died.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -76,12 +75,14 @@ def real_names(run_folder: Path) -> dict[str, set[str]]:
     for path in run_folder.glob("events*.jsonl"):
         with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                if '"unit.name"' not in line:
+                if '"unit.alias"' not in line and '"unit.name"' not in line:  # the second by older versions
                     continue
-                with suppress(ValueError, KeyError, TypeError):
-                    event = json.loads(line)
-                    if event["kind"] == "unit.name":
-                        found.setdefault(str(event["subject"]), set()).add(str(event["real"]))
+                from orchestrator.events.read import parse_event  # few environments have such a line
+                from orchestrator.events.services import UnitAlias
+
+                event = parse_event(line)
+                if isinstance(event, UnitAlias) and event.id:
+                    found.setdefault(event.subject, set()).add(event.id)
     return found
 
 
@@ -98,7 +99,7 @@ def _read(path: Path, name: str) -> Iterator[tuple[Entry, str]]:
 
 
 class Printer:
-    """Filters and prints entries as the options say."""
+    """Filters and prints entries according to the options."""
 
     def __init__(self, arguments: argparse.Namespace, machines: dict[str, Path], real: dict[str, set[str]]) -> None:
         self._units = {unit if "." in unit else f"{unit}.service" for unit in arguments.unit}
@@ -133,7 +134,7 @@ class Printer:
 
 
 async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printer) -> None:
-    """Go on for ever, or until nobody reads what we print.
+    """Print until cancelled or until the reader is gone.
 
     Raises:
         ReaderGoneError: the reader of our stdout is gone.

@@ -1,4 +1,4 @@
-"""The entry point: parse, load the one module the command needs, turn errors into words and exit codes."""
+"""The entry point: parse, load the module of the command, turn errors into text and exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.cli.arguments import build_parser
 from orchestrator.errors import Interrupted, OrchestratorError
 from orchestrator.streams import ReaderGoneError, abandon_stdout
 
-NOBODY_READS = 141  # as a shell tells of SIGPIPE
+NOBODY_READS = 141  # as a shell reports SIGPIPE
 
 # Command → module with ``run(arguments) -> int``; imported only when it is called.
 MODULES = {
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ended(end: SystemExit) -> int:
-    """The code of an exit, when what was printed before it has arrived."""
+    """The code of an exit, after the output before it was written."""
     try:
         sys.stdout.flush()
     except ReaderGoneError:

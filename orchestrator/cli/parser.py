@@ -1,4 +1,4 @@
-"""argparse with errors for people: what is wrong, the nearest thing that would be right, what to type next."""
+"""argparse with errors for people: what is wrong, the nearest valid word, what to type next."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ class CommandParser(argparse.ArgumentParser):
         return [action for action in self._actions if action.help != argparse.SUPPRESS]
 
     def _split(self, words: list[str]) -> tuple[list[str], list[str]]:
-        """The words of ours, and those of the guest command.
+        """Our own words, and those of the guest command.
 
-        argparse treats ``--`` differently from version to version; so it never sees that of `exec`.
+        argparse treats ``--`` differently in each version, so it never sees the ``--`` of `exec`.
         """
         if "--" not in words or self._command_in(words) != GUEST_COMMAND:
             return words, []
@@ -89,7 +89,7 @@ class CommandParser(argparse.ArgumentParser):
     def _without_stdin(self, words: list[str]) -> list[str]:
         """ssh's ``-n`` of `exec` as the option it means here.
 
-        ``-n`` is also short for ``--name NAME``. It is ssh's where no word is left to be its NAME: where the machine
+        ``-n`` is also short for ``--name NAME``. It is ssh's if no word is left to be its NAME: if the machine
         follows it, or nothing.
         """
         if self._command_in(words) != GUEST_COMMAND:
@@ -146,7 +146,7 @@ class CommandParser(argparse.ArgumentParser):
         self.fail(message, why=" ".join(self._from_environment(message)), hint=f"{self.prog} --help")
 
     def explain_extra(self, extra: Sequence[str], found: argparse.Namespace) -> NoReturn:
-        """What was given and is unknown; exit 2."""
+        """Report unknown words; exit 2."""
         options = [word for word in extra if word.startswith("-")]
         if found.command == GUEST_COMMAND and extra[0] != "--" and (not options or extra[0] != options[0]):
             words = shlex.join(extra)
@@ -188,7 +188,7 @@ class CommandParser(argparse.ArgumentParser):
         return [str(choice) for choice in (first[0].choices or ())] if first else []
 
     def _from_environment(self, message: str) -> list[str]:
-        """A sentence when the wrong value came from a variable and not from the command line."""
+        """A sentence if the wrong value came from a variable and not from the command line."""
         for action in self._actions:
             variable = re.search(r"\[(ORCH_\w+)", action.help or "")
             if variable and repr(os.environ.get(variable[1])) in message:

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TextIO
 
 from orchestrator.cli.progress_failure import is_terminal, render_failure, use_color
 from orchestrator.cli.progress_lines import LineWriter, stamp
 from orchestrator.events import Event
-from orchestrator.report.model import FAILED_TESTS
-from orchestrator.report.read import text
+from orchestrator.events.machines import ImageOutput, LogMatched
+from orchestrator.events.run import Failure, Note, RunFinished, RunReady
+from orchestrator.events.services import CheckResulted
+from orchestrator.events.suite import SuiteError, SuiteOutput, TestBegan, TestEnded
+from orchestrator.report.model_tests import FAILED_TESTS
 
 if TYPE_CHECKING:
     from orchestrator.cli.progress_live import LiveView
@@ -60,7 +62,6 @@ class Progress:
         self._verbose = verbose
         self._color = color
         self._lock = threading.RLock()
-        self._shown: set[str] = set()
         self._gone = False
 
     def __enter__(self) -> Self:
@@ -73,13 +74,7 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            if event.kind == "failure":
-                self._shown.add(str(event.data.get("what")))
             self.show(event)
-
-    def has_shown(self, error: Mapping[str, object]) -> bool:
-        """Whether a failure with this ``what`` came as an event and need not be printed again."""
-        return str(error.get("what")) in self._shown
 
     def show(self, event: Event) -> None:
         raise NotImplementedError
@@ -105,10 +100,10 @@ class PlainProgress(Progress):
 
     def show(self, event: Event) -> None:
         line = self._lines.line(event)
-        if event.kind == "failure":
-            self._write(f"{stamp(event.at)} {render_failure(event.data, self._color)}")
+        if isinstance(event, Failure):
+            self._write(f"{stamp(event.time)} {render_failure(event.data(), self._color)}")
         elif line is not None:
-            self._write(f"{stamp(event.at)} {line}\n")
+            self._write(f"{stamp(event.time)} {line}\n")
 
 
 class JsonProgress(Progress):
@@ -126,14 +121,15 @@ class QuietProgress(Progress):
         self._lines = LineWriter()
 
     def show(self, event: Event) -> None:
-        if event.kind == "failure":
-            self._write(render_failure(event.data, self._color))
-        elif event.kind == "test.begin":
-            self._lines.line(event)
-        elif event.kind == "suite.error":
-            self._write(f"{self._lines.line(event)}\n")
-        elif event.kind == "test.end" and text(event.data, "status") in FAILED_TESTS:
-            self._write(self._lines.test(event) + "\n")
+        match event:
+            case Failure():
+                self._write(render_failure(event.data(), self._color))
+            case TestBegan():
+                self._lines.line(event)
+            case SuiteError():
+                self._write(f"{self._lines.line(event)}\n")
+            case TestEnded() if event.status in FAILED_TESTS:
+                self._write(self._lines.test(event) + "\n")
 
 
 class TtyProgress(Progress):
@@ -166,22 +162,21 @@ class TtyProgress(Progress):
         if view is None:
             return
         view.apply(event)
-        match event.kind:
-            case "failure":
-                self._failures.append(render_failure(event.data, self._color))
-            case "test.begin":
+        match event:
+            case Failure():
+                self._failures.append(render_failure(event.data(), self._color))
+            case TestBegan():
                 self._lines.line(event)
-            case "test.end":
-                if text(event.data, "status") in FAILED_TESTS:
+            case TestEnded():
+                if event.status in FAILED_TESTS:
                     view.above(self._lines.test(event), "red")
-            case "suite.error" | "machine.sign":
+            case SuiteError() | LogMatched():
                 view.above(self._lines.line(event) or "", "red")
-            case "run.ready":
+            case RunReady():
                 view.above(self._lines.line(event) or "", "bold green")
-            case "note":
-                level = text(event.data, "level")
-                view.above(self._lines.line(event) or "", "yellow" if level == "warning" else "")
-            case "run.finished":
+            case Note():
+                view.above(self._lines.line(event) or "", "yellow" if event.level == "warning" else "")
+            case RunFinished():
                 self._closing = [f"{self._lines.line(event)}\n"]
-            case _ if self._verbose and event.kind in ("check.answer", "image.output", "suite.output"):
+            case CheckResulted() | ImageOutput() | SuiteOutput() if self._verbose:
                 view.above(self._lines.line(event) or "", "dim")

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 
 from orchestrator.deadline import monotonic
 from orchestrator.events import Event
-from orchestrator.report.model import ACTIVE_STATES, BROKEN_STATES, FAILED_TESTS, UP_STATES
-from orchestrator.report.read import number, tables, text, whole
-from orchestrator.text import clean
+from orchestrator.events.machines import ImageOutput, ImageStateChanged, MachineStateChanged
+from orchestrator.events.run import AcceleratorChosen, RunFinished, RunReady, RunStarted
+from orchestrator.events.services import CheckResulted, Heartbeat, ServiceStateChanged
+from orchestrator.events.suite import SuiteStateChanged, TestBegan, TestEnded
+from orchestrator.report.model import ACTIVE_STATES, BROKEN_STATES, UP_STATES
+from orchestrator.report.model_tests import FAILED_TESTS
+from orchestrator.text import WORD, clean
 
-ANSWER = 200  # characters of a check's answer
+NOTE = 200  # characters of what is said about a row
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class Row:
     Attributes:
         seconds: spent as of ``since``, None before it was started.
         since: monotonic time of the last event while the clock of this row runs, else None.
-        note: last answer of a check, or the detail of the state.
+        note: last message of a check, or the detail of the state.
     """
 
     name: str
@@ -64,7 +68,7 @@ class PhaseRow:
 
 
 class Board:
-    """Rows in the order of the plan; `take` brings them up to date with an event."""
+    """Rows in the order of the plan; `apply` brings them up to date with an event."""
 
     def __init__(self) -> None:
         self.title = ""
@@ -83,78 +87,93 @@ class Board:
         return [*images, *self.machines.values(), *self.services.values()]
 
     def apply(self, event: Event) -> None:
-        data, subject = event.data, clean(event.subject, ANSWER)
-        match event.kind:
-            case "run.started":
-                words = (subject, text(data, "command"), text(data, "variant"), text(data, "provider"))
+        """Take in an event; those that nothing here shows are left alone."""
+        subject = clean(event.subject, NOTE)
+        match event:
+            case RunStarted() | AcceleratorChosen() | RunReady() | RunFinished():
+                self._run(event, subject)
+            case ImageStateChanged():
+                _enter(self._image(subject), event.state, event.seconds, event.detail)
+            case ImageOutput():
+                self._image(subject).note = clean(event.line, NOTE)
+            case MachineStateChanged():
+                row = self.machines.setdefault(subject, Row(subject, "machine"))
+                _enter(row, event.state, event.elapsed, event.detail)
+            case ServiceStateChanged():
+                row = self.services.setdefault(subject, Row(subject, "service", clean(event.machine, WORD)))
+                _enter(row, event.state, event.elapsed, event.detail)
+            case CheckResulted():
+                self._remark(self.services.get(subject), f"{clean(event.check, WORD)}: {clean(event.message, NOTE)}")
+            case Heartbeat(detail=detail) if detail:
+                self._remark(self.services.get(subject) or self.machines.get(subject), clean(detail, NOTE))
+            case SuiteStateChanged():
+                self._suite(self._phase(subject), event)
+            case TestBegan() | TestEnded():
+                self._test(self._phase(clean(event.phase, WORD)), event, subject)
+
+    def _run(self, event: RunStarted | AcceleratorChosen | RunReady | RunFinished, subject: str) -> None:
+        match event:
+            case RunStarted():
+                words = (subject, *(clean(text, WORD) for text in (event.command, event.variant, event.provider)))
                 self.title = " · ".join(word for word in words if word)
-                for plan in tables(data, "machines"):
-                    name = text(plan, "name")
+                for machine in event.machines:
+                    name = clean(machine.name, WORD)
                     self.machines.setdefault(name, Row(name, "machine"))
-                for plan in tables(data, "services"):
-                    name = text(plan, "name")
-                    self.services.setdefault(name, Row(name, "service", text(plan, "machine")))
-            case "host.accelerator":
-                factor = number(data, "factor") or 1.0
-                slow = f" (limits × {factor:g})" if factor != 1 else ""
-                self.title += f" · {text(data, 'accelerator')}{slow}"
-            case "image.state":
-                row = self.images.setdefault(subject, Row(subject, "image"))
-                self._enter(row, event, detail=text(data, "why", ANSWER))
-            case "image.output":
-                self.images.setdefault(subject, Row(subject, "image")).note = text(data, "line", ANSWER)
-            case "machine.state":
-                self._enter(self.machines.setdefault(subject, Row(subject, "machine")), event)
-            case "service.state":
-                row = self.services.setdefault(subject, Row(subject, "service", text(data, "machine")))
-                self._enter(row, event)
-            case "check.answer":
-                if subject in self.services and self.services[subject].mark == "active":
-                    self.services[subject].note = f"{text(data, 'check')}: {text(data, 'answer', ANSWER)}"
-            case "wait.heartbeat":
-                row_or_none = self.services.get(subject) or self.machines.get(subject)
-                if row_or_none is not None and row_or_none.mark == "active" and text(data, "last"):
-                    row_or_none.note = text(data, "last", ANSWER)
-            case "suite.state" | "test.begin" | "test.end":
-                self._suite(event, subject)
-            case "run.ready":
-                self.ready = number(data, "elapsed")
-            case "run.finished":
+                for service in event.services:
+                    name = clean(service.name, WORD)
+                    self.services.setdefault(name, Row(name, "service", clean(service.machine, WORD)))
+            case AcceleratorChosen():
+                scale = event.time_scale or 1.0
+                slow = f" (limits × {scale:g})" if scale != 1 else ""
+                self.title += f" · {clean(event.accelerator, WORD)}{slow}"
+            case RunReady():
+                self.ready = event.elapsed
+            case RunFinished():
                 self.finished = True
                 for row in self.rows:
                     row.since = None
 
-    def _enter(self, row: Row, event: Event, *, detail: str = "") -> None:
-        before, row.state = row.mark, text(event.data, "state") or row.state
-        elapsed = number(event.data, "elapsed")
-        if elapsed is None:
-            elapsed = number(event.data, "seconds")
-        # "stopping" is active on the screen, but no clock that anyone reads runs for it
-        runs = row.mark == "active" and row.state != "stopping"
-        if row.state == "skipped":
-            row.seconds = None
-        elif row.state in ("stopping", "stopped"):
-            pass  # the seconds it took to come up stay
-        elif runs or before == "active" or row.seconds is None:
-            # What was up keeps the seconds it took, whatever comes after.
-            row.seconds = None if row.state == "pending" else elapsed or 0.0
-        row.since = monotonic() if runs else None
-        row.note = detail or text(event.data, "detail", ANSWER)
+    def _image(self, name: str) -> Row:
+        return self.images.setdefault(name, Row(name, "image"))
 
-    def _suite(self, event: Event, subject: str) -> None:
-        data = event.data
-        name = subject if event.kind == "suite.state" else text(data, "phase")
-        phase = self.phases.setdefault(name, PhaseRow(name, since=monotonic()))
-        if event.kind == "suite.state":
-            phase.state = text(data, "state")
-            if phase.state == "finished":
-                phase.current = ""
-                phase.failed = max(phase.failed, whole(data, "failed") or 0)
-        elif event.kind == "test.begin":
-            phase.current = subject
-            phase.total = whole(data, "total") or phase.total
-        else:
-            phase.results[subject] = text(data, "status") in FAILED_TESTS
-            phase.done = len(phase.results)
-            phase.failed = sum(phase.results.values())
-            phase.current = "" if phase.current == subject else phase.current
+    def _phase(self, name: str) -> PhaseRow:
+        return self.phases.setdefault(name, PhaseRow(name, since=monotonic()))
+
+    @staticmethod
+    def _remark(row: Row | None, note: str) -> None:
+        """What is said about a row is of interest while it is being started."""
+        if row is not None and row.mark == "active":
+            row.note = note
+
+    @staticmethod
+    def _suite(phase: PhaseRow, event: SuiteStateChanged) -> None:
+        phase.state = clean(event.state, WORD)
+        if phase.state == "finished":
+            phase.current = ""
+            phase.failed = max(phase.failed, event.failed or 0)
+
+    @staticmethod
+    def _test(phase: PhaseRow, event: TestBegan | TestEnded, title: str) -> None:
+        if isinstance(event, TestBegan):
+            phase.current = title
+            phase.total = event.total or phase.total
+            return
+        phase.results[title] = event.status in FAILED_TESTS
+        phase.done = len(phase.results)
+        phase.failed = sum(phase.results.values())
+        phase.current = "" if phase.current == title else phase.current
+
+
+def _enter(row: Row, state: str, elapsed: float | None, detail: str) -> None:
+    before, row.state = row.mark, clean(state, WORD) or row.state
+    # "stopping" is active on the screen, but no clock that anyone reads runs for it
+    runs = row.mark == "active" and row.state != "stopping"
+    if row.state == "skipped":
+        row.seconds = None
+    elif row.state in ("stopping", "stopped"):
+        pass  # the seconds it took to come up stay
+    elif runs or before == "active" or row.seconds is None:
+        # What was up keeps the seconds it took, whatever comes after.
+        row.seconds = None if row.state == "pending" else elapsed or 0.0
+    row.since = monotonic() if runs else None
+    row.note = clean(detail, NOTE)

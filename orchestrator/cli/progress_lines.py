@@ -5,9 +5,26 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrator.events import Event
-from orchestrator.report.model import FAILED_TESTS, STATUSES, words
-from orchestrator.report.read import about, entries, number, text, whole
-from orchestrator.text import clean
+from orchestrator.events.machines import (
+    ImageOutput,
+    ImageStateChanged,
+    LogMatched,
+    MachineStateChanged,
+    NetworkStateChanged,
+    ScreenshotTaken,
+)
+from orchestrator.events.run import AcceleratorChosen, Failure, Note, RunFinished, RunReady, RunStarted
+from orchestrator.events.services import CheckResulted, Heartbeat, ServiceStateChanged
+from orchestrator.events.suite import (
+    IsolationStateChanged,
+    SuiteError,
+    SuiteOutput,
+    SuiteStateChanged,
+    TestBegan,
+    TestEnded,
+)
+from orchestrator.report.model_tests import FAILED_TESTS, words
+from orchestrator.text import WORD, about, clean
 
 HEARTBEAT = 30.0  # seconds between two lines about the same wait
 _LINE = 300
@@ -23,117 +40,142 @@ class LineWriter:
         self._places: dict[str, str] = {}
         self._states: dict[tuple[str, str], str] = {}
         self._beats: dict[str, float] = {}
-        self._restoring = False  # a fresh world for the next test: that all comes back as it was is no news
+        self._restoring = False  # a fresh state for the next test: that all comes back as it was is no news
 
     def line(self, event: Event) -> str | None:
         """The line for an event, without time and newline; None when there is nothing to say."""
-        data, subject = event.data, clean(event.subject, _LINE)
-        match event.kind:
-            case "run.started":
-                plan = f"{len(entries(data, 'machines'))} machines, {len(entries(data, 'services'))} services"
-                variant = f" variant {text(data, 'variant')}," if text(data, "variant") else ""
-                return f"{text(data, 'command') or 'run'} {subject}:{variant} {plan}"
-            case "host.accelerator":
-                factor = number(data, "factor") or 1.0
-                limits = f", time limits × {factor:g}" if factor != 1 else ""
-                reason = f" ({text(data, 'reason', _LINE)})" if text(data, "reason") else ""
-                return f"host: {text(data, 'accelerator')}{reason}, QEMU {text(data, 'qemu')}{limits}"
-            case "image.state" | "network.state" | "machine.state" | "service.state":
-                return self._state(event, subject)
-            case "machine.sign":
-                meaning = text(data, "explanation", _LINE)
-                line = f"machine {subject}: {text(data, 'sign')}: {text(data, 'line', _LINE)}"
-                known = text(data, "accepted", _LINE)
-                if known:
-                    return f"{line} (accepted: {known})"
-                return f"{line} ({meaning})" if meaning else line
-            case "check.answer" if self._verbose:
-                verdict = "ok" if data.get("ok") is True else "not yet"
-                return f"check {subject}/{text(data, 'check')}: {verdict}: {text(data, 'answer', _LINE)}"
-            case "wait.heartbeat":
+        subject = clean(event.subject, _LINE)
+        match event:
+            case RunStarted() | AcceleratorChosen() | RunReady() | RunFinished() | Note() | Failure():
+                return self._run(event, subject)
+            case ImageStateChanged():
+                return self._state("image", subject, event.state, event.seconds, event.detail)
+            case NetworkStateChanged():
+                return self._state("network", subject, event.state)
+            case MachineStateChanged():
+                return self._state("machine", subject, event.state, event.elapsed, event.detail)
+            case ServiceStateChanged():
+                return self._state("service", subject, event.state, event.elapsed, event.detail)
+            case LogMatched():
+                return _log_match(event, subject)
+            case Heartbeat():
                 return self._heartbeat(event, subject)
-            case "screenshot" if self._verbose:
-                return f"screenshot {subject}: {text(data, 'path', _LINE)}"
-            case "image.output" | "suite.output" if self._verbose or data.get("shown") is True:
-                return f"{subject} | {text(data, 'line', _LINE)}"
-            case "suite.state":
-                return self._suite(event, subject)
-            case "suite.error":
-                first = text(data, "error", 4_000, multiline=True).strip().split("\n", 1)[0]
-                return f"✘ suite {subject}: {clean(first, _LINE)}"
-            case "test.begin":
-                index, total = whole(data, "index"), whole(data, "total")
-                self._places[event.subject] = f"{index}/{total} " if index and total else ""
-                return None
-            case "test.end":
+            case CheckResulted() | ScreenshotTaken() | ImageOutput() | SuiteOutput():
+                return self._output(event, subject)
+            case SuiteStateChanged():
+                return _suite(event, subject)
+            case SuiteError():
+                return f"✘ suite {subject}: {_first_line(event.error)}"
+            case IsolationStateChanged():
+                return self._isolation(event)
+            case TestBegan():
+                known = event.index and event.total
+                self._places[event.subject] = f"{event.index}/{event.total} " if known else ""
+            case TestEnded():
                 return self.test(event)
-            case "world.state":
-                return self._world(event)
-            case "failure":
-                self._restoring = False
-                return None
-            case "note":
-                level = "warning" if text(data, "level") == "warning" else "note"
-                return f"{level}: {about(subject, text(data, 'message', _LINE))}"
-            case "run.ready":
-                return f"READY in {number(data, 'elapsed') or 0.0:.1f} s"
-            case "run.finished":
-                elapsed, code = number(data, "elapsed") or 0.0, whole(data, "exit_code")
-                return f"{text(data, 'outcome')} in {elapsed:.1f} s (exit code {code})"
         return None
 
-    def test(self, event: Event) -> str:
+    def test(self, event: TestEnded) -> str:
         """``✘ 3/24 file › title (1.2s)`` and the first line of the error."""
-        data = event.data
-        status, retry = text(event.data, "status"), whole(data, "retry") or 0
-        sign = "✘" if status in FAILED_TESTS else "–" if status == "skipped" else "✔"
+        status = clean(event.status, _LINE)
+        mark = "✘" if status in FAILED_TESTS else "–" if status == "skipped" else "✔"
         word = "" if status in ("passed", "failed") else f" {status}"
-        again = f" (retry {retry})" if retry else ""
+        again = f" (retry {event.retry})" if event.retry else ""
         line = (
-            f"{sign} {self._places.get(event.subject, '')}{clean(event.subject, _LINE)}"
-            f"{word}{again} ({number(data, 'duration') or 0.0:.1f}s)"
+            f"{mark} {self._places.get(event.subject, '')}{clean(event.subject, _LINE)}"
+            f"{word}{again} ({event.duration:.1f}s)"
         )
-        error = text(data, "error", 4_000, multiline=True).strip().split("\n", 1)[0]
-        return f"{line}: {clean(error, _LINE)}" if error and status in FAILED_TESTS else line
+        error = _first_line(event.error)
+        return f"{line}: {error}" if error and status in FAILED_TESTS else line
 
-    def _state(self, event: Event, subject: str) -> str | None:
-        noun, state = event.kind.split(".")[0], text(event.data, "state")
+    def _run(
+        self, event: RunStarted | AcceleratorChosen | RunReady | RunFinished | Note | Failure, subject: str
+    ) -> str | None:
+        match event:
+            case RunStarted():
+                plan = f"{len(event.machines)} machines, {len(event.services)} services"
+                variant = f" variant {clean(event.variant, WORD)}," if event.variant else ""
+                return f"{clean(event.command, WORD) or 'run'} {subject}:{variant} {plan}"
+            case AcceleratorChosen():
+                scale = event.time_scale or 1.0
+                limits = f", time limits × {scale:g}" if scale != 1 else ""
+                reason = f" ({clean(event.reason, _LINE)})" if event.reason else ""
+                return f"host: {clean(event.accelerator, WORD)}{reason}, QEMU {clean(event.qemu, WORD)}{limits}"
+            case RunReady():
+                return f"READY in {event.elapsed or 0.0:.1f} s"
+            case RunFinished():
+                return f"{clean(event.outcome, WORD)} in {event.elapsed or 0.0:.1f} s (exit code {event.exit_code})"
+            case Note():
+                level = "warning" if event.level == "warning" else "note"
+                return f"{level}: {about(subject, clean(event.message, _LINE))}"
+            case Failure():
+                self._restoring = False  # it is explained as a whole, not in a line
+        return None
+
+    def _state(self, noun: str, subject: str, state: str, elapsed: float | None = None, detail: str = "") -> str | None:
+        state = clean(state, WORD)
         if state in _QUIET_STATES or self._states.get((noun, subject)) == state:
             return None
         self._states[noun, subject] = state
         if (noun == "network" or (self._restoring and state not in _BAD_STATES)) and not self._verbose:
             return None
-        elapsed = number(event.data, "elapsed")
-        if elapsed is None:
-            elapsed = number(event.data, "seconds")
         # while stopping, the seconds would be those since its start: true, but not what one reads
         spent = f" ({elapsed:.1f}s)" if elapsed and state not in ("stopping", "stopped") else ""
-        why = text(event.data, "detail", _LINE) or text(event.data, "why", _LINE)
+        why = clean(detail, _LINE)
         return f"{noun} {subject}: {state}{spent}" + (f": {why}" if why else "")
 
-    def _heartbeat(self, event: Event, subject: str) -> str | None:
-        data = event.data
-        what = about(subject, text(data, "what", _LINE))
-        if event.at - self._beats.get(what, float("-inf")) < HEARTBEAT - 1 and not self._verbose:
+    def _heartbeat(self, event: Heartbeat, subject: str) -> str | None:
+        what = about(subject, clean(event.what, _LINE))
+        if event.time - self._beats.get(what, float("-inf")) < HEARTBEAT - 1 and not self._verbose:
             return None
-        self._beats[what] = event.at
-        elapsed, limit, last = number(data, "elapsed") or 0.0, number(data, "limit"), text(data, "last", _LINE)
-        of = f" of {limit:.0f}s" if limit else ""
-        return f"waiting for {what}: {elapsed:.0f}s{of}" + (f", last answer: {last}" if last else "")
+        self._beats[what] = event.time
+        last = clean(event.detail, _LINE)
+        of = f" of {event.timeout:.0f}s" if event.timeout else ""
+        return f"waiting for {what}: {event.elapsed:.0f}s{of}" + (f", last answer: {last}" if last else "")
 
-    def _world(self, event: Event) -> str | None:
-        data = event.data
-        self._restoring = text(data, "state") == "restoring"
+    def _output(self, event: CheckResulted | ScreenshotTaken | ImageOutput | SuiteOutput, subject: str) -> str | None:
+        match event:
+            case ImageOutput(shown=True):
+                return f"{subject} | {clean(event.line, _LINE)}"
+            case _ if not self._verbose:
+                return None
+            case ImageOutput() | SuiteOutput():
+                return f"{subject} | {clean(event.line, _LINE)}"
+            case ScreenshotTaken():
+                return f"screenshot {subject}: {clean(event.path, _LINE)}"
+            case CheckResulted():
+                verdict = "ok" if event.ok else "not yet"
+                return f"check {subject}/{clean(event.check, WORD)}: {verdict}: {clean(event.message, _LINE)}"
+
+    def _isolation(self, event: IsolationStateChanged) -> str | None:
+        self._restoring = event.state == "restoring"
         if self._restoring:
             return None
-        return f"world {whole(data, 'number')} of {whole(data, 'total')}: ready ({number(data, 'elapsed') or 0.0:.1f}s)"
+        return f"fresh state {event.number} of {event.total}: ready ({event.elapsed or 0.0:.1f}s)"
 
-    def _suite(self, event: Event, subject: str) -> str | None:
-        data, state = event.data, text(event.data, "state")
-        if state != "finished":
-            return f"suite {subject}: {state}"
-        counts = [f"{whole(data, status)} {words(status)}" for status in STATUSES if whole(data, status)]
-        return f"suite {subject}: {', '.join(counts) or 'no test ran'} ({number(data, 'elapsed') or 0.0:.1f}s)"
+
+def _log_match(event: LogMatched, machine: str) -> str:
+    line = f"machine {machine}: {clean(event.pattern, WORD)}: {clean(event.line, _LINE)}"
+    meaning = f"waived: {clean(event.waiver, _LINE)}" if event.waiver else clean(event.explanation, _LINE)
+    return f"{line} ({meaning})" if meaning else line
+
+
+def _suite(event: SuiteStateChanged, phase: str) -> str:
+    if event.state != "finished":
+        return f"suite {phase}: {clean(event.state, WORD)}"
+    counts = {
+        "passed": event.passed,
+        "failed": event.failed,
+        "flaky": event.flaky,
+        "skipped": event.skipped,
+        "did_not_run": event.did_not_run,
+    }
+    told = [f"{count} {words(status)}" for status, count in counts.items() if count]
+    return f"suite {phase}: {', '.join(told) or 'no test ran'} ({event.elapsed or 0.0:.1f}s)"
+
+
+def _first_line(text: str) -> str:
+    return clean(clean(text, 4_000, multiline=True).strip().split("\n", 1)[0], _LINE)
 
 
 def stamp(at: float) -> str:

@@ -61,7 +61,7 @@ class LiveView:
 
 
 class _Drawing:
-    """Draws the board anew at each refresh, in the height and width there are."""
+    """Draws the board again at each refresh, in the height and width there are."""
 
     def __init__(self, board: Board, lock: threading.RLock) -> None:  # type: ignore[valid-type, unused-ignore]
         self._board = board

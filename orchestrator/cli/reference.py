@@ -1,8 +1,8 @@
 """docs/commands.md, made from the argparse tree.
 
-``python -m orchestrator.cli.reference > docs/commands.md`` writes it anew. It is
-built from the options themselves and not from ``--help``, whose form depends on
-the Python version, the terminal's width and the environment.
+``python -m orchestrator.cli.reference > docs/commands.md`` writes it again. It is
+built from the options themselves and not from ``--help``, because the layout of
+``--help`` depends on the Python version, the terminal width and the environment.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ HEAD = """\
 stderr. Times are written `90`, `90s`, `10m`, `2h` or `7d`. Options must be written out in full."""
 
 EXIT_NOTE = """\
-`exec` and `shell` end with the guest command's own code, 128+n where a signal n ended it. A second Ctrl-C ends a
-command at once, its machines with it. SIGTERM and SIGHUP (a terminal that closes) end a command in order, as Ctrl-C
-does; under `nohup` SIGHUP is ignored. Code 3 is also that of an output that cannot be written (a full disk), and of an
-error that nobody foresaw: its traceback lies in a file, whose place is told."""
+`exec` and `shell` end with the guest command's own code, or with 128+n if signal n ended it. A second Ctrl-C ends a
+command and its machines at once. SIGTERM and SIGHUP (the terminal closed) shut a command down in order, like Ctrl-C;
+under `nohup` SIGHUP is ignored. Code 3 also means that the output cannot be written (a full disk), or an unexpected
+error: its traceback is stored in a file that the message names."""
 
 
 def reference(parser: CommandParser) -> str:
@@ -43,7 +43,7 @@ def _document(parser: CommandParser) -> Iterator[str]:
         also = "".join(f", `{alias}`" for alias in aliases)
         yield _row(f"[`{name}`](#{name}){also}", (command.description or "").rstrip("."))
     common = {action.option_strings[0] for action in parser.actions() if action.option_strings} - {"--version"}
-    yield from ("", "## Common options", "", "They may stand before the command or after it.", "")
+    yield from ("", "## Common options", "", "They can be given before or after the command.", "")
     yield from _table([action for action in parser.actions() if action.option_strings])
     for name, (command, aliases) in commands.items():
         yield from _command(name, command, aliases, common)
@@ -51,7 +51,7 @@ def _document(parser: CommandParser) -> Iterator[str]:
     for code, meaning in EXIT_MEANINGS.items():
         yield _row(f"`{code}`", meaning)
     yield from ("", EXIT_NOTE, "", "## Environment variables", "")
-    yield from ("An option on the command line wins over its variable.", "", "| variable | meaning |", "|---|---|")
+    yield from ("An option on the command line overrides its variable.", "", "| variable | meaning |", "|---|---|")
     for variable, meaning in ENVIRONMENT.items():
         yield _row(f"`{variable}`", meaning)
 

@@ -33,25 +33,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_folder(given: Path | None, runs: Path) -> Path:
-    """The folder that is meant, absolute, links followed.
+    """The folder that is meant, absolute, with links resolved.
 
     Raises:
-        UsageError: there is none, or it is no run folder.
+        UsageError: there is none, or it is not a run folder.
     """
     asked = given if given is not None else runs / "latest"
     folder = asked.resolve()
     if not folder.is_dir():
         known = _runs_below(runs)
         raise UsageError(
-            f"there is no run folder {asked}",
-            why="" if known else f"{runs.absolute()} holds no run",
+            f"there is not a run folder {asked}",
+            why="" if known else f"{runs.absolute()} contains no run",
             evidence=[f"there is {path}" for path in known],
             hint="orchestrator report FOLDER" if known else "orchestrator run, or --runs DIR",
         )
     if not (folder / EVENTS).is_file() and not (folder / CLONES).is_dir():
         raise UsageError(
-            f"{asked} is no run folder",
-            why=f"it holds no {EVENTS}",
+            f"{asked} is not a run folder",
+            why=f"it contains no {EVENTS}",
             where=[str(folder)],
             hint="name the folder of one run, such as runs/latest",
         )

@@ -9,15 +9,17 @@ from contextlib import suppress
 
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
+from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reaper_client import reaper_client
 from orchestrator.environment.reset import chosen, reset, state_to_change
+from orchestrator.environment.run_events import emit_failure, over_limit
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.up import emit_failure, over_limit
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.events.run import RunReady
 from orchestrator.report.write import write_report
 from orchestrator.snapshots.manifest import HEALTHY
 
@@ -30,7 +32,7 @@ def reset_to(arguments: argparse.Namespace, name: str) -> int:
     """Put the environment back to a snapshot; the exit code."""
     paths, state = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
-    chosen(state, name)  # a wrong name is told before anything is locked or touched
+    chosen(state, name)  # a wrong name is reported before anything is locked or changed
     code = run_command(arguments, lambda bus: _reset(paths, name, bus, deadline))
     if arguments.json:
         outcome = {"exit_code": code, "snapshot": name, "seconds": round(deadline.elapsed, 3)}
@@ -47,12 +49,12 @@ async def _reset(paths: EnvironmentPaths, name: str, bus: EventBus, deadline: De
             try:
                 async with reaper_client() as group:
                     await reset(session, chosen(state, name), group, deadline)
-                bus.emit("run.ready", paths.name, elapsed=round(deadline.elapsed, 3), restored=True)
+                bus.emit(RunReady(paths.name, elapsed=round(deadline.elapsed, 3), restored=True))
                 return 0
             except OrchestratorError as cause:
                 error = over_limit(cause, deadline)
                 emit_failure(error, bus)
-                await session.collect("failure")
+                await collect_all(session, "failure")
                 return error.exit_code
             finally:
                 await session.close()

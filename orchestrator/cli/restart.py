@@ -1,4 +1,4 @@
-"""``orchestrator restart``: services or whole machines, and everything that rests on them."""
+"""``orchestrator restart``: services or whole machines, and everything that depends on them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import argparse
 
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
+from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.run_events import emit_failure, over_limit
 from orchestrator.environment.session import Session
+from orchestrator.environment.startup import restart
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.environment.targets import machines_of, services_of
-from orchestrator.environment.up import emit_failure, over_limit
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.events.run import RunReady
 from orchestrator.report.write import write_report
 
 
@@ -30,20 +33,20 @@ async def _restart(
         stop = bus.subscribe(log)
         state = read_state(paths.state) or state  # it may have changed before the lock was ours
         session = Session(paths, StateFile(paths.state, state), bus)
-        services_of(session.topology, names)  # a wrong name is told before anything is touched
+        services_of(session.topology, names)  # a wrong name is reported before anything is changed
         try:
             async with deadline.enforce():
                 await session.reattach(deadline, machines_of(session.topology, names))
                 session.record.change(phase="starting")
-                await session.run_watched(session.restart(names, deadline))
+                await session.run_watched(restart(session, names, deadline))
             session.record.change(phase="ready")
-            bus.emit("run.ready", paths.name, elapsed=round(deadline.elapsed, 3))
+            bus.emit(RunReady(paths.name, elapsed=round(deadline.elapsed, 3)))
             return 0
         except OrchestratorError as cause:
             error = over_limit(cause, deadline)
             session.record.change(phase="failed")
             emit_failure(error, bus)
-            await session.collect("failure")
+            await collect_all(session, "failure")
             return error.exit_code
         finally:
             await session.close()

@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 
 from orchestrator.cli.crash import explained
+from orchestrator.cli.run_folder import RunFolder
 from orchestrator.cli.runtime import (
-    RunFolder,
     interrupt_code,
     kill_environment,
     limit_of,
@@ -19,34 +19,30 @@ from orchestrator.cli.runtime import (
 )
 from orchestrator.cli.up import request_of, start_fresh
 from orchestrator.deadline import Deadline
-from orchestrator.environment.evidence import add_machine_status
+from orchestrator.environment.evidence import add_machine_status, collect_all
 from orchestrator.environment.isolate import run_isolated
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
-from orchestrator.environment.suite import TestSelection, run_suite
+from orchestrator.environment.run_events import emit_failure, finish, over_limit
+from orchestrator.environment.suite import run_suite
+from orchestrator.environment.suite_run import SuiteRun, TestSelection
 from orchestrator.environment.up import (
     Environment,
     bring_up,
     close_down,
-    emit_failure,
-    finish,
     open_environment,
-    over_limit,
 )
 from orchestrator.environment.verdict import Verdict
-from orchestrator.errors import NothingRan, SignsFound, SuiteFailed, UsageError
+from orchestrator.errors import NothingRan, OrchestratorError, SignsFound, SuiteFailed, UsageError
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note, RunOutcome
+from orchestrator.topology.model import Suite
 from orchestrator.topology.suite_package import look_at
 
 
 def run(arguments: argparse.Namespace) -> int:
     request = with_suite_options(request_of(arguments), arguments)
-    if request.topology.suite is None:
-        raise UsageError(
-            "the topology has no [suite]",
-            where=[str(request.topology.path)],
-            hint="`orchestrator up` needs none; docs/topology.md describes it",
-        )
+    suite_of(request)  # before anything is started
     if arguments.clones:
         from orchestrator.cli.clones import run_clones
 
@@ -59,8 +55,24 @@ def run(arguments: argparse.Namespace) -> int:
     )
 
 
+def suite_of(request: Request) -> Suite:
+    """The suite of the topology.
+
+    Raises:
+        UsageError: it has none.
+    """
+    suite = request.topology.suite
+    if suite is None:
+        raise UsageError(
+            "the topology has no [suite]",
+            where=[str(request.topology.path)],
+            hint="`orchestrator up` needs none; docs/topology.md describes it",
+        )
+    return suite
+
+
 def with_suite_options(request: Request, arguments: argparse.Namespace) -> Request:
-    """The request with what the command line says about the suite."""
+    """The request with the suite options of the command line."""
     suite = request.topology.suite
     if suite is None:
         return request
@@ -73,6 +85,13 @@ def with_suite_options(request: Request, arguments: argparse.Namespace) -> Reque
 
 def _parted(text: str) -> tuple[str, str, str]:
     return text.partition("=")
+
+
+OUTCOMES: dict[type[OrchestratorError], RunOutcome] = {
+    SuiteFailed: "failed",
+    SignsFound: "failed",
+    NothingRan: "nothing-ran",
+}
 
 
 async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline) -> int:
@@ -94,28 +113,26 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
 async def _stages(
     request: Request, environment: Environment, arguments: argparse.Namespace, bus: EventBus, deadline: Deadline
 ) -> int:
-    """Everything between lock and report; the machines end here unless they are to be kept."""
+    """Everything between lock and report; the machines end here unless they are kept."""
     session = environment.session
-    suite, chosen = request.topology.suite, TestSelection(arguments.grep, arguments.shard)
-    assert suite is not None
-    code, outcome = 0, "passed"
+    suite = suite_of(request)
+    code = 0
+    outcome: RunOutcome = "passed"
     verdict = Verdict(bus)
     try:
         await bring_up(environment, deadline)
+        run = SuiteRun(session, suite, deadline, TestSelection(arguments.grep, arguments.shard))
         async with deadline.enforce():
             if arguments.isolate == "none":
-                found = await session.run_watched(run_suite(session, suite, deadline, chosen))
+                suite_outcome = await session.run_watched(run_suite(run))
             else:
-                isolation = arguments.isolate
-                found = await run_isolated(
-                    session, suite, environment.reaper, deadline, isolation=isolation, chosen=chosen
-                )
+                suite_outcome = await run_isolated(run, environment.reaper, arguments.isolate)
         verdict.demand()
-        outcome = verdict.outcome if verdict.outcome != "passed" else found
+        outcome = verdict.outcome if verdict.outcome != "passed" else suite_outcome
     except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
         error = over_limit(explained(cause), deadline)
         code = error.exit_code
-        outcome = {SuiteFailed: "failed", SignsFound: "failed", NothingRan: "nothing-ran"}.get(type(error), "error")
+        outcome = OUTCOMES.get(type(error), "error")
         await add_machine_status(session.machines.values(), error)
         emit_failure(error, bus)
     except asyncio.CancelledError:
@@ -123,11 +140,11 @@ async def _stages(
             await asyncio.shield(close_down(environment))
         finish(bus, request.name, "interrupted", interrupt_code(), deadline)
         raise
-    await session.collect("failure" if code else "end")
+    await collect_all(session, "failure" if code else "end")
     keep = arguments.keep == "always" or (arguments.keep == "failure" and code != 0)
     # What was up before this command stays up after it.
     if environment.resumed or (keep and session.record.state.reachable):
-        bus.emit("note", level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them")
+        bus.emit(Note(level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them"))
     else:
         await close_down(environment)
     finish(bus, request.name, outcome, code, deadline)

@@ -1,4 +1,4 @@
-"""How a command runs: one event loop, progress on stderr, signals that end it in order."""
+"""Runs a command: one event loop, progress on stderr, signals that shut it down in order."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.cli import crash
 from orchestrator.cli.signals import counts, ending_signals, first_signal
 from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import is_ours, remove_if_last
 from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.teardown import orphans, remove_traces
 from orchestrator.errors import HostError, Interrupted, UsageError
-from orchestrator.events import Event, EventBus
+from orchestrator.events import EventBus
 from orchestrator.process import kill_children
 
 T = TypeVar("T")
@@ -65,7 +63,9 @@ async def _interruptible(work: Awaitable[T], bus: EventBus, force: Callable[[], 
             kill_children()
             os._exit(128 + number)
         if which == 1:
-            bus.emit("note", level="warning", message="interrupted: ending in order; once more ends at once")
+            from orchestrator.events.run import Note  # kinds of events are loaded where they happen
+
+            bus.emit(Note(level="warning", message="interrupted: shutting down; a second Ctrl-C ends at once"))
             task.cancel()
 
     numbers = ending_signals()
@@ -86,8 +86,9 @@ def kill_environment(paths: EnvironmentPaths, *, only_ours: bool = False) -> Cal
     """What a second Ctrl-C does: SIGKILL to all of the environment's processes, its state removed, nothing else.
 
     Args:
-        only_ours: an environment that another command brought up is spared.
+        only_ours: only if this command brought the environment up.
     """
+    from orchestrator.environment.teardown import orphans, remove_traces  # commands that only look need neither
 
     def kill() -> None:
         with suppress(HostError):
@@ -107,7 +108,7 @@ def chosen_name(arguments: argparse.Namespace) -> str:
     """The environment meant: ``--name``, else the topology file's, else the only one there is.
 
     Raises:
-        UsageError: it cannot be told.
+        UsageError: it is ambiguous or missing.
     """
     if arguments.name:
         return str(arguments.name)
@@ -122,7 +123,7 @@ def chosen_name(arguments: argparse.Namespace) -> str:
 
 
 def _name_in(path: Path) -> str | None:
-    """The ``name`` of a topology file, without judging the rest of it."""
+    """The ``name`` of a topology file, without checking the rest of it."""
     import tomllib
 
     try:
@@ -133,7 +134,7 @@ def _name_in(path: Path) -> str | None:
 
 
 def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, EnvironmentState]:
-    """The recorded state of the environment meant, with at least one living machine.
+    """The recorded state of the environment meant, with at least one running machine.
 
     Raises:
         HostError: it does not run.
@@ -150,39 +151,11 @@ def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, Envir
 
 
 def known_machine(state: EnvironmentState, name: str) -> None:
-    """Raise where ``name`` is no running machine of the environment."""
+    """Raise if ``name`` is not a running machine of the environment."""
     if name not in state.machines:
         raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
     if not state.machines[name].process.alive:
-        raise HostError(f"machine {name} does not run any more", hint="orchestrator status")
-
-
-class RunFolder:
-    """Remembers the run folder from the events; a subscriber."""
-
-    def __init__(self, bus: EventBus) -> None:
-        self.path: Path | None = None
-        self._left: list[Path] = []  # those of killed commands, which wrote no reports
-        bus.subscribe(self)
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "run.started":
-            self.path = Path(str(event.data["run_folder"]))
-            crash.FOLDERS.insert(0, self.path)
-        if event.kind == "note" and "left_folder" in event.data:
-            self._left.append(Path(str(event.data["left_folder"])))
-
-    def report(self) -> None:
-        """Write the reports, whatever state the folder is in; a full disk is told, and hides nothing."""
-        for folder in (*(path for path in self._left if path.is_dir()), self.path):
-            if folder is None:
-                continue
-            from orchestrator.report.write import write_report  # commands that only look need no reports
-
-            try:
-                write_report(folder)
-            except OSError as error:
-                say(f"warning: the reports could not be written: {error}")
+        raise HostError(f"machine {name} is not running any more", hint="orchestrator status")
 
 
 def limit_of(seconds: float) -> Deadline:
@@ -190,5 +163,5 @@ def limit_of(seconds: float) -> Deadline:
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr."""
+    """Print a line on stderr."""
     sys.stderr.write(text + "\n")

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     async def work() -> int:
         async with ssh_to(paths, state, arguments.machine) as ssh:
             if sys.stdin.isatty():
-                say(f"{arguments.machine}: `exit` or Ctrl-D leaves, the machine goes on")
+                say(f"{arguments.machine}: `exit` or Ctrl-D leaves the shell, the machine keeps running")
             code = _terminal(ssh, arguments.user)
             if not ssh.alive and (why := what_became_of(paths, state, arguments.machine)):
                 say(f"{arguments.machine}: {why}")

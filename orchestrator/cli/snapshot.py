@@ -15,9 +15,10 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reset import state_to_change
+from orchestrator.environment.saving import default_store, save
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.warm import default_store, in_use, save
+from orchestrator.environment.warm import in_use
 from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.snapshots.restore import verify
@@ -99,7 +100,7 @@ def as_dict(one: Snapshot) -> dict[str, object]:
 
 
 def for_people(found: Sequence[Snapshot], now: float) -> str:
-    """The table, on a pipe too, where programs are to ask for JSON; empty without snapshots."""
+    """The table, also for a pipe (programs use --json); empty without snapshots."""
     if not found:
         return ""
     rows = [
@@ -130,28 +131,28 @@ def _remove(arguments: argparse.Namespace) -> int:
     name = chosen_name(arguments)
     one = store.get(name, arguments.snapshot, EnvironmentPaths.of(name).identity)
     store.remove(one)
-    _tell([one], arguments, "removed")
+    _print_removed([one], arguments, "removed")
     return 0
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    """Damaged ones and automatic ones beyond the limits; with ``--all`` every one that no living environment needs."""
+    """Damaged ones and automatic ones beyond the limits; with ``--all`` every one that no running environment needs."""
     store = default_store()
     store.remove_leftovers()
     needed = in_use()
-    free = [one for one in store.all() if one.folder not in needed and (one.abandoned or one.name != ISOLATE)]
+    free = [one for one in store.all() if one.folder not in needed and (one.ownerless or one.name != ISOLATE)]
     gone = free if arguments.all else store.prunable([*needed])
     known = {one.folder for one in gone}
     gone += [one for one in store.all() if one.folder not in known and asyncio.run(_damaged(one))]
     if not arguments.dry_run:
         for one in gone:
             store.remove(one)
-    _tell(gone, arguments, "would remove" if arguments.dry_run else "removed")
+    _print_removed(gone, arguments, "would remove" if arguments.dry_run else "removed")
     return 0
 
 
 async def _damaged(one: Snapshot) -> bool:
-    """Whether its files are not what was saved; all of them are read."""
+    """Whether its files differ from what was saved; all of them are read."""
     try:
         if one.manifest is not None:
             await verify(one.folder, one.manifest)
@@ -160,7 +161,7 @@ async def _damaged(one: Snapshot) -> bool:
     return False
 
 
-def _tell(gone: Sequence[Snapshot], arguments: argparse.Namespace, word: str) -> None:
+def _print_removed(gone: Sequence[Snapshot], arguments: argparse.Namespace, word: str) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps({"dry_run": arguments.dry_run, "removed": [as_dict(one) for one in gone]}) + "\n")
         return

@@ -1,4 +1,4 @@
-"""``orchestrator status``: what is recorded, verified at once: processes, QMP, and every unit by one question."""
+"""``orchestrator status``: the recorded state, verified now: processes, QMP, all units of a machine in one command."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service, ServiceKind
 
 NEVER_STARTED = ("pending", "skipped")
+CHECKS_LIMIT = 60.0  # seconds for all checks of an environment, before scaling
 QUESTION_LIMIT = 5.0  # seconds for one question to one machine, before scaling
-LOST = {"kernel-panic": "panicked"}  # name of a fatal sign on the console → the word for its machine, if not the same
+LOST = {
+    "kernel-panic": "panicked"
+}  # name of a fatal log pattern on the console → the state of its machine, if it differs
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was found: a word for the whole, one for each machine and each service."""
+    """The result: a state for the environment, each machine and each service."""
 
     name: str
     word: str = "down"
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def look(env_paths: EnvironmentPaths) -> Seen:
-    """Verify what is recorded; never wait for more than one question to each machine."""
+    """Verify what is recorded, with at most one command for each machine."""
     seen = Seen(env_paths.name)
     try:
         state = seen.state = read_state(env_paths.state)
@@ -76,7 +80,7 @@ async def look(env_paths: EnvironmentPaths) -> Seen:
         return seen
     if "running" not in seen.machines.values():
         seen.word = "down"
-        seen.note = "its machines are gone; `orchestrator down` removes what is left"
+        seen.note = "its machines are gone; `orchestrator down` removes the leftovers"
         return seen
     running = [name for name, word in seen.machines.items() if word == "running"]
     await asyncio.gather(*(_ask(env_paths, state, name, seen) for name in running))
@@ -94,7 +98,7 @@ async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, 
     from orchestrator.services import systemd
     from orchestrator.vm.qmp import connect
 
-    limit = Deadline.after(QUESTION_LIMIT * max(1.0, state.factor / 4))
+    limit = Deadline.after(TimeScale(state.factor).reply(QUESTION_LIMIT))
     services = [s for s in state.topology.services.values() if s.machine == name]
     paths = env_paths.machine(name, state.run_folder)
     try:
@@ -142,7 +146,7 @@ def _word(service: Service, unit: Any, state: EnvironmentState) -> tuple[str, st
 
 
 async def _checks(seen: Seen, bus: EventBus) -> None:
-    """Make every check once, from inside the machines."""
+    """Run every check once, from inside the machines."""
     from orchestrator.environment.lock import command_text, hold
     from orchestrator.environment.session import Session
     from orchestrator.environment.state import StateFile
@@ -150,7 +154,8 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
 
     assert seen.state is not None
     env_paths = EnvironmentPaths.of(seen.name)
-    limit = Deadline.after(60 * max(1.0, seen.state.factor / 2))
+    scale = TimeScale(seen.state.factor)
+    limit = Deadline.after(scale.transfer(CHECKS_LIMIT))
     with hold(env_paths.lock, seen.name, command_text()):
         session = Session(env_paths, StateFile(env_paths.state, seen.state), bus)
         try:
@@ -159,7 +164,7 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
                 for check in service.checks:
                     machine = session.machines[check.machine]
                     channels = Channels(machine.ready_agent, machine.ssh)
-                    answer = await run_check(check, channels, factor=seen.state.factor, deadline=limit)
+                    answer = await run_check(check, channels, scale=scale, deadline=limit)
                     if not answer.ok:
                         seen.services[service.name] = ("failed", f"check {check.name}: {answer.text}")
                         seen.word = "degraded"

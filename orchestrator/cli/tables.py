@@ -1,4 +1,4 @@
-"""Columns and times as people read them."""
+"""Tables and times for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> str:
-    """Rows of equal length as columns two blanks apart; those in ``right`` are set to the right."""
+    """Rows of equal length as columns two blanks apart; columns in ``right`` are aligned to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

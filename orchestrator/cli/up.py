@@ -8,17 +8,20 @@ import json
 import sys
 
 from orchestrator.cli.crash import explained
-from orchestrator.cli.runtime import RunFolder, interrupt_code, kill_environment, limit_of, run_command
+from orchestrator.cli.run_folder import RunFolder
+from orchestrator.cli.runtime import interrupt_code, kill_environment, limit_of, run_command
 from orchestrator.deadline import Deadline
-from orchestrator.environment.evidence import add_machine_status
+from orchestrator.environment.evidence import add_machine_status, collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
+from orchestrator.environment.run_events import emit_failure, finish
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
-from orchestrator.environment.up import Environment, bring_up, close_down, emit_failure, finish, open_environment
+from orchestrator.environment.up import Environment, bring_up, close_down, open_environment
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
 from orchestrator.topology.load import load_topology, missing_files
 
 
@@ -32,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def request_of(arguments: argparse.Namespace) -> Request:
-    """What is wanted, from the command line and the topology file."""
+    """The request, from the command line and the topology file."""
     topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
     missing = missing_files(topology)
     if missing:
@@ -74,7 +77,7 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
                 await bring_up(environment, deadline)
                 announce(environment, bus)
                 finish(bus, request.name, "passed", 0, deadline)
-            except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
+            except Exception as cause:  # noqa: BLE001 - unexpected errors are reported too, and end in order
                 error = explained(cause)
                 await _failed(environment, error, arguments, bus, deadline)
                 outcome = error.exit_code
@@ -97,25 +100,25 @@ async def _failed(
     session = environment.session
     await add_machine_status(session.machines.values(), error)
     emit_failure(error, bus)
-    await session.collect("failure")
+    await collect_all(session, "failure")
     if arguments.down_on_failure or not session.record.state.reachable:
         await close_down(environment)
     else:
         name = session.paths.name
         shell = f"orchestrator -n {name} shell {next(iter(session.machines))}"
-        message = f"the machines are left as they are: look with `{shell}`, end them with `orchestrator -n {name} down`"
-        bus.emit("note", level="info", message=message)
+        message = f"the machines keep running: look with `{shell}`, end them with `orchestrator -n {name} down`"
+        bus.emit(Note(level="info", message=message))
     finish(bus, session.paths.name, "error", error.exit_code, deadline)
 
 
 def announce(environment: Environment, bus: EventBus) -> None:
-    """After READY: where things are, and what to type next."""
+    """The text after READY: addresses, and what to type next."""
     session = environment.session
     for name, machine in session.record.state.machines.items():
         for guest, host in machine.ports.items():
             if guest != 22:
-                bus.emit("note", name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}")
+                bus.emit(Note(name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}"))
     first = next(iter(session.machines))
     name = session.paths.name
     message = f"orchestrator -n {name} shell {first} opens a terminal; orchestrator -n {name} down ends it all"
-    bus.emit("note", level="info", message=message)
+    bus.emit(Note(level="info", message=message))

@@ -13,8 +13,9 @@ from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, MachineError
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget, connect
-from orchestrator.process import ProcessId, watch_end
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.tasks import run_with_watchdogs
+from orchestrator.timescale import TimeScale
 
 T = TypeVar("T")
 
@@ -38,16 +39,16 @@ async def ssh_to(
     known = state.machines[machine]
     if not known.host_key:
         raise HostError(
-            f"machine {machine} is not handed over yet",
+            f"machine {machine} is not set up yet",
             why="its guest agent has not answered so far",
             hint=f"orchestrator -n {env_paths.name} console {machine}",
         )
     target = SshTarget(machine, known.ports[22], host_key_blob(machine, known.host_key), env_paths.user_key)
     paths = env_paths.machine(machine, state.run_folder)
     # One whose console has said its last word is given the time of a short answer only.
-    patience = (CONNECT_LIMIT if last_words(paths) is None else LOST_LIMIT) * max(1.0, state.factor / 2)
+    seconds = TimeScale(state.factor).transfer(CONNECT_LIMIT if last_words(paths) is None else LOST_LIMIT)
     with told_by_console(machine, paths):
-        work = connect(target, Deadline.after(patience if limit is None else min(limit, patience)))
+        work = connect(target, Deadline.after(seconds if limit is None else min(limit, seconds)))
         ssh = await while_it_runs(machine, known.process, work)
     ssh.keep_alive()
     try:
@@ -71,7 +72,7 @@ async def while_it_runs(machine: str, process: ProcessId, work: Coroutine[Any, A
     async def ended() -> None:
         await watch_end(process)
         raise MachineError(
-            f"machine {machine} does not run any more",
+            f"machine {machine} is not running any more",
             subject=machine,
             why="its process ended while it was being reached",
             hint="orchestrator status",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.machine import LiveMachine
+from orchestrator.environment.machine import ANSWER_LIMIT, LiveMachine
+from orchestrator.environment.session import Session
 from orchestrator.errors import OrchestratorError, ServiceError, TimeLimit
-from orchestrator.events import EventBus
-from orchestrator.topology.model import Topology
+from orchestrator.events.run import Note
+from orchestrator.timescale import TimeScale
 
 EVIDENCE_LIMIT = 30.0  # seconds for the logs of all machines, before scaling
 LOG_LIMIT = 8 << 20  # bytes of one collected log; the end is kept
@@ -20,57 +20,50 @@ LOG_LIMIT = 8 << 20  # bytes of one collected log; the end is kept
 async def add_machine_status(machines: Iterable[LiveMachine], error: OrchestratorError) -> None:
     """Add to an error about time or a service what each machine is seen to do: it may be the reason."""
     if isinstance(error, (ServiceError, TimeLimit)):
-        said = [f"machine {live.name}: {await live.describe_state()}" for live in machines]
-        error.evidence = (*error.evidence, *said)
+        descriptions = [f"machine {live.name}: {await live.qemu.describe()}" for live in machines]
+        error.evidence = (*error.evidence, *descriptions)
 
 
-async def collect_all(
-    machines: Collection[LiveMachine],
-    topology: Topology,
-    run_folder: Path,
-    step: str,
-    bus: EventBus,
-    patience: float,
-    real: Callable[[str, str], str],
-) -> None:
+async def collect_all(session: Session, step: str) -> None:
     """Pictures of all machines, then logs of those that still answer.
 
     Args:
-        real: a unit's own name, of machine and the name in the topology.
-        patience: what the limit is multiplied with.
+        step: what the pictures show, part of their names.
     """
-    limit = Deadline.after(EVIDENCE_LIMIT * patience)
+    machines, run_folder = session.machines.values(), session.run_folder
+    deadline = Deadline.after(session.scale.reply(EVIDENCE_LIMIT))
     for machine in machines:
         with suppress(OrchestratorError):
-            await machine.screenshot(step, run_folder)
+            await machine.qemu.screenshot(step, run_folder)
     for machine in machines:
         if not machine.handed_over:
             continue
-        if not await machine.answers():
+        if not await answers(machine, session.scale):
             message = "logs of services not collected: the machine does not answer; its journal so far is here"
-            bus.emit("note", machine.name, level="warning", message=message)
+            session.bus.emit(Note(machine.name, level="warning", message=message))
         else:
-            await collect_logs(machine, topology, run_folder, bus, limit, real)
+            await collect_logs(session, machine, deadline)
 
 
-async def collect_logs(
-    machine: LiveMachine,
-    topology: Topology,
-    run_folder: Path,
-    bus: EventBus,
-    deadline: Deadline,
-    real: Callable[[str, str], str],
-) -> None:
+async def answers(machine: LiveMachine, scale: TimeScale) -> bool:
+    """Whether the machine runs and its agent says so at once."""
+    try:
+        if await machine.monitor.run_state() != "running":
+            return False
+        await machine.agent.call("guest-ping", deadline=Deadline.after(scale.reply(ANSWER_LIMIT)))
+    except OrchestratorError:
+        return False
+    return True
+
+
+async def collect_logs(session: Session, machine: LiveMachine, deadline: Deadline) -> None:
     """Write ``services/<unit>.log`` for every unit of the machine, and the files services name.
-
-    Args:
-        real: a unit's own name, of machine and the name in the topology.
 
     A guest that does not answer loses only what is not already on the host.
     """
-    folder = run_folder / "machines" / machine.name / "services"
+    folder = session.run_folder / "machines" / machine.name / "services"
     folder.mkdir(parents=True, exist_ok=True)
-    for service in topology.services.values():
+    for service in session.topology.services.values():
         if service.machine != machine.name:
             continue
         sources: dict[str, list[str]] = {}
@@ -78,7 +71,7 @@ async def collect_logs(
             sources[f"{service.unit.removesuffix('.service')}.log"] = [
                 "journalctl",
                 "-b",
-                f"--unit={real(service.machine, service.unit)}",
+                f"--unit={session.services.real_name(service.machine, service.unit)}",
                 "-o",
                 "short-iso-precise",
                 "--no-pager",
@@ -91,7 +84,7 @@ async def collect_logs(
             try:
                 result = await machine.agent.exec(command, deadline=deadline)
             except OrchestratorError as error:
-                bus.emit("note", machine.name, level="warning", message=f"{name} not collected: {error.what}")
+                session.bus.emit(Note(machine.name, level="warning", message=f"{name} not collected: {error.what}"))
                 return
             with suppress(OSError):
                 (folder / name).write_bytes(result.stdout[-LOG_LIMIT:])

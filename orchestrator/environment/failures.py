@@ -24,7 +24,7 @@ def ended(name: str, paths: MachinePaths, code: int | None) -> MachineError:
     return MachineError(
         f"QEMU of machine {name} {describe_exit(code) if code is not None else 'is gone'}",
         subject=name,
-        why=_no_room(code) or "\n".join(tail(paths.qemu_log, 5)) or "it said nothing",
+        why=_no_room(code) or "\n".join(tail(paths.qemu_log, 5)) or "it printed nothing",
         where=[str(paths.qemu_log), str(paths.serial_log)],
         evidence=tail(paths.serial_log, 5),
         hint="orchestrator doctor",
@@ -53,7 +53,7 @@ def panicked(name: str, paths: MachinePaths, why: str) -> MachineError:
         f"machine {name} is lost: {why}",
         name,
         paths,
-        f"orchestrator down, then orchestrator up; the console's whole text is {paths.serial_log}",
+        f"orchestrator down, then orchestrator up; the full console log is {paths.serial_log}",
     )
 
 
@@ -107,7 +107,7 @@ def was_lost(name: str, paths: MachinePaths, sign: LogPattern) -> MachineError:
 def paused(name: str, paths: MachinePaths, word: str) -> MachineError:
     """It was lost before; ``word`` is QEMU's for its state."""
     return _from_console(
-        f"machine {name} stands still: QEMU says {word}",
+        f"machine {name} is paused: QEMU reports {word}",
         name,
         paths,
         f"orchestrator restart machine:{name}, or orchestrator reset",
@@ -147,7 +147,7 @@ def did_not_boot(name: str, paths: MachinePaths, limit: Deadline) -> MachineErro
     return MachineError(
         f"machine {name} did not boot within {limit.limit:.0f} s",
         subject=name,
-        why="its guest agent never opened its port; the console's last lines tell how far it came",
+        why="its guest agent never opened its port; the last lines of the console show how far the boot came",
         evidence=tail(paths.serial_log, SHOWN),
         where=[str(paths.serial_log)],
         hint=f"orchestrator console {name}",

@@ -1,126 +1,111 @@
-"""A fresh world for each part of a suite: all machines go back to one saved state before every file, or every test."""
+"""Fresh state for each part of a suite: all machines go back to one saved state before every file, or every test."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.deadline import Deadline, monotonic
+from orchestrator.deadline import monotonic
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.reset import reset
-from orchestrator.environment.session import Session
-from orchestrator.environment.suite import (
-    SuiteInvocation,
-    TestSelection,
-    judged,
-    list_tests,
-    other_shards,
-    push,
-    run_part,
-    tell_listed,
-)
+from orchestrator.environment.saving import default_store, save
+from orchestrator.environment.suite import judged, push, run_invocation
 from orchestrator.environment.suite_events import Case
-from orchestrator.environment.suite_invoke import guest_folder, suite_environment
-from orchestrator.environment.suite_tally import Outcome
-from orchestrator.environment.warm import default_store, save
+from orchestrator.environment.suite_list import list_other_shards, list_tests, report_listed
+from orchestrator.environment.suite_run import SuiteInvocation, SuiteRun
 from orchestrator.errors import MachineError
+from orchestrator.events.run import RunOutcome
+from orchestrator.events.suite import IsolationStateChanged
 from orchestrator.snapshots.store import ISOLATE, Snapshot, mine
-from orchestrator.topology.model import Suite, SuitePhase
+from orchestrator.topology.model import SuitePhase
 
 PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 
 
-async def run_isolated(
-    session: Session, suite: Suite, reaper: ReaperClient, deadline: Deadline, *, isolation: str, chosen: TestSelection
-) -> str:
-    """Run the suite part by part, each in the world as it was before the first. Its outcome, as `judge` has it.
+async def run_isolated(run: SuiteRun, reaper: ReaperClient, isolation: str) -> RunOutcome:
+    """Run the suite part by part, each in the state that was saved before the first. Its outcome, as `judge` has it.
 
     Args:
-        grade: ``suite`` (each phase), ``file`` or ``test``.
+        isolation: ``suite`` (each phase), ``file`` or ``test``.
 
     Raises:
         SnapshotError: the environment cannot be saved.
         SuiteFailed, NothingRan, GuestCommandError, MachineError: as `run_suite`.
     """
-    outcome = Outcome()
-    parts = await session.run_watched(_divide(session, suite, deadline, outcome, isolation, chosen))
+    session = run.session
+    parts = await session.run_watched(_divide(run, isolation))
     if not parts:
-        return judged(outcome, session, chosen)  # nothing to run, or nothing that can be
-    if suite.prepare and len(parts) > 1:
-        await session.run_watched(prepare(session, suite, parts[0].phase, deadline))
-    await session.run_watched(session.verify_still_healthy(deadline))
+        return judged(run)  # nothing to run, or nothing that can be
+    if run.suite.prepare and len(parts) > 1:
+        await session.run_watched(prepare(run, parts[0].phase))
+    await session.run_watched(session.verify_still_healthy(run.deadline))
     store = default_store()
-    # The name tells whose it is: should we be killed, it is pruned.
-    stored = await session.run_watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", deadline))
+    # The name shows whose it is: should we be killed, it is pruned.
+    snapshot = await session.run_watched(save(session, ISOLATE, f"{ISOLATE}.{mine()}", run.deadline))
     try:
         for number, part in enumerate(parts):
             if number:
-                await _fresh(session, stored, reaper, deadline, {"number": number + 1, "total": len(parts)})
-            await session.run_watched(run_part(session, suite, part, deadline, outcome, chosen))
+                await _restore(run, snapshot, reaper, number + 1, len(parts))
+            await session.run_watched(run_invocation(run, part))
     finally:
-        store.remove(stored)
-    return judged(outcome, session, chosen)
+        store.remove(snapshot)
+    return judged(run)
 
 
-async def _fresh(
-    session: Session, stored: Snapshot, reaper: ReaperClient, deadline: Deadline, place: Mapping[str, int]
-) -> None:
-    begun, name = monotonic(), session.paths.name
-    session.bus.emit("world.state", name, state="restoring", **place)
-    await reset(session, stored, reaper, deadline)
-    session.bus.emit("world.state", name, state="ready", elapsed=round(monotonic() - begun, 3), **place)
+async def _restore(run: SuiteRun, snapshot: Snapshot, reaper: ReaperClient, number: int, total: int) -> None:
+    started, name = monotonic(), run.session.paths.name
+    run.bus.emit(IsolationStateChanged(name, state="restoring", number=number, total=total))
+    await reset(run.session, snapshot, reaper, run.deadline)
+    elapsed = round(monotonic() - started, 3)
+    run.bus.emit(IsolationStateChanged(name, state="ready", number=number, total=total, elapsed=elapsed))
 
 
-async def _divide(
-    session: Session, suite: Suite, deadline: Deadline, outcome: Outcome, isolation: str, chosen: TestSelection
-) -> list[SuiteInvocation]:
-    """The parts of all phases; what is to run, and why some cannot, is in ``outcome``."""
-    await push(session, suite, deadline)
-    found: list[tuple[SuitePhase, dict[str, Case] | None]] = []
-    for phase in suite.phases:
+async def _divide(run: SuiteRun, isolation: str) -> list[SuiteInvocation]:
+    """The parts of all phases; what is to run, and why some cannot, is in the run's outcome."""
+    await push(run)
+    parts: list[tuple[SuitePhase, dict[str, Case] | None]] = []
+    for phase in run.suite.phases:
         if isolation == "suite":
-            found.append((phase, None))
+            parts.append((phase, None))
             continue
-        listed = await list_tests(session, suite, phase, deadline, chosen)
-        tell_listed(session, phase, outcome.phase(phase.name), listed)
-        await other_shards(session, suite, phase, deadline, outcome.phase(phase.name), chosen, listed)
-        found += [(phase, tests) for tests in divided(listed.planned, isolation)]
+        listed = await list_tests(run, phase, run.selection)
+        report_listed(run, phase, listed)
+        await list_other_shards(run, phase, run.outcome.phase(phase.name), listed)
+        parts += [(phase, tests) for tests in divided(listed.planned, isolation)]
     return [
         SuiteInvocation(
-            phase, phase.name if tests is None else f"{phase.name}-{number:03d}", tests, number == len(found)
+            phase, phase.name if tests is None else f"{phase.name}-{number:03d}", tests, number == len(parts)
         )
-        for number, (phase, tests) in enumerate(found, 1)
+        for number, (phase, tests) in enumerate(parts, 1)
     ]
 
 
-async def prepare(session: Session, suite: Suite, phase: SuitePhase, deadline: Deadline) -> None:
+async def prepare(run: SuiteRun, phase: SuitePhase) -> None:
     """Start in the guest what the parts need, so that it is saved with it; a failure is only noted."""
-    ssh = await session.machines[suite.machine].ssh()
-    limit = deadline.earlier(PREPARE_LIMIT * session.factor)
+    ssh, suite = await run.ssh(), run.suite
+    deadline = run.within(PREPARE_LIMIT)
     try:
         done = await ssh.exec(
             suite.prepare,
-            deadline=limit,
+            deadline=deadline,
             user=suite.user,
-            environment=suite_environment(session, suite, phase.name),
-            cwd=guest_folder(suite),
+            environment=run.environment(phase.name),
+            cwd=run.guest_folder,
         )
-        said = "" if done.code == 0 else (done.complaint or f"it ended with {done.code}")
+        complaint = "" if done.code == 0 else (done.complaint or f"it ended with {done.code}")
     except MachineError as error:
-        if not limit.expired:
+        if not deadline.expired:
             raise
-        said = error.what
-    if said:
-        message = f"the suite is not prepared, so each part starts its own runner: {said}"
-        session.bus.emit("note", level="warning", message=message)
+        complaint = error.what
+    if complaint:
+        run.note("warning", f"the suite is not prepared, so each part starts its own runner: {complaint}")
     else:
-        message = f"the suite is prepared: each part begins with what runs now ({limit.elapsed:.0f} s)"
-        session.bus.emit("note", level="info", message=message)
+        run.note("info", f"the suite is prepared: each part starts from this state ({deadline.elapsed:.0f} s)")
 
 
 def divided(tests: Mapping[str, Case], isolation: str) -> list[dict[str, Case]]:
     """Listed tests as parts, in their order: those of one file together, or each alone. Pure.
 
-    What others rest on runs in each of their worlds; it has none of its own, unless there is nothing else.
+    What others rest on runs in each of their fresh states; it has none of its own, unless there is nothing else.
     """
     own = {name: test for name, test in tests.items() if not test.support} or dict(tests)
     if isolation == "test":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from orchestrator.environment.state import EnvironmentState
-from orchestrator.events import EventBus
-from orchestrator.fields import SENTENCE, number, text
+from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import ImageStateChanged
+from orchestrator.events.read import load_events
+from orchestrator.events.run import AcceleratorChosen
+from orchestrator.fields import SENTENCE, WORD
+from orchestrator.text import clean
 
 EVENTS_READ = 20_000  # lines of the earlier command's events; host and images are among the first
 PIECE = 1 << 20
@@ -18,40 +22,34 @@ PIECE = 1 << 20
 
 def tell_again(state: EnvironmentState, bus: EventBus) -> None:
     """Emit what is known of host and images as the command that started them did."""
-    host: Mapping[str, object] | None = None
-    images: dict[str, Mapping[str, object]] = {}
+    host: AcceleratorChosen | None = None
+    images: dict[str, ImageStateChanged] = {}
     for event in _events(state.run_folder / "events.jsonl"):
-        if event.get("kind") == "host.accelerator":
-            host = event
-        elif event.get("kind") == "image.state" and text(event, "state") in ("cached", "ready"):
-            images[text(event, "subject")] = event
-    known = host or {}
-    reason = text(known, "reason", SENTENCE) or "as the environment was started"
+        match event:
+            case AcceleratorChosen():
+                host = event
+            case ImageStateChanged(state="cached" | "ready"):
+                images[clean(event.subject, WORD)] = event
+    reason = clean(host.reason if host else "", SENTENCE) or "as the environment was started"
     bus.emit(
-        "host.accelerator", accelerator=state.accelerator, factor=state.factor, reason=reason, qemu=text(known, "qemu")
+        AcceleratorChosen(
+            accelerator=state.accelerator,
+            time_scale=state.factor,
+            reason=reason,
+            qemu=clean(host.qemu if host else "", WORD),
+        )
     )
     for name, machine in state.machines.items():
         image = state.topology.machines[name].image
-        images.setdefault(image, {"provider": state.provider, "path": machine.image})
+        images.setdefault(image, ImageStateChanged(image, state="cached", provider=state.provider, path=machine.image))
     for image, event in images.items():
-        fields = {key: text(event, key, SENTENCE) for key in ("provider", "key", "path") if text(event, key)}
-        spent = number(event, "seconds")
-        more = {} if spent is None else {"seconds": spent}
-        bus.emit("image.state", image, state="cached", **fields, **more)
+        provider, key, path = (clean(text, SENTENCE) for text in (event.provider, event.key, event.path))
+        bus.emit(ImageStateChanged(image, state="cached", provider=provider, key=key, seconds=event.seconds, path=path))
 
 
-def _events(path: Path) -> Iterator[Mapping[str, object]]:
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in islice(file, EVENTS_READ):
-                try:
-                    event = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(event, dict):
-                    yield event
-    except OSError:
-        return  # it was removed; the state tells the rest
+def _events(path: Path) -> Iterator[Event]:
+    with suppress(OSError):  # it was removed; the state tells the rest
+        yield from islice(load_events(path), EVENTS_READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class LogMarks:
         for path in _logs(self.folder):
             start = self.sizes.get(path, 0)
             if path.stat().st_size < start:
-                start = 0  # begun anew
+                start = 0  # begun again
             copy = target / path.relative_to(self.folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             with path.open("rb") as source, copy.open("wb") as file:

@@ -66,7 +66,7 @@ def _locked(path: Path, environment: str) -> TextIO:
             file.close()
             raise LockedError(
                 f"environment {environment} is held by another command",
-                why=describe(path) or "its holder has just begun",
+                why=describe(path) or "its holder has just started",
                 hint="wait for it, or use another --name for a second environment",
             ) from error
         except FileNotFoundError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import MachineState
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
 from orchestrator.images.contract import BuiltImage, find_run_script
 from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, touched
 from orchestrator.snapshots.store import make_private
@@ -23,8 +24,8 @@ def choose_ram_backing(topology: Topology, paths: EnvironmentPaths, bus: EventBu
     place = choose_place(wanted, paths.folder)
     if place.folder != paths.folder:
         return place
-    message = f"the machines' memory lies in no files, so saving their state takes longer: {place.reason}"
-    bus.emit("note", level="info", message=message)
+    message = f"the machines' memory is not stored in files, so saving their state takes longer: {place.reason}"
+    bus.emit(Note(level="info", message=message))
     return None
 
 

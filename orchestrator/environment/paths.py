@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.errors import HostError
 from orchestrator.events import wall_clock
-from orchestrator.images import cache
+from orchestrator.folders import socket_root, state_root
 from orchestrator.net.networks import NetworkPaths
 from orchestrator.snapshots.memory import RamBacking, shared_memory
 from orchestrator.snapshots.store import make_private
 from orchestrator.vm.arguments import MachinePaths
-
-
-def state_root() -> Path:
-    """The folder of all environments: ORCH_STATE_DIR, else under XDG_STATE_HOME."""
-    override = os.environ.get("ORCH_STATE_DIR")
-    if override:
-        return Path(override).absolute()
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "orchestrator"
-
-
-def cache_root() -> Path:
-    """The folder of images and of the probe's answer: ORCH_CACHE_DIR, else under XDG_CACHE_HOME."""
-    return cache.cache_root().parent.absolute()
-
-
-def _socket_root() -> Path:
-    """XDG_RUNTIME_DIR, else the temporary folder; where libvdeplug would not take that for a path, ``/tmp``.
-
-    Quotes, backslashes and brackets mean something in the name of a switch, and not the same in all of its versions.
-    """
-    root = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(root if re.fullmatch(r"[\w@%+=:,. /~-]+", root) else "/tmp")  # noqa: S108 - made private, or refused
 
 
 def identity_of(folder: Path) -> str:
@@ -64,7 +40,7 @@ class EnvironmentPaths:
     def of(cls, name: str) -> EnvironmentPaths:
         folder = state_root() / "environments" / name
         digest = identity_of(folder)
-        return cls(name, folder, _socket_root() / f"orch-{os.getuid()}" / digest)
+        return cls(name, folder, socket_root() / f"orch-{os.getuid()}" / digest)
 
     @property
     def state(self) -> Path:
@@ -90,6 +66,10 @@ class EnvironmentPaths:
     @property
     def user_key(self) -> Path:
         return self.folder / "id_ed25519"
+
+    @property
+    def public_key(self) -> Path:
+        return self.user_key.with_suffix(".pub")
 
     @property
     def identity(self) -> str:
@@ -152,7 +132,7 @@ class EnvironmentPaths:
             if found.st_uid != os.getuid() or found.st_mode & 0o077 or parent.is_symlink():
                 raise HostError(
                     f"{parent} is not this user's own folder with mode 0700",
-                    why="somebody else made it; sockets in it would not be private",
+                    why="another user created it; sockets in it would not be private",
                     hint="remove it, or set XDG_RUNTIME_DIR",
                 )
             self.sockets.mkdir(exist_ok=True, mode=0o700)

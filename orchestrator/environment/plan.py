@@ -9,8 +9,8 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.handover import handover_script, journal_script
-from orchestrator.environment.paths import cache_root
 from orchestrator.events import EventBus
+from orchestrator.folders import cache_root
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.provider import ensure_images
 from orchestrator.snapshots.key import inputs_of

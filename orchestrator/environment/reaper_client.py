@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from orchestrator.environment import reaper
-from orchestrator.process import ProcessId, child
+from orchestrator.process import child
+from orchestrator.process_id import ProcessId
 
 
 class ReaperClient:

@@ -6,6 +6,7 @@ from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
 from orchestrator.guest.agent import GUEST_PATH, Agent
 from orchestrator.vm.qmp import Monitor
 
@@ -31,7 +32,7 @@ async def go_down(
             why = await _asked(agent, watcher, answer, down)
             if not why or watcher.was_reset.is_set():
                 return
-            bus.emit("note", monitor.machine, level="warning", message=f"{why}; it is reset")
+            bus.emit(Note(monitor.machine, level="warning", message=f"{why}; it is reset"))
         watcher.agent_open.clear()
         await monitor.execute("system_reset")
         if await monitor.run_state() != "running":
@@ -54,4 +55,4 @@ async def _asked(agent: Agent, watcher: Watcher, answer: Deadline, down: Deadlin
         return error.what
     if await completes_before(watcher.was_reset.wait, down):
         return ""
-    return f"it did not go down within {down.limit:.0f} s"
+    return f"it did not shut down within {down.limit:.0f} s"

@@ -1,4 +1,4 @@
-"""Back to a saved state, in place: the same environment, ports, folders and user key; another world inside."""
+"""Back to a saved state, in place: the environment, its ports, folders and user key stay."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment.launch import Launch
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reaper_client import ReaperClient
-from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.saving import default_store
+from orchestrator.environment.session import Session
 from orchestrator.environment.ssh_files import write_ssh_files
+from orchestrator.environment.startup import restore
 from orchestrator.environment.state import EnvironmentState, read_state
-from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, OrchestratorError, SnapshotError
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences
@@ -35,7 +37,7 @@ def chosen(state: EnvironmentState, name: str) -> Snapshot:
         if found is None:
             raise SnapshotError(
                 f"the healthy state of environment {state.name} is gone",
-                why="it was pruned, or the host lost it with its memory",
+                why="it was pruned, or was lost when the host rebooted",
                 where=[state.snapshot],
                 hint=f"orchestrator -n {state.name} up --fresh",
             )
@@ -52,7 +54,7 @@ def chosen(state: EnvironmentState, name: str) -> Snapshot:
     if changed:
         raise SnapshotError(
             f"the snapshot {name} does not fit the environment that runs",
-            why=f"it was taken of another one; different are: {', '.join(changed)}",
+            why=f"it was saved from another environment; these inputs differ: {', '.join(changed)}",
             hint=f"orchestrator -n {state.name} snapshot list",
         )
     return found
@@ -65,14 +67,13 @@ async def reset(session: Session, snapshot: Snapshot, reaper: ReaperClient, dead
         OrchestratorError: it did not come back; the environment is then recorded as failed.
     """
     state, env_paths = session.record.state, session.paths
-    assert snapshot.manifest is not None
-    await verify(snapshot.folder, snapshot.manifest)  # before anything is given up for it
-    launch = launch_again(session, env_paths, state, snapshot)
+    await verify(snapshot.folder, snapshot.require_manifest())  # before anything is given up for it
+    launch = launch_again(session, snapshot, reaper)
     session.record.change(phase="starting", generation=state.generation + 1)
     try:
         async with deadline.enforce():
             await session.detach()
-            await session.run_watched(session.restore(launch, reaper, deadline))
+            await session.run_watched(restore(session, launch, snapshot, deadline))
     except BaseException as error:
         session.record.change(phase="failed")
         if isinstance(error, OrchestratorError) and not error.hint:
@@ -82,14 +83,15 @@ async def reset(session: Session, snapshot: Snapshot, reaper: ReaperClient, dead
     session.record.change(phase="ready")
 
 
-def launch_again(session: Session, env_paths: EnvironmentPaths, state: EnvironmentState, snapshot: Snapshot) -> Launch:
+def launch_again(session: Session, snapshot: Snapshot, reaper: ReaperClient) -> Launch:
     """What started the machines, read from what is recorded of them."""
+    env_paths, state = session.paths, session.record.state
     images = {}
     for name, machine in state.machines.items():
         image = session.topology.machines[name].image
         images[image] = BuiltImage(image, Path(machine.image), "", state.provider, True, 0.0)
-    user_key = env_paths.user_key.with_suffix(".pub").read_text().strip()
-    launch = Launch(images, user_key, dict(os.environ), state.inputs.get("kernel parameters", ""), snapshot=snapshot)
+    parameters = state.inputs.get("kernel parameters", "")
+    launch = Launch(images, session.public_key(), reaper, dict(os.environ), parameters, snapshot=snapshot)
     ports = {name: dict(machine.ports) for name, machine in state.machines.items()}
     return replace(launch, ports=ports, ram=place_again(env_paths, state))
 
@@ -113,8 +115,8 @@ def state_to_change(env_paths: EnvironmentPaths) -> EnvironmentState:
     state = read_state(env_paths.state)
     if state is None or set(state.machines) != set(state.topology.machines):
         raise HostError(
-            f"environment {env_paths.name} does not run as a whole",
-            why="it was taken down, or a start or reset of it ended half way",
+            f"environment {env_paths.name} is not running completely",
+            why="it was taken down, or a start or reset of it was interrupted",
             hint=f"orchestrator -n {env_paths.name} up",
         )
     state.run_folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from orchestrator.environment.state import MachineState
 
 
 def write_ssh_files(paths: EnvironmentPaths, machines: Mapping[str, MachineState]) -> None:
-    """Write both anew, of what is recorded."""
+    """Write both again, of what is recorded."""
     lines = [known_hosts_line(machine.ports[22], machine.host_key) for machine in machines.values()]
     paths.known_hosts.write_text("\n".join(lines) + "\n")
     key, known_hosts = (_nameable(paths, path) for path in (paths.user_key, paths.known_hosts))

@@ -7,14 +7,14 @@ cannot verify: processes by pid, start time and boot id, services by asking.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import write_atomically
 from orchestrator.errors import HostError, TopologyError
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.topology.effective import from_dict, to_dict
 from orchestrator.topology.model import Topology
 
@@ -132,11 +132,7 @@ class StateFile:
         self.change(services={**self._state.services, name: state})
 
     def _write(self) -> None:
-        temporary = self._path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(to_json(self._state, self._topology)))  # dumps is C; dump writes piece by piece
-        temporary.replace(self._path)
+        write_atomically(self._path, json.dumps(to_json(self._state, self._topology)))
 
 
 def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
@@ -233,5 +229,5 @@ def read_state(path: Path) -> EnvironmentState | None:
             "the state of the environment cannot be read",
             why=f"damaged, or written by another version: {type(error).__name__}: {error}",
             where=[str(path)],
-            hint="orchestrator down ends what its processes' own marks tell, and removes it",
+            hint="orchestrator down finds its processes by their marks, ends them, and removes it",
         ) from error

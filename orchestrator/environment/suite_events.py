@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from orchestrator.events.suite import Attachment
 from orchestrator.fields import SENTENCE, TEXT, WORD, number, tables, text, whole
 
 LINE_LIMIT = 64 * 1024  # bytes of a line with its end; event-reporter.cjs keeps all of its lines below
@@ -71,7 +72,7 @@ class Finished:
     duration: float
     retry: int
     error: str
-    attachments: tuple[Mapping[str, str], ...]
+    attachments: tuple[Attachment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,7 @@ def _finished(test: Case, data: Mapping[str, object]) -> Finished:
         retry=max(0, whole(data, "retry") or 0),
         error=text(data, "error", TEXT, multiline=True),
         attachments=tuple(
-            {
-                "name": text(one, "name"),
-                "path": f"playwright/{PurePosixPath(path)}",
-                "content_type": text(one, "content_type"),
-            }
+            Attachment(text(one, "name"), f"playwright/{PurePosixPath(path)}", text(one, "content_type"))
             for one in tables(data, "attachments")[:ATTACHMENTS]
             if isinstance(path := one.get("path"), str) and 0 < len(path) <= PATH_LIMIT
         ),

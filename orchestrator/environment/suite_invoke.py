@@ -11,17 +11,18 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline, completes_before
-from orchestrator.environment.session import Session
 from orchestrator.environment.suite_events import Begun, Case, Finished, Lines, Planned, Started, parse
+from orchestrator.environment.suite_run import SuiteRun
 from orchestrator.environment.suite_tally import Account
 from orchestrator.events import EventBus
+from orchestrator.events.run import Note
+from orchestrator.events.suite import Stream, SuiteOutput, TestBegan, TestEnded, TestPlanned
 from orchestrator.guest.ssh import Ssh
 from orchestrator.tasks import root_cause
-from orchestrator.topology.model import Suite
 
-GUEST_SUITES = "/opt/e2e/suites"
 LINE_LIMIT = 64 * 1024  # bytes of a line of output
 EVENT_SIZE = 200  # bytes of an event besides its text, about
 OUTPUT_LIMIT = 16 << 20  # characters of a phase's output that are kept
@@ -46,71 +47,58 @@ GO = 'echo >"$1/go"'  # the runner waits for it before the first test
 READ = 'until [ -p "$1/events" ]; do sleep 0.1; done; exec cat "$1/events"'
 
 
-def guest_folder(suite: Suite) -> str:
-    return f"{GUEST_SUITES}/{suite.path.resolve().name}"
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """How the suite's command is run.
 
+    Attributes:
+        environment: its variables.
+        tests: the tests to run, by id; None: all it finds.
+        before: what must be done before the first test, and need not be where there is none; the runner waits for it.
+    """
 
-def suite_environment(session: Session, suite: Suite, label: str) -> dict[str, str]:
-    """The variables of the suite's command."""
-    return {
-        "HOME": f"/home/{suite.user}",
-        "CI": "1",
-        "ARTIFACT_DIR": suite.artifacts,
-        "E2E_PHASE": label,
-        "E2E_TIME_FACTOR": f"{session.factor:g}",
-        "E2E_SCALE": "1" if scales(session, suite) else "",
-        **suite.environment,
-    }
-
-
-def scales(session: Session, suite: Suite) -> bool:
-    """Whether the limits of the suite's configuration are multiplied: on slow hosts, unless it does so itself."""
-    return suite.scale_timeouts and session.factor > 1
+    environment: Mapping[str, str]
+    tests: Mapping[str, Case] | None = None
+    before: Callable[[], Awaitable[None]] | None = None
 
 
 async def invoke(
-    session: Session,
-    suite: Suite,
+    run: SuiteRun,
     ssh: Ssh,
     words: Sequence[str],
     reader: Reader,
-    limit: Deadline,
+    deadline: Deadline,
     *,
-    environment: Mapping[str, str],
-    chosen: Mapping[str, Case] | None = None,
-    before: Callable[[], Awaitable[None]] | None = None,
+    invocation: Invocation,
 ) -> int:
-    """Run the suite's command with further words; its exit code. What it tells is in the reader's account.
-
-    Args:
-        chosen: the tests to run; None: all it finds.
-        before: what must be done before the first test, and need not be where there is none; the runner waits for it.
+    """Run the suite's command with further words; its exit code. What it reports is in the reader's account.
 
     Raises:
-        MachineError: the connection is lost, or the command passed the limit.
+        MachineError: the connection is lost, or the deadline came first.
     """
-    folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made anew, or not at all
-    environment = {**environment, **({} if before is None else {"E2E_GO": f"{folder}/go"})}
-    asked = b"" if chosen is None else json.dumps({"status": "failed", "failedTests": list(chosen)}).encode()
+    folder = f"/tmp/e2e-events-{secrets.token_hex(8)}"  # noqa: S108 - in the guest; made again, or not at all
+    before, tests, suite = invocation.before, invocation.tests, run.suite
+    environment = {**invocation.environment, **({} if before is None else {"E2E_GO": f"{folder}/go"})}
+    asked = b"" if tests is None else json.dumps({"status": "failed", "failedTests": list(tests)}).encode()
     try:
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(
-                ssh.exec(["sh", "-c", READ, "sh", folder], deadline=limit, user=suite.user, on_stdout=reader.tell)
+                ssh.exec(["sh", "-c", READ, "sh", folder], deadline=deadline, user=suite.user, on_stdout=reader.tell)
             )
-            holding = group.create_task(_hold(ssh, suite, folder, reader, limit, before))
+            holding = group.create_task(_hold(ssh, suite.user, folder, reader, deadline, before))
             await asyncio.sleep(0)  # it listens before anything is told
             done = await ssh.exec(
                 ["sh", "-c", RUN, "sh", folder, *suite.command, *words],
-                deadline=limit,
+                deadline=deadline,
                 user=suite.user,
                 environment=environment,
-                cwd=guest_folder(suite),
+                cwd=run.guest_folder,
                 stdin=asked,
                 on_stdout=lambda data: reader.feed(data, "stdout"),
                 on_stderr=lambda data: reader.feed(data, "stderr"),
             )
             holding.cancel()  # it never found a test
-            ending = Deadline.after(CHANNEL_LIMIT * max(1.0, session.factor / 4))
+            ending = Deadline.after(run.scale.reply(CHANNEL_LIMIT))
             if not await completes_before(lambda: asyncio.wait([reading]), ending):
                 reading.cancel()  # something that the suite left running holds it open, or there never was one
     except BaseExceptionGroup as error:
@@ -121,7 +109,12 @@ async def invoke(
 
 
 async def _hold(
-    ssh: Ssh, suite: Suite, folder: str, reader: Reader, limit: Deadline, before: Callable[[], Awaitable[None]] | None
+    ssh: Ssh,
+    user: str,
+    folder: str,
+    reader: Reader,
+    deadline: Deadline,
+    before: Callable[[], Awaitable[None]] | None,
 ) -> None:
     """Do what must be done before the first test, once there is one, and let the runner go on."""
     if before is None:
@@ -131,7 +124,7 @@ async def _hold(
     await begun.wait()
     if reader.total:
         await before()
-    await ssh.exec(["sh", "-c", GO, "sh", folder], deadline=limit, user=suite.user)
+    await ssh.exec(["sh", "-c", GO, "sh", folder], deadline=deadline, user=user)
 
 
 def only_files(tests: Mapping[str, Case]) -> list[str]:
@@ -165,7 +158,7 @@ class Reader:
         self._bus = bus
         self._phase = phase
         self._listed = listed
-        self._rest: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+        self._rest: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._lines = Lines()
         self._unread = 0
         self._room = OUTPUT_LIMIT
@@ -173,7 +166,7 @@ class Reader:
 
     # ------------------------------------------------------------------ output
 
-    def feed(self, data: bytes, stream: str) -> None:
+    def feed(self, data: bytes, stream: Stream) -> None:
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         self._rest[stream] = rest[:LINE_LIMIT]
         for raw in lines:
@@ -184,12 +177,12 @@ class Reader:
                     self.first.append(self.last)
                 self._output(line, stream)
 
-    def _output(self, line: str, stream: str) -> None:
+    def _output(self, line: str, stream: Stream) -> None:
         """A line; the first `OUTPUT_LIMIT` characters of all."""
         if self._room <= 0:
             return
         self._room -= len(line) + EVENT_SIZE
-        self._bus.emit("suite.output", self._phase, line=line, stream=stream)
+        self._bus.emit(SuiteOutput(self._phase, line=line, stream=stream))
         if self._room <= 0:
             self._warn(f"prints more than {OUTPUT_LIMIT >> 20} MiB; the rest is left out")
 
@@ -207,7 +200,7 @@ class Reader:
                 self.on_begin()
             before, self._telling_room = self._telling_room, self._telling_room - len(line) - EVENT_SIZE
             if before > 0 >= self._telling_room:
-                self._warn("tells more of its tests than can be kept; the rest is only counted")
+                self._warn("reports more about its tests than can be stored; the rest is only counted")
             if self._telling_room > 0:
                 self._emit(told)
 
@@ -218,22 +211,32 @@ class Reader:
                     emit_planned(self._bus, self._phase, test, elsewhere=elsewhere)
             case Started(test):
                 index, total = self._number(test)
-                self._bus.emit("test.begin", test.title, **self._of(test), index=index, total=total)
-            case Finished(test, status, duration, retry, error, attachments):
-                said = {"error": error} if error else {}
                 self._bus.emit(
-                    "test.end",
-                    test.title,
-                    **self._of(test),
-                    status=status,
-                    duration=duration,
-                    retry=retry,
-                    **said,
-                    attachments=[dict(one) for one in attachments],
+                    TestBegan(
+                        test.title,
+                        phase=self._phase,
+                        id=test.id,
+                        file=test.file,
+                        line=test.line,
+                        index=index,
+                        total=total,
+                    )
                 )
-
-    def _of(self, test: Case) -> dict[str, object]:
-        return {"phase": self._phase, "id": test.id, "file": test.file, "line": test.line}
+            case Finished(test, status, duration, retry, error, attachments):
+                self._bus.emit(
+                    TestEnded(
+                        test.title,
+                        phase=self._phase,
+                        id=test.id,
+                        file=test.file,
+                        line=test.line,
+                        status=status,
+                        duration=duration,
+                        retry=retry,
+                        error=error,
+                        attachments=attachments,
+                    )
+                )
 
     def _number(self, test: Case) -> tuple[int, int]:
         known = self.account.planned if self._listed is None else self._listed
@@ -246,13 +249,12 @@ class Reader:
                 self.feed(b"\n", stream)
         lost = self._lines.dropped + self._unread
         if lost:
-            self._warn(f"told {lost} lines that are no events of tests")
+            self._warn(f"wrote {lost} lines that are not test events")
 
     def _warn(self, what: str) -> None:
-        self._bus.emit("note", level="warning", message=f"phase {self._phase} {what}")
+        self._bus.emit(Note(level="warning", message=f"phase {self._phase} {what}"))
 
 
 def emit_planned(bus: EventBus, phase: str, test: Case, *, elsewhere: bool = False) -> None:
     """A test that will run; ``elsewhere``: in another shard."""
-    more = {"elsewhere": True} if elsewhere else {}
-    bus.emit("test.planned", test.title, phase=phase, id=test.id, file=test.file, line=test.line, **more)
+    bus.emit(TestPlanned(test.title, phase=phase, id=test.id, file=test.file, line=test.line, other_shard=elsewhere))

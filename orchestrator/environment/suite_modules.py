@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.session import Session
-from orchestrator.environment.suite_invoke import guest_folder
+from orchestrator.environment.suite_run import SuiteRun
 from orchestrator.errors import OrchestratorError
-from orchestrator.guest.files import put
+from orchestrator.guest.files import PutOptions, put
+from orchestrator.guest.plug import plugged
 from orchestrator.images.folder_disk import FolderSize, folder_disk, measure
 from orchestrator.text import size_text
 from orchestrator.topology.model import Suite
-from orchestrator.vm.plug import plugged
 
 NODE_MODULES = "node_modules"
 LARGE_BYTES, LARGE_ENTRIES = 24 << 20, 2000  # from here on a copy costs more than a disk
@@ -29,24 +28,22 @@ def large(suite: Suite) -> FolderSize | None:
     return found if big and found.for_everybody else None
 
 
-async def bring_modules(
-    session: Session, suite: Suite, found: FolderSize, stack: AsyncExitStack, limit: Deadline
-) -> None:
+async def bring_modules(run: SuiteRun, size: FolderSize, stack: AsyncExitStack, deadline: Deadline) -> None:
     """Plug a large node_modules into the suite's folder until ``stack`` ends; copied where the machine takes no disk.
 
     Raises:
         GuestCommandError, MachineError: it cannot be brought there in either way.
     """
-    live, source = session.machines[suite.machine], suite.path / NODE_MODULES
-    place = f"{guest_folder(suite)}/{NODE_MODULES}"
+    live, source = run.machine, run.suite.path / NODE_MODULES
+    place = f"{run.guest_folder}/{NODE_MODULES}"
     try:
-        disk, cached = await folder_disk(source, found, name=CACHE_NAME, deadline=limit)
-        await stack.enter_async_context(plugged(live.monitor, live.agent, disk, place, factor=session.factor))
+        disk, cached = await folder_disk(source, size, name=CACHE_NAME, deadline=deadline)
+        await stack.enter_async_context(plugged(live.monitor, live.agent, disk, place, scale=run.scale))
     except OrchestratorError as error:
         message = f"{source} could not be plugged in and is copied: {error.brief}"
-        session.bus.emit("note", level="warning", message=message)
-        await put(await live.ssh(), source, place, deadline=limit, owner=suite.user)
+        run.note("warning", message)
+        await put(await live.ssh(), source, place, deadline=deadline, options=PutOptions(run.suite.user))
         return
     how = "the disk made before" if cached else "made a disk"
-    message = f"node_modules of the suite ({size_text(found.size)}, {found.entries} files): {how}, plugged in"
-    session.bus.emit("note", level="info", message=message)
+    message = f"node_modules of the suite ({size_text(size.size)}, {size.entries} files): {how}, plugged in"
+    run.note("info", message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from orchestrator.environment.suite_events import Begun, Case, Ended, Fault, Finished, Planned, Told
 from orchestrator.errors import GuestCommandError, NothingRan, OrchestratorError, SuiteFailed
@@ -12,7 +13,7 @@ NO_TEST_RAN = 4  # run-e2e-tests: no test was executed
 TESTS_LIMIT = 50_000  # that are kept of one invocation
 ERRORS_LIMIT = 20
 SHOWN = 20  # tests that an error names
-# Of a test that ran more than once, in worlds of its own or as support of others, the last result here counts.
+# Of a test that ran more than once, from fresh states of its own or as support of others, the last result here counts.
 ORDER = ("skipped", "passed", "flaky", "failed")
 
 
@@ -72,7 +73,7 @@ class Tally:
 
     Attributes:
         planned: what was to run; given before, when the tests were listed and divided.
-        unasked: tests that ran without having been listed, or in another world than their own.
+        unasked: tests that ran without having been listed, or from another fresh state than their own.
         codes: how the invocations ended.
         said: the first lines of one that did not begin.
     """
@@ -151,11 +152,11 @@ class Tally:
         if self.code == 1 and not explained:
             return "ended with 1, and no failed test explains it"
         if self.silent:
-            return "ended, and its runner told nothing of its tests"
+            return "ended, and its runner reported no tests"
         if self.too_many:
             return f"has more than {TESTS_LIMIT} tests, which cannot be compared"
         if self.unfinished and not self.missed:
-            return "ended before its runner was done"
+            return "ended before its runner finished"
         return ""
 
 
@@ -176,7 +177,9 @@ class Outcome:
         return sum(len(tally.planned.keys() | tally.results.keys()) for tally in self.phases.values())
 
 
-def judge(outcome: Outcome, *, where: Sequence[str] = (), grep: str | None = None, shard: str | None = None) -> str:
+def judge(
+    outcome: Outcome, *, where: Sequence[str] = (), grep: str | None = None, shard: str | None = None
+) -> Literal["passed", "nothing-ran"]:
     """What the run of all phases comes to: ``passed``, or ``nothing-ran`` where the shard is empty.
 
     Raises:
@@ -253,7 +256,7 @@ def _different(outcome: Outcome, where: Sequence[str]) -> OrchestratorError | No
     if unasked:
         return SuiteFailed(
             f"{len(unasked)} browser tests ran that were not to run",
-            why="the suite's runner did not list them, or ran them in the world of another test",
+            why="the suite's runner did not list them, or ran them from the fresh state of another test",
             where=where,
             evidence=named(unasked.values()),
         )

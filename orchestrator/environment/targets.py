@@ -22,7 +22,7 @@ def services_of(topology: Topology, names: Sequence[str]) -> tuple[str, ...]:
     unknown = [n for n in names if n not in topology.services and n.removeprefix(MACHINE) not in machines]
     if unknown:
         known = ", ".join([*topology.services, *(f"{MACHINE}{name}" for name in topology.machines)])
-        raise UsageError(f"no service or machine is named {', '.join(unknown)}", why=f"known are {known}")
+        raise UsageError(f"no service or machine is named {', '.join(unknown)}", why=f"known names are {known}")
     return tuple(
         service.name for service in topology.services.values() if service.name in names or service.machine in machines
     )

@@ -13,7 +13,10 @@ from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.process import ProcessId, exit_code
+from orchestrator.events.machines import MachineStateChanged, NetworkStateChanged
+from orchestrator.events.run import Note
+from orchestrator.process import exit_code
+from orchestrator.process_id import ProcessId
 from orchestrator.tasks import run_all
 from orchestrator.vm.arguments import value
 from orchestrator.vm.qmp import connect
@@ -31,7 +34,9 @@ async def take_down(paths: EnvironmentPaths, state: EnvironmentState | None, bus
         await end_machines(paths, state, bus)
         await run_all(*(_end_network(name, process, bus) for name, process in state.networks.items()))
     for process in orphans(paths):
-        bus.emit("note", level="warning", message=f"process {process.pid} of this environment was left; it is ended")
+        bus.emit(
+            Note(level="warning", message=f"process {process.pid} of this environment was still running; it is ended")
+        )
         await process.end()
     remove_traces(paths)
 
@@ -58,7 +63,7 @@ def remove_traces(paths: EnvironmentPaths) -> None:
 
 async def _end_machine(paths: EnvironmentPaths, name: str, process: ProcessId, bus: EventBus) -> None:
     if process.alive:
-        bus.emit("machine.state", name, state="stopping", elapsed=0.0)
+        bus.emit(MachineStateChanged(name, state="stopping", elapsed=0.0))
         with suppress(OrchestratorError):
             limit = Deadline.after(QUIT_LIMIT)
             monitor = await connect(name, paths.sockets / name / "qmp-side", limit)
@@ -70,12 +75,12 @@ async def _end_machine(paths: EnvironmentPaths, name: str, process: ProcessId, b
             await process.end()
     # Newer run scripts have children beside QEMU; they share its group.
     await end_group(process)
-    bus.emit("machine.state", name, state="stopped", elapsed=0.0)
+    bus.emit(MachineStateChanged(name, state="stopped", elapsed=0.0))
 
 
 async def _end_network(name: str, process: ProcessId, bus: EventBus) -> None:
     await process.end()
-    bus.emit("network.state", name, state="stopped")
+    bus.emit(NetworkStateChanged(name, state="stopped"))
 
 
 async def end_group(process: ProcessId) -> None:

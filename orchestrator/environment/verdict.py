@@ -1,28 +1,31 @@
-"""What signs of trouble make of a run whose tests passed: failed, or suspicious."""
+"""What log matches make of a run whose tests passed: failed, or suspicious."""
 
 from __future__ import annotations
 
 from datetime import date
+from typing import Literal
 
 from orchestrator.errors import SignsFound
 from orchestrator.events import Event, EventBus, wall_clock
+from orchestrator.events.machines import LogMatched
+from orchestrator.events.run import Note
 from orchestrator.log_patterns import Severity
 from orchestrator.topology.model import Topology
 
 
 class Verdict:
-    """Remembers the signs of a run that nobody has accepted."""
+    """Remembers the log matches of a run that nobody has waived."""
 
     def __init__(self, bus: EventBus) -> None:
-        self._signs: list[Event] = []
+        self._matches: list[LogMatched] = []
         bus.subscribe(self._take)
 
     def _take(self, event: Event) -> None:
-        if event.kind == "machine.sign" and not event.data.get("accepted"):
-            self._signs.append(event)
+        if isinstance(event, LogMatched) and not event.waiver:
+            self._matches.append(event)
 
-    def _of(self, weight: Severity) -> list[Event]:
-        return [event for event in self._signs if event.data.get("weight") == weight]
+    def _of(self, severity: Severity) -> list[LogMatched]:
+        return [event for event in self._matches if event.severity is severity]
 
     def demand(self) -> None:
         """Raise when the run cannot have passed.
@@ -32,17 +35,17 @@ class Verdict:
         """
         failing = self._of(Severity.FAILING)
         if failing:
-            told = [f"{event.subject}: {event.data['sign']}: {event.data['line']}" for event in failing]
+            told = [f"{event.subject}: {event.pattern}: {event.line}" for event in failing]
             raise SignsFound(
-                f"the tests passed, but machine {failing[0].subject} did not: {failing[0].data['explanation']}",
+                f"the tests passed, but machine {failing[0].subject} did not: {failing[0].explanation}",
                 subject=failing[0].subject,
                 why=told[0],
                 evidence=told[1:],
-                hint="one that is known can be waived in the topology, with a reason and a day: [[waivers]]",
+                hint="a known one can be waived in the topology, with a reason and a date: [[waivers]]",
             )
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Literal["passed", "suspicious"]:
         """``passed`` or ``suspicious``."""
         return "suspicious" if self._of(Severity.SUSPICIOUS) else "passed"
 
@@ -53,4 +56,4 @@ def warn_of_expired(topology: Topology, bus: EventBus) -> None:
     for waiver in topology.waivers:
         if not waiver.holds(today):
             message = f"{waiver.pattern} was waived until {waiver.until} ({waiver.reason}); it counts again"
-            bus.emit("note", level="warning", message=message)
+            bus.emit(Note(level="warning", message=message))

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.memory import choose_ram_backing, memory_wanted, savable
-from orchestrator.environment.paths import EnvironmentPaths, cache_root, environments
-from orchestrator.environment.reaper_client import ReaperClient
-from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.launch import Launch
+from orchestrator.environment.memory import choose_ram_backing, savable
+from orchestrator.environment.paths import EnvironmentPaths, environments
+from orchestrator.environment.saving import default_store, save
+from orchestrator.environment.session import Session
+from orchestrator.environment.startup import cold_start, restore
 from orchestrator.environment.state import read_state
 from orchestrator.errors import (
     HostError,
@@ -20,18 +22,13 @@ from orchestrator.errors import (
     SnapshotDamaged,
     SnapshotError,
 )
-from orchestrator.events import EventBus, wall_clock
-from orchestrator.images.cache import ImageCache
+from orchestrator.events import EventBus
+from orchestrator.events.run import Note
 from orchestrator.snapshots.key import differences, key_of
-from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
-from orchestrator.snapshots.memory import MIB, touched
+from orchestrator.snapshots.manifest import HEALTHY
 from orchestrator.snapshots.restore import verify
-from orchestrator.snapshots.store import Snapshot, SnapshotStore, place_for
+from orchestrator.snapshots.store import Snapshot
 from orchestrator.text import size_text
-
-
-def default_store() -> SnapshotStore:
-    return SnapshotStore.of(cache_root())
 
 
 def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBus) -> Snapshot | None:
@@ -50,7 +47,7 @@ def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBu
     if found is not None:
         where = "memory" if found.kind == "tmpfs" else "disk"
         message = f"start from the saved healthy state ({size_text(found.size)} in {where}, {found.folder.name})"
-        bus.emit("note", level="info", message=message)
+        bus.emit(Note(level="info", message=message))
         return found
     last = store.last_healthy(environment)
     damaged = store.damaged(key_of(inputs))
@@ -62,7 +59,7 @@ def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBu
         why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.inputs, inputs))}"
     if start == "warm":
         raise SnapshotError("there is no saved state to start from", why=why, hint="orchestrator up makes one")
-    bus.emit("note", level="info", message=f"cold start: {why}")
+    bus.emit(Note(level="info", message=f"cold start: {why}"))
     return None
 
 
@@ -71,22 +68,19 @@ def is_clone(snapshot: Snapshot, env_paths: EnvironmentPaths) -> bool:
     return snapshot.manifest is None or snapshot.manifest.owner != env_paths.identity
 
 
-async def begin(
-    session: Session, launch: Launch, reaper: ReaperClient, deadline: Deadline, *, require_restore: bool
-) -> bool:
+async def begin(session: Session, launch: Launch, deadline: Deadline, *, require_restore: bool) -> bool:
     """Start the machines, from the launch's snapshot if it has one; whether they were restored.
 
     Raises:
-        OrchestratorError: the start failed; a failed restore only with ``insist``.
+        OrchestratorError: the start failed. A failed restore only raises with ``require_restore``.
     """
     snapshot = launch.snapshot
     if snapshot is None:
-        await session.run_watched(session.start(launch, reaper, deadline))
+        await session.run_watched(cold_start(session, launch, deadline))
         return False
     try:
-        assert snapshot.manifest is not None
-        await verify(snapshot.folder, snapshot.manifest)
-        await session.run_watched(session.restore(launch, reaper, deadline))
+        await verify(snapshot.folder, snapshot.require_manifest())
+        await session.run_watched(restore(session, launch, snapshot, deadline))
     except OrchestratorError as error:
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
         damaged = isinstance(error, SnapshotDamaged)
@@ -96,10 +90,11 @@ async def begin(
             raise
         bus = session.bus
         message = f"the saved state cannot be used ({error.brief}); a cold start follows"
-        bus.emit("note", level="warning", message=message)
+        bus.emit(Note(level="warning", message=message))
         await session.discard_machines()
         ram = launch.ram or choose_ram_backing(session.topology, session.paths, bus)
-        await session.run_watched(session.start(replace(launch, snapshot=None, ram=ram), reaper, deadline))
+        cold = replace(launch, snapshot=None, ram=ram)
+        await session.run_watched(cold_start(session, cold, deadline))
         return False
     session.record.change(snapshot=str(snapshot.folder))
     return True
@@ -127,8 +122,8 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.inputs)}", deadline)
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
-            raise  # a machine is lost, or stands still: that is no lack of a snapshot
-        bus.emit("note", level="warning", message=f"the healthy state was not saved: {error.brief}")
+            raise  # a machine is lost, or is paused: that is no lack of a snapshot
+        bus.emit(Note(level="warning", message=f"the healthy state was not saved: {error.brief}"))
         return
     session.record.change(snapshot=str(stored.folder))
     for one in store.prunable(keep=[stored.folder, *in_use()]):
@@ -155,52 +150,3 @@ def in_use() -> set[Path]:
             found |= {Path(machine.base).parent.parent for machine in state.machines.values() if machine.base}
             found |= {Path(state.snapshot)} if state.snapshot else set()
     return found
-
-
-async def save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Snapshot:
-    """Save a running environment under a name, and tell what it took.
-
-    Raises:
-        SnapshotError: it cannot be saved, or the name is taken.
-    """
-    try:
-        return await _save(session, name, folder_name, deadline)
-    except OSError as error:
-        raise SnapshotError("the snapshot could not be saved", why=str(error)) from error
-
-
-async def _save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Snapshot:
-    state, store = session.record.state, default_store()
-    sizes = {name: machine.memory * MIB for name, machine in state.topology.machines.items()}
-    wanted = sum(memory_wanted(machine, sizes[name]) for name, machine in state.machines.items())
-    wanted += sum(touched(live.paths.disk) for live in session.machines.values()) + 64 * MIB
-    place = place_for(store, wanted)
-
-    def manifest(machines: Mapping[str, SavedMachine], paused: float) -> Manifest:
-        return Manifest(
-            name=name,
-            environment=state.name,
-            owner=session.paths.identity,
-            key=key_of(state.inputs),
-            inputs=state.inputs,
-            created=wall_clock(),
-            paused=round(paused, 3),
-            command=state.command,
-            machines=machines,
-        )
-
-    with store.saving(state.name, folder_name, place) as saving:
-        stored = await session.save(saving, manifest, deadline)
-    cache = ImageCache()
-    for machine in state.machines.values():
-        cache.pin(Path(machine.image), stored.folder)
-    assert stored.manifest is not None
-    why = f", since {place.reason}" if place.folder == store.disk else f" ({place.folder})"
-    where = f"memory ({place.folder})" if stored.kind == "tmpfs" else f"disk{why}"
-    session.bus.emit(
-        "note",
-        level="info",
-        message=f"saved the state {name}: {size_text(stored.size)} in {where}; "
-        f"the machines stood still for {stored.manifest.paused:.2f} s",
-    )
-    return stored

@@ -12,10 +12,14 @@ from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.failures import did_not_boot, disk_full, ended, panicked, paused
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
+from orchestrator.events.machines import LogMatched, MachineState
+from orchestrator.events.run import Note
+from orchestrator.events.services import Heartbeat
 from orchestrator.log_patterns import CPU_STALL, LogPattern, Waiver, find_in_console, find_in_journal, waiver_for
-from orchestrator.process import ProcessId, describe_exit, exit_code, tail, watch_end
+from orchestrator.process import describe_exit, exit_code, tail
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.services.journal import Entry, Journal
-from orchestrator.tasks import run_with_watchdogs
+from orchestrator.tasks import Later, run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
 from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
@@ -31,11 +35,10 @@ class Watcher:
     """Ends the wait for anything else when the machine is lost, and tells what its lines say.
 
     Attributes:
-        monitor: set by who connects to QEMU.
         agent_open: the guest agent has opened its port, as QEMU tells.
         was_reset: QEMU has reset the machine since `expecting_reset` was entered.
         sshd_listens: the guest's sshd has said so in its journal.
-        booting: a boot that stands still may be reset, once.
+        booting: a boot that hangs may be reset, once.
     """
 
     def __init__(
@@ -44,9 +47,8 @@ class Watcher:
         paths: MachinePaths,
         waivers: Sequence[Waiver],
         bus: EventBus,
-        emit_state: Callable[[str, str], None],
+        emit_state: Callable[[MachineState, str], None],
     ) -> None:
-        self.monitor: Monitor | None = None
         self.journal = Journal(paths.journal, self._on_entry)
         self.agent_open = asyncio.Event()
         self.was_reset = asyncio.Event()
@@ -57,16 +59,24 @@ class Watcher:
         self._waivers = waivers
         self._bus = bus
         self._emit = emit_state
-        self._process: ProcessId | None = None
-        self._launched = asyncio.Event()
+        self._process = Later[ProcessId]()
+        self._monitor = Later[Monitor]()
         self._seen: set[tuple[str, bool]] = set()
         self._console_start = 0
         self._expects_reset = False
 
     def started(self, process: ProcessId) -> None:
         """There is a process to watch."""
-        self._process = process
-        self._launched.set()
+        self._process.set(process)
+
+    def connected(self, monitor: Monitor) -> None:
+        """QMP answers: its events are watched from now on."""
+        self._monitor.set(monitor)
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """The connection to QEMU; None before it was made."""
+        return self._monitor.value
 
     def skip_logs(self) -> None:
         """What the logs say up to now is of earlier machines of this name, and was judged then."""
@@ -84,21 +94,22 @@ class Watcher:
         finally:
             self._expects_reset = False
 
-    async def wait_for_agent(self, limit: Deadline) -> None:
+    async def wait_for_agent(self, deadline: Deadline) -> None:
         """Wait until the guest agent opens its port.
 
         Raises:
             MachineError: it did not boot in time.
         """
-        async with limit.enforce(lambda: did_not_boot(self._name, self._paths, limit)):
+        async with deadline.enforce(lambda: did_not_boot(self._name, self._paths, deadline)):
             while not await completes_before(self.agent_open.wait, Deadline.after(HEARTBEAT)):
                 self._bus.emit(
-                    "wait.heartbeat",
-                    self._name,
-                    what="boot",
-                    elapsed=round(limit.elapsed, 1),
-                    limit=limit.limit,
-                    last=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
+                    Heartbeat(
+                        self._name,
+                        what="boot",
+                        elapsed=round(deadline.elapsed, 1),
+                        timeout=deadline.limit,
+                        detail=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
+                    )
                 )
 
     async def watch(self) -> None:
@@ -109,10 +120,9 @@ class Watcher:
         )
 
     async def _watch_end(self) -> None:
-        await self._launched.wait()
-        assert self._process is not None
-        await watch_end(self._process)
-        code = exit_code(self._process)
+        process = await self._process.wait()
+        await watch_end(process)
+        code = exit_code(process)
         self._emit("died", describe_exit(code) if code is not None else "")
         raise ended(self._name, self._paths, code)
 
@@ -128,23 +138,22 @@ class Watcher:
                 if cut and log not in told:
                     told.add(log)
                     message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
-                    self._bus.emit("note", self._name, level="warning", message=message)
+                    self._bus.emit(Note(self._name, level="warning", message=message))
 
     async def _watch_journal(self) -> None:
-        await self._launched.wait()
+        await self._process.wait()
         await self.journal.follow()
 
     async def _watch_console(self) -> None:
-        await self._launched.wait()
+        await self._process.wait()
         async for line in follow_lines(self._paths.serial_log, start=self._console_start):
             sign = find_in_console(line)
             if sign is not None:
                 await self._on_sign(sign, line)
 
     async def _watch_events(self) -> None:
-        while self.monitor is None:  # noqa: ASYNC110 - until QMP answers
-            await asyncio.sleep(0.02)
-        async with self.monitor.events() as events:
+        monitor = await self._monitor.wait()
+        async with monitor.events() as events:
             async for message in events:
                 name, data = event_summary(message)
                 if name == "VSERPORT_CHANGE" and data.get("id") == AGENT_DEVICE:
@@ -153,21 +162,20 @@ class Watcher:
                     await asyncio.sleep(0.3)  # the console's last words are still coming
                     raise self._panicked("QEMU reports that the guest panicked")
                 elif name == "STOP":
-                    await self._on_stop()
+                    await self._on_stop(monitor)
                 elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
                     raise disk_full(self._name, self._paths)
                 elif name == "RESET" and self._expects_reset:
                     self.agent_open.clear()  # an agent that opens from now on is the next boot's
                     self.was_reset.set()
                 elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
-                    self._bus.emit("note", self._name, level="warning", message=f"QMP event {name} {dict(data)}")
+                    self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
 
-    async def _on_stop(self) -> None:
-        """Its CPUs stand still: when QEMU itself stopped them, nothing will let them go on."""
-        assert self.monitor is not None
-        word = await self.monitor.run_state()
-        if word in BROKEN_STATES:
-            raise paused(self._name, self._paths, word)
+    async def _on_stop(self, monitor: Monitor) -> None:
+        """Its CPUs are paused. Where QEMU itself did that, nothing lets them go on."""
+        status = await monitor.run_state()
+        if status in BROKEN_STATES:
+            raise paused(self._name, self._paths, status)
 
     async def _on_sign(self, sign: LogPattern, line: str) -> None:
         self._report(sign, line)
@@ -178,12 +186,12 @@ class Watcher:
             await self._begin_again()
 
     async def _begin_again(self) -> None:
-        """Reset a boot that stands still, once: under emulation a CPU's timer is lost in one of hundreds."""
+        """Reset a boot that hangs, once: under emulation a CPU's timer is lost in one of hundreds."""
         self.booting = False
-        message = "its boot stands still: a CPU makes no progress; the machine is reset, once"
-        self._bus.emit("note", self._name, level="warning", message=message)
-        assert self.monitor is not None
-        await self.monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
+        message = "its boot hangs: a CPU makes no progress; the machine is reset once"
+        self._bus.emit(Note(self._name, level="warning", message=message))
+        monitor = await self._monitor.wait()
+        await monitor.execute("system_reset", deadline=Deadline.after(RESET_LIMIT))
 
     def _panicked(self, why: str) -> MachineError:
         self._emit("panicked", why)
@@ -204,11 +212,12 @@ class Watcher:
             return
         self._seen.add(key)
         self._bus.emit(
-            "machine.sign",
-            self._name,
-            sign=sign.name,
-            line=line[:500],
-            explanation=sign.explanation,
-            weight=sign.severity.value,
-            accepted=known.reason if known else "",
+            LogMatched(
+                self._name,
+                pattern=sign.name,
+                line=line[:500],
+                explanation=sign.explanation,
+                severity=sign.severity,
+                waiver=known.reason if known else "",
+            )
         )

@@ -183,14 +183,14 @@ class Agent:
         deadline: Deadline,
         stdin: bytes | None = None,
         user: str = "root",
-        news: Callable[[], Awaitable[None]] | None = None,
+        wakeup: Callable[[], Awaitable[None]] | None = None,
     ) -> GuestResult:
         """Run a command in the guest and collect its output (at most 16 MiB, the agent's limit).
 
         At the deadline the command is ended in the guest too.
 
         Args:
-            news: returns when the command may have ended; it is asked for at once then, and more rarely else.
+            wakeup: returns when the command may have ended; it is asked for at once then, and more rarely else.
 
         Raises:
             MachineError: it did not end before the deadline, or the agent is gone.
@@ -209,7 +209,7 @@ class Agent:
             arguments["input-data"] = base64.b64encode(stdin).decode()
         begun = _Begun(self, arguments)
         try:
-            return await self._follow(begun, command, deadline, news)
+            return await self._follow(begun, command, deadline, wakeup)
         except GuestCommandError as error:
             if NO_PROGRAM not in error.why:
                 raise
@@ -220,7 +220,7 @@ class Agent:
             raise
 
     async def _follow(
-        self, begun: _Begun, command: Sequence[str], deadline: Deadline, news: Callable[[], Awaitable[None]] | None
+        self, begun: _Begun, command: Sequence[str], deadline: Deadline, wakeup: Callable[[], Awaitable[None]] | None
     ) -> GuestResult:
         pid = await begun.pid(deadline)
         delay = POLL_FIRST
@@ -238,9 +238,9 @@ class Agent:
                     hint=f"orchestrator shell {self.machine}",
                 )
             interval = min(delay, max(deadline.left, 0.005))
-            if news is None:
+            if wakeup is None:
                 await asyncio.sleep(interval)
-            elif await completes_before(news, Deadline.after(interval)):
+            elif await completes_before(wakeup, Deadline.after(interval)):
                 delay = POLL_FIRST
                 continue
             delay = min(delay * 1.5, POLL_MOST)

@@ -130,7 +130,7 @@ class _Forward:
 
     def seek(self, position: int) -> None:
         if position < self._position:
-            raise DamagedArchiveError("the archive leads backwards")
+            raise DamagedArchiveError("the archive points backwards")
         while self._position < position:
             if not self.some(position - self._position):
                 raise DamagedArchiveError("the archive ends too early")
@@ -262,7 +262,7 @@ def inner_path(name: str) -> tuple[str, ...]:
     """
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or "\0" in name or not name:
-        raise GuestCommandError(f"the guest sent the path {name!r}, which leads elsewhere")
+        raise GuestCommandError(f"the guest sent the path {name!r}, which leads outside")
     return parts
 
 

@@ -60,21 +60,33 @@ def without_slash(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def settle(
-    typed: str, name: str, there: Facts, inside: Facts, *, folder: bool, several: bool = False, label: str = ""
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is copied.
+
+    Attributes:
+        name: what it is called.
+        folder: whether it is one.
+        several: it is one of more than one: the target must be a folder.
+    """
+
+    name: str
+    folder: bool
+    several: bool = False
+
+
+def resolve_target(typed: str, source: Source, there: Facts, inside: Facts, *, label: str = "") -> str:
     """The path that the source becomes.
 
     Args:
         typed: the target, as it was typed.
-        name: what the source is called; ``folder`` whether it is one.
-        there: the facts of ``typed`` without its last slash; ``inside`` those of ``name`` in it.
-        several: more than one source: the target must be a folder.
+        there: the facts of ``typed`` without its last slash; ``inside`` those of the source's name in it.
         label: stands before the path in messages.
 
     Raises:
         UsageError: something is in the way.
     """
+    name, folder, several = source.name, source.folder, source.several
     path = without_slash(typed)
     below = f"{path.rstrip('/')}/{name}" if name else path
     if there.kind == "d":
@@ -88,7 +100,7 @@ def settle(
             )
         return below if several or (typed.endswith("/") and not folder) else path
     if several or typed.endswith("/"):
-        raise UsageError(f"{shown(label + path)} is no folder")
+        raise UsageError(f"{shown(label + path)} is not a folder")
     _may_take_the_place(f"{label}{path}", Facts(False, there.kind), folder=folder)
     return path
 
@@ -97,6 +109,6 @@ def _may_take_the_place(path: str, there: Facts, *, folder: bool) -> None:
     if there.link and folder:
         raise UsageError(f"{shown(path)} is a link, and a folder would take its place")
     if folder and there.kind in ("f", "o"):
-        raise UsageError(f"{shown(path)} is no folder, and a folder would take its place", hint="remove it first")
+        raise UsageError(f"{shown(path)} is not a folder, and a folder would take its place", hint="remove it first")
     if not folder and not there.link and there.kind == "d":
         raise UsageError(f"{shown(path)} is a folder, and a file would take its place", hint="remove it first")

@@ -35,7 +35,7 @@ if [ -d "$path" ]; then
         case $kernel in *" $type "*) ;; *) continue ;; esac
         mount=$(printf %b "$mount")
         case $mount in
-        "$real") echo "$path lies in a file system of the kernel, whose files tell no size: name single files" >&2
+        "$real") echo "$path is in a kernel file system, whose files have no size: name single files" >&2
             exit 3 ;;
         "${real%/}"/*) inner=${mount#"${real%/}/"}
             [ ! -d "$mount" ] || echo "./$inner: a file system of the kernel" >&2
@@ -43,7 +43,7 @@ if [ -d "$path" ]; then
         esac
     done < /proc/self/mounts
     case $(stat -f -c %T "$path") in proc | sysfs | cgroup* | debugfs | tracefs | securityfs | configfs | bpf_fs)
-        echo "$path lies in a file system of the kernel, whose files tell no size: name single files" >&2
+        echo "$path is in a kernel file system, whose files have no size: name single files" >&2
         exit 3 ;;
     esac
     pack "$@"

@@ -13,12 +13,13 @@ import secrets
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import GuestCommandError, HostError
 from orchestrator.guest.copy_archive import DamagedArchiveError
 from orchestrator.guest.copy_entries import BLOCK, Entry, Kind, Tally, reason, shown
+from orchestrator.guest.copy_folders import FOLDER, FolderStack
 from orchestrator.text import size_text
 
 IN_THE_WAY = (
@@ -36,7 +37,6 @@ IN_THE_WAY = (
 RESERVE = 512 << 20  # bytes that stay free, on a large file system
 RESERVE_PART = 20  # … or a twentieth of a small one
 LOOK_EVERY = 32 << 20  # bytes, or as many files as a thousandth of it, between two looks at what is free
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PART = ".orch-cp-"  # what is not whole yet begins with this
 
 
@@ -64,7 +64,7 @@ def unpack(entries: Iterable[Entry], place: Path, tally: Tally, rules: Rules) ->
         HostError: the disk would be full.
         DamagedArchiveError: the content ends too early.
     """
-    work = _Unpacking(place, tally, rules)
+    work = _Unpacking(place, tally, rules, FolderStack(place, exact=rules.exact))
     try:
         for entry in entries:
             work.take(entry)
@@ -74,17 +74,7 @@ def unpack(entries: Iterable[Entry], place: Path, tally: Tally, rules: Rules) ->
         name = shown(os.fsdecode(error.filename)) if error.filename else place.name
         raise GuestCommandError(f"{work.at} cannot be written below {place}", why=f"{name}: {reason(error)}") from error
     finally:
-        work.close()
-
-
-@dataclass(slots=True)
-class _Level:
-    """An open folder, and what it gets when it is left."""
-
-    name: str
-    descriptor: int
-    mode: int | None = None
-    mtime: int = 0
+        work.folders.close()
 
 
 @dataclass(slots=True)
@@ -92,8 +82,8 @@ class _Unpacking:
     place: Path
     tally: Tally
     rules: Rules
+    folders: FolderStack
     at: str = ""
-    _levels: list[_Level] = field(default_factory=list)
     _bytes: int = 0
     _files: int = 0
     _look_at: int = 0
@@ -105,18 +95,18 @@ class _Unpacking:
             if entry.kind is Kind.FILE:
                 self._alone(entry)
             elif entry.kind is Kind.FOLDER:
-                self._top(entry)
+                self.folders.open_top(entry)
             else:
                 raise GuestCommandError("the guest sent something else than the file or folder that was asked for")
             self.tally.done(entry)
             return
-        if not self._levels:
-            self._top(None)
+        if self.folders.empty:
+            self.folders.open_top(None)
         *above, name = entry.path
-        folder = self._enter(above)
+        folder = self.folders.enter(above)
         self._room(folder)
         if entry.kind is Kind.FOLDER:
-            self._make_folder(folder, name, entry)
+            self.folders.make(folder, name, entry)
         elif entry.kind is Kind.FILE:
             self._write(folder, name, entry)
         elif entry.kind is Kind.HARD_LINK:
@@ -128,10 +118,6 @@ class _Unpacking:
             return
         self.tally.done(entry)
 
-    def close(self) -> None:
-        while self._levels:
-            self._leave()
-
     def _count(self, entry: Entry) -> None:
         self._files += 1
         rules = self.rules
@@ -141,52 +127,6 @@ class _Unpacking:
             raise GuestCommandError("the guest sent too much", why=f"more than {rules.most_files} files")
         if rules.most_bytes is not None:
             self._bytes += entry.size
-
-    # -------------------------------------------------------------- folders
-
-    def _top(self, entry: Entry | None) -> None:
-        new = not self.place.is_dir()
-        if new:
-            self.place.mkdir(parents=True)
-        # The place itself was named by the user: a link is followed here, and nowhere below.
-        level = _Level("", os.open(self.place, FOLDER & ~os.O_NOFOLLOW))
-        self._levels.append(level)
-        if new and entry is not None:
-            level.mode, level.mtime = entry.mode, entry.mtime
-
-    def _make_folder(self, above: int, name: str, entry: Entry) -> None:
-        try:
-            os.mkdir(name, 0o700, dir_fd=above)
-        except FileExistsError:
-            descriptor = os.open(name, FOLDER, dir_fd=above)  # it must be a folder; its mode stays
-            os.close(descriptor)
-            return
-        level = _Level(name, os.open(name, FOLDER, dir_fd=above), entry.mode, entry.mtime)
-        self._levels.append(level)
-
-    def _enter(self, path: list[str]) -> int:
-        """The descriptor of a folder below the top; what is on the way is left, entered or made."""
-        common = 0
-        while common < min(len(path), len(self._levels) - 1) and self._levels[common + 1].name == path[common]:
-            common += 1
-        while len(self._levels) > common + 1:
-            self._leave()
-        for name in path[common:]:
-            above = self._levels[-1].descriptor
-            with suppress(FileExistsError):  # an archive may leave out a folder's own entry
-                os.mkdir(name, 0o755, dir_fd=above)
-            self._levels.append(_Level(name, os.open(name, FOLDER, dir_fd=above)))
-        return self._levels[-1].descriptor
-
-    def _leave(self) -> None:
-        level = self._levels.pop()
-        try:
-            if level.mode is not None:
-                os.fchmod(level.descriptor, level.mode if self.rules.exact else 0o755)
-                if self.rules.exact:
-                    os.utime(level.descriptor, ns=(level.mtime, level.mtime))
-        finally:
-            os.close(level.descriptor)
 
     # -------------------------------------------------------------- files
 
@@ -291,7 +231,7 @@ class _Unpacking:
 
     def _hard_link(self, folder: int, name: str, entry: Entry) -> None:
         """Another name of a file of this tree; the way to it is as safe as the way to a new one."""
-        descriptors = [os.dup(self._levels[0].descriptor)]
+        descriptors = [os.dup(self.folders.top)]
         part = PART + secrets.token_hex(8)
         try:
             *above, other = entry.same or ("",)

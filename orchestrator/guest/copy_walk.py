@@ -245,7 +245,7 @@ def _whole(
                 if not path:
                     raise UsageError(f"{shown(place)} cannot be read to its end", why=why)
                 broken = True
-                tally.leave(path, f"{why}; zeros stand for the last {left} bytes")
+                tally.leave(path, f"{why}; zeros replace the last {left} bytes")
         if broken:
             data = bytes(wanted)
         left -= len(data)

@@ -46,7 +46,7 @@ CLEANING = 10.0  # seconds to remove what an ended copy left beside its place
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file or folder in a machine, as `inspect` found it."""
+    """A file or folder in a machine: one to be read, as `inspect` found it, or one to be written."""
 
     ssh: Ssh
     path: str
@@ -61,7 +61,7 @@ async def facts(ssh: Ssh, *paths: str, deadline: Deadline) -> list[Facts]:
     result = await ssh.exec(["sh", "-c", LOOK, "sh", *paths], deadline=deadline)
     words = result.text.split()
     if result.code != 0 or len(words) != len(paths):
-        raise GuestCommandError(f"{ssh.machine}:{paths[0]} cannot be looked at", why=result.complaint)
+        raise GuestCommandError(f"{ssh.machine}:{paths[0]} cannot be inspected", why=result.complaint)
     return [Facts.read(word) for word in words]
 
 
@@ -89,14 +89,26 @@ async def measure(source: Remote, *, deadline: Deadline) -> int:
 # ---------------------------------------------------------------------------- copying
 
 
+@dataclass(frozen=True, slots=True)
+class PutOptions:
+    """How a file or folder is copied into a guest.
+
+    Attributes:
+        owner: the user it belongs to there; None: as in the source, by number.
+        skip: names that are left out, at any depth; with a slash before it, at the top only.
+    """
+
+    owner: str | None = None
+    skip: frozenset[str] = frozenset()
+
+
 async def put(
     ssh: Ssh,
     source: Path | str,
     target: str,
     *,
     deadline: Deadline,
-    owner: str | None = None,
-    skip: frozenset[str] = frozenset(),
+    options: PutOptions = PutOptions(),
     tally: Tally | None = None,
 ) -> Tally:
     """Copy a file or folder to exactly ``target`` in the guest; a folder's content is merged into it.
@@ -111,8 +123,9 @@ async def put(
     tally = tally or Tally()
     folder = Path(source).is_dir()
     if folder:
-        await _room_for_folders(ssh, target, folders(str(source), skip), deadline)
-    await _write(ssh, walk(str(source), tally, skip=skip), target, folder, deadline, tally, str(source), owner)
+        await _room_for_folders(ssh, target, folders(str(source), options.skip), deadline)
+    place = Remote(ssh, target, folder)
+    await _write(place, walk(str(source), tally, skip=options.skip), deadline, tally, str(source), options.owner)
     return tally
 
 
@@ -147,7 +160,7 @@ async def between(source: Remote, ssh: Ssh, target: str, *, deadline: Deadline, 
     async def write(entries: Iterable[Entry], pipe: Pipe) -> None:
         label = f"{source.ssh.machine}:{source.path}"
         try:
-            await _write(ssh, in_order(entries), target, source.folder, deadline, tally, label, None)
+            await _write(Remote(ssh, target, source.folder), in_order(entries), deadline, tally, label, None)
         finally:
             pipe.cancel()
 
@@ -166,7 +179,7 @@ async def _room_for_folders(ssh: Ssh, target: str, names: Iterable[bytes], deadl
     if result.stdout:
         name = result.stdout.decode("utf-8", "replace").removeprefix("./")
         raise UsageError(
-            f"{shown(f'{ssh.machine}:{target}/{name}')} is no folder, and a folder would take its place",
+            f"{shown(f'{ssh.machine}:{target}/{name}')} is not a folder, and a folder would take its place",
             hint="remove it first",
         )
 
@@ -193,15 +206,9 @@ async def _room_between(source: Remote, ssh: Ssh, target: str, deadline: Deadlin
 
 
 async def _write(
-    ssh: Ssh,
-    entries: Iterable[Entry],
-    target: str,
-    folder: bool,
-    deadline: Deadline,
-    tally: Tally,
-    label: str,
-    owner: str | None,
+    place: Remote, entries: Iterable[Entry], deadline: Deadline, tally: Tally, label: str, owner: str | None
 ) -> None:
+    ssh, target, folder = place.ssh, place.path, place.folder
     part = PART + secrets.token_hex(8)
     script = WRITE_FOLDER if folder else WRITE_FILE
     try:

@@ -67,7 +67,7 @@ class Ssh:
     def alive(self) -> bool:
         return self._transport.is_active()
 
-    async def exec(
+    async def exec(  # noqa: PLR0913 - the keywords of subprocess, each by its own name
         self,
         command: Sequence[str],
         *,
@@ -151,7 +151,7 @@ class Ssh:
     def keep_alive(self, seconds: float = KEEP_ALIVE, patience: float = PATIENCE) -> None:
         """Ask the guest every so many seconds; one that does not answer is left, and what waits for it ends.
 
-        A machine that stands still keeps its connections: QEMU takes what is sent, and nothing ever comes back.
+        A machine that is paused or hangs keeps its connections: QEMU takes what is sent, and nothing ever comes back.
         """
 
         def cut() -> None:
@@ -232,7 +232,7 @@ def _authenticate(target: SshTarget, connection: socket.socket, deadline: Deadli
         offered = transport.get_remote_server_key()
         if offered.asbytes() != target.host_key:
             raise MachineError(
-                f"machine {target.machine} shows another host key than the one pinned at its start",
+                f"machine {target.machine} has another host key than the one pinned at its start",
                 why="something else answers on its port, or the guest replaced its key",
                 hint=f"orchestrator restart {target.machine}",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import MachineError
@@ -13,16 +14,26 @@ from orchestrator.guest.keys import PUBLIC_HOST_KEY
 QUESTION_LEAST = 5.0  # seconds an agent has for an answer, also where the wait is nearly over
 
 
-async def listening_host_key(
-    agent: Agent,
-    heard: asyncio.Event,
-    port: int,
-    *,
-    look: float,
-    limit: Deadline,
-    deadline: Deadline,
-    where: Sequence[str] = (),
-) -> str:
+@dataclass(frozen=True, slots=True)
+class SshdWait:
+    """How to wait for a guest's sshd.
+
+    Attributes:
+        listening: set when the journal said that sshd listens.
+        port: the guest's port.
+        interval: seconds between looks, where the journal is silent.
+        listens_before: the end of the wait.
+        where: places with evidence, for the error.
+    """
+
+    listening: asyncio.Event
+    port: int
+    interval: float
+    listens_before: Deadline
+    where: Sequence[str] = ()
+
+
+async def listening_host_key(agent: Agent, wait: SshdWait, deadline: Deadline) -> str:
     """Wait until the guest's sshd listens; its public host key.
 
     The journal tells it, which costs a booting guest nothing. To knock before costs
@@ -30,27 +41,25 @@ async def listening_host_key(
     longer pauses to pass it on.
 
     Args:
-        heard: set when the journal said that sshd listens.
-        look: seconds between looks, where the journal is silent.
-        limit: of the wait; ``deadline`` bounds everything.
-        where: places with evidence, for the error.
+        deadline: of each question to the agent.
 
     Raises:
         MachineError: sshd did not listen in time.
     """
+    timeout = wait.listens_before
     while True:
-        await completes_before(heard.wait, limit.earlier(look))
-        question = deadline.earlier(max(limit.left, QUESTION_LEAST))
+        await completes_before(wait.listening.wait, timeout.earlier(wait.interval))
+        question = deadline.earlier(max(timeout.left, QUESTION_LEAST))
         line = await agent.read_file(PUBLIC_HOST_KEY, deadline=question) or b""
-        if line.endswith(b"\n") and (heard.is_set() or await _listens(agent, port, question)):
+        if line.endswith(b"\n") and (wait.listening.is_set() or await _listens(agent, wait.port, question)):
             return line.decode("utf-8", "replace").strip()
-        if limit.expired:
+        if timeout.expired:
             raise MachineError(
-                f"sshd of machine {agent.machine} did not listen within {limit.limit:.0f} s",
+                f"sshd of machine {agent.machine} did not listen within {timeout.limit:.0f} s",
                 subject=agent.machine,
                 why="it is not running" if line else f"{PUBLIC_HOST_KEY} does not exist: the unit that makes it failed",
                 hint=f"orchestrator console {agent.machine}",
-                where=where,
+                where=wait.where,
             )
 
 

@@ -15,7 +15,7 @@ FIRST_OF_CONNECTIONS = 80  # smaller numbers of messages are the transport's and
 
 
 class Transport(paramiko.Transport):
-    """paramiko's, mended.
+    """paramiko's, fixed.
 
     It drops what a server says of a process that a signal ended. It leaves a channel open that the server opens when
     nobody waits for it any more, and with it the guest's connection to a service. And it answers from the thread that

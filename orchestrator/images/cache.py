@@ -1,7 +1,7 @@
-"""The image cache: finished folders under keys, built once however many want them.
+"""The image cache: finished folders under keys, built once for all who need them.
 
-``<cache>/<name>-<layer>-<key16>/`` is an entry; its name alone says whether what is
-wanted exists. It is built in ``.building-…`` beside it and renamed, so an entry is
+``<cache>/<name>-<layer>-<key16>/`` is an entry; its name alone shows whether an
+image exists. It is built in ``.building-…`` next to it and renamed, so an entry is
 complete or absent. A lock file per entry makes racing builders take turns. An
 environment that uses an entry pins it by a file that names its state folder; a pin
 whose folder is gone no longer counts.
@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import ImageError
 from orchestrator.events import wall_clock
+from orchestrator.folders import cache_root
 
 ENTRY_FILE = "entry.json"
 USED_FILE = "last-used"
@@ -31,15 +32,6 @@ LOCKS = "locks"
 BUILDING = ".building-"
 KEY_LENGTH = 16
 LOCK_POLL = 0.2  # seconds between two tries for a lock somebody else holds
-
-
-def cache_root(environment: Mapping[str, str] = os.environ) -> Path:
-    """``$ORCH_CACHE_DIR/images``, else ``$XDG_CACHE_HOME/orchestrator/images``, else below ``~/.cache``."""
-    if own := environment.get("ORCH_CACHE_DIR"):
-        return Path(own).expanduser() / "images"
-    if xdg := environment.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "orchestrator" / "images"
-    return Path.home() / ".cache" / "orchestrator" / "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +58,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What `prune` removed (or would), and what it had to leave with the reason."""
+    """What `prune` removed (or would remove), and what it kept, with the reason."""
 
     removed: tuple[Entry, ...]
     kept: tuple[tuple[Entry, str], ...]
@@ -80,7 +72,7 @@ class ImageCache:
     """Entries of one cache folder. Several processes may use it at once."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root if root is not None else cache_root()
+        self.root = cache_root() / "images" if root is None else root
 
     def path_of(self, name: str, layer: str, key: str) -> Path:
         return self.root / f"{name}-{layer}-{key[:KEY_LENGTH]}"
@@ -95,7 +87,7 @@ class ImageCache:
         waiting: Callable[[str, float], None],
         deadline: Deadline,
     ) -> tuple[Path, bool]:
-        """The entry's folder and whether it was there already.
+        """The entry's folder and whether it existed already.
 
         Args:
             build: fills the empty folder it is given; whatever it raises leaves no entry behind.
@@ -130,16 +122,16 @@ class ImageCache:
     async def build_lock(
         self, name: str, waiting: Callable[[str, float], None], deadline: Deadline
     ) -> AsyncIterator[None]:
-        """One process at a time is within; the others wait, as in `obtain`.
+        """Only one process at a time is inside; the others wait, as in `obtain`.
 
         Raises:
-            ImageError: another process was within until the deadline.
+            ImageError: another process was inside until the deadline.
         """
         async with self._locked(name, waiting, deadline):
             yield
 
     def list_images(self) -> list[Entry]:
-        """All entries, the most recently used first. What is no entry is left out."""
+        """All entries, the most recently used first. Everything that is not an entry is left out."""
         if not self.root.is_dir():
             return []
         found = [_read_entry(path) for path in sorted(self.root.iterdir()) if not path.name.startswith(".")]
@@ -157,7 +149,7 @@ class ImageCache:
             _touch(entry)
 
     def unpin(self, path: Path, state_folder: Path) -> None:
-        """Take the pin away; no error when there is none."""
+        """Remove the pin; no error if there is none."""
         entry = self._entry_of(path)
         if entry is not None:
             _pin_file(entry, state_folder).unlink(missing_ok=True)
@@ -176,7 +168,7 @@ class ImageCache:
             keep: so many of the most recently used of each image and layer stay.
             older_than: only entries last used longer ago than this, in seconds.
             bytes: only as many, longest unused first, as bring the cache down to this size.
-            dry_run: say it, do not do it.
+            dry_run: report what would be removed, remove nothing.
         """
         entries = self.list_images()
         total = sum(entry.size for entry in entries)

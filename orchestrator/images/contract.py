@@ -36,7 +36,7 @@ class BuiltImage:
         key: changes whenever the content does.
         provider: ``debian`` or ``nixos``.
         cached: whether nothing had to be built.
-        seconds: what it took to get it.
+        seconds: how long it took to get it.
     """
 
     name: str
@@ -65,7 +65,7 @@ def find_run_script(path: Path, hint: str = "orchestrator images build") -> Path
     """The one ``bin/run-*-vm`` of an image folder.
 
     Args:
-        hint: what to do about a folder that is none; something else than what was just done.
+        hint: what to do about a folder that is not an image.
 
     Raises:
         ImageError: no folder, no script, several scripts, or one that cannot be executed.
@@ -73,7 +73,7 @@ def find_run_script(path: Path, hint: str = "orchestrator images build") -> Path
     folder = path / "bin"
     if not folder.is_dir():
         raise ImageError(
-            f"{path} is no machine image",
+            f"{path} is not a machine image",
             why="it has no folder bin/ with a run-<name>-vm script",
             hint=hint,
         )

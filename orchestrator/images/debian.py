@@ -1,4 +1,4 @@
-"""The Debian provider: an image out of a recipe, in two cached layers.
+"""The Debian provider: an image from a recipe, in two cached layers.
 
 The base layer (packages, a minute or two) is keyed by the recipe; the application
 layer is a copy of it with the rendered files written by debugfs, in seconds and
@@ -18,6 +18,8 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import HostError, ImageError, TimeLimit
 from orchestrator.events import EventBus
+from orchestrator.events.machines import ImageOutput, ImageStateChanged
+from orchestrator.events.services import Heartbeat
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import LONGER, BuiltImage
 from orchestrator.images.debian_base import (
@@ -47,7 +49,7 @@ from orchestrator.process import run
 from orchestrator.scratch import scratch
 
 LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
-HEARTBEAT = 5.0  # seconds between two signs of life while another command builds
+HEARTBEAT = 5.0  # seconds between two reports while another command builds
 BASE_SPACE = 3  # a build needs about this many times the content: tar, tree, file system
 
 BASE_LAYER, APP_LAYER = "base", "app"
@@ -69,7 +71,7 @@ async def build_debian(
     Args:
         name: of the image in the topology.
         app: the application package the layer program installs, or None.
-        turn: held while something is really built; two builds at once are slower than one after the other.
+        turn: a lock that is held while something is built; two builds at once are slower than one after the other.
 
     Raises:
         ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
@@ -96,7 +98,7 @@ async def build_debian(
 
 
 class _Builder:
-    """The steps of one image; what they share, and the events they give."""
+    """The steps of one image, their shared data and events."""
 
     def __init__(self, name: str, recipe: Recipe, cache: ImageCache, bus: EventBus, deadline: Deadline) -> None:
         self._name = name
@@ -107,18 +109,19 @@ class _Builder:
         self._said_waiting = float("-inf")
 
     def say(self, line: str, step: str) -> None:
-        self._bus.emit("image.output", self._name, line=line, step=step)
+        self._bus.emit(ImageOutput(self._name, line=line, step=step))
 
     def waiting(self, holder: str, elapsed: float) -> None:
         if elapsed - self._said_waiting >= HEARTBEAT:
             self._said_waiting = elapsed
             self._bus.emit(
-                "wait.heartbeat",
-                self._name,
-                what=f"image {self._name}, which another command builds",
-                elapsed=elapsed,
-                limit=self._deadline.limit,
-                last=holder,
+                Heartbeat(
+                    self._name,
+                    what=f"image {self._name}, which another command builds",
+                    elapsed=elapsed,
+                    timeout=self._deadline.limit,
+                    detail=holder,
+                )
             )
 
     async def render(self, folder: Path, variant: str, app: Path | None) -> tuple[LayerEntry, ...]:
@@ -152,7 +155,7 @@ class _Builder:
 
         async def build(folder: Path) -> None:
             require(self._cache.root, needed=needed)
-            self._state("building", key, why="its packages or their configuration changed")
+            self._building(key, "its packages or their configuration changed")
             await self._keeping_log(
                 folder, BASE_LAYER, build_base(folder, self._recipe, say=self.say, deadline=self._deadline)
             )
@@ -164,7 +167,7 @@ class _Builder:
 
     async def app_layer(self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]) -> None:
         """Fill ``folder`` with the finished image."""
-        self._state("building", base.name, why="its files changed")
+        self._building(base.name, "its files changed")
         await self._keeping_log(folder, APP_LAYER, self._write_app_layer(folder, base, entries, texts))
 
     async def _write_app_layer(
@@ -222,8 +225,8 @@ class _Builder:
                 evidence=error.evidence,
             ) from error
 
-    def _state(self, state: str, key: str, **data: object) -> None:
-        self._bus.emit("image.state", self._name, state=state, provider="debian", key=key, **data)
+    def _building(self, key: str, why: str) -> None:
+        self._bus.emit(ImageStateChanged(self._name, state="building", provider="debian", key=key, detail=why))
 
 
 def keep_log(log: Path, target: Path) -> Path | None:

@@ -98,7 +98,7 @@ def mke2fs_argv(tree: Path, image: Path, size: int) -> list[str]:
 
 
 def as_root(argv: list[str], *, rootless: bool) -> list[str]:
-    """The command under a user namespace in which the caller is root, when he is not already."""
+    """The command under a user namespace in which the caller is root, unless it is root already."""
     return ["unshare", "--map-auto", "--map-root-user", *argv] if rootless else argv
 
 
@@ -152,7 +152,7 @@ def read_archive(archive: Path, folder: Path) -> BaseTree:
                 content = tar.extractfile(member)
                 texts[path] = content.read().decode() if content else ""
     if any(len(found) != 1 for found in boot.values()):
-        raise ImageError("the packages do not bring exactly one kernel", evidence=[*boot[VMLINUZ], *boot[INITRD]])
+        raise ImageError("the packages do not contain exactly one kernel", evidence=[*boot[VMLINUZ], *boot[INITRD]])
     return BaseTree(paths, _numbers(texts["/etc/passwd"]), _numbers(texts["/etc/group"]))
 
 
@@ -172,7 +172,7 @@ def _numbers(text: str) -> dict[str, int]:
 async def logged_step(
     name: str, argv: list[str], *, log: Path, say: Say, deadline: Deadline, cwd: Path | None = None
 ) -> None:
-    """Run one command of a build, its output said and logged.
+    """Run one command of a build, its output reported and logged.
 
     Raises:
         ImageError: it failed.

@@ -32,7 +32,7 @@ class HostFacts:
         free: bytes free in the cache's file system.
         rootless: whether we are not root.
         subids: how many subordinate user and group ids the user has, the smaller of both.
-        namespaces: whether the kernel lets the user make namespaces; None when it cannot be told.
+        namespaces: whether the kernel lets the user make namespaces; None if unknown.
     """
 
     missing: dict[str, str]
@@ -65,7 +65,7 @@ def gather(cache: Path) -> HostFacts:
 
 
 def problems(facts: HostFacts, *, needed: int) -> list[str]:
-    """Everything that stands in the way of a build that takes ``needed`` bytes; pure."""
+    """Everything that prevents a build that takes ``needed`` bytes; pure."""
     found = [f"{tool} is missing (package {package})" for tool, package in sorted(facts.missing.items())]
     if facts.free < needed:
         found.append(f"{facts.free >> 20} MiB are free for the image cache, {needed >> 20} MiB are needed")

@@ -1,6 +1,6 @@
-"""A folder of the host as a small disk, made once for each content: a guest reads it without a byte being copied.
+"""A folder of the host as a small disk, created once for each content: a guest reads it without a copy.
 
-`orchestrator.vm.plug` puts it into a running machine.
+`orchestrator.guest.plug` puts it into a running machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FolderSize:
     """What a folder takes.
 
     Attributes:
-        key: of its content, as far as names, sizes, modes, times and targets of links tell.
+        key: of its content, from names, sizes, modes, times and targets of links.
         size: bytes of a disk that holds it.
         entries: files, links and folders.
         for_everybody: whether each may be read by any user; the disk keeps owners, who are others in a guest.
@@ -79,7 +79,7 @@ def _walk(source: Path) -> Iterator[tuple[str, os.stat_result, str]]:
 
 
 async def folder_disk(source: Path, found: FolderSize, *, name: str, deadline: Deadline) -> tuple[Path, bool]:
-    """The disk of a folder, from the cache or made; and whether it was there.
+    """The disk of a folder, from the cache or made; and whether it existed.
 
     Args:
         found: of `measure`.

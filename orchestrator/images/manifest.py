@@ -1,6 +1,6 @@
 """The application layer as data: which files, with which owners, and the debugfs script that writes them.
 
-A layer program leaves ``manifest.json``::
+A layer program writes ``manifest.json``::
 
     {"entries": [
         {"type": "file", "target": "/etc/x", "source": "tree/etc/x", "mode": "0644", "owner": "root", "group": "root"},
@@ -57,7 +57,7 @@ class LayerEntry:
     to: str = ""
 
     def identity(self) -> dict[str, object]:
-        """What of it changes the image: everything but where the content happened to lie."""
+        """What of it changes the image: everything but the path of the content."""
         return {
             "kind": self.kind.value,
             "target": self.target,
@@ -71,7 +71,7 @@ class LayerEntry:
 
 @dataclass(frozen=True, slots=True)
 class BaseTree:
-    """What the layer is written over.
+    """The base layer that the layer is written over.
 
     Attributes:
         paths: absolute path → kind of everything in the base layer.
@@ -103,7 +103,7 @@ def load_manifest(folder: Path) -> tuple[LayerEntry, ...]:
         items = json.loads(path.read_text(encoding="utf-8-sig"))["entries"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageError(
-            "the layer program left no usable manifest.json", why=repr(error), where=[str(path)]
+            "the layer program wrote no usable manifest.json", why=repr(error), where=[str(path)]
         ) from error
     problems: list[str] = []
     entries: dict[str, LayerEntry] = {}
@@ -129,7 +129,7 @@ def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
     entry = LayerEntry(kind, target, owner=item.get("owner", "root"), group=item.get("group", "root"))
     if kind is Kind.SYMLINK:
         if not re.fullmatch(r"[^\s\"]+", item["to"]):
-            raise ValueError("a link's aim cannot hold blanks")
+            raise ValueError("a link's target cannot contain blanks")
         return replace(entry, to=item["to"], mode=0o777)
     entry = replace(entry, mode=int(item["mode"], 8))
     if kind is Kind.DIRECTORY:
@@ -140,7 +140,7 @@ def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
 
 
 def layer_key(base_key: str, entries: Iterable[LayerEntry], texts: Mapping[str, str]) -> str:
-    """The application layer's key: base, files with owners and modes, and the texts beside the disk."""
+    """The application layer's key: base, files with owners and modes, and the texts next to the disk."""
     return digest({"base": base_key, "entries": [entry.identity() for entry in entries], "texts": dict(texts)})
 
 
@@ -152,7 +152,7 @@ def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
     replaces is removed first.
 
     Raises:
-        ImageError: an owner the base does not know, a parent that is no folder, a folder in a file's place.
+        ImageError: an owner the base does not know, a parent that is not a folder, a folder in a file's place.
     """
     problems: list[str] = []
     present: dict[str, Kind] = dict(base.paths)

@@ -1,6 +1,6 @@
-"""The NixOS provider: ``nixos-rebuild build-vm``, or what comes closest with the Nix tools that are there.
+"""The NixOS provider: ``nixos-rebuild build-vm``, or its nearest equivalent with the Nix tools of this host.
 
-Nix is its own cache: it is asked every time, and answers at once when nothing
+Nix is its own cache: it is called every time, and returns at once if nothing
 changed. The cache entry is a folder whose ``result`` links to the store (and keeps it
 from Nix's garbage collection); its key is that store path.
 """
@@ -19,6 +19,9 @@ from urllib.parse import quote
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import ImageError, TimeLimit
 from orchestrator.events import EventBus
+from orchestrator.events.machines import ImageOutput, ImageStateChanged
+from orchestrator.events.run import Note
+from orchestrator.events.services import Heartbeat
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import LONGER, BuiltImage, find_run_script
 from orchestrator.images.nixos_output import Output
@@ -30,7 +33,7 @@ TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
 RESULT = "result"  # the link that every one of them leaves in its working directory
 APP_INPUT = "app"  # of the flake: a folder with bin/alicia and share/alicia
-SILENCE = 20.0  # seconds without a line, after which a build gives a sign of life
+SILENCE = 20.0  # seconds without a line, after which a build is reported as still running
 LOOK = 0.25  # of that: how often somebody looks
 NOBODYS = frozenset({"nixos", "unnamed"})  # names of machines that were given none
 
@@ -106,9 +109,9 @@ def absolute(image: NixImage, root: Path) -> NixImage:
 
 
 def other_app(image: NixImage, app: Path | None) -> Path | None:
-    """The application to put into the image, absolute; None when it is the one the flake has by itself.
+    """The application to put into the image, absolute; None if it is the flake's own.
 
-    That is the folder ``standin`` beside the flake's.
+    That is the folder ``standin`` next to the flake's.
 
     Args:
         image: with its flake made absolute.
@@ -188,7 +191,7 @@ async def build_nixos(
 
 
 class _Build:
-    """One call of Nix: what it is called with, what it says, what it leaves."""
+    """One call of Nix: its arguments, output and result."""
 
     def __init__(
         self, image: NixImage, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline
@@ -203,7 +206,7 @@ class _Build:
         self._spoke = monotonic()
 
     def waiting(self, holder: str, _elapsed: float) -> None:
-        """Another command builds; say so now and then."""
+        """Report from time to time that another command builds."""
         if monotonic() - self._spoke >= SILENCE:
             self._heartbeat(f"image {self._image.name}, which another command builds", holder)
 
@@ -212,12 +215,12 @@ class _Build:
 
         Raises:
             ImageError: it failed (with its last lines and the log's path).
-            TimeLimit: it took too long; says of what, and which option gives it more.
+            TimeLimit: it took too long; names the image, and the option that gives it more.
         """
         (self._work / RESULT).unlink(missing_ok=True)  # an older build's must not pass for this one's
         self.log.parent.mkdir(parents=True, exist_ok=True)
         why = "Nix decides what is built"
-        self._bus.emit("image.state", self._image.name, state="building", provider="nixos", key="", why=why)
+        self._bus.emit(ImageStateChanged(self._image.name, state="building", provider="nixos", key="", detail=why))
         with self.log.open("w", encoding="utf-8") as sink:
             sink.write(f"+ {' '.join(self._argv)}\n")
 
@@ -242,7 +245,7 @@ class _Build:
         return self._output.built
 
     def result(self) -> Path:
-        """What the link that Nix left points to.
+        """The target of the link that Nix left.
 
         Raises:
             ImageError: there is no link, or nothing at its end.
@@ -271,26 +274,26 @@ class _Build:
         name = self._image.name
         warning = self._output.add(line)
         if warning:
-            self._bus.emit("note", name, level="warning", message=line)
-        self._bus.emit("image.output", name, line=line, step=self._argv[0], shown=not warning)
+            self._bus.emit(Note(name, level="warning", message=line))
+        self._bus.emit(ImageOutput(name, line=line, step=self._argv[0], shown=not warning))
 
     async def _live(self) -> None:
-        """A build that says nothing gives a sign of life; never return."""
+        """Report from time to time that a silent build still runs; never return."""
         while True:
             await asyncio.sleep(SILENCE * LOOK)
             if monotonic() - self._spoke >= SILENCE:
-                last = self._output.tail[-1] if self._output.tail else "nothing said yet"
+                last = self._output.tail[-1] if self._output.tail else "no output yet"
                 self._heartbeat(f"{self._argv[0]} of image {self._image.name}", last)
 
     def _heartbeat(self, what: str, last: str) -> None:
         self._spoke = monotonic()
         elapsed, limit = round(self._deadline.elapsed, 1), self._deadline.limit
-        self._bus.emit("wait.heartbeat", self._image.name, what=what, elapsed=elapsed, limit=limit, last=last)
+        self._bus.emit(Heartbeat(self._image.name, what=what, elapsed=elapsed, timeout=limit, detail=last))
 
     def _too_slow(self) -> TimeLimit:
         return TimeLimit(
             f"image {self._image.name} was not built within {self._deadline.limit:.0f} s",
-            why=f"{self._argv[0]} was still at it; what it had finished is kept in the store",
+            why=f"{self._argv[0]} was still running; what it had finished is kept in the store",
             where=[str(self.log)],
             evidence=self._output.tail[-5:],
             hint=LONGER,

@@ -1,4 +1,4 @@
-"""What Nix says while it builds, read: warnings, the derivation that failed, what to do about it. Pure."""
+"""Reads the output of Nix: warnings, the derivation that failed, what to do about it. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HINTS = (
 
 
 class Output:
-    """The output of one build as far as somebody may ask for it afterwards.
+    """The parts of one build's output that are needed afterwards.
 
     Attributes:
         tail: its last lines.
@@ -42,7 +42,7 @@ class Output:
         self._warned: set[str] = set()
 
     def add(self, line: str) -> bool:
-        """Take a line; whether it is a warning that nobody was told yet."""
+        """Take a line; whether it is a new warning."""
         self.tail.append(line)
         del self.tail[:-TAIL]
         self.built = self.built or line.startswith("building '/nix/store/")
@@ -55,7 +55,7 @@ class Output:
 
     @property
     def hint(self) -> str:
-        """What to do about a failed build, as far as the output tells."""
+        """What to do about a failed build, as far as the output shows."""
         return hint_for(self.tail, self.failed)
 
 

@@ -1,4 +1,4 @@
-"""Which provider makes an image, and all images of a topology at once."""
+"""Chooses the provider, and builds all images of a topology."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def provider_of(image: Image, name: str) -> ImageProvider:
 
 
 class Turn(asyncio.Lock):
-    """One build at a time; after one that failed, none begins any more."""
+    """One build at a time; after a failure no other begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Turn(asyncio.Lock):
         await super().__aenter__()
         if self._failed:
             self.release()
-            await asyncio.Event().wait()  # the failure is being told, and ends us
+            await asyncio.Event().wait()  # the failure is being reported and will cancel this task
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -113,13 +113,15 @@ async def ensure_images(
     deadline: Deadline,
     cache: ImageCache | None = None,
 ) -> dict[str, BuiltImage]:
-    """Every image the topology's machines use: looked up side by side, built one after the other.
+    """Every image the topology's machines use: looked up in parallel, built one after the other.
 
     The caller pins what it uses: ``ImageCache().pin(image.path, state_folder)``.
 
     Raises:
         ImageError: the first image that could not be made.
     """
+    from orchestrator.events.machines import ImageStateChanged  # commands that only look load this module too
+
     chosen = choose_provider(provider, topology)
     cache = cache if cache is not None else ImageCache(None)
     used = used_images(topology)
@@ -130,18 +132,19 @@ async def ensure_images(
         try:
             job = Build(name, topology.root, topology.variant, topology.app, cache, bus, deadline, turn)
             one = await provider_of(used[name], chosen).build(job)
-            find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, and it is made anew")
+            find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")
         except OrchestratorError as error:
-            bus.emit("image.state", name, state="failed", provider=chosen, key="", why=error.what)
+            bus.emit(ImageStateChanged(name, state="failed", provider=chosen, key="", detail=error.what))
             raise
         bus.emit(
-            "image.state",
-            name,
-            state="cached" if one.cached else "ready",
-            provider=one.provider,
-            key=one.key,
-            seconds=one.seconds,
-            path=os.fspath(one.path),
+            ImageStateChanged(
+                name,
+                state="cached" if one.cached else "ready",
+                provider=one.provider,
+                key=one.key,
+                seconds=one.seconds,
+                path=os.fspath(one.path),
+            )
         )
         built[name] = one
 

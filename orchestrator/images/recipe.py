@@ -1,4 +1,4 @@
-"""A Debian recipe: the TOML file that says what a machine's image is made of.
+"""A Debian recipe: the TOML file that describes a machine's image.
 
 Loading is the only I/O; a `Recipe` is frozen data and its key a pure function.
 """
@@ -37,7 +37,7 @@ _KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class EarlyFile:
-    """A file that is there before the packages are installed."""
+    """A file that exists before the packages are installed."""
 
     path: str
     content: str
@@ -48,8 +48,8 @@ class EarlyFile:
 class Layer:
     """The program that renders the application layer.
 
-    It is called as ``python PROGRAM ARGUMENTS --variant V [--app DIR] --out DIR`` and leaves
-    ``manifest.json`` in DIR (orchestrator.images.manifest).
+    It is called as ``python PROGRAM ARGUMENTS --variant V [--app DIR] --out DIR`` and writes
+    ``manifest.json`` into DIR (orchestrator.images.manifest).
     """
 
     program: Path
@@ -82,7 +82,7 @@ class Recipe:
     layer: Layer | None
 
     def base_key(self, builder: str) -> str:
-        """Changes whenever the base layer would: everything but the layer and what only the run script uses."""
+        """Changes with the base layer: covers all but the layer and the values that only the run script uses."""
         data = asdict(self)
         for name in ("path", "layer", "memory", "cpus", "kernel_parameters"):
             del data[name]
@@ -97,7 +97,7 @@ def digest(data: object) -> str:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe and what it includes.
 
-    Lists of included files come first and are joined; of single values the including file's win.
+    Lists of included files come first and are joined; single values of the including file win.
 
     Raises:
         ImageError: the file is missing or not TOML, a key is unknown, missing or of the wrong type.
@@ -108,21 +108,21 @@ def load_recipe(path: Path) -> Recipe:
     def text(key: str, default: str | None = None) -> str:
         value = data.get(key, default)
         if not isinstance(value, str):
-            problems.append(f"{key}: a text is needed")
+            problems.append(f"{key}: expected a string")
             return ""
         return value
 
     def number(key: str, default: int) -> int:
         value = data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            problems.append(f"{key}: a whole number from 1 is needed")
+            problems.append(f"{key}: expected an integer from 1")
             return default
         return value
 
     def texts(key: str) -> tuple[str, ...]:
         value = data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            problems.append(f"{key}: a list of texts is needed")
+            problems.append(f"{key}: expected a list of strings")
             return ()
         return tuple(value)
 
@@ -130,14 +130,10 @@ def load_recipe(path: Path) -> Recipe:
         try:
             return parse_size(text(key)) if key in data or not default else default
         except ValueError:
-            problems.append(f'{key}: a size like "512MiB" or "3GiB" is needed')
+            problems.append(f'{key}: expected a size like "512MiB" or "3GiB"')
             return default
 
     problems += [f"{key}: unknown key" for key in sorted(set(data) - _KEYS)]
-    customize = data.get("customize", {})
-    if not isinstance(customize, dict) or not all(isinstance(step, str) for step in customize.values()):
-        problems.append("customize: a table of shell scripts is needed")
-        customize = {}
     recipe = Recipe(
         path=path,
         name=text("name"),
@@ -150,12 +146,20 @@ def load_recipe(path: Path) -> Recipe:
         cpus=number("cpus", 1),
         kernel_parameters=texts("kernel_parameters"),
         before=_early_files(data.get("before", []), problems),
-        customize="\n".join(step.strip("\n") for step in customize.values()),
+        customize=_customize(data.get("customize", {}), problems),
         layer=_layer(data.get("layer"), path.parent, problems),
     )
     if problems:
         raise ImageError(f"the recipe {path} is wrong", evidence=problems, where=[str(path)])
     return recipe
+
+
+def _customize(steps: object, problems: list[str]) -> str:
+    """The scripts of a table, one after the other."""
+    if not isinstance(steps, dict) or not all(isinstance(step, str) for step in steps.values()):
+        problems.append("customize: expected a table of shell scripts")
+        return ""
+    return "\n".join(step.strip("\n") for step in steps.values())
 
 
 def _merged(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
@@ -171,7 +175,7 @@ def _merged(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
     result: dict[str, object] = {}
     includes = data.pop("include", [])
     if not isinstance(includes, list):
-        raise ImageError(f"the recipe {path} is wrong", evidence=["include: a list of file names is needed"])
+        raise ImageError(f"the recipe {path} is wrong", evidence=["include: expected a list of file names"])
     for name in includes:
         _merge(result, _merged((path.parent / str(name)).resolve(), (*above, path)))
     _merge(result, data)
@@ -193,11 +197,11 @@ def _early_files(value: object, problems: list[str]) -> tuple[EarlyFile, ...]:
     files = []
     for item in value if isinstance(value, list) else [None]:
         if not isinstance(item, dict) or not isinstance(item.get("path"), str) or "content" not in item:
-            problems.append("before: tables with path, content and perhaps mode are needed")
+            problems.append("before: expected tables with path, content and optionally mode")
             continue
         mode = str(item.get("mode", "0644"))
         if not re.fullmatch(r"0[0-7]{3}", mode) or not str(item["path"]).startswith("/"):
-            problems.append(f"before: {item['path']}: an absolute path and a mode like 0644 are needed")
+            problems.append(f"before: {item['path']}: expected an absolute path and a mode like 0644")
             continue
         files.append(EarlyFile(str(item["path"]), str(item["content"]).lstrip("\n"), int(mode, 8)))
     return tuple(files)
@@ -207,10 +211,10 @@ def _layer(value: object, folder: Path, problems: list[str]) -> Layer | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("program"), str):
-        problems.append("layer: a table with program (and arguments) is needed")
+        problems.append("layer: expected a table with program (and arguments)")
         return None
     arguments = value.get("arguments", [])
     if not isinstance(arguments, list) or not all(isinstance(item, str) for item in arguments):
-        problems.append("layer.arguments: a list of texts is needed")
+        problems.append("layer.arguments: expected a list of strings")
         return None
     return Layer(folder / value["program"], tuple(arguments))

@@ -63,7 +63,7 @@ def run_script(name: str, *, memory: int, cpus: int) -> str:
         cpus: a later ``-smp`` argument wins.
 
     Raises:
-        ValueError: the name could not stand in a file name and a shell word.
+        ValueError: the name is not a valid file name and shell word.
     """
     if not _NAME.match(name):
         raise ValueError(f"not a machine name: {name!r}")
@@ -75,7 +75,7 @@ def kernel_params(parameters: tuple[str, ...]) -> str:
     """The content of ``kernel-params``: one line, as the kernel reads it.
 
     Raises:
-        ValueError: a parameter holds a line break.
+        ValueError: a parameter contains a line break.
     """
     for parameter in parameters:
         if "\n" in parameter:

@@ -14,7 +14,8 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.net import egress_filter
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.threads import in_thread
 from orchestrator.topology.model import Destination, Machine
 from orchestrator.vm.arguments import MachinePaths, kept_variables
@@ -42,7 +43,7 @@ async def addresses_of(machine: Machine, deadline: Deadline) -> dict[str, tuple[
 async def _lookup(machine: str, name: str, limit: Deadline) -> tuple[str, ...]:
     def failed(why: str) -> HostError:
         return HostError(
-            f"{name} has no address, and machine {machine} shall reach it",
+            f"{name} has no address, and machine {machine} needs it",
             subject=machine,
             why=why,
             hint=f"getent ahostsv4 {name}; or remove it from egress of machine {machine}",

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, pause
+from orchestrator.deadline import Deadline, wait_until
 from orchestrator.errors import HostError
-from orchestrator.process import ProcessId, launch, tail
+from orchestrator.process import launch, tail
+from orchestrator.process_id import ProcessId
 from orchestrator.topology.model import Interface, Machine, Network, NetworkKind
 from orchestrator.vm.arguments import Nic, value
 
@@ -99,14 +100,10 @@ async def start_switch(network: Network, paths: NetworkPaths, deadline: Deadline
     log = paths.logs / f"{network.name}.log"
     argv = ["vde_switch", "--sock", str(folder), "--dirmode", "0700", "--mode", "0600"]
     identity = launch(argv, log=log, endless_stdin=True)
-    while not (folder / "ctl").exists():
-        if not identity.alive:
-            raise HostError(
-                f"the switch of network {network.name} ended at once", where=[str(log)], evidence=tail(log, 5)
-            )
-        if deadline.expired:
-            raise HostError(f"the switch of network {network.name} did not start", where=[str(log)])
-        await pause(0.01, deadline)
+    if not await wait_until(lambda: (folder / "ctl").exists() or not identity.alive, deadline):
+        raise HostError(f"the switch of network {network.name} did not start", where=[str(log)])
+    if not identity.alive:
+        raise HostError(f"the switch of network {network.name} ended at once", where=[str(log)], evidence=tail(log, 5))
     return identity
 
 

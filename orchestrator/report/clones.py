@@ -1,4 +1,4 @@
-"""The reports of a run that was divided among clones: one summary, one JUnit file, one page that leads to theirs."""
+"""The reports of a run that was divided among clones: one summary, one JUnit file, one page with links to theirs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, tostring
 
-from orchestrator.report.model import STATUSES, words
-from orchestrator.report.read import SENTENCE, load_events, text
-from orchestrator.report.write import atomic_write
+from orchestrator.atomic import write_atomically
+from orchestrator.events.read import load_events
+from orchestrator.events.suite import TestPlanned
+from orchestrator.fields import SENTENCE
+from orchestrator.report.model_tests import STATUSES, words
+from orchestrator.report.summary import SUMMARY_FORMAT
 from orchestrator.text import clean
 
 FOLDER = "clones"  # in the run folder: CLONE/RUN, one folder of runs for each clone
 ABOUT = ("run_id", "environment", "command", "seconds")
 TOTALS = STATUSES
-# Of several outcomes the worst is told. A clone without a test is no fault as long as another had one.
+# Of several outcomes the worst is reported. A clone without a test is no fault as long as another had one.
 WORST_FIRST = ("error", "interrupted", "failed", "suspicious", "passed", "nothing-ran")
 GREEN = frozenset({"passed", "suspicious", "nothing-ran"})
 NAMED = 1_000  # tests that the reports name
@@ -88,9 +91,9 @@ def in_no_clone(parts: list[ClonePart]) -> list[str]:
     planned: set[tuple[str, str]] = set()
     for part in parts:
         for event in load_events(part.folder / "events.jsonl") if part.folder is not None else ():
-            if event.kind == "test.planned":
-                test = (text(event.data, "phase"), text(event.data, "id"))
-                if event.data.get("elsewhere") is True:
+            if isinstance(event, TestPlanned):
+                test = (event.phase, event.id)
+                if event.other_shard:
                     known[test] = clean(event.subject, SENTENCE)
                 else:
                     planned.add(test)
@@ -115,7 +118,7 @@ def summary_of(
         if outcome in GREEN:
             outcome, code = "failed", 1
     return {
-        "schema": 1,
+        "format": SUMMARY_FORMAT,
         "outcome": outcome,
         "exit_code": code,
         **cause,
@@ -223,8 +226,8 @@ def write_clones(run_folder: Path, about: dict[str, Any] | None = None) -> dict[
         about = {key: before[key] for key in ABOUT if key in before}
     missing = in_no_clone(parts)
     summary = summary_of(parts, about, run_folder, missing)
-    atomic_write(run_folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    atomic_write(run_folder / "junit.xml", junit_of(parts, missing))
+    write_atomically(run_folder / "summary.json", json.dumps(summary, indent=2) + "\n", mode=0o644)
+    write_atomically(run_folder / "junit.xml", junit_of(parts, missing), mode=0o644)
     (run_folder / "report").mkdir(exist_ok=True)
-    atomic_write(run_folder / "report" / "index.html", page_of(parts, summary, run_folder))
+    write_atomically(run_folder / "report" / "index.html", page_of(parts, summary, run_folder), mode=0o644)
     return summary

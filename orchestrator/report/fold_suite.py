@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TypeVar
 
 from orchestrator.events import Event
+from orchestrator.events.suite import SuiteError, SuiteOutput, SuiteStateChanged, TestBegan, TestEnded, TestPlanned
 from orchestrator.report import model as m
-from orchestrator.report.read import SENTENCE, TEXT, number, tables, text, whole
+from orchestrator.report import model_tests as mt
+from orchestrator.text import SENTENCE, TEXT, WORD, clean
 
 ENTRIES = 5_000  # of one kind in a view
 OUTPUT_LINES = 200
@@ -28,58 +30,65 @@ class PhaseFold:
         self._errors: list[str] = []
         self._elsewhere: set[str] = set()
         self._open: dict[str, float] = {}
-        self._attempts: dict[str, list[m.Attempt]] = {}
+        self._attempts: dict[str, list[mt.Attempt]] = {}
         self._places: dict[str, tuple[str, str, int]] = {}
 
     def apply(self, event: Event, subject: str) -> bool:
         """Take in one event; False when there are too many of its kind."""
-        data = event.data
-        match event.kind:
-            case "suite.output":
-                append_line(self._output, text(data, "line", SENTENCE))
-            case "suite.error":
-                return append(self._errors, text(data, "error", TEXT, multiline=True))
-            case "suite.state":
-                if not self._state:
-                    self._start = event.at  # its tests may have been listed long before
-                self._state = text(data, "state")
-                if self._state == "finished":
-                    self._end = event.at
-                    self._exit_code = whole(data, "exit_code")
-                    counts = {status: whole(data, status) for status in m.STATUSES}
-                    self._reported = {status: count for status, count in counts.items() if count is not None}
-            case _:
+        match event:
+            case SuiteOutput():
+                append_line(self._output, clean(event.line, SENTENCE))
+            case SuiteError():
+                return append(self._errors, clean(event.error, TEXT, multiline=True))
+            case SuiteStateChanged():
+                self._enter(event)
+            case TestPlanned() | TestBegan() | TestEnded():
                 return self._test(event, subject)
         return True
 
-    def _test(self, event: Event, subject: str) -> bool:
-        data = event.data
-        key = text(data, "id") or subject
-        if data.get("elsewhere") is True:
+    def _enter(self, event: SuiteStateChanged) -> None:
+        if not self._state:
+            self._start = event.time  # its tests may have been listed long before
+        self._state = clean(event.state, WORD)
+        if self._state == "finished":
+            self._end = event.time
+            self._exit_code = event.exit_code
+            counts = {
+                "passed": event.passed,
+                "failed": event.failed,
+                "flaky": event.flaky,
+                "skipped": event.skipped,
+                "did_not_run": event.did_not_run,
+            }
+            self._reported = {status: count for status, count in counts.items() if count is not None}
+
+    def _test(self, event: TestPlanned | TestBegan | TestEnded, subject: str) -> bool:
+        key = clean(event.id, WORD) or subject
+        if isinstance(event, TestPlanned) and event.other_shard:
             if len(self._elsewhere) < m.TESTS:
                 self._elsewhere.add(key)
             return True
         if key not in self._places and len(self._places) >= ENTRIES:
             return False
-        self._places[key] = (subject, text(data, "file", SENTENCE), whole(data, "line") or 0)
-        if event.kind == "test.begin":
-            self._open[key] = event.at
-        elif event.kind == "test.end":
+        self._places[key] = (subject, clean(event.file, SENTENCE), event.line)
+        if isinstance(event, TestBegan):
+            self._open[key] = event.time
+        elif isinstance(event, TestEnded):
             attempt = _attempt(event, self._open.pop(key, None))
             return append(self._attempts.setdefault(key, []), attempt)
         return True
 
-    def view(self, ended: float) -> m.PhaseView:
+    def view(self, ended: float) -> mt.PhaseView:
         """The phase, tests that run still closed at ``ended``."""
-        tests: dict[str, tuple[m.Attempt, ...]] = {key: tuple(self._attempts.get(key, ())) for key in self._places}
+        tests: dict[str, tuple[mt.Attempt, ...]] = {key: tuple(self._attempts.get(key, ())) for key in self._places}
         for key, at in self._open.items():
-            cut = m.Attempt("interrupted", 0, at, max(at, ended), max(0.0, ended - at), "never ended", ())
+            cut = mt.Attempt("interrupted", 0, at, max(at, ended), max(0.0, ended - at), "never ended", ())
             tests[key] = (*tests[key], cut)
         views = []
         for key, attempts in tests.items():
             title, file, line = self._places[key]
-            views.append(m.TestView(title, self._name, file, line, attempts))
-        return m.PhaseView(
+            views.append(mt.TestView(title, self._name, file, line, attempts))
+        return mt.PhaseView(
             name=self._name,
             start=self._start,
             end=max(self._start, ended if self._end is None else self._end),
@@ -106,19 +115,18 @@ def append_line(lines: list[str], line: str) -> None:
         del lines[:-OUTPUT_LINES]
 
 
-def _attempt(event: Event, began: float | None) -> m.Attempt:
-    data = event.data
-    duration = max(0.0, number(data, "duration") or 0.0)
+def _attempt(event: TestEnded, began: float | None) -> mt.Attempt:
+    duration = max(0.0, event.duration)
     attachments = tuple(
-        m.Attachment(text(entry, "name"), text(entry, "path", SENTENCE), text(entry, "content_type"))
-        for entry in tables(data, "attachments")
+        mt.Attachment(clean(one.name, WORD), clean(one.path, SENTENCE), clean(one.content_type, WORD))
+        for one in event.attachments
     )
-    return m.Attempt(
-        status=text(data, "status") or "interrupted",
-        retry=whole(data, "retry") or 0,
-        start=min(event.at, event.at - duration if began is None else began),
-        end=event.at,
+    return mt.Attempt(
+        status=clean(event.status, WORD) or "interrupted",
+        retry=event.retry,
+        start=min(event.time, event.time - duration if began is None else began),
+        end=event.time,
         duration=duration,
-        error=text(data, "error", TEXT, multiline=True),
+        error=clean(event.error, TEXT, multiline=True),
         attachments=attachments,
     )

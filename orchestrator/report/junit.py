@@ -1,6 +1,6 @@
 """``junit.xml``: services, machines and browser tests as test cases.
 
-Attempts are told the way Surefire does (``flakyFailure``, ``rerunFailure``);
+Attempts are reported as Surefire does (``flakyFailure``, ``rerunFailure``);
 readers that do not know these elements see a passed or failed case.
 """
 
@@ -12,16 +12,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from orchestrator.errors import NothingRan
 from orchestrator.events import utc_text
-from orchestrator.report.model import (
-    Attempt,
-    Failure,
-    MachineView,
-    PhaseView,
-    RunView,
-    ServiceView,
-    TestView,
-    words,
-)
+from orchestrator.report.model import Failure, MachineView, RunView, ServiceView
+from orchestrator.report.model_tests import Attempt, PhaseView, TestView, words
 from orchestrator.text import clean
 
 _LIMIT = 50_000
@@ -76,7 +68,7 @@ def _part_case(suite: Element, kind: str, part: MachineView | ServiceView, view:
     elif part.seconds is None:
         SubElement(case, "skipped", message=_text(part.detail or "never reached"))
     if isinstance(part, ServiceView) and part.checks:
-        answers = (f"{c.name}: {'ok' if c.ok else 'not ok'} after {c.attempts}: {c.answer}" for c in part.checks)
+        answers = (f"{c.name}: {'ok' if c.ok else 'not ok'} after {c.attempts}: {c.message}" for c in part.checks)
         SubElement(case, "system-out").text = _text("\n".join(answers))
 
 

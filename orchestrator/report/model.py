@@ -10,17 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.report.model_tests import PhaseView, TestView
+
 UP_STATES = frozenset({"healthy", "completed", "ready"})
 BROKEN_STATES = frozenset({"failed", "panicked", "died"})
 TESTS = 50_000  # of other shards that are counted
 ACTIVE_STATES = frozenset({"starting", "checking", "booting", "restoring", "agent", "ssh"})
-FAILED_TESTS = frozenset({"failed", "timedOut", "interrupted"})
-STATUSES = ("passed", "failed", "flaky", "skipped", "did_not_run")
-
-
-def words(status: str) -> str:
-    """A status as people read it."""
-    return status.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +34,17 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """The last answer of one check; ``attempts`` is how often it was asked."""
+    """The last result of one check; ``attempts`` is how often it was made."""
 
     name: str
     ok: bool
-    answer: str
+    message: str
     attempts: int
     elapsed: float
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Timed:
     """What machines and services have in common: a name and states over time.
 
     Attributes:
@@ -67,7 +62,7 @@ class Part:
 
     @property
     def detail(self) -> str:
-        """What was said about its last state."""
+        """The detail of its last state."""
         return self.intervals[-1].detail if self.intervals else ""
 
     @property
@@ -87,7 +82,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineView(Part):
+class MachineView(Timed):
     """A machine; ``memory`` in MiB, 0 and "" where the plan did not say."""
 
     image: str = ""
@@ -96,104 +91,12 @@ class MachineView(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceView(Part):
+class ServiceView(Timed):
     machine: str = ""
     kind: str = ""
     unit: str = ""
     depends_on: tuple[str, ...] = ()
     checks: tuple[CheckView, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """``path`` is relative to the run folder."""
-
-    name: str
-    path: str
-    content_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One execution of a test; ``status`` is one of the words of docs/events.md."""
-
-    status: str
-    retry: int
-    start: float
-    end: float
-    duration: float
-    error: str
-    attachments: tuple[Attachment, ...]
-
-    @property
-    def failed(self) -> bool:
-        return self.status in FAILED_TESTS
-
-
-@dataclass(frozen=True, slots=True)
-class TestView:
-    """A test with all its attempts in the order they ended; without one it did not run."""
-
-    title: str
-    phase: str
-    file: str
-    line: int
-    attempts: tuple[Attempt, ...]
-
-    @property
-    def status(self) -> str:
-        """One of `STATUSES`: passed only on a second attempt is flaky."""
-        if not self.attempts:
-            return "did_not_run"
-        last = self.attempts[-1].status
-        if last in FAILED_TESTS:
-            return "failed"
-        if last == "passed" and any(a.failed for a in self.attempts):
-            # Anew and no retry: it ran in several worlds, and failed in one of them.
-            return "flaky" if self.attempts[-1].retry else "failed"
-        return last if last in STATUSES else "failed"
-
-    @property
-    def duration(self) -> float:
-        return sum(a.duration for a in self.attempts)
-
-    @property
-    def first_failure(self) -> Attempt | None:
-        """The first attempt that failed: later ones often show only its traces."""
-        return next((a for a in self.attempts if a.failed), None)
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseView:
-    """One phase of the suite.
-
-    Attributes:
-        reported: what it counted itself, by status.
-        output: its last lines.
-        errors: of no test.
-        elsewhere: how many tests other shards have.
-    """
-
-    name: str
-    start: float
-    end: float
-    state: str
-    exit_code: int | None
-    reported: Mapping[str, int]
-    tests: tuple[TestView, ...]
-    output: tuple[str, ...]
-    errors: tuple[str, ...] = ()
-    elsewhere: int = 0
-
-    def count(self, status: str) -> int:
-        """Tests of a status (`STATUSES`), or what the suite reported if no test was seen."""
-        if not self.tests:
-            return self.reported.get(status, 0)
-        return sum(test.status == status for test in self.tests)
-
-    @property
-    def total(self) -> int:
-        return sum(self.count(status) for status in STATUSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +106,7 @@ class ImageView:
     key: str
     state: str
     seconds: float | None
-    why: str
+    detail: str
     output: tuple[str, ...]
 
 
@@ -218,21 +121,21 @@ class Screenshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class LogMatch:
     """A line of a console or journal that matched a known pattern.
 
     Attributes:
-        weight: ``fatal``, ``failing``, ``suspicious`` or ``noted``.
-        accepted: the reason why it does not count; empty: it does.
+        severity: ``fatal``, ``failing``, ``suspicious`` or ``noted``.
+        waiver: the reason why it does not count; empty: it does.
     """
 
     machine: str
-    sign: str
+    pattern: str
     line: str
     explanation: str
     at: float
-    weight: str = ""
-    accepted: str = ""
+    severity: str = ""
+    waiver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +177,7 @@ class RunView:
 
     Attributes:
         outcome: a word of docs/events.md; ``interrupted`` when the stream just ends.
-        exit_code: None when the run never said.
+        exit_code: None if the run did not report one.
         finished: whether ``run.finished`` was seen.
         started, ended: of the first and the last event; 0 for an empty stream.
         ready_after: seconds to ready, None when it never was.
@@ -290,7 +193,7 @@ class RunView:
     version: str
     accelerator: str
     accelerator_reason: str
-    factor: float
+    time_scale: float
     qemu: str
     outcome: str
     exit_code: int | None
@@ -306,7 +209,7 @@ class RunView:
     services: tuple[ServiceView, ...]
     phases: tuple[PhaseView, ...]
     screenshots: tuple[Screenshot, ...]
-    signs: tuple[Sign, ...]
+    log_matches: tuple[LogMatch, ...]
     notes: tuple[Note, ...]
     failures: tuple[Failure, ...]
     waiting: Wait | None
@@ -349,6 +252,6 @@ class RunView:
             others = sum(phase.elsewhere for phase in self.phases)
             return f"its shard is empty, other shards have all {others} tests" if others else "no test ran"
         if self.outcome == "suspicious":
-            marked = next((s for s in self.signs if s.weight == "suspicious" and not s.accepted), None)
-            return f"{marked.explanation} ({marked.sign}, machine {marked.machine})" if marked else ""
+            marked = next((s for s in self.log_matches if s.severity == "suspicious" and not s.waiver), None)
+            return f"{marked.explanation} ({marked.pattern}, machine {marked.machine})" if marked else ""
         return "" if self.outcome == "passed" else "the cause was not reported"

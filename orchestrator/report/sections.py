@@ -7,18 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from orchestrator.report import markup as h
-from orchestrator.report.model import (
-    STATUSES,
-    Attachment,
-    Attempt,
-    Failure,
-    PhaseView,
-    RunView,
-    ServiceView,
-    Sign,
-    TestView,
-    words,
-)
+from orchestrator.report.model import Failure, LogMatch, RunView, ServiceView
+from orchestrator.report.model_tests import STATUSES, Attachment, Attempt, PhaseView, TestView, words
 from orchestrator.report.timeline import test_id
 
 Files = frozenset[str]
@@ -27,7 +17,7 @@ Images = Mapping[str, bytes]
 _RUN_FILES: tuple[str, ...] = ("playwright/report/index.html", "events.jsonl", "summary.json", "junit.xml")
 _HEADLINES = {
     "passed": "Passed",
-    "suspicious": "Passed, with signs of trouble",
+    "suspicious": "Passed, with suspicious log lines",
     "failed": "Tests failed",
     "error": "Environment failed",
     "interrupted": "Interrupted",
@@ -49,7 +39,7 @@ def headline(view: RunView) -> str:
     cause = f"<p class='cause'>{h.text(view.cause)}</p>" if view.cause else ""
     word = _HEADLINES.get(view.outcome, view.outcome)
     cells = "".join(f"<div><dt>{label}</dt><dd>{h.text(value)}</dd></div>" for label, value in facts)
-    host = f"{view.accelerator} (time limits × {view.factor:g})" if view.factor != 1 else view.accelerator
+    host = f"{view.accelerator} (time limits × {view.time_scale:g})" if view.time_scale != 1 else view.accelerator
     images = f"{view.provider} images" if view.provider else ""
     about = " · ".join(h.text(x) for x in (view.environment, view.command, view.variant, images, host) if x)
     return (
@@ -114,8 +104,8 @@ def _failed_test(test: TestView, attempt: Attempt, anchor: str, files: Files, im
 def what_ran(view: RunView) -> str:
     """Environment, host, versions, images and machines."""
     host = view.accelerator
-    if view.factor != 1:
-        host += f", time limits × {view.factor:g}"
+    if view.time_scale != 1:
+        host += f", time limits × {view.time_scale:g}"
     facts = [
         ("Environment", view.environment),
         ("Variant", view.variant),
@@ -138,7 +128,7 @@ def what_ran(view: RunView) -> str:
     images = [
         f"<tr><th scope='row'>{h.text(i.name)}</th><td>{h.text(i.provider)}</td><td>{h.badge(i.state)}</td>"
         f"<td class='number'>{h.seconds(i.seconds)}</td><td><code>{h.text(i.key[:16])}</code>"
-        f"{h.pre(i.why)}{_output(i.output, 'output of the build') if i.state == 'failed' else ''}</td></tr>\n"
+        f"{h.pre(i.detail)}{_output(i.output, 'output of the build') if i.state == 'failed' else ''}</td></tr>\n"
         for i in view.images
     ]
     body = f"<dl class='plan'>{cells}</dl>"
@@ -162,7 +152,7 @@ def services(view: RunView) -> str:
 def _service(service: ServiceView) -> str:
     answers = "".join(
         f"<li class='{'ok' if c.ok else 'not-ok'}'><b>{h.text(c.name)}</b> "
-        f"<code>{h.text(c.answer)}</code> <small>{h.plural(c.attempts, 'attempt')}</small></li>"
+        f"<code>{h.text(c.message)}</code> <small>{h.plural(c.attempts, 'attempt')}</small></li>"
         for c in service.checks
     )
     unit = f"<small>{h.text(service.unit or service.kind)}</small>"
@@ -255,27 +245,27 @@ def _figure(path: str, caption: str, files: Files, images: Images) -> str:
     return f"<figure>{opened}<figcaption>{h.text(caption)}</figcaption></figure>"
 
 
-def signs(view: RunView) -> str:
+def log_matches(view: RunView) -> str:
     """Lines of consoles and journals that mean trouble."""
     rows = [
         f"<tr><td class='number'>{h.seconds(s.at - view.started)}</td>"
-        f"<th scope='row'>{h.text(s.machine)}</th><td>{h.badge(_weight(s), s.sign)}</td>"
-        f"<td><code>{h.text(s.line)}</code><p>{h.text(s.explanation)}{_accepted(s)}</p></td></tr>\n"
-        for s in view.signs
+        f"<th scope='row'>{h.text(s.machine)}</th><td>{h.badge(_badge(s), s.pattern)}</td>"
+        f"<td><code>{h.text(s.line)}</code><p>{h.text(s.explanation)}{_waived(s)}</p></td></tr>\n"
+        for s in view.log_matches
     ]
-    heads = ("At", "Machine", "Sign", "Line and meaning")
-    return h.section("signs", "Signs in consoles and journals", h.table("signs", heads, rows) if rows else "")
+    heads = ("At", "Machine", "Pattern", "Line and meaning")
+    return h.section("signs", "Known patterns in consoles and journals", h.table("signs", heads, rows) if rows else "")
 
 
-def _weight(sign: Sign) -> str:
+def _badge(match: LogMatch) -> str:
     """The colour of its badge."""
-    if sign.accepted or sign.weight == "noted":
+    if match.waiver or match.severity == "noted":
         return "skipped"
-    return "flaky" if sign.weight == "suspicious" else "failed"
+    return "flaky" if match.severity == "suspicious" else "failed"
 
 
-def _accepted(sign: Sign) -> str:
-    return f"; accepted: {h.text(sign.accepted)}" if sign.accepted else ""
+def _waived(match: LogMatch) -> str:
+    return f"; waived: {h.text(match.waiver)}" if match.waiver else ""
 
 
 def notes(view: RunView) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from orchestrator.events import utc_text
-from orchestrator.report.model import STATUSES, RunView, ServiceView
+from orchestrator.report.model import RunView, ServiceView
+from orchestrator.report.model_tests import STATUSES
 
-SCHEMA = 1
+SUMMARY_FORMAT = 2  # grows when a key changes its meaning; docs/events.md tells what changed
 
 
 def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
@@ -19,21 +20,21 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         artifacts: the files of the run folder, as relative paths.
 
     Returns:
-        ``schema`` 1; ``outcome`` (``passed``, ``suspicious``, ``failed``, ``error``,
+        ``format``; ``outcome`` (``passed``, ``suspicious``, ``failed``, ``error``,
         ``interrupted``, ``nothing-ran``), ``exit_code`` (null when the run was killed), ``cause`` (one
         sentence, empty if passed); ``run_id``, ``environment``, ``command``, ``variant``,
-        ``provider``, ``version``; ``host`` (``accelerator``, ``factor``, ``qemu``);
+        ``provider``, ``version``; ``host`` (``accelerator``, ``time_scale``, ``qemu``);
         ``started`` and ``ended`` (UTC text); ``seconds`` (``total``, ``ready`` or null);
         ``images`` (``name``, ``provider``, ``key``, ``state``, ``seconds``);
         ``machines`` and ``services`` (``name``, ``state``, ``seconds`` from start to up or
         null; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
         and a count per status; ``phases`` with the same per phase; ``cases`` with
         ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``failures``
-        (the error tree's fields, ``subject``, ``at``); ``signs``; ``warnings``;
+        (the error tree's fields, ``subject``, ``at``); ``log_matches``; ``warnings``;
         ``artifacts``. Seconds are floats.
     """
     return {
-        "schema": SCHEMA,
+        "format": SUMMARY_FORMAT,
         "outcome": view.outcome,
         "exit_code": view.exit_code,
         "cause": view.cause,
@@ -43,7 +44,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         "variant": view.variant,
         "provider": view.provider,
         "version": view.version,
-        "host": {"accelerator": view.accelerator, "factor": view.factor, "qemu": view.qemu},
+        "host": {"accelerator": view.accelerator, "time_scale": view.time_scale, "qemu": view.qemu},
         "started": _time(view.started),
         "ended": _time(view.ended),
         "seconds": {"total": _seconds(view.elapsed), "ready": _seconds(view.ready_after)},
@@ -53,31 +54,9 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         ],
         "machines": [{"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines],
         "services": [_service(service) for service in view.services],
-        "tests": {
-            **_counts(view),
-            "phases": [
-                {
-                    "name": phase.name,
-                    "exit_code": phase.exit_code,
-                    "seconds": _seconds(phase.end - phase.start),
-                    "total": phase.total,
-                    **{status: phase.count(status) for status in STATUSES},
-                }
-                for phase in view.phases
-            ],
-            "cases": [
-                {
-                    "title": test.title,
-                    "phase": test.phase,
-                    "status": test.status,
-                    "seconds": _seconds(test.duration),
-                    "attempts": [attempt.status for attempt in test.attempts],
-                }
-                for test in view.tests
-            ],
-        },
+        "tests": _tests(view),
         "failures": [{**asdict(f), "at": _time(f.at)} for f in view.failures],
-        "signs": [{**asdict(s), "at": _time(s.at)} for s in view.signs],
+        "log_matches": [{**asdict(s), "at": _time(s.at)} for s in view.log_matches],
         "warnings": [note.message for note in view.notes if note.level == "warning"],
         "artifacts": list(artifacts),
     }
@@ -88,12 +67,38 @@ def summary_json(view: RunView, artifacts: Sequence[str] = ()) -> str:
     return json.dumps(summary(view, artifacts), indent=2, ensure_ascii=False) + "\n"
 
 
+def _tests(view: RunView) -> dict[str, object]:
+    return {
+        **_counts(view),
+        "phases": [
+            {
+                "name": phase.name,
+                "exit_code": phase.exit_code,
+                "seconds": _seconds(phase.end - phase.start),
+                "total": phase.total,
+                **{status: phase.count(status) for status in STATUSES},
+            }
+            for phase in view.phases
+        ],
+        "cases": [
+            {
+                "title": test.title,
+                "phase": test.phase,
+                "status": test.status,
+                "seconds": _seconds(test.duration),
+                "attempts": [attempt.status for attempt in test.attempts],
+            }
+            for test in view.tests
+        ],
+    }
+
+
 def _counts(view: RunView) -> dict[str, int]:
     return {"total": sum(p.total for p in view.phases), **{status: view.count(status) for status in STATUSES}}
 
 
 def _service(service: ServiceView) -> dict[str, object]:
-    checks = [{"name": c.name, "ok": c.ok, "answer": c.answer, "attempts": c.attempts} for c in service.checks]
+    checks = [{"name": c.name, "ok": c.ok, "message": c.message, "attempts": c.attempts} for c in service.checks]
     return {
         "name": service.name,
         "machine": service.machine,

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.report import markup as h
-from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView, TestView
+from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView
+from orchestrator.report.model_tests import TestView
 
 ROW = 30  # height of a row in CSS pixels; report.css has the same number
 LANES = 6  # rows of tests that overlap
@@ -63,7 +64,9 @@ def timeline(view: RunView) -> str:
     if view.machines:
         rows.append(_heading("Machines"))
         for machine in view.machines:
-            marks = "".join(_sign(axis, s.at, f"{s.sign}: {s.line}") for s in view.signs if s.machine == machine.name)
+            marks = "".join(
+                _sign(axis, s.at, f"{s.pattern}: {s.line}") for s in view.log_matches if s.machine == machine.name
+            )
             rows.append(_row(machine.name, "", _bars(axis, machine) + marks))
     if view.services:
         rows.append(_heading("Services"))
@@ -221,8 +224,8 @@ def _legend(view: RunView) -> str:
     items += [f'<li><i class="bar {h.slug(t.removeprefix("test "))}"></i>{h.text(t)}</li>' for t in tests]
     if any(service.depends_on for service in view.services):
         items.append('<li><i class="edge"></i>started after</li>')
-    if view.signs:
-        items.append('<li><span class="mark">▲</span>sign in a log</li>')
+    if view.log_matches:
+        items.append('<li><span class="mark">▲</span>known pattern in a log</li>')
     return f'<ul class="legend">{"".join(items)}</ul>\n' if items else ""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
-from orchestrator.report.fold import fold, load_events
+from orchestrator.atomic import write_atomically
+from orchestrator.events.read import load_events
+from orchestrator.report.fold import fold
 from orchestrator.report.html import EMBED_TOTAL, PNG, render_html, wanted_images
 from orchestrator.report.junit import junit_xml
 from orchestrator.report.model import RunView
@@ -28,11 +29,11 @@ def write_report(run_folder: Path) -> RunView:
     """
     view = fold(load_events(run_folder / "events.jsonl"))
     files = sorted({*list_files(run_folder), *OWN})
-    atomic_write(run_folder / "summary.json", summary_json(view, files))
-    atomic_write(run_folder / "junit.xml", junit_xml(view))
+    write_atomically(run_folder / "summary.json", summary_json(view, files), mode=0o644)
+    write_atomically(run_folder / "junit.xml", junit_xml(view), mode=0o644)
     (run_folder / "report").mkdir(exist_ok=True)
     images = read_images(run_folder, wanted_images(view))
-    atomic_write(run_folder / "report" / "index.html", render_html(view, files, images))
+    write_atomically(run_folder / "report" / "index.html", render_html(view, files, images), mode=0o644)
     return view
 
 
@@ -75,17 +76,3 @@ def read_images(folder: Path, paths: list[str], total: int = EMBED_TOTAL) -> dic
             images[name] = content
             total -= len(content)
     return images
-
-
-def atomic_write(path: Path, content: str) -> None:
-    """Replace a text file so that a reader sees the old one or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

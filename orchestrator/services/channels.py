@@ -19,6 +19,7 @@ from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer, NoAnswerError, get, open_tcp, tls_context
 from orchestrator.patterns import found
 from orchestrator.threads import in_thread
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.check_kind import CheckResult, NotReached
 from orchestrator.topology.model import Check
 from orchestrator.topology.urls import Url
@@ -35,15 +36,15 @@ class Channels:
     ssh: Callable[[], Awaitable[Ssh]]
 
 
-async def run_check(check: Check, channels: Channels, *, factor: float, deadline: Deadline) -> CheckResult:
-    """Make one attempt. ``factor`` scales its own limit, ``deadline`` bounds everything.
+async def run_check(check: Check, channels: Channels, *, scale: TimeScale, deadline: Deadline) -> CheckResult:
+    """Make one attempt. ``scale`` scales its own limit, ``deadline`` bounds everything.
 
     The limit of the attempt begins when its machine can be reached.
 
     Raises:
         MachineError: the machine itself is lost (not: the service is not up).
     """
-    attempt = Attempt(channels, check.timeout * factor, deadline)
+    attempt = Attempt(channels, scale.limit(check.timeout), deadline)
     try:
         return await check.spec.run(attempt)
     except NotReached as error:

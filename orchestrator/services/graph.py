@@ -8,29 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from types import MappingProxyType
 
+from orchestrator.events.states import ServiceState
 from orchestrator.topology.model import Condition, Dependency, Service, ServiceKind
 
-
-class State(StrEnum):
-    PENDING = "pending"  # a dependency is not there yet
-    STARTING = "starting"  # its unit is being started
-    CHECKING = "checking"  # its unit runs, its checks do not all pass yet
-    HEALTHY = "healthy"  # a daemon or target whose checks passed
-    COMPLETED = "completed"  # a oneshot that exited with 0 and whose checks passed
-    FAILED = "failed"
-    SKIPPED = "skipped"  # something it needs failed
-    STOPPED = "stopped"  # taken down on purpose
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more happens to it by itself."""
-        return self in _SETTLED
-
-
-_SETTLED = frozenset({State.HEALTHY, State.COMPLETED, State.FAILED, State.SKIPPED, State.STOPPED})
+State = ServiceState
 _GOOD = frozenset({State.HEALTHY, State.COMPLETED})
 
 # Which states of a dependency satisfy each condition.

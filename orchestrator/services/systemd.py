@@ -37,7 +37,7 @@ class UnitStatus:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing of it runs, so that a start begins anew and counts from zero."""
+        """Whether nothing of it runs, so that a start begins again and counts from zero."""
         return self.active in ("inactive", "failed")
 
     @property
@@ -104,7 +104,7 @@ async def show(agent: Agent, units: Sequence[str], deadline: Deadline) -> list[U
 
 
 async def start(
-    agent: Agent, unit: str, deadline: Deadline, news: Callable[[], Awaitable[None]] | None = None
+    agent: Agent, unit: str, deadline: Deadline, wakeup: Callable[[], Awaitable[None]] | None = None
 ) -> GuestResult:
     """``systemctl start``: it returns when the start job is done, and its code says how.
 
@@ -112,7 +112,7 @@ async def start(
     systemd starts a unit that failed only so many times in a row.
     """
     command = ["systemctl", "start", "--", unit]
-    result = await agent.exec(command, deadline=deadline, news=news)
+    result = await agent.exec(command, deadline=deadline, wakeup=wakeup)
     if result.code == 0:
         return result
     (status,) = await show(agent, [unit], deadline)

@@ -17,6 +17,7 @@ from functools import partial
 from orchestrator.deadline import Deadline, completes_before, pause
 from orchestrator.errors import MachineError, ServiceError
 from orchestrator.services import systemd
+from orchestrator.services.explanations import explain
 from orchestrator.services.reach import Reach
 from orchestrator.services.systemd import UnitStatus
 from orchestrator.tasks import run_all
@@ -43,8 +44,8 @@ class Known:
     before: str = ""
 
 
-class Units:
-    """All units of one environment."""
+class UnitDriver:
+    """Starts, watches and stops the units of one environment."""
 
     def __init__(self, reach: Reach, services: Mapping[str, Service]) -> None:
         self._reach = reach
@@ -55,8 +56,8 @@ class Units:
         self._ends: dict[str, asyncio.Event] = {}  # by service
         self._noticed: set[str] = set()  # services whose unit is said to have ended, and was not looked at since
 
-    def forget(self, names: Sequence[str]) -> None:
-        """These are begun anew, perhaps on a machine that was rebooted."""
+    def mark_pending(self, names: Sequence[str]) -> None:
+        """These are begun again, perhaps on a machine that was rebooted."""
         for name in names:
             self._first.pop(self._services[name].machine, None)
             self._known.pop(name, None)
@@ -84,7 +85,7 @@ class Units:
                 self._first[machine] = await self._look(machine, units) if units else {}
         return self._first[machine]
 
-    async def start(self, service: Service, limit: Deadline) -> None:
+    async def start(self, service: Service, deadline: Deadline) -> None:
         """Start the unit, and know it as it is from now on.
 
         Raises:
@@ -100,16 +101,16 @@ class Units:
         agent, journal = await self._reach.agent(service.machine), self._reach.journal(service.machine)
         try:
             result = await systemd.start(
-                agent, unit, limit, None if journal is None else partial(journal.wait_for_entry, unit)
+                agent, unit, deadline, None if journal is None else partial(journal.wait_for_entry, unit)
             )
         except MachineError as error:
-            if not limit.expired:
+            if not deadline.expired:
                 raise
             why = "systemctl start did not return"
-            raise await self._reach.explained(service, f"did not start within {limit.limit:.0f} s", why) from error
+            raise await explain(self._reach, service, f"did not start within {deadline.limit:.0f} s", why) from error
         if result.code != 0:
             why = self.trouble(service, await self.look(service)) or result.complaint
-            raise await self._reach.explained(service, "failed to start", why)
+            raise await explain(self._reach, service, "failed to start", why)
 
     def listen(self, service: Service) -> None:
         """From now on the journal's word that the unit ended is heeded."""
@@ -158,7 +159,7 @@ class Units:
         journal, ended = self._reach.journal(service.machine), self._ends[service.name]
         while True:
             heard = journal is not None and journal.heard
-            interval = (LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL) * max(1.0, self._reach.factor / 4)
+            interval = self._reach.scale.reply(LOOK_INTERVAL_HEARD if heard else LOOK_INTERVAL)
             await completes_before(ended.wait, Deadline.after(interval))
             await self._look_after_end(service, ended, "failed")
 
@@ -185,7 +186,7 @@ class Units:
             ended.clear()
         why = self.trouble(service, await self.look(service))
         if why:
-            raise await self._reach.explained(service, what, why)
+            raise await explain(self._reach, service, what, why)
         if not ended.is_set():
             self._noticed.discard(service.name)
 
@@ -221,13 +222,13 @@ class Units:
 
     async def _look(self, machine: str, units: Sequence[str]) -> dict[str, UnitStatus]:
         """The units as they are now. Their own names are kept."""
-        agent, limit = await self._reach.agent(machine), self._reach.look_limit()
-        found = await systemd.show(agent, units, limit)
+        agent, deadline = await self._reach.agent(machine), self._reach.look_deadline()
+        found = await systemd.show(agent, units, deadline)
         for _ in range(ASKED_AGAIN):
             if all(status.known for status in found):
                 break
-            await pause(ASK_AGAIN, limit)
-            found = await systemd.show(agent, units, limit)
+            await pause(ASK_AGAIN, deadline)
+            found = await systemd.show(agent, units, deadline)
         for unit, status in zip(units, found, strict=True):
             self._reach.know(machine, unit, status.unit)
         return dict(zip(units, found, strict=True))

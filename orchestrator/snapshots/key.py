@@ -16,7 +16,7 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.accelerator import Accelerator
-from orchestrator.vm.arguments import MachinePaths, Memory, script_arguments
+from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
 
 KEY_LENGTH = 16
 NOWHERE = MachinePaths(Path("/work"), Path("/sockets"), Path("/logs"))  # the places differ from start to start
@@ -84,7 +84,8 @@ def _without_suite(topology: Topology) -> object:
 
 
 def _arguments(machine: Machine, accelerator: str) -> list[str]:
-    return list(script_arguments(machine, NOWHERE, (), accelerator=accelerator, memory=Memory(Path("/ram"))))
+    settings = QemuSettings(accelerator, memory=Memory(Path("/ram")))
+    return list(script_arguments(machine, NOWHERE, (), settings))
 
 
 def _digest(data: object) -> str:

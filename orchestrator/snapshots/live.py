@@ -74,7 +74,7 @@ class Flow:
             await pause(LOOK, limit)
 
     async def finish(self, limit: Deadline) -> None:
-        """Wait for the rest, when the machine stands still.
+        """Wait for the rest, when the machine is paused.
 
         Raises:
             SnapshotError: QEMU gave up, it takes too long, or what came is no stream.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import write_atomically
 from orchestrator.errors import SnapshotError
 
 FORMAT = 2
@@ -43,7 +43,7 @@ class Manifest:
         key: what it fits; see `orchestrator.snapshots.key`.
         inputs: what the key was made of, to tell what differs.
         created: seconds since the epoch.
-        paused: seconds the machines stood still for it.
+        paused: seconds the machines were paused for it.
     """
 
     name: str
@@ -92,13 +92,8 @@ def files_of(folder: Path, machine: str) -> MachineFiles:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it whole or not at all, mode 0600."""
-    temporary = folder / f"{MANIFEST}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"format": FORMAT, **asdict(manifest)}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / MANIFEST)
+    text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1)
+    write_atomically(folder / MANIFEST, text, durable=True)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -133,7 +128,7 @@ def _from_json(data: Mapping[str, Any]) -> Manifest:
         for name, one in data["machines"].items()
     }
     if any("/" in name or name in ("", ".", "..") for name in machines):
-        raise ValueError("a machine's name is no file name")
+        raise ValueError("a machine's name is not a file name")
     return Manifest(
         name=str(data["name"]),
         environment=str(data["environment"]),

@@ -1,6 +1,6 @@
 """Bringing a saved machine back, and making it one of its own: clock, keys and random numbers.
 
-The order matters: a loaded machine stands still until all are loaded, and
+The order matters: a loaded machine is paused until all are loaded, and
 answers nothing until it runs.
 """
 
@@ -46,7 +46,7 @@ async def verify(folder: Path, manifest: Manifest) -> None:
         files = files_of(folder, name)
         wanted += [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
         if not Path(machine.image).is_dir():
-            raise SnapshotDamaged(f"the snapshot in {folder} rests on an image that is gone", where=[machine.image])
+            raise SnapshotDamaged(f"the snapshot in {folder} needs an image that is gone", where=[machine.image])
     try:
         found = await run_all(*(in_thread(digest, path) for path, _ in wanted))
     except (OSError, ValueError) as error:
@@ -86,7 +86,7 @@ async def stage_files(folder: Path, name: str, paths: MachinePaths, ram: Path | 
 
 
 async def load(monitor: Monitor, state: Path, deadline: Deadline) -> None:
-    """Load the state of CPU and devices into a QEMU that waits for it; it then stands still.
+    """Load the state of CPU and devices into a QEMU that waits for it; it then is paused.
 
     Raises:
         MachineError: QEMU refused it; it ends then, and its log tells why.
@@ -156,7 +156,7 @@ async def authorize(agent: Agent, user_key: str, deadline: Deadline) -> None:
 
 
 async def exchange_host_key(agent: Agent, deadline: Deadline) -> str:
-    """Give the guest an SSH host key of its own; its public line. sshd then starts anew with it.
+    """Give the guest an SSH host key of its own; its public line. sshd then starts again with it.
 
     Raises:
         MachineError: it could not be done.

@@ -1,6 +1,6 @@
 """Taking a snapshot: every machine stopped at one moment, device state and memory written, and on they go.
 
-The machines stand still while their touched memory is copied, some tenths of a
+The machines are paused while their touched memory is copied, some tenths of a
 second, or while QEMU sends what changed since it sent all of it
 (`orchestrator.snapshots.live`); fingerprints and logs are made when they run again.
 """
@@ -58,7 +58,7 @@ class Source:
 async def save_machines(
     sources: Sequence[Source], folder: Path, deadline: Deadline
 ) -> tuple[dict[str, SavedMachine], float]:
-    """Write all machines into ``folder``; what they are, and the seconds they stood still.
+    """Write all machines into ``folder``; what they are, and the seconds they were paused.
 
     Whatever happens, the machines run again.
 
@@ -80,7 +80,7 @@ async def save_machines(
 
 
 async def _written(sources: Sequence[Source], folder: Path, deadline: Deadline) -> float:
-    """Memory, state and disk of all, as they were at one moment; the seconds they stood still."""
+    """Memory, state and disk of all, as they were at one moment; the seconds they were paused."""
     sent = [source for source in sources if source.ram is None]
     limit = deadline.earlier(SEND_LIMIT if sent else SAVE_LIMIT)
     try:
@@ -183,7 +183,7 @@ async def cont(monitor: Monitor) -> None:
             return
         await pause(0.01 * (attempt + 1), Deadline.after(5))
     raise MachineError(
-        f"machine {monitor.machine} does not go on after its state was saved",
+        f"machine {monitor.machine} does not continue after its state was saved",
         subject=monitor.machine,
         why=f"QEMU refuses cont; its state is {await monitor.run_state()}",
     )

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import HostError, SnapshotError, UsageError
-from orchestrator.process import ProcessId
+from orchestrator.errors import HostError, SnapshotDamaged, SnapshotError, UsageError
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, read_manifest, write_manifest
 from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, file_system, shared_memory
 
@@ -48,6 +48,16 @@ class Snapshot:
     @property
     def environment(self) -> str:
         return self.folder.name.partition("@")[0]
+
+    def require_manifest(self) -> Manifest:
+        """Its manifest.
+
+        Raises:
+            SnapshotDamaged: it has none that reads well.
+        """
+        if self.manifest is None:
+            raise SnapshotDamaged(f"the snapshot in {self.folder} is damaged", why=self.problem)
+        return self.manifest
 
     @property
     def name(self) -> str:
@@ -78,7 +88,7 @@ class Snapshot:
         return total
 
     @property
-    def abandoned(self) -> bool:
+    def ownerless(self) -> bool:
         """Whether the command that took it for itself is gone."""
         _, _, rest = self.folder.name.partition(f"@{ISOLATE}.")
         return bool(rest) and not _alive(rest)
@@ -181,9 +191,9 @@ class SnapshotStore:
                     shutil.rmtree(folder, ignore_errors=True)
 
     def prunable(self, keep: Sequence[Path] = ()) -> list[Snapshot]:
-        """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or abandoned."""
+        """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or ownerless."""
         stored = self.all()
-        found = [one for one in stored if one.problem or one.abandoned]
+        found = [one for one in stored if one.problem or one.ownerless]
         for kind in ("tmpfs", "disk"):
             kept, total = 0, 0
             for one in stored:
@@ -265,7 +275,7 @@ def make_private(folder: Path, *, parent: bool = True) -> None:
             if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
                 raise HostError(
                     f"{one} is not this user's own folder",
-                    why="somebody else made it, or may write in it; what lies there would not be private",
+                    why="another user created it or can write to it; its files would not be private",
                     hint="remove it, or set ORCH_RAM_DIR",
                 )
         folder.chmod(0o700)
@@ -275,8 +285,7 @@ def make_private(folder: Path, *, parent: bool = True) -> None:
 
 def mine() -> str:
     """This process in the name of a folder."""
-    me = ProcessId.of(os.getpid())
-    assert me is not None
+    me = ProcessId.own()
     return f"{me.pid}-{me.start_ticks}"
 
 

@@ -74,7 +74,7 @@ class StreamSorter:
                 position = after
                 after = self._step(data, position)
         except IndexError as error:
-            raise _strange("a record lies outside of the memory") from error
+            raise _strange("a record is outside of the memory") from error
         self._flush()
         self._rest = data[after:]
 
@@ -109,7 +109,7 @@ class StreamSorter:
             return None
         (total,) = _WORD.unpack_from(data, at)
         if not total & MEM_SIZE:
-            raise _strange("it does not tell how much memory there is")
+            raise _strange("it does not contain the size of the memory")
         left, at, length = total & ~FLAGS, at + 8, 0
         while left > 0:
             end = at + 1 + data[at] if at < len(data) else len(data)
@@ -140,13 +140,13 @@ class StreamSorter:
                 return at
         elif kind in (PART, END, FOOTER):
             if data[at + 1 : at + 5] != self._section:
-                raise _strange("a section of something else stands in the memory's")
+                raise _strange("a section of something else is in the memory's")
             if kind == FOOTER:
                 self._step = self._tail if self._last else self._between
             else:
                 self._last, self._step = kind == END, self._records
         else:
-            raise _strange(f"a section of kind {kind} stands in the memory's")
+            raise _strange(f"a section of kind {kind} is in the memory's")
         self._state.write(data[at:end])
         return end
 

@@ -1,4 +1,4 @@
-"""The layout of an application package, and what is wrong with a folder that should be one.
+"""The layout of an application package, and the problems of a folder that should be one.
 
 The one place that knows the layout; stack/alicia-migrate.sh takes the same names of migrations.
 """
@@ -23,9 +23,9 @@ PT_INTERP = 3
 
 
 def package_problems(app: Path) -> Iterator[str]:
-    """A line for each thing that keeps ``app`` from being a package; it names the file."""
+    """A line for each reason why ``app`` is not a package; it names the file."""
     if not app.is_dir():
-        yield f"{app} is no folder; it should hold {', '.join(PARTS)}"
+        yield f"{app} is not a folder; it should hold {', '.join(PARTS)}"
         return
     for part in PARTS:
         if not any(found.is_file() for found in app.glob(part)):
@@ -35,14 +35,14 @@ def package_problems(app: Path) -> Iterator[str]:
         yield f"{program} is not executable; chmod +x it"
     for migration in sorted(app.glob(MIGRATIONS)):
         if not set(migration.name) <= MIGRATION_NAME:
-            yield f"{migration}: only letters, digits and _ . - may stand in the name of a migration"
+            yield f"{migration}: the name of a migration may contain only letters, digits and _ . -"
     for path in sorted((app / "bin").glob("*")):
         if path.is_file() and (why := binary_problem(path)):
             yield f"{path} {why}"
 
 
 def binary_problem(path: Path) -> str:
-    """Why a guest cannot run a program: it is for another processor, or wants a loader that is not there.
+    """Why a guest cannot run a program: it is for another processor, or needs a loader that the guest lacks.
 
     Empty for scripts, and for everything that a guest can run.
     """
@@ -58,7 +58,7 @@ def binary_problem(path: Path) -> str:
                 return f"is a program for {name}; the guests are {MACHINES[GUEST_MACHINE]}"
             loader = _loader(file.fileno(), head)
     except (OSError, struct.error):
-        return "cannot be read as the program that it says it is"
+        return "cannot be read as the kind of program that its header names"
     if loader and loader not in LOADERS:
         return f"wants the loader {loader}, which a guest does not have; build it static, or for glibc"
     return ""

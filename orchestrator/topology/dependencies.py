@@ -1,4 +1,4 @@
-"""Who waits for whom: `depends_on` in its two spellings, removed services, cycles."""
+"""Dependencies of services: the two forms of `depends_on`, removed services, cycles."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def dependencies(
 ) -> dict[str, tuple[Dependency, ...]]:
     """The dependencies of each service.
 
-    A dependency on a service that the variant removed gives way to that
-    service's own dependencies: what remains starts in the order it had.
+    A dependency on a service that the variant removed is replaced by that
+    service's own dependencies: the remaining services keep their order.
 
     Args:
         tables: the services that are there.
@@ -103,7 +103,7 @@ def _listed(table: Table, items: tuple[Node, ...]) -> tuple[_Wish, ...]:
 def _without(
     wishes: tuple[_Wish, ...], bridges: Mapping[str, tuple[_Wish, ...]], crossed: tuple[str, ...]
 ) -> list[_Wish]:
-    """The wishes, each for a removed service replaced by that service's own.
+    """The dependencies; each on a removed service is replaced by that service's own.
 
     Written ones come first, so that their condition wins over an inherited one.
     """

@@ -1,4 +1,4 @@
-"""The topology file as a tree whose every node knows its place, and the list of problems found in it."""
+"""The topology file as a tree in which every node has its position, and the list of problems found in it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def quote(text: str) -> str:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean "…"?)``, or nothing if no known word is near."""
+    """`` (did you mean "…"?)``, or nothing if no known word is similar."""
     from difflib import get_close_matches  # only needed when something is wrong
 
     near = get_close_matches(word, list(known), n=1)
@@ -87,7 +87,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 class Problems:
-    """Collects what is wrong with one file, to be raised as one error."""
+    """Collects the problems of one file, to raise them as one error."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

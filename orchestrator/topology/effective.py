@@ -41,7 +41,7 @@ def to_toml(topology: Topology) -> str:
     """The effective file.
 
     Paths inside the topology's folder are written relative to it, so the text
-    means the same only beside the original. Loaded there, it gives an equal
+    means the same only next to the original. Loaded there, it gives an equal
     topology, but with the applied variant as the only one.
     """
     return "\n".join(_document(topology)) + "\n"
@@ -199,7 +199,7 @@ def _value(value: object) -> str:
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_value(entry) for entry in value)}]"
-    raise TypeError(f"TOML has no word for {value!r}")
+    raise TypeError(f"TOML cannot express {value!r}")
 
 
 def _string(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The order of services: levels, dependants, the critical path, and pictures of them.
+"""The order of services: levels, dependants, the critical path, and drawings of them.
 
 Everything here is a pure function of a loaded topology, which has no cycles.
 """
@@ -14,7 +14,7 @@ _WORDS = {Condition.STARTED: "started", Condition.HEALTHY: "healthy", Condition.
 def order(topology: Topology) -> tuple[tuple[str, ...], ...]:
     """Levels of services: those of one level may start at the same time.
 
-    A service stands one level below its deepest dependency; within a level
+    A service is one level below its deepest dependency; within a level
     the order is that of the file.
     """
     depth: dict[str, int] = {}

@@ -185,7 +185,7 @@ def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
         return root
     text = ""
     if not folder.is_dir():
-        text = f"{folder} is no folder"
+        text = f"{folder} is not a folder"
     elif is_empty(folder):
         text = f"{folder} is empty"
     if text:

@@ -65,8 +65,8 @@ class Machine:
 
     Attributes:
         memory: MiB.
-        egress: whether the guest reaches the world outside through NAT.
-        destinations: the only ones it reaches, where ``egress`` is not true.
+        egress: whether the guest reaches outside networks through NAT.
+        destinations: the only ones it reaches, if ``egress`` is not true.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition that must hold before a service counts as up.
+    """One condition that must be true before a service is healthy.
 
     Attributes:
         machine: where the check is made from.
@@ -116,8 +116,8 @@ class Service:
         logs: guest paths collected besides the unit's journal.
         description: one line for people.
         after_restore: a command run as root when its machine comes from a saved state, before any check.
-        environment: variables of the unit, beside those it has.
-        environment_file: a host file with more of them, for secrets: it is in no unit, argument or log.
+        environment: additional variables of the unit.
+        environment_file: a host file with more variables, for secrets: it is in no unit, argument or log.
     """
 
     name: str
@@ -135,7 +135,7 @@ class Service:
 
     @property
     def environment_target(self) -> str:
-        """Where the unit finds the content of ``environment_file`` in the guest."""
+        """The guest path of the content of ``environment_file``."""
         return f"/run/orchestrator/environment/{self.name}.env"
 
 
@@ -160,7 +160,7 @@ class Suite:
     Attributes:
         path: the host folder that is copied into the guest.
         command: run in the guest, in the copied folder, once per phase.
-        artifacts: guest folder whose content is brought back.
+        artifacts: guest folder whose content is copied back.
         timeout: seconds for one phase, before scaling.
         prepare: run in the guest before a state is saved for the tests to begin from; what it starts is part of that.
         scale_timeouts: whether the limits of its Playwright configuration are multiplied by the time factor.
@@ -215,7 +215,7 @@ class Topology:
         return (*self.machines[machine].files, *own)
 
     def with_free_ports(self) -> Topology:
-        """The same with the host's side of every forwarded port left to the system."""
+        """The same with a free port of the host for every forwarded port."""
         machines = {
             name: replace(machine, ports=tuple(replace(port, host=0) for port in machine.ports))
             for name, machine in self.machines.items()

@@ -1,8 +1,8 @@
-"""Where each key and value of a TOML text stands.
+"""The positions of all keys and values in a TOML text.
 
-``tomllib`` gives values without places; error messages need places. This
-scanner walks a text that ``tomllib`` has already accepted, so it only has to
-find tokens, not to judge them.
+``tomllib`` gives values without positions; error messages need them. This
+scanner reads a text that ``tomllib`` has already accepted, so it only finds
+tokens and does not validate them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KeyPath = tuple[str | int, ...]
 
 
 class Position(NamedTuple):
-    """A place in a text, both parts counted from 1, columns in characters."""
+    """A position in a text, both parts counted from 1, columns in characters."""
 
     line: int
     column: int
@@ -47,13 +47,13 @@ class Positions:
         return Position(line, offset - self._starts[line - 1] + 1)
 
     def key(self, path: KeyPath) -> Position:
-        """Where a key stands; for what was never written, where its nearest parent stands."""
+        """The position of a key; for a key that is not in the file, that of its nearest parent."""
         while path and path not in self.keys:
             path = path[:-1]
         return self.at(self.keys.get(path, 0))
 
     def value(self, path: KeyPath) -> Position:
-        """Where a value begins, or its key if it has no place of its own."""
+        """The position of a value, or of its key if the value has none."""
         return self.at(self.values[path]) if path in self.values else self.key(path)
 
 

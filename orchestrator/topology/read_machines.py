@@ -58,7 +58,7 @@ def machines(
     topology: str,
     root: Path,
     known: Mapping[str, Network],
-    pictures: Mapping[str, Image],
+    images: Mapping[str, Image],
     merged: Merged,
 ) -> dict[str, Machine]:
     """All machines.
@@ -66,7 +66,7 @@ def machines(
     Args:
         topology: its name; the derived MAC addresses depend on it.
         known: the networks.
-        pictures: the images.
+        images: the images.
     """
     found = {}
     opened: dict[int, str] = {}  # fixed ports of the host, with the machine that has them
@@ -75,7 +75,7 @@ def machines(
     links = _links(tables, topology, known, merged)
     for name, table in tables.items():
         image = table.required("image", values.nonempty, "")
-        table.refer(table.get("image"), "image", pictures, gone)
+        table.refer(table.get("image"), "image", images, gone)
         egress, destinations = _egress(table)
         found[name] = Machine(
             name=name,
@@ -174,7 +174,7 @@ def _address(table: Table, machine: str, network: Network, taken: dict[tuple[str
     if address not in subnet:
         table.complain("address", f"{address} is outside {subnet}")
     elif address == subnet.network_address:
-        table.complain("address", f"{address} is the first address of {subnet}, which stands for the network")
+        table.complain("address", f"{address} is the first address of {subnet}, which means the network itself")
     elif address == subnet.broadcast_address:
         table.complain("address", f"{address} is the last address of {subnet}, which is for broadcast")
     elif owner := taken.get((network.name, address)):

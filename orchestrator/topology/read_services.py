@@ -84,7 +84,7 @@ def environment(table: Table) -> Mapping[str, str]:
     found = table.mapping("environment", values.string)
     for name in found:
         if not _ENVIRONMENT_NAME.fullmatch(name):
-            table.complain("environment", f"{quote(name)} is no name of an environment variable")
+            table.complain("environment", f"{quote(name)} is not the name of an environment variable")
     return found
 
 
@@ -108,7 +108,7 @@ def _check(name: str, table: Table, machine: str, root: Path) -> Check | None:
     if len(present) != 1:
         what = f"has {' and '.join(present)}; it can be of one kind only"
         if not present:
-            what = f"says nothing to check; it needs exactly one of {', '.join(CHECK_KINDS.every())}"
+            what = f"has nothing to check; it needs exactly one of {', '.join(CHECK_KINDS.every())}"
         table.problems.add(table.node.key, f"{table.label} {what}")
         return None
     kind = kinds[present[0]]

@@ -1,4 +1,4 @@
-"""What a folder with a Playwright suite holds, as far as it can be seen without running it."""
+"""What a folder with a Playwright suite contains, found without running it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def allows(wanted: str, version: str) -> bool:
 
 
 def is_empty(path: Path) -> bool:
-    """Whether nothing lies in a folder."""
+    """Whether a folder is empty."""
     return next(path.iterdir(), None) is None
 
 

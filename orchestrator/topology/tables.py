@@ -47,7 +47,7 @@ class Table:
             if new := RENAMED.get(pattern, {}).get(key):
                 problems.add(entry.key, f"{quote(key)} of {self._own} is called {quote(new)} now")
             elif key not in self._keys:
-                problems.add(entry.key, f"{quote(key)} is no key of {self._own}{suggest(key, self._keys)}")
+                problems.add(entry.key, f"{quote(key)} is not a key of {self._own}{suggest(key, self._keys)}")
 
     @property
     def _own(self) -> str:

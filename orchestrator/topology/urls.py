@@ -52,21 +52,21 @@ def parse_host(text: str) -> str:
         try:
             return str(IPv6Address(text[1:-1] if "%" not in text else ""))  # a zone means nothing here
         except ValueError as error:
-            raise ValueError(f"{text} is no IPv6 address in brackets") from error
+            raise ValueError(f"{text} is not an IPv6 address in brackets") from error
     if ":" in text:
-        raise ValueError("an IPv6 address stands in brackets, like [::1]")
+        raise ValueError("write an IPv6 address in brackets, like [::1]")
     if not text:
-        raise ValueError("it names no host")
+        raise ValueError("it has no host")
     if not text.isascii():
-        raise ValueError("a name of a host is ASCII; write an international one as xn--…")
+        raise ValueError("a host name is ASCII; write an international one as xn--…")
     labels = text.split(".")
     if labels[-1].isdigit():  # as every resolver takes it: the end of an address
         try:
             return str(IPv4Address(text))
         except ValueError as error:
-            raise ValueError(f"{text[:60]} is no IPv4 address: {error}") from error
+            raise ValueError(f"{text[:60]} is not an IPv4 address: {error}") from error
     if len(text) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{text[:60]} is no name of a host")
+        raise ValueError(f"{text[:60]} is not a host name")
     return text
 
 
@@ -102,13 +102,13 @@ def parse_url(text: str) -> Url:
     if len(text) > LONGEST_URL:
         raise ValueError(f"it is longer than {LONGEST_URL} characters")
     if any(c.isspace() or not c.isprintable() for c in text):
-        raise ValueError("it holds a blank or a control character; write it as %20, %0A")
+        raise ValueError("it contains a blank or a control character; write it as %20, %0A")
     match = _URL.fullmatch(text)
     if match is None:
         raise ValueError("it does not begin with http:// or https://")
     scheme, authority, rest = match[1].lower(), match[2], match[3]
     if "@" in authority:
-        raise ValueError("it carries a user or a password, and would be shown in logs and reports")
+        raise ValueError("it contains a user or a password, which logs and reports would show")
     if re.search(r"%(?![0-9A-Fa-f]{2})", rest):
         raise ValueError("a % in it is not followed by two hexadecimal digits; write it as %25")
     has_port = ":" in authority.rpartition("]")[2]

@@ -184,9 +184,9 @@ def destination(node: Node) -> Destination:
         try:
             host = str(IPv4Address(host))
         except ValueError as error:
-            raise InvalidValue(f"{quote(host)} is no IPv4 address: {error}") from error
+            raise InvalidValue(f"{quote(host)} is not an IPv4 address: {error}") from error
     elif not _HOST.fullmatch(host):
-        raise InvalidValue(f"{example}; {quote(host)} is no name of a host and no IPv4 address")
+        raise InvalidValue(f"{example}; {quote(host)} is neither a host name nor an IPv4 address")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise InvalidValue(f"{example}; the port is from 1 to 65535")
     return Destination(host, int(port), protocol or "tcp")
@@ -320,7 +320,7 @@ def url(node: Node) -> str:
     """An http or https URL with a host and without credentials."""
     value = nonempty(node)
     if "@" in value.partition("//")[2].partition("/")[0]:  # it is not shown here either
-        raise InvalidValue("a URL here cannot carry a user or a password: it is shown in logs and reports")
+        raise InvalidValue("a URL here cannot contain a user or a password: logs and reports show it")
     try:
         parse_url(value)
     except ValueError as error:

@@ -15,10 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.atomic import write_atomically
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus
-from orchestrator.process import boot_id, run
+from orchestrator.events.run import AcceleratorChosen
+from orchestrator.process import run
+from orchestrator.procfs import boot_id
 from orchestrator.scratch import scratch
 from orchestrator.vm.arguments import value
 
@@ -91,7 +94,7 @@ async def qemu_version() -> tuple[int, ...]:
     done = await run([QEMU, "--version"], deadline=Deadline.after(20), hint=hint)
     version = parse_version(done.stdout)
     if not version:
-        raise HostError(f"{QEMU} does not tell its version", evidence=[done.stdout[:200]])
+        raise HostError(f"{QEMU} does not print its version", evidence=[done.stdout[:200]])
     if version < MINIMUM_QEMU:
         raise HostError(
             f"QEMU {_dotted(version)} is too old, {_dotted(MINIMUM_QEMU)} is needed",
@@ -115,7 +118,7 @@ async def probe(cache: Path, *, fresh: bool = False) -> Accelerator:
     if forced and forced not in FACTORS:
         raise HostError(f"ORCH_ACCELERATOR is {forced!r}", hint="kvm or tcg")
     if forced:
-        return _with_factor(forced, "ORCH_ACCELERATOR says so", version)
+        return _with_factor(forced, "set by ORCH_ACCELERATOR", version)
     key = {"boot_id": boot_id(), "qemu": version, "program": _program_stamp(), "uid": os.getuid(), "kvm": _kvm_stamp()}
     if not fresh:
         known = _read_cache(cache, key)
@@ -140,13 +143,13 @@ async def _try_kvm() -> tuple[str, str]:
     if not device.exists():
         return "tcg", "this host has no /dev/kvm"
     if not os.access(device, os.R_OK | os.W_OK):
-        return "tcg", "/dev/kvm may not be opened by this user (group kvm is missing)"
+        return "tcg", "/dev/kvm cannot be opened by this user (group kvm is missing)"
     if without_hardware():
         return "tcg", WITHOUT_HARDWARE
     try:
         return await _run_guest()
     except OSError as error:
-        return "tcg", f"/dev/kvm opens, but the probe could not be made: {error}"
+        return "tcg", f"/dev/kvm opens, but the probe could not be run: {error}"
 
 
 async def _run_guest() -> tuple[str, str]:
@@ -224,14 +227,12 @@ def _read_cache(cache: Path, key: dict[str, object]) -> tuple[str, str] | None:
 
 def _write_cache(cache: Path, key: dict[str, object], name: str, reason: str) -> None:
     cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"key": key, "name": name, "reason": reason}))
-    temporary.replace(cache)
+    write_atomically(cache, json.dumps({"key": key, "name": name, "reason": reason}))
 
 
 def emit_accelerator(found: Accelerator, bus: EventBus) -> None:
     """Tell what the probe found."""
-    bus.emit("host.accelerator", accelerator=found.name, reason=found.reason, factor=found.factor, qemu=found.qemu)
+    bus.emit(AcceleratorChosen(accelerator=found.name, reason=found.reason, time_scale=found.factor, qemu=found.qemu))
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -125,35 +125,52 @@ def value(text: object) -> str:
     return str(text).replace(",", ",,")
 
 
-def script_arguments(
-    machine: Machine,
-    paths: MachinePaths,
-    nics: Sequence[Nic],
-    *,
-    accelerator: str,
-    fixed_memory: bool = False,
-    memory: Memory | None = None,
-    user: str = "",
-    drives: Sequence[str] = (),
-) -> tuple[str, ...]:
-    """The arguments appended to the run script.
+@dataclass(frozen=True, slots=True)
+class QemuSettings:
+    """How a machine is run, beyond what the topology says.
 
-    Args:
+    Attributes:
         accelerator: ``kvm`` or ``tcg``, as probed; never left to QEMU's silent fallback.
-        fixed_memory: the script has a memory backend of its own, whose size ``-m``
-            must not contradict.
-        memory: without it the script's own memory is what the machine has; such a machine cannot be saved.
-        user: who QEMU shall be once it has opened its files, as `-run-with` takes it (``60800:60800``);
-            empty: who it is.
+        fixed_memory: the run script has a memory backend of its own, whose size ``-m`` must not contradict.
+        memory: None: the machine has the script's own memory, and cannot be saved.
+        user: who QEMU becomes once it has opened its files, as `-run-with` takes it (``60800:60800``);
+            empty: it stays who it is.
         drives: the ids of the script's writable drives, see `writable_drives`.
     """
-    cpu = "host" if accelerator == "kvm" else "max"
-    size = () if fixed_memory else ("-m", f"{machine.memory}M")
-    arguments: list[str] = [
+
+    accelerator: str
+    fixed_memory: bool = False
+    memory: Memory | None = None
+    user: str = ""
+    drives: Sequence[str] = ()
+
+
+def script_arguments(
+    machine: Machine, paths: MachinePaths, nics: Sequence[Nic], settings: QemuSettings
+) -> tuple[str, ...]:
+    """The arguments appended to the run script. Pure."""
+    arguments = [*_board(machine, settings), *_channels(paths), *_guards(settings)]
+    if machine.destinations:
+        arguments += _redirect_egress(paths)
+    memory = settings.memory
+    if memory is not None:
+        arguments += ["-object", _memory_backend(machine, memory), "-machine", f"memory-backend={RAM_BLOCK}"]
+        if memory.incoming:
+            arguments += ["-incoming", "defer", "-S"]
+    for nic in nics:
+        for netdev in nic.netdevs:
+            arguments += ["-netdev", netdev]
+        arguments += ["-device", f"virtio-net-pci,netdev={nic.netdev_id},mac={nic.mac}"]
+    return tuple(arguments)
+
+
+def _board(machine: Machine, settings: QemuSettings) -> list[str]:
+    size = [] if settings.fixed_memory else ["-m", f"{machine.memory}M"]
+    return [
         "-machine",
-        f"accel={accelerator}",
+        f"accel={settings.accelerator}",
         "-cpu",
-        cpu,
+        "host" if settings.accelerator == "kvm" else "max",
         *size,
         "-smp",
         str(machine.cpus),
@@ -161,6 +178,12 @@ def script_arguments(
         "none",  # keeps the display adapter, for screenshots
         "-monitor",
         "none",
+    ]
+
+
+def _channels(paths: MachinePaths) -> list[str]:
+    """Console, QMP twice (the second for commands without the lock), the guest agent and the journal."""
+    return [
         "-chardev",
         f"socket,id=orch-console,path={value(paths.console)},server=on,wait=off,"
         f"logfile={value(paths.serial_log)},logappend=on",
@@ -184,6 +207,12 @@ def script_arguments(
         f"file,id=orch-journal-chr,path={value(paths.journal)},append=on",
         "-device",
         f"virtserialport,bus=orch-serial.0,chardev=orch-journal-chr,name={JOURNAL_PORT}",
+    ]
+
+
+def _guards(settings: QemuSettings) -> list[str]:
+    """What is told of a panic, and what QEMU itself may do."""
+    arguments = [
         "-device",
         "pvpanic-pci",
         "-device",
@@ -191,24 +220,14 @@ def script_arguments(
         "-action",
         "panic=pause",  # a panicked guest stays, to be looked at
         "-sandbox",
-        SANDBOX_OF_ROOT if user else SANDBOX,
+        SANDBOX_OF_ROOT if settings.user else SANDBOX,
     ]
-    if user:
-        arguments += ["-run-with", f"user={user}"]
-        # Else QEMU opens a disk anew, read-only and back again, when its state is saved; this user may not.
-        for drive in drives:
+    if settings.user:
+        arguments += ["-run-with", f"user={settings.user}"]
+        # Else QEMU opens a disk again, read-only and back again, when its state is saved; this user may not.
+        for drive in settings.drives:
             arguments += ["-set", f"drive.{drive}.auto-read-only=off"]
-    if machine.destinations:
-        arguments += _gate(paths)
-    if memory is not None:
-        arguments += ["-object", _memory_backend(machine, memory), "-machine", f"memory-backend={RAM_BLOCK}"]
-        if memory.incoming:
-            arguments += ["-incoming", "defer", "-S"]
-    for nic in nics:
-        for netdev in nic.netdevs:
-            arguments += ["-netdev", netdev]
-        arguments += ["-device", f"virtio-net-pci,netdev={nic.netdev_id},mac={nic.mac}"]
-    return tuple(arguments)
+    return arguments
 
 
 def _memory_backend(machine: Machine, memory: Memory) -> str:
@@ -219,7 +238,7 @@ def _memory_backend(machine: Machine, memory: Memory) -> str:
     return f"memory-backend-file,{size},mem-path={value(memory.file)},{access}"
 
 
-def _gate(paths: MachinePaths) -> list[str]:
+def _redirect_egress(paths: MachinePaths) -> list[str]:
     """What the guest sends to its user network takes the way over a process of ours, or none.
 
     The order matters: what comes back must be behind what goes out.

@@ -151,7 +151,7 @@ async def connect(machine: str, path: Path, deadline: Deadline) -> Monitor:
             f"QEMU of machine {machine} does not answer on its QMP socket",
             why=reason
             if reason and monotonic() - tried < SILENCE
-            else "it takes connections, but gives no greeting: the process may be stopped",
+            else "it accepts connections but sends no greeting: the process may be stopped",
             where=[str(path)],
         )
 

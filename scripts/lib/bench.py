@@ -25,17 +25,21 @@ from bench_rows import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import ssh_to
-from orchestrator.environment.paths import EnvironmentPaths, cache_root
+from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
+from orchestrator.events.services import CheckResulted
+from orchestrator.folders import cache_root
 from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.services.channels import Channels
 from orchestrator.services.checks.file import FileCheck
 from orchestrator.services.checks.tcp import TcpCheck
 from orchestrator.services.graph import ServiceGraph
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import run_with_watchdogs
@@ -43,7 +47,7 @@ from orchestrator.topology.check_kind import CheckKind
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Check, Machine, Service, ServiceKind, Topology
 from orchestrator.vm.accelerator import probe
-from orchestrator.vm.arguments import MachinePaths, script_arguments, script_environment
+from orchestrator.vm.arguments import MachinePaths, QemuSettings, script_arguments, script_environment
 from orchestrator.vm.qmp import connect
 
 SYSTEMD_STARTS_ALL = "systemd.wants=alicia-stack.target"
@@ -79,7 +83,7 @@ def _bare_machine(machine: Machine, topology: Topology, script: Path, accelerato
     for one in (paths.work, paths.sockets, paths.scratch):
         one.mkdir(parents=True)
     nics = nics_of(machine, topology.machines, topology.networks, NetworkPaths(folder / "s", folder))
-    arguments = script_arguments(machine, paths, nics, accelerator=accelerator)
+    arguments = script_arguments(machine, paths, nics, QemuSettings(accelerator=accelerator))
     environment = script_environment(machine, paths, os.environ, SYSTEMD_STARTS_ALL)
     return launch([str(script), *arguments], log=paths.qemu_log, env=environment)
 
@@ -177,7 +181,7 @@ async def check_latency(env_paths: EnvironmentPaths, state: EnvironmentState, co
 
     try:
         await session.reattach(Deadline.after(120))
-        await run_with_watchdogs(measure(), [session.machines["server"].watch])
+        await run_with_watchdogs(measure(), [session.machines["server"].qemu.watcher.watch])
     finally:
         await session.close()
     limit = "1 s under TCG" if state.accelerator == "tcg" else "0.1 s"
@@ -189,18 +193,21 @@ async def _gate_once(session: Session, bus: EventBus, check: Check) -> float:
     seen: list[float] = []
 
     def on_event(event: Event) -> None:
-        if event.kind == "check.answer" and event.data["ok"]:
-            seen.append(event.at)
+        if isinstance(event, CheckResulted) and event.ok:
+            seen.append(event.time)
 
     stop = bus.subscribe(on_event)
     service = Service("bench", "server", ServiceKind.TARGET, None, checks=(check,), timeout=120)
     machine = session.machines["server"]
     gate = ServiceSupervisor(
         ServiceGraph.fresh({"bench": service}),
-        {"server": Channels(machine.ready_agent, machine.ssh)},
-        {"server": machine.journal},
-        bus,
-        factor=session.factor,
+        Reach(
+            {"server": Channels(machine.ready_agent, machine.ssh)},
+            {"server": machine.qemu.watcher.journal},
+            bus,
+            session.scale,
+            command="orchestrator",
+        ),
     )
     await gate.bring_up(Deadline.after(300))
     stop()

@@ -20,23 +20,25 @@ from bench_rows import NAME, ROOT, Row, orchestrator
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.environment.teardown import orphans
-from orchestrator.environment.warm import default_store
+from orchestrator.events.read import load_events
+from orchestrator.events.suite import IsolationStateChanged, SuiteStateChanged, TestBegan, TestEnded
 from orchestrator.images.contract import find_run_script
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
-from orchestrator.report.read import load_events
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import files_of
 from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import cont
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Topology
-from orchestrator.vm.arguments import MachinePaths, script_arguments, script_environment
+from orchestrator.vm.arguments import MachinePaths, QemuSettings, script_arguments, script_environment
 from orchestrator.vm.qmp import Monitor, connect
 
 Say = Callable[[str], None]
-WORLD_TESTS = "assets may|page itself|config.json|/health answers|start page|deep link|fits the screen"
+ISOLATED_TESTS = "assets may|page itself|config.json|/health answers|start page|deep link|fits the screen"
 
 
 def measure(count: int, clones: int, topology: Topology, environment: Mapping[str, str], say: Say) -> list[Row]:
@@ -67,9 +69,9 @@ def measure(count: int, clones: int, topology: Topology, environment: Mapping[st
         Row("warm `up` to READY, against cold", ready, cold, "≤ 0.033"),
         Row("warm `up` to READY, against the bare restore to its first answer", ready, bare, "≤ 2"),
         Row("`reset` to READY, against the bare restore", back, bare, "≤ 1.5 s, ≤ 2"),
-        Row("machines stood still while their state was saved", [paused], [], "≤ 0.5 s"),
+        Row("machines were paused while their state was saved", [paused], [], "≤ 0.5 s"),
     ]
-    rows += world_rows(environment, say)
+    rows += isolated_rows(environment, say)
     number = 1
     while number <= clones:
         rows += clone_rows(number, environment, say)
@@ -102,7 +104,7 @@ async def bare_restore(topology: Topology, state: EnvironmentState, folder: Path
         for name, machine in topology.machines.items():
             nics = nics_of(machine, topology.machines, topology.networks, networks)
             arguments = script_arguments(
-                machine, paths[name], nics, accelerator=state.accelerator, memory=memories[name]
+                machine, paths[name], nics, QemuSettings(accelerator=state.accelerator, memory=memories[name])
             )
             script = find_run_script(Path(state.machines[name].image))
             environment = script_environment(machine, paths[name], {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
@@ -140,28 +142,28 @@ def _first_answer(url: str) -> None:
     sys.exit(f"the restored machines did not answer {url}")
 
 
-# ---------------------------------------------------------------------- browser tests, each in a fresh world
+# ---------------------------------------------------------------------- browser tests, each from a fresh state
 
 
-def world_rows(environment: Mapping[str, str], say: Say) -> list[Row]:
+def isolated_rows(environment: Mapping[str, str], say: Say) -> list[Row]:
     """Some of the shipped tests with ``--isolate=test``: from the start of a reset to the end of its test."""
-    words = ("run", "-q", "--warm", "--isolate=test", "--grep", WORLD_TESTS, "--name", NAME)
+    words = ("run", "-q", "--warm", "--isolate=test", "--grep", ISOLATED_TESTS, "--name", NAME)
     orchestrator(*words, environment=environment)
     whole: dict[str, list[float]] = {}
     started, begun, asked = [], 0.0, 0.0
     for event in load_events(Path(environment["ORCH_RUNS"]) / "latest/events.jsonl"):
-        match event.kind, event.data.get("state"):
-            case "world.state", "restoring":
+        match event:
+            case IsolationStateChanged(state="restoring"):
                 begun = event.at
-            case "suite.state", "running":
+            case SuiteStateChanged(state="running"):
                 asked = event.at
-            case "test.begin", _ if begun:
+            case TestBegan() if begun:
                 started.append(event.at - asked)
-            case "test.end", _ if begun:
-                whole.setdefault(str(event.data["file"]), []).append(event.at - begun)
-    say(f"fresh worlds: {', '.join(f'{name} {len(times)}' for name, times in whole.items())}")
-    rows = [Row("fresh world: from the suite's command to the test's begin", started, [], "-")]
-    return rows + [Row(f"fresh world with a test of {name}", times, [], "-") for name, times in whole.items()]
+            case TestEnded() if begun:
+                whole.setdefault(event.file, []).append(event.at - begun)
+    say(f"fresh states: {', '.join(f'{name} {len(times)}' for name, times in whole.items())}")
+    rows = [Row("fresh state: from the suite's command to the test's begin", started, [], "-")]
+    return rows + [Row(f"fresh state with a test of {name}", times, [], "-") for name, times in whole.items()]
 
 
 # ---------------------------------------------------------------------- clones

@@ -231,7 +231,9 @@ UP, UP_COLD, RESET = ("up",), ("up", "--fresh"), ("reset",)
 INTERRUPTED, KILLED = frozenset({0, 130, 143, *UNBEGUN}), frozenset({0, -9})
 FULL = r"space|full|room|MiB are needed"
 PLENTY, MORE = (2_200_000, 2_300_000), (4_000_000, 4_100_000)  # KiB: enough to begin with
-LOST = r"is gone|exited|was ended|SIGKILL|is lost|killed|does not (run|answer)|stopped answering"
+LOST = (
+    r"is gone|exited|was ended|SIGKILL|is lost|killed|does not (run|answer)|is not running|is paused|stopped answering"
+)
 SILENT = r"does not answer|did not (answer|come|boot|end)|is not up|time limit|accept SSH|not answer|is lost|" + LOST
 TERM, INT, KILL, STOP = signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSTOP
 QEMU = ("qemu-system", "-name server")
@@ -355,9 +357,7 @@ FAULTS: tuple[Fault, ...] = (
         within=400,
     ),
     Fault("backend killed", _inside("server", "systemctl kill -s KILL alicia"), up=True, cause="backend"),
-    Fault(
-        "backend stands still", _inside("server", "systemctl kill -s STOP alicia"), up=True, cause="backend", within=200
-    ),
+    Fault("backend paused", _inside("server", "systemctl kill -s STOP alicia"), up=True, cause="backend", within=200),
     Fault("nginx killed", _inside("server", "systemctl kill -s KILL nginx"), up=True, cause="nginx"),
     Fault("clock set back", _inside("server", "date -s '2001-01-01 00:00:00'"), up=True),
     Fault(

@@ -163,7 +163,7 @@ def _commands(root: Path, unit: str, text: str, before: Mapping[str, str]) -> It
 
 def _used(script: str) -> set[str]:
     """The known commands at the beginning of a command in a shell script; a name with a path before it is none."""
-    found = set()
+    found: set[str] = set()
     for line in script.splitlines():
         code = re.sub(r"(^|\s)#.*", "", line)
         found.update(word for word in _COMMAND.findall(code) if word in COMMANDS)

@@ -93,7 +93,7 @@ def check(
         report.add("evaluation", Outcome("skipped", f"{why}; the facts of the last evaluation stand in for it"))
         facts = {name: _kept_facts(golden, name) for name in machines}
         about = json.loads((golden / "about.json").read_text(encoding="utf-8"))
-        stale = [] if about["sources"] == sources_digest(root) else ["made from other sources; evaluate them anew"]
+        stale = [] if about["sources"] == sources_digest(root) else ["made from other sources; evaluate them again"]
         report.judge("kept facts", stale, f"of these sources; nixpkgs {about['nixpkgs']}, Nix {about['nix']}")
     else:
         for name in machines:

@@ -17,7 +17,7 @@ venv_is_current() {
     [ -x "$root/.venv/bin/orchestrator" ] && [ -f "$stamp" ] && [ "$(venv_wanted 2>/dev/null)" = "$(cat "$stamp")" ]
 }
 
-# An environment that can be brought up to date instead of being made anew.
+# An environment that can be brought up to date instead of being made again.
 venv_is_usable() {
     [ -f "$root/.venv/bin/pip" ] && head -n 3 "$root/.venv/bin/pip" | grep -qF "$root/.venv/bin/" \
         && "$root/.venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null

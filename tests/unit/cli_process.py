@@ -8,11 +8,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli_server import CommandServer
+
 from orchestrator.environment.paths import EnvironmentPaths, identity_of
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.topology.load import load_topology
 
+SERVER = CommandServer()
 ROOT = Path(__file__).resolve().parents[2]
 
 TOPOLOGY = """\
@@ -82,7 +85,13 @@ class Cli:
         }
 
     def __call__(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self.python("-m", "orchestrator", *words, **variables)
+        """Run a command; one whose variables Python itself reads gets a Python of its own."""
+        if any(name.startswith(("PYTHON", "LC_", "LANG")) for name in (*self.variables, *variables)):
+            return self.python("-m", "orchestrator", *words, **variables)
+        done = SERVER.run(words, self.folder, {**self.environment, **variables})
+        out, err = done.out.decode(), done.err.decode()
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess(list(words), done.code, out, err)
 
     def python(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

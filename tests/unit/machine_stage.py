@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_qemu import FakeGuest, FakeServer, machine, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import MachineError
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId
+from orchestrator.events.machines import MachineStateChanged
+from orchestrator.process_id import ProcessId
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import GuestFile
 from orchestrator.vm.arguments import MachinePaths
 
@@ -28,9 +31,14 @@ class Stage:
     guest: FakeGuest
     process: ProcessId
     events: list[Event]
+    new: Callable[[], LiveMachine]
 
-    def states(self) -> list[object]:
-        return [event.data["state"] for event in self.events if event.kind == "machine.state"]
+    def join(self) -> None:
+        """From now on ``live`` is that of a later command, which has not started the machine."""
+        self.live = self.new()
+
+    def states(self) -> list[str]:
+        return [event.state for event in of(self.events, MachineStateChanged)]
 
 
 @asynccontextmanager
@@ -43,14 +51,20 @@ async def staged(
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
     paths = MachinePaths(tmp_path / "work", tmp_path / "s", tmp_path / "logs")
-    live = LiveMachine(one, topology(tmp_path, one), paths, bus, 1.0)
+
+    def new() -> LiveMachine:
+        return LiveMachine(one, topology(tmp_path, one), paths, bus, TimeScale(), tmp_path / "key")
+
+    live = new()
     process = live.launch(("sh", "-c", script), {"PATH": "/usr/bin:/bin"})
     qmp = FakeServer(paths.qmp, {"human-monitor-command": lambda _: USERNET})
     guest = FakeGuest(paths.agent)
     try:
         async with qmp.serving(), guest.serving():
-            yield Stage(live, qmp, guest, process, events)
+            stage = Stage(live, qmp, guest, process, events, new)
+            yield stage
             await live.close()
+            await stage.live.close()
     finally:
         await process.end(0.2)
 
@@ -59,5 +73,5 @@ async def watch_ends(stage: Stage, limit: float) -> MachineError:
     deadline = Deadline.after(limit)
     with pytest.raises(MachineError) as caught:
         async with deadline.enforce():
-            await stage.live.watch()
+            await stage.live.qemu.watcher.watch()
     return caught.value

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_channels import FakeMachine, Unit, ok
-from fake_qemu import run_async
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.services import ServiceStateChanged
 from orchestrator.services.checks.exec import ExecCheck
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
+from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Check, Dependency, Service, ServiceKind
 
 
@@ -49,14 +53,14 @@ class World:
         return next(m.units[f"{name}.service"] for m in self.machines.values() if f"{name}.service" in m.units)
 
     def states(self, name: str) -> list[str]:
-        return [str(e.data["state"]) for e in self.events if e.kind == "service.state" and e.subject == name]
+        return [str(e.state) for e in of(self.events, ServiceStateChanged) if e.subject == name]
 
     def moment(self, name: str, state: str) -> int:
         """The place of this change among all events."""
         return next(
             n
             for n, e in enumerate(self.events)
-            if e.kind == "service.state" and e.subject == name and e.data["state"] == state
+            if isinstance(e, ServiceStateChanged) and e.subject == name and e.state == state
         )
 
 
@@ -76,11 +80,13 @@ def play(
         journals = {name: Journal(m.journal) for name, m in machines.items()}
         supervisor = ServiceSupervisor(
             ServiceGraph.fresh({s.name: s for s in services}),
-            {name: m.channels() for name, m in machines.items()},
-            journals,
-            bus,
-            factor=factor,
-            command="orchestrator -n t",
+            Reach(
+                {name: m.channels() for name, m in machines.items()},
+                journals,
+                bus,
+                TimeScale(factor),
+                command="orchestrator -n t",
+            ),
         )
         world = World(supervisor, machines, events)
         followers = [asyncio.create_task(journal.follow()) for journal in journals.values()]
@@ -93,7 +99,7 @@ def play(
         assert len(asyncio.all_tasks()) == 1, "the supervisor left tasks behind"
         return world
 
-    return run_async(scenario())
+    return run_simulated(scenario())
 
 
 async def up(world: World) -> None:

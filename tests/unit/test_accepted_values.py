@@ -11,7 +11,7 @@ import pytest
 from fake_channels import LocalSsh
 from fake_qemu import run_async
 from httpx import Headers
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from topology_samples import write
 
@@ -24,6 +24,7 @@ from orchestrator.patterns import PatternError, check, found
 from orchestrator.services.channels import Channels, run_check
 from orchestrator.services.checks.http import HttpCheck, judge_response
 from orchestrator.services.checks.tcp import TcpCheck
+from orchestrator.timescale import TimeScale
 from orchestrator.topology import values
 from orchestrator.topology.document import Node
 from orchestrator.topology.load import load_topology
@@ -58,7 +59,9 @@ def made(check: Check) -> str:
     async def channel() -> Ssh:
         return cast("Ssh", Nobody("client"))
 
-    answer = run_async(run_check(check, Channels(cast("Any", None), channel), factor=1.0, deadline=Deadline.after(10)))
+    answer = run_async(
+        run_check(check, Channels(cast("Any", None), channel), scale=TimeScale(), deadline=Deadline.after(10))
+    )
     assert not answer.ok
     return answer.text
 
@@ -73,7 +76,6 @@ URLS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(URLS | ANY)
 @example("http://10.77.0.256/")
 @example("http://ä_b/")
@@ -103,7 +105,6 @@ def test_urls_are_sent_as_they_are_meant() -> None:
     assert sent("http://a_b/{x}") == ("a_b", "/%7Bx%7D")
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.builds("{}:{}".format, HOSTS, st.integers(-1, 70000)) | ANY)
 @example("10.0.0.256:80")
 @example("[::1]:80")
@@ -115,7 +116,6 @@ def test_every_endpoint_that_is_accepted_is_connected_to(text: str) -> None:
         parse_endpoint(text)
 
 
-@settings(max_examples=300, deadline=None)
 @given(ANY | st.from_regex(r"[a-z(){}\[\]*+?|^$.\\0-9,-]{1,15}", fullmatch=True), st.text(max_size=200))
 @example("(a+)+$b", "a" * 100_000)
 @example("(?:a?){400}b", "a" * 100_000)
@@ -131,7 +131,6 @@ def test_every_expression_that_is_accepted_is_searched(pattern: str, text: str) 
     assert found(f"(?m){pattern}", text) in (True, False), "as a check does"
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(ANY, ANY, max_size=3), st.dictionaries(ANY, ANY, max_size=3))
 def test_every_header_that_is_accepted_is_looked_for(wanted: dict[str, str], sent: dict[str, str]) -> None:
     headers = {name: value for name, value in wanted.items() if values.TOKEN.fullmatch(name)}
@@ -146,7 +145,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(ANY, JSON, max_size=3), st.text(max_size=50) | st.builds(json.dumps, JSON))
 def test_every_body_is_judged(wanted: dict[str, object], body: str) -> None:
     check = HttpCheck("http://a/", json=wanted)
@@ -177,7 +175,6 @@ def test_every_path_that_is_accepted_is_one_of_linux(text: str) -> None:
             Path(text).exists()  # raises where a name is too long
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["source", "debian", "app", "path", "ca"]),
     st.sampled_from(["x" * 300, "/" * 5000, "a/" * 3000, "\t", "ü", "..", "~", "a\\u0000b"]),

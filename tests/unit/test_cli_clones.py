@@ -66,7 +66,7 @@ def test_clones_need_a_third_of_their_memory() -> None:
     two = [machine("server", memory=1000), machine("client", memory=2000)]
     assert memory_shortage(two, 3000 + 2 * 128 + 256) == ""
     assert memory_shortage(two, 3000) != ""
-    assert memory_shortage(two, 3000 + 2 * 128 + 256, times=2) != "", "isolated worlds share nothing"
+    assert memory_shortage(two, 3000 + 2 * 128 + 256, times=2) != "", "machines that are saved share nothing"
     assert memory_shortage(two, 4 * (1050 + 2 * 128) + 256, times=4, shared=True) == ""
     told = memory_shortage(two, 4 * (1050 + 2 * 128) + 255, times=4, shared=True)
     assert "need 5480 MiB of memory (4 times server 478 MiB, client 828 MiB, 256 MiB for the host)" in told

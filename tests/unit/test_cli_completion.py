@@ -215,15 +215,3 @@ def test_names_never_complain(cli: Cli) -> None:
     paths.state.write_text("[1, 2")
     done = cli("completion", "names", "-n", "odd")
     assert (done.returncode, done.stdout) == (0, "environment\todd\n")
-
-
-def test_names_look_where_environments_are(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from orchestrator.cli.completion import _state_folder
-    from orchestrator.environment.paths import state_root
-
-    for variables in ({"ORCH_STATE_DIR": "/x/y"}, {"XDG_STATE_HOME": "/x/z"}, {"HOME": str(tmp_path)}):
-        for name in ("ORCH_STATE_DIR", "XDG_STATE_HOME"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        assert _state_folder() == state_root()

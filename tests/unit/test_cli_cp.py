@@ -94,9 +94,9 @@ def test_names_are_settled_the_same_way_everywhere(
     said(capsys)
     for words, why in (
         ((f"{source}/here/d", f"{target}/there/file"), "a folder would take its place"),
-        ((f"{source}/here/f", f"{target}/there/file/"), "is no folder"),
+        ((f"{source}/here/f", f"{target}/there/file/"), "is not a folder"),
         (("alpha:/tmp", f"alpha:{tmp_path}/there/x"), "cannot be copied into itself"),
-        ((f"{source}/here/f", f"{source}/here/link", f"{target}/there/file"), "is no folder"),
+        ((f"{source}/here/f", f"{source}/here/link", f"{target}/there/file"), "is not a folder"),
     ):
         assert run(*words) == 2
         assert why in said(capsys)

@@ -1,4 +1,4 @@
-"""An error that nobody foresaw: exit 3, no traceback, and a file that has it, whatever the host is like."""
+"""An unexpected error: exit 3, no traceback, and a file that has it, whatever the host is like."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def cli(tmp_path: Path) -> Cli:
 def test_the_traceback_lies_in_the_state_folder(cli: Cli, error: str, words: str) -> None:
     done = cli.python("-c", program(error))
     assert (done.returncode, done.stdout) == (3, "half of it\n")
-    assert done.stderr.startswith("error: an error that nobody foresaw\n")
+    assert done.stderr.startswith("error: an unexpected error\n")
     assert words in done.stderr
     (path,) = (cli.folder / "state/crashes").iterdir()
     assert str(path) in done.stderr

@@ -116,7 +116,7 @@ def test_report_of_another_folder(cli: Cli) -> None:
     assert cli("-q", "report", str(folder)).stderr == ""
     elsewhere = cli("report", "--runs", str(cli.folder / "nowhere"))
     assert elsewhere.returncode == 2
-    assert "holds no run" in elsewhere.stderr
+    assert "contains no run" in elsewhere.stderr
 
 
 def test_report_names_the_runs_there_are(cli: Cli) -> None:
@@ -126,7 +126,7 @@ def test_report_names_the_runs_there_are(cli: Cli) -> None:
     assert f"there is runs/{folder.name}" in done.stderr
     empty = cli.folder / "empty"
     empty.mkdir()
-    assert "it holds no events.jsonl" in cli("report", "empty").stderr
+    assert "it contains no events.jsonl" in cli("report", "empty").stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -13,6 +13,7 @@ import pytest
 from cli_process import Cli
 
 from orchestrator.cli import doctor_items as look
+from orchestrator.cli import doctor_space as room
 from orchestrator.cli.doctor import screen, verdict
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.environment.paths import EnvironmentPaths
@@ -95,16 +96,16 @@ def test_memory(topology: Topology) -> None:
     def meminfo(mebibytes: int) -> str:
         return f"MemTotal: 1 kB\nMemAvailable: {mebibytes * 1024} kB\n"
 
-    assert look.memory(topology, meminfo(1024), running=False).state is State.OK
-    short = look.memory(topology, meminfo(1023), running=False)
+    assert room.memory(topology, meminfo(1024), running=False).state is State.OK
+    short = room.memory(topology, meminfo(1023), running=False)
     assert short.state is State.MISSING
     assert "alpha 384 MiB" in short.reason
-    assert look.memory(topology, meminfo(10), running=True).state is State.OK
+    assert room.memory(topology, meminfo(10), running=True).state is State.OK
 
 
 def test_socket_paths(topology: Topology) -> None:
     def item(length: int) -> Item:
-        return look.socket_paths(topology, EnvironmentPaths("tiny", Path("/s"), Path("/" + "x" * (length - 1))))
+        return room.socket_paths(topology, EnvironmentPaths("tiny", Path("/s"), Path("/" + "x" * (length - 1))))
 
     rest = len("/alpha/qmp-side")
     assert item(107 - rest).state is State.OK
@@ -115,7 +116,7 @@ def test_socket_paths(topology: Topology) -> None:
 
 def test_disks(tmp_path: Path) -> None:
     paths = EnvironmentPaths("tiny", tmp_path / "not" / "there", tmp_path)
-    items = look.disks(paths, tmp_path, tmp_path / "cache", images_needed=1 << 60)
+    items = room.disks(paths, tmp_path, tmp_path / "cache", images_needed=1 << 60)
     assert [(item.name, item.state) for item in items[:1]] == [("disk: cache", State.MISSING)]
     assert "needed to build the images that are missing" in items[0].reason
     assert str(tmp_path / "not" / "there") in items[1].text

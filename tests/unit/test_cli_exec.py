@@ -251,10 +251,10 @@ def test_what_was_printed_before_the_limit_is_not_lost(run: Exec) -> None:
     script = "head -c 1000000 /dev/zero; exec sleep 6001237"
     process = run.start("--timeout", "4s", "m", "--", "sh", "-c", script)
     assert process.stdout is not None
-    time.sleep(4.5)
+    until(lambda: living("6001237"), "its beginning")
+    until(lambda: not living("6001237"), "its end")
     assert len(process.stdout.read()) == 1_000_000
     assert process.wait(MOST) == 124
-    until(lambda: not living("6001237"), "its end")
 
 
 @pytest.mark.parametrize("option", ["-n", "--no-stdin"])

@@ -11,6 +11,7 @@ from warm_states import a_state
 
 from orchestrator.cli.logs import Printer, real_names
 from orchestrator.cli.status import _word
+from orchestrator.events.services import UnitAlias
 from orchestrator.services.journal import Entry
 from orchestrator.services.systemd import UnitStatus
 from orchestrator.topology.model import Service, ServiceKind
@@ -52,12 +53,15 @@ def test_words(tmp_path: Path, recorded: str, seen: UnitStatus | None, kind: str
 
 
 def test_lines_of_a_unit_are_found_by_the_name_in_the_topology(tmp_path: Path) -> None:
+    # As an older version wrote it.
     told = {"kind": "unit.name", "subject": "sshd.service", "machine": "server", "real": "ssh.service"}
     other = {"kind": "note", "subject": "", "message": '"unit.name"'}
     (tmp_path / "events.1.jsonl").write_text(json.dumps(told) + "\n")
+    alias = UnitAlias("dbus.service", machine="server", id="dbus-broker.service")
+    (tmp_path / "events.2.jsonl").write_text(alias.as_json() + "\n")
     (tmp_path / "events.jsonl").write_text(json.dumps(other) + '\n{"kind": "unit.name"}\n"unit.name" [\n')
     names = real_names(tmp_path)
-    assert names == {"sshd.service": {"ssh.service"}}
+    assert names == {"sshd.service": {"ssh.service"}, "dbus.service": {"dbus-broker.service"}}
     options = argparse.Namespace(unit=["sshd"], since=None, json=False, no_color=True)
     printer = Printer(options, {}, names)
     assert [printer.wanted(Entry(0, name, "x", "m", 6)) for name in ("ssh.service", "sshd.service", "web.service")] == [

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_process import Cli
+from cli_process import SERVER, Cli
 
 from orchestrator.cli.main import MODULES
 
@@ -60,24 +59,35 @@ def cli(tmp_path: Path) -> Cli:
     return found
 
 
-def call(cli: Cli, words: list[str] | list[str | bytes], **streams: Any) -> tuple[int, bytes, str]:
+def call(
+    cli: Cli, words: Sequence[str | bytes], *, closed: Collection[int] = (), **streams: int
+) -> tuple[int, bytes, str]:
     """Exit code, stdout, stderr; no traceback, and none of Python's own complaints."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    argv = [sys.executable, "-m", "orchestrator", *words]
-    with subprocess.Popen(argv, cwd=cli.folder, env=cli.environment, **streams) as process:
-        out, err = process.communicate(timeout=120)
-    text = (err or b"").decode("utf-8", "surrogateescape")
-    for bad in ("Traceback", "Exception ignored", "nobody foresaw", "was never retrieved"):
-        assert bad not in text, text
-    return process.returncode, out or b"", text
+    numbers = {{"stdin": 0, "stdout": 1, "stderr": 2}[name]: descriptor for name, descriptor in streams.items()}
+    texts = [os.fsdecode(word) for word in words]
+    done = SERVER.run(texts, cli.folder, cli.environment, streams=numbers, closed=closed)
+    return done.code, done.out, checked(done.err)
 
 
-def closing(*descriptors: int) -> Callable[[], None]:
+def call_python(cli: Cli, words: Sequence[str], *, closed: Collection[int] = ()) -> tuple[int, bytes, str]:
+    """The same with a Python of its own, which finds the streams as they are."""
+
     def close() -> None:
-        for descriptor in descriptors:
+        for descriptor in closed:
             os.close(descriptor)
 
-    return close
+    argv = [sys.executable, "-m", "orchestrator", *words]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, cwd=cli.folder, env=cli.environment, preexec_fn=close, **pipes) as process:
+        out, err = process.communicate(timeout=120)
+    return process.returncode, out, checked(err)
+
+
+def checked(err: bytes) -> str:
+    text = err.decode("utf-8", "surrogateescape")
+    for bad in ("Traceback", "Exception ignored", "unexpected error", "was never retrieved"):
+        assert bad not in text, text
+    return text
 
 
 @pytest.mark.parametrize("name", [*WORDS, *HELP])
@@ -85,12 +95,12 @@ def test_streams_that_are_closed_or_full_or_left_by_their_reader(cli: Cli, name:
     words = WORDS.get(name) or HELP[name]
     code, out, _ = call(cli, words)
 
-    assert call(cli, words, preexec_fn=closing(0, 1, 2))[0] == code
+    assert call(cli, words, closed=(0, 1, 2))[0] == code
     for path in cli.folder.rglob("*"):  # nothing that was meant for a stream went into a file that got its number
         assert not (path.is_file() and out.strip()) or out not in path.read_bytes(), path
 
     with Path("/dev/full").open("wb") as full:
-        found, _, err = call(cli, words, stdout=full)
+        found, _, err = call(cli, words, stdout=full.fileno())
     assert found == (3 if out else code)
     if out:
         assert err.count("error: ") == 1
@@ -106,17 +116,17 @@ def test_streams_that_are_closed_or_full_or_left_by_their_reader(cli: Cli, name:
     os.close(writing)
 
 
-@pytest.mark.parametrize("closed", [(0,), (1,), (2,)])
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
 def test_one_stream_may_be_closed(cli: Cli, closed: tuple[int, ...]) -> None:
-    code, out, err = call(cli, WORDS["config"], preexec_fn=closing(*closed))
+    code, out, err = call_python(cli, WORDS["config"], closed=closed)
     assert (code, err) == (0, "")
     assert bool(out) is (1 not in closed)
 
 
 def test_a_stderr_that_is_full_changes_nothing(cli: Cli) -> None:
     with Path("/dev/full").open("wb") as full:
-        assert call(cli, WORDS["exec"], stderr=full)[0] == 3
-        assert call(cli, ["statu"], stderr=full)[0] == 2
+        assert call(cli, WORDS["exec"], stderr=full.fileno())[0] == 3
+        assert call(cli, ["statu"], stderr=full.fileno())[0] == 2
 
 
 def test_a_stdout_that_does_not_block_loses_nothing(cli: Cli) -> None:
@@ -197,14 +207,14 @@ def test_a_folder_whose_name_is_no_utf_8(tmp_path: Path, language: str) -> None:
     cli = Cli(folder, {"LC_ALL": language, "PYTHONIOENCODING": "ascii" if language == "POSIX" else ""})
     cli.record(alive=False)
     for words in (["config"], ["config", "--json"], ["validate", "--json"], ["graph", "--format", "json"], ["status"]):
-        code, out, err = call(cli, words)
+        code, out, err = call_python(cli, words)
         assert code == (3 if words == ["status"] else 0), err
         if words[-1] == "json" or "--json" in words:
             json.loads(out)
     run = folder / "runs" / "one"
     run.mkdir(parents=True)
     (run / "events.jsonl").write_text('{"time": "2026-01-02T03:04:05.000Z", "kind": "run.started", "subject": ""}\n')
-    code, out, err = call(cli, ["report", "runs/one"])
+    code, out, err = call_python(cli, ["report", "runs/one"])
     assert code == 0, err
     page = Path(os.fsdecode(out.rstrip(b"\n")))
     assert (folder / page).is_file()

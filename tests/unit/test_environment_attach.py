@@ -8,12 +8,12 @@ import signal
 import subprocess
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import while_it_runs
 from orchestrator.errors import MachineError
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 
 
 def test_a_machine_that_ends_while_it_is_reached_is_named_at_once() -> None:
@@ -27,8 +27,8 @@ def test_a_machine_that_ends_while_it_is_reached_is_named_at_once() -> None:
             return "reached"
 
         limit = Deadline.after(60)
-        with pytest.raises(MachineError, match="machine server does not run any more") as caught:
-            run_async(while_it_runs("server", process, reach()))
+        with pytest.raises(MachineError, match="machine server is not running any more") as caught:
+            run_simulated(while_it_runs("server", process, reach()))
         assert not limit.expired
         assert caught.value.subject == "server"
 
@@ -40,4 +40,4 @@ def test_one_that_runs_is_reached() -> None:
     async def reach() -> str:
         return "reached"
 
-    assert run_async(while_it_runs("server", process, reach())) == "reached"
+    assert run_simulated(while_it_runs("server", process, reach())) == "reached"

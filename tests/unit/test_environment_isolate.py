@@ -1,4 +1,4 @@
-"""What a suite's runner lists, as the parts that each get a world of their own; and what parts come to together."""
+"""What a suite's runner lists, as the parts that each get a fresh state; and what parts come to together."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from event_records import notes
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.isolate import divided, prepare
 from orchestrator.environment.session import Session
 from orchestrator.environment.suite_events import Case, Finished, Planned
+from orchestrator.environment.suite_run import SuiteRun
 from orchestrator.environment.suite_tally import NO_TEST_RAN, Account, Outcome, judge
 from orchestrator.errors import GuestCommandError, MachineError, SuiteFailed
 from orchestrator.events import Event, EventBus
 from orchestrator.guest.agent import GuestResult
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
 
@@ -77,7 +80,7 @@ def test_of_a_phases_parts_the_worst_counts(codes: list[int], code: int, broken:
     assert bool(tally.broken) is broken
 
 
-def test_a_test_of_several_worlds_counts_once_and_as_its_worst() -> None:
+def test_a_test_of_several_parts_counts_once_and_as_its_worst() -> None:
     outcome = outcome_of((0, account(a="passed")), (1, account(a="failed")), (0, account(a="passed", b="skipped")))
     assert outcome.phase("stack").counts == {"passed": 0, "failed": 1, "flaky": 0, "skipped": 1, "did_not_run": 0}
     assert outcome.total == 2
@@ -138,8 +141,8 @@ async def prepared(end: GuestResult | MachineError, deadline: Deadline) -> tuple
     phase = SuitePhase("stack")
     folder, command, ahead = Path("/here/suite"), ("run",), ("run", "-p")
     suite = Suite("client", folder, command, "test", {"A": "1"}, "/artifacts", 60.0, (phase,), ahead)
-    session = SimpleNamespace(machines={"client": client}, bus=bus, factor=1.0)
-    await prepare(cast(Session, session), suite, phase, deadline)
+    session = SimpleNamespace(machines={"client": client}, bus=bus, scale=TimeScale())
+    await prepare(SuiteRun(cast(Session, session), suite, deadline), phase)
     return client, seen
 
 
@@ -149,7 +152,7 @@ def test_a_suite_is_prepared_as_it_will_be_run() -> None:
     assert (call["command"], call["user"], call["cwd"]) == (("run", "-p"), "test", "/opt/e2e/suites/suite")
     assert call["environment"]["A"] == "1"
     assert call["environment"]["E2E_PHASE"] == "stack"
-    assert [event.data["level"] for event in seen] == ["info"]
+    assert len(notes(seen, "info")) == len(seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -157,13 +160,14 @@ def test_a_suite_is_prepared_as_it_will_be_run() -> None:
     [(GuestResult(3, b"", b"no browser here"), "no browser here"), (GuestResult(9, b"", b""), "it ended with 9")],
 )
 def test_a_suite_that_cannot_be_prepared_is_run_without(end: GuestResult, text: str) -> None:
-    _, (event,) = asyncio.run(prepared(end, Deadline.after(10)))
-    assert event.data["level"] == "warning"
-    assert text in event.data["message"]
+    _, events = asyncio.run(prepared(end, Deadline.after(10)))
+    (message,) = notes(events, "warning")
+    assert text in message
 
 
 def test_preparing_for_too_long_is_given_up_and_a_lost_machine_is_not() -> None:
-    _, (event,) = asyncio.run(prepared(MachineError("it took too long"), Deadline.after(0)))
-    assert "it took too long" in event.data["message"]
+    _, events = asyncio.run(prepared(MachineError("it took too long"), Deadline.after(0)))
+    (message,) = notes(events)
+    assert "it took too long" in message
     with pytest.raises(MachineError):
         asyncio.run(prepared(MachineError("the connection is lost"), Deadline.after(10)))

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from event_records import of
 from warm_states import a_state
 
 from orchestrator.deadline import Deadline
@@ -17,11 +18,13 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.state import MachineState, StateFile
 from orchestrator.environment.up import open_environment
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId
-from orchestrator.report.fold import fold, load_events
+from orchestrator.events.read import load_events
+from orchestrator.events.run import Note
+from orchestrator.process_id import ProcessId
+from orchestrator.report.fold import fold
 from orchestrator.report.summary import summary
 
-HOST = {"kind": "host.accelerator", "accelerator": "tcg", "reason": "no /dev/kvm", "factor": 10.0, "qemu": "10.0.2"}
+HOST = {"kind": "host.accelerator", "accelerator": "tcg", "reason": "no /dev/kvm", "time_scale": 10.0, "qemu": "10.0.2"}
 IMAGE = {"kind": "image.state", "subject": "debian", "state": "building", "provider": "debian"}
 READY = {**IMAGE, "state": "ready", "key": "abc", "seconds": 7.5, "path": "/images/debian"}
 
@@ -41,7 +44,12 @@ def test_host_and_images_are_told_as_by_the_command_that_started_them(tmp_path: 
     bus.subscribe(seen.append)
     tell_again(state, bus)
     view = fold(seen)
-    assert (view.accelerator, view.factor, view.qemu, view.accelerator_reason) == ("tcg", 10.0, "10.0.2", "no /dev/kvm")
+    assert (view.accelerator, view.time_scale, view.qemu, view.accelerator_reason) == (
+        "tcg",
+        10.0,
+        "10.0.2",
+        "no /dev/kvm",
+    )
     assert [(i.name, i.provider, i.key, i.state, i.seconds) for i in view.images] == [
         (name, "debian", "abc", "cached", 7.5)
     ]
@@ -53,7 +61,7 @@ def test_without_the_earlier_folder_the_state_tells(tmp_path: Path) -> None:
     bus.subscribe(seen.append)
     tell_again(state, bus)
     view = fold(seen)
-    assert (view.accelerator, view.factor) == ("tcg", 3.0)
+    assert (view.accelerator, view.time_scale) == ("tcg", 3.0)
     assert [(i.provider, i.state) for i in view.images] == [("debian", "cached")]
 
 
@@ -116,8 +124,8 @@ def test_each_run_on_a_kept_environment_has_its_own_folder_and_the_state_keeps_t
     for folder in folders:
         view = fold(load_events(folder / "events.jsonl"))
         assert view.run_id == folder.name
-        assert summary(view)["host"] == {"accelerator": "tcg", "factor": 10.0, "qemu": "10.0.2"}
+        assert summary(view)["host"] == {"accelerator": "tcg", "time_scale": 10.0, "qemu": "10.0.2"}
         assert (folder / "machines/server/journal.jsonl").read_text() == "{}\n"
-    left = [event.data["left_folder"] for event in seen if "left_folder" in event.data]
+    left = [note.run_folder for note in of(seen, Note) if note.run_folder]
     assert left == [str(folders[0])], "as if it had been killed: it wrote no reports, and the next command does"
     assert env_paths.unfinished_run == folders[1]

@@ -80,8 +80,9 @@ def test_who_joins_a_panicked_machine_is_told_so_and_soon(tmp_path: Path, monkey
             stage.live.paths.serial_log.write_text(PANIC + TRACE + END)
             stage.live.paths.agent.unlink()  # nobody answers
             limit = Deadline.after(10)
+            stage.join()
             with pytest.raises(MachineError, match="machine server is lost: the guest's kernel panicked"):
-                await stage.live.reattach(stage.process, tmp_path / "key", limit)
+                await stage.live.reattach(stage.process, tmp_path / "key.pub", limit)
             assert not limit.expired
 
     run_async(scenario())

@@ -7,13 +7,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fake_qemu import SILENT, run_async
+from event_records import notes
+from fake_qemu import SILENT
 from machine_stage import staged
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment import evidence, live_guest, machine_ssh
 from orchestrator.environment import machine as module
+from orchestrator.environment.evidence import answers
 from orchestrator.errors import MachineError
 from orchestrator.guest.sshd import listens
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import GuestFile
 
 
@@ -21,14 +26,14 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
     secret = tmp_path / "secret"
     secret.write_bytes(b"\x00key\xff")
     files = (GuestFile(secret, str(tmp_path / "guest/alicia.env")), GuestFile(tmp_path / "none", "/x", required=False))
-    monkeypatch.setattr(module, "handover_script", lambda *_: "echo rubbish\n")
-    monkeypatch.setattr(module, "journal_script", lambda: "true\n")
+    monkeypatch.setattr(live_guest, "handover_script", lambda *_: "echo rubbish\n")
+    monkeypatch.setattr(live_guest, "journal_script", lambda: "true\n")
 
     async def scenario() -> None:
         async with staged(tmp_path, files=files) as stage:
             stage.guest.root = tmp_path / "guest"
-            watching = asyncio.create_task(stage.live.watch())
-            booting = asyncio.create_task(stage.live.boot("key", secret, Deadline.after(10)))
+            watching = asyncio.create_task(stage.live.qemu.watcher.watch())
+            booting = asyncio.create_task(stage.live.boot("key", Deadline.after(10)))
             limit = Deadline.after(5)
             while "booting" not in stage.states() and not limit.expired:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -44,7 +49,7 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
             key = tmp_path / "guest/etc/ssh/ssh_host_ed25519_key.pub"
             key.parent.mkdir(parents=True)
             key.write_text("ssh-ed25519 HOST root@server\n")
-            learning = asyncio.create_task(stage.live.learn_host_key(Deadline.after(10)))
+            learning = asyncio.create_task(stage.live.guest.ssh.learn_host_key(stage.live.agent, Deadline.after(10)))
             await asyncio.sleep(0.3)
             assert stage.live.host_key == "", "nobody listens yet"
             heard = Deadline.after(5)
@@ -60,7 +65,7 @@ def test_boot_hands_over_when_the_agent_opens_its_port(tmp_path: Path, monkeypat
             with suppress(asyncio.CancelledError):
                 await watching
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,16 +76,16 @@ def test_a_guest_that_never_opens_its_agent(tmp_path: Path, monkeypatch: pytest.
             stage.live.paths.serial_log.write_text("Loading Linux\nstuck here\n")
             deadline = Deadline.after(10)
             with pytest.raises(MachineError, match="machine server did not boot within 0 s") as caught:
-                await stage.live.boot("key", tmp_path, deadline)
+                await stage.live.boot("key", deadline)
             assert deadline.elapsed < 1.5
             assert caught.value.evidence[-1] == "stuck here"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(("made", "why"), [(False, "_key.pub does not exist"), (True, "it is not running")])
 def test_a_guest_without_sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool, why: str) -> None:
-    monkeypatch.setattr(module, "HOST_KEY_LIMIT", 0.3)
+    monkeypatch.setattr(machine_ssh, "HOST_KEY_TIMEOUT", 0.3)
 
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
@@ -90,12 +95,12 @@ def test_a_guest_without_sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, m
                 (tmp_path / "guest/etc/ssh").mkdir(parents=True)
                 (tmp_path / "guest/etc/ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 HOST root@server\n")
             with pytest.raises(MachineError, match="sshd of machine server did not listen within 0 s") as caught:
-                await stage.live.learn_host_key(Deadline.after(10))
+                await stage.live.guest.ssh.learn_host_key(stage.live.agent, Deadline.after(10))
             assert why in caught.value.why
 
 
 def test_a_silent_journal_hides_no_listening_sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_INTERVAL", 0.1)
+    monkeypatch.setattr(machine_ssh, "LOOK_INTERVAL", 0.1)
 
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
@@ -108,10 +113,10 @@ def test_a_silent_journal_hides_no_listening_sshd(tmp_path: Path, monkeypatch: p
                 (stage.guest.root / path).parent.mkdir(parents=True, exist_ok=True)
                 (stage.guest.root / path).write_text(text)
             await stage.live.agent.connect(Deadline.after(5))
-            await stage.live.learn_host_key(Deadline.after(5))
+            await stage.live.guest.ssh.learn_host_key(stage.live.agent, Deadline.after(5))
             assert stage.live.host_key == "ssh-ed25519 HOST root@server"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_who_listens() -> None:
@@ -122,25 +127,26 @@ def test_who_listens() -> None:
 
 
 def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "handover_script", lambda *_: "echo no network card >&2; exit 71\n")
+    monkeypatch.setattr(live_guest, "handover_script", lambda *_: "echo no network card >&2; exit 71\n")
 
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
+            await stage.live._open_monitor(Deadline.after(5))
             await stage.live.agent.connect(Deadline.after(5))
             with pytest.raises(MachineError, match="could not be set up") as caught:
-                await stage.live.hand_over("key", tmp_path, Deadline.after(5))
+                await stage.live.hand_over("key", Deadline.after(5))
             assert caught.value.why == "no network card"
             assert not stage.live.handed_over
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("rebooted", [False, True])
 def test_a_guest_that_rebooted_by_itself_is_set_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rebooted: bool
 ) -> None:
-    monkeypatch.setattr(module, "handover_script", lambda *given: f"echo {given[-1]}\n")
-    monkeypatch.setattr(module, "journal_script", lambda: "true\n")
+    monkeypatch.setattr(live_guest, "handover_script", lambda *given: f"echo {given[-1]}\n")
+    monkeypatch.setattr(live_guest, "journal_script", lambda: "true\n")
     (tmp_path / "key.pub").write_text("ssh-ed25519 MINE\n")
     mark = tmp_path / "guest" / module.HANDED_OVER.lstrip("/")
     mark.parent.mkdir(parents=True)
@@ -151,13 +157,14 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
         async with staged(tmp_path) as stage:
             stage.guest.root = tmp_path / "guest"
             stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
-            await stage.live.reattach(stage.process, tmp_path / "key", Deadline.after(10))
+            stage.join()
+            await stage.live.reattach(stage.process, tmp_path / "key.pub", Deadline.after(10))
             assert stage.live.handed_over
             assert ([["sh", "-s"]] * 2 if rebooted else []) == stage.guest.commands
-            notes = [str(event.data["message"]) for event in stage.events if event.kind == "note"]
-            assert any("set up again" in note for note in notes) is rebooted
+            told = notes(stage.events)
+            assert any("set up again" in note for note in told) is rebooted
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(
@@ -167,7 +174,7 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
 def test_a_machine_answers_or_is_not_asked_for_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, agent: bool, expected: bool
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_LIMIT", 0.3)
+    monkeypatch.setattr(evidence, "ANSWER_LIMIT", 0.3)
 
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
@@ -177,10 +184,10 @@ def test_a_machine_answers_or_is_not_asked_for_logs(
             if not agent:
                 stage.guest.handlers["guest-ping"] = lambda _: SILENT
             begun = Deadline.after(5)
-            assert await stage.live.answers() is expected
+            assert await answers(stage.live, TimeScale()) is expected
             assert begun.elapsed < 1.5
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
@@ -189,24 +196,25 @@ def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
             stage.live.paths.serial_log.write_text("[9.0] Kernel panic - not syncing: sysrq triggered crash\n")
             stage.qmp.handlers["query-status"] = lambda _: {"status": "guest-panicked"}
             begun = Deadline.after(10)
-            with pytest.raises(MachineError, match="machine server stands still: QEMU says guest-panicked") as caught:
-                await stage.live.reattach(stage.process, tmp_path / "key", begun)
+            stage.join()
+            with pytest.raises(MachineError, match="machine server is paused: QEMU reports guest-panicked") as caught:
+                await stage.live.reattach(stage.process, tmp_path / "key.pub", begun)
             assert begun.elapsed < 1.5
             assert "sysrq triggered crash" in caught.value.why
             assert "restart machine:server" in caught.value.hint
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_failed_screenshot_is_only_noted(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            await stage.live.screenshot("before", tmp_path)  # never connected: nothing to take
+            await stage.live.qemu.screenshot("before", tmp_path)  # never connected: nothing to take
             await stage.live._open_monitor(Deadline.after(5))
-            await stage.live.screenshot("refused", tmp_path)
-            assert "no screenshot at refused" in str(stage.events[-1].data["message"])
+            await stage.live.qemu.screenshot("refused", tmp_path)
+            assert "no screenshot at refused" in notes(stage.events)[-1]
             stage.qmp.handlers["screendump"] = lambda a: stage.qmp.content_to(str(a["filename"]), b"")
-            await stage.live.screenshot("ready", tmp_path)
-            assert stage.events[-1].data == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
+            await stage.live.qemu.screenshot("ready", tmp_path)
+            assert stage.events[-1].data() == {"path": "machines/server/screenshots/001-ready.png", "step": "ready"}
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_qemu import Refused, run_async
+from event_records import notes
+from fake_qemu import Refused
 from machine_stage import Stage, staged
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.reboot import go_down
@@ -55,12 +57,12 @@ class Rebooting:
         """What was noted."""
         live = self.stage.live
         await live._open_monitor(Deadline.after(5))
-        watcher = live._watcher
+        watcher = live.qemu.watcher
         agent = None if dead else live.agent
         work = go_down(live.monitor, agent, watcher, live._bus, answer=Deadline.after(5), down=Deadline.after(down))
         await run_with_watchdogs(work, [watcher.watch])
         assert not watcher.agent_open.is_set(), "the next boot's agent is yet to come"
-        return [str(event.data["message"]) for event in self.stage.events if event.kind == "note"]
+        return notes(self.stage.events)
 
 
 def test_a_guest_that_goes_down_is_not_asked_and_not_reset_again(tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_a_guest_that_goes_down_is_not_asked_and_not_reset_again(tmp_path: Path)
             ((option, command),) = machine.asked
             assert option == "-c" and command.startswith("systemctl --no-block reboot")
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_that_does_not_listen_is_reset(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_guest_that_does_not_listen_is_reset(tmp_path: Path) -> None:
             assert "refused guest-exec; it is reset" in note
             assert machine.resets == 1
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_that_never_goes_down_is_reset(tmp_path: Path) -> None:
@@ -98,10 +100,10 @@ def test_a_guest_that_never_goes_down_is_reset(tmp_path: Path) -> None:
             machine = Rebooting(stage)
             machine.takes(lambda: None)
             (note,) = await machine.reboots(down=0.3)
-            assert note == "it did not go down within 0 s; it is reset"
+            assert note == "it did not shut down within 0 s; it is reset"
             assert machine.resets == 1
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_that_panicked_is_reset_and_runs(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_a_guest_that_panicked_is_reset_and_runs(tmp_path: Path) -> None:
             assert await machine.reboots() == []
             assert (machine.resets, machine.state) == (1, "running")
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_whose_console_told_its_end_is_reset_and_not_asked(tmp_path: Path) -> None:
@@ -126,4 +128,4 @@ def test_a_guest_whose_console_told_its_end_is_reset_and_not_asked(tmp_path: Pat
             assert await machine.reboots(dead=True) == []
             assert machine.resets == 1
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -10,16 +10,16 @@ import pytest
 from fake_qemu import machine, run_async, topology
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment import session as session_module
+from orchestrator.environment import startup
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reaper_client import reaper_client
 from orchestrator.environment.reset import chosen, place_again, reset, state_to_change
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile, read_state
-from orchestrator.environment.warm import default_store
 from orchestrator.errors import HostError, MachineError, OrchestratorError, SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.events import EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking, digest
 from orchestrator.snapshots.store import Snapshot, point_name
@@ -93,7 +93,7 @@ def test_a_point_is_found_by_its_name(paths: EnvironmentPaths, tmp_path: Path) -
 
 
 def test_a_healthy_state_that_is_gone(paths: EnvironmentPaths, tmp_path: Path) -> None:
-    """Another healthy one is no substitute: it may be of another world."""
+    """Another healthy one is no substitute: it may be of other machines."""
     gone = put(tmp_path)
     put(tmp_path, f"{HEALTHY}.k2")
     default_store().remove(gone)
@@ -118,26 +118,26 @@ def test_a_snapshot_that_does_not_fit_names_what_changed(paths: EnvironmentPaths
     put(tmp_path, "older", {**PARTS, "QEMU": "9.2", "image server": "i1"})
     with pytest.raises(SnapshotError, match="older does not fit the environment that runs") as caught:
         chosen(a_state(tmp_path), "older")
-    assert caught.value.why == "it was taken of another one; different are: QEMU, image server"
+    assert caught.value.why == "it was saved from another environment; these inputs differ: QEMU, image server"
 
 
 # ------------------------------------------------------------------ which environment
 
 
 def test_an_environment_that_was_taken_down_meanwhile(paths: EnvironmentPaths) -> None:
-    with pytest.raises(HostError, match="environment shop does not run as a whole") as caught:
+    with pytest.raises(HostError, match="environment shop is not running completely") as caught:
         state_to_change(paths)
     assert "it was taken down" in caught.value.why
     assert caught.value.hint == "orchestrator -n shop up"
 
 
 def test_an_environment_of_which_only_some_machines_are_recorded(paths: EnvironmentPaths, tmp_path: Path) -> None:
-    """A start or reset that was killed half way: what is left of it is no world to save or to go back from."""
+    """A start or reset that was killed half way: what is left of it is no state to save or to go back from."""
     for names in ((), ("server",)):
         StateFile(paths.state, a_state(tmp_path, machines={name: MachineState(DEAD, "/image") for name in names}))
-        with pytest.raises(HostError, match="does not run as a whole") as caught:
+        with pytest.raises(HostError, match="is not running completely") as caught:
             state_to_change(paths)
-        assert "ended half way" in caught.value.why
+        assert "was interrupted" in caught.value.why
     assert not (tmp_path / "runs").exists()
 
 
@@ -201,7 +201,7 @@ def test_a_machine_that_does_not_come_back(
     async def dies(*_: object) -> None:
         raise MachineError("QEMU of machine client exited with 1")
 
-    monkeypatch.setattr(session_module, "end_machines", dies)
+    monkeypatch.setattr(startup, "end_machines", dies)
     error, state = put_back(paths, tmp_path, one)
     assert type(error) is MachineError
     assert (state.phase, state.generation) == ("failed", 1)

@@ -6,14 +6,16 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from fake_qemu import run_async
+from event_records import of
 from machine_stage import Stage, staged, watch_ends
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine as module
 from orchestrator.environment.failures import last_words
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events import wall_clock
+from orchestrator.events.machines import LogMatched
 from orchestrator.snapshots.manifest import MachineFiles
 
 
@@ -32,7 +34,7 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
             old = "[1.0] Out of memory: Killed process 7 (x)\n[2.0] Kernel panic - not syncing: long ago\n"
-            stage.live.seed_logs(saved_logs(tmp_path / "saved", old, LISTENING))
+            stage.live.qemu.seed_logs(saved_logs(tmp_path / "saved", old, LISTENING))
             assert stage.live.paths.serial_log.read_text().startswith(old)
             assert last_words(stage.live.paths) is None, "that end is not its own"
             assert stage.live.paths.journal.read_text() == LISTENING
@@ -45,32 +47,30 @@ def test_the_logs_begin_with_those_of_the_snapshot_which_are_not_judged_again(tm
             async with asyncio.TaskGroup() as group:
                 group.create_task(panic())
                 error = await watch_ends(stage, 3)
-            assert [e.data["line"] for e in stage.events if e.kind == "machine.sign"] == [
-                "[9.0] Kernel panic - not syncing: today"
-            ]
+            assert [match.line for match in of(stage.events, LogMatched)] == ["[9.0] Kernel panic - not syncing: today"]
             assert "is lost" in error.what
-            assert not stage.live._watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
+            assert not stage.live.qemu.watcher.sshd_listens.is_set(), "that it listened when it was saved tells nothing"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_logs_that_are_there_already_are_gone_on_with(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            stage.live.paths.serial_log.write_text("an earlier world\n")
-            stage.live.seed_logs(saved_logs(tmp_path / "saved", "of the snapshot\n", LISTENING))
-            assert stage.live.paths.serial_log.read_text().startswith("an earlier world\n---")
+            stage.live.paths.serial_log.write_text("an earlier run\n")
+            stage.live.qemu.seed_logs(saved_logs(tmp_path / "saved", "of the snapshot\n", LISTENING))
+            assert stage.live.paths.serial_log.read_text().startswith("an earlier run\n---")
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_snapshot_without_logs_is_loaded_as_well(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            stage.live.seed_logs(MachineFiles(tmp_path / "none"))
+            stage.live.qemu.seed_logs(MachineFiles(tmp_path / "none"))
             assert not stage.live.paths.serial_log.exists()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_loaded_machine_knows_its_ports(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_a_loaded_machine_knows_its_ports(tmp_path: Path) -> None:
             await stage.live.load(tmp_path / "state", Deadline.after(5))
             assert stage.live.ports == {22: 34529}
             assert stage.states() == ["starting", "restoring"]
-            assert not stage.live.handed_over, "it stands still"
+            assert not stage.live.handed_over, "it is paused"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_state_that_is_not_loaded_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_a_state_that_is_not_loaded_in_time(tmp_path: Path, monkeypatch: pytest.
             with pytest.raises(MachineError, match="did not load the state of machine server"):
                 await stage.live.load(tmp_path / "state", Deadline.after(10))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def saved_guest(stage: Stage, root: Path) -> None:
@@ -129,7 +129,8 @@ def test_a_machine_of_another_environment_gets_keys_of_its_own(tmp_path: Path) -
         async with staged(tmp_path) as stage:
             root = tmp_path / "guest"
             saved_guest(stage, root)
-            await stage.live.refresh_identity(tmp_path / "key", "ssh-ed25519 MINE", "", Deadline.after(5))
+            await stage.live._open_monitor(Deadline.after(5))
+            await stage.live.refresh_identity("ssh-ed25519 MINE", "", Deadline.after(5))
             assert stage.live.handed_over
             assert (root / USER_KEYS).read_text() == "ssh-ed25519 MINE\n"
             assert stage.live.host_key.startswith("ssh-ed25519 ")
@@ -137,7 +138,7 @@ def test_a_machine_of_another_environment_gets_keys_of_its_own(tmp_path: Path) -
             assert "PRIVATE KEY" in (root / HOST_KEY).read_text()
             assert [words[0] for words in stage.guest.commands] == ["sh", "date"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_of_this_environment_keeps_its_host_key(tmp_path: Path) -> None:
@@ -145,15 +146,14 @@ def test_a_machine_of_this_environment_keeps_its_host_key(tmp_path: Path) -> Non
         async with staged(tmp_path) as stage:
             root = tmp_path / "guest"
             saved_guest(stage, root)
-            await stage.live.refresh_identity(
-                tmp_path / "key", "ssh-ed25519 MINE", "ssh-ed25519 KEPT", Deadline.after(5)
-            )
+            await stage.live._open_monitor(Deadline.after(5))
+            await stage.live.refresh_identity("ssh-ed25519 MINE", "ssh-ed25519 KEPT", Deadline.after(5))
             assert stage.live.host_key == "ssh-ed25519 KEPT"
             assert (root / HOST_KEY).read_text() == (root / f"{HOST_KEY}.pub").read_text() == "saved\n"
             assert (root / USER_KEYS).read_text() == "ssh-ed25519 MINE\n", "the user's key is new at every up"
             assert [words[0] for words in stage.guest.commands] == ["date"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_does_not_take_the_user_key_is_not_handed_over(tmp_path: Path) -> None:
@@ -161,8 +161,9 @@ def test_a_machine_that_does_not_take_the_user_key_is_not_handed_over(tmp_path: 
         async with staged(tmp_path) as stage:
             saved_guest(stage, tmp_path / "guest")
             stage.guest.root = tmp_path / "nowhere"
+            await stage.live._open_monitor(Deadline.after(5))
             with pytest.raises(GuestCommandError, match="refused guest-file-open"):
-                await stage.live.refresh_identity(tmp_path / "key", "ssh-ed25519 MINE", "", Deadline.after(5))
+                await stage.live.refresh_identity("ssh-ed25519 MINE", "", Deadline.after(5))
             assert not stage.live.handed_over
 
-    run_async(scenario())
+    run_simulated(scenario())

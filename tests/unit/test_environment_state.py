@@ -18,7 +18,7 @@ from fake_qemu import link, machine, network, topology
 from orchestrator.environment import lock
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile, from_json, read_state, to_json
 from orchestrator.errors import HostError, LockedError
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 
 HOLDER = """
 import sys, time

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from event_records import notes, of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from orchestrator.environment.suite_invoke import Reader, only_files
 from orchestrator.environment.suite_tally import Account, Outcome, judge
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.suite import SuiteOutput
 from orchestrator.report.fold import fold
 from orchestrator.report.junit import junit_xml
 from orchestrator.report.summary import summary_json
@@ -36,7 +38,7 @@ def test_lines_come_in_any_pieces_and_streams_stay_apart() -> None:
         found.feed(data, stream)
     found.feed(b"no end", "stdout")
     found.close()
-    assert [(event.data["stream"], event.data["line"]) for event in events] == [
+    assert [(event.stream, event.line) for event in of(events, SuiteOutput)] == [
         ("stdout", "one"),
         ("stderr", "two"),
         ("stderr", "\ufffd"),
@@ -54,10 +56,8 @@ def test_a_gigabyte_of_noise_is_a_bounded_number_of_events(monkeypatch: pytest.M
     endless = b"e" * (1 << 20)  # a line without end
     for _ in range(16):
         found.feed(endless, "stderr")
-    assert sum(len(str(event.data)) for event in events) < 3 << 20
-    assert [event.data["message"] for event in events if event.kind == "note"] == [
-        "phase stack prints more than 1 MiB; the rest is left out"
-    ]
+    assert sum(len(event.as_json()) for event in events) < 3 << 20
+    assert notes(events) == ["phase stack prints more than 1 MiB; the rest is left out"]
     assert sum(map(len, found._rest.values())) <= 2 * module.LINE_LIMIT
 
 
@@ -113,8 +113,8 @@ def test_lines_that_tell_nothing_are_counted_and_cost_nothing(line: bytes) -> No
     found.tell(line + b"\n")
     assert found.account == Account()
     found.close()
-    expected = ["phase stack told 1 lines that are no events of tests"] if line else []
-    assert [event.data["message"] for event in events] == expected
+    expected = ["phase stack wrote 1 lines that are not test events"] if line else []
+    assert notes(events) == expected
 
 
 def test_numbers_that_are_none_are_left_out() -> None:

@@ -53,4 +53,4 @@ def test_names(topology: Topology, words: list[str], services: tuple[str, ...], 
 def test_every_wrong_name_is_told_with_those_there_are(topology: Topology) -> None:
     with pytest.raises(UsageError, match=r"no service or machine is named wbe, machine:web") as caught:
         services_of(topology, ["wbe", "server", "machine:web"])
-    assert caught.value.why == "known are client, api, web, machine:server, machine:client"
+    assert caught.value.why == "known names are client, api, web, machine:server, machine:client"

@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_qemu import run_async
 from warm_states import a_state
 
 from orchestrator.cli.main import main
 from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
+from orchestrator.environment.reclaim import reclaim_previous
 from orchestrator.environment.state import StateFile
-from orchestrator.environment.up import reclaim_previous
 from orchestrator.events import Event, EventBus
+from orchestrator.events.run import Note
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_the_next_start_tells_of_it(paths: EnvironmentPaths, tmp_path: Path) -> 
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
     assert run_async(reclaim_previous(paths, bus)) is None
-    assert [event.data.get("left_folder") for event in events] == [str(folder)]
+    assert [note.run_folder for note in of(events, Note)] == [str(folder)]
     (folder / "summary.json").write_text("{}")
     events.clear()
     assert run_async(reclaim_previous(paths, bus)) is None

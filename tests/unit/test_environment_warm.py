@@ -11,7 +11,8 @@ from warm_states import BASE, INPUTS, Notes, damage, put
 
 from orchestrator.environment.memory import choose_ram_backing
 from orchestrator.environment.paths import EnvironmentPaths
-from orchestrator.environment.warm import choose, default_store, is_clone
+from orchestrator.environment.saving import default_store
+from orchestrator.environment.warm import choose, is_clone
 from orchestrator.errors import (
     SnapshotError,
 )
@@ -122,5 +123,5 @@ def test_machines_whose_memory_has_no_room_are_started_all_the_same_and_it_is_sa
     notes = Notes()
     assert choose_ram_backing(shop(tmp_path, huge, huge), EnvironmentPaths.of("shop"), notes.bus) is None
     (text,) = notes.texts("info")
-    assert text.startswith("the machines' memory lies in no files, so saving their state takes longer: ")
+    assert text.startswith("the machines' memory is not stored in files, so saving their state takes longer: ")
     assert f"{tmp_path}/shm has only " in text

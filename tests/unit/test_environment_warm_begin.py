@@ -11,14 +11,15 @@ from typing import Any, cast
 from unittest.mock import AsyncMock, patch
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 from warm_states import INPUTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import warm
+from orchestrator.environment.launch import Launch
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reaper_client import ReaperClient
-from orchestrator.environment.session import Launch, Session
+from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.warm import begin
 from orchestrator.errors import (
@@ -55,14 +56,13 @@ class Starter:
         self.did.append("run_watched")
         return await work
 
-    async def start(self, launch: Launch, reaper: ReaperClient, deadline: Deadline) -> None:
+    async def start(self, launch: Launch, deadline: Deadline) -> None:
         self.did.append("start")
         if self.cold_failure is not None:
             raise self.cold_failure
 
-    async def restore(self, launch: Launch, reaper: ReaperClient, deadline: Deadline) -> None:
-        assert launch.snapshot is not None
-        self.did.append(f"restore {launch.snapshot.folder.name}")
+    async def restore(self, launch: Launch, snapshot: Snapshot, deadline: Deadline) -> None:
+        self.did.append(f"restore {snapshot.folder.name}")
         if self.failure is not None:
             raise self.failure
 
@@ -70,13 +70,16 @@ class Starter:
         self.did.append("discard_machines")
 
 
-def begun(starter: Starter, snapshot: Snapshot | None, *, insist: bool = False, limit: float = 10.0) -> bool:
-    launch = Launch({}, "key", {}, ram=RamBacking(Path("/ram"), "tmpfs", ""), snapshot=snapshot)
-    with patch.object(warm, "verify", AsyncMock()):  # the files of these snapshots are made up
-        work = begin(
-            cast("Session", starter), launch, cast("ReaperClient", None), Deadline.after(limit), require_restore=insist
-        )
-        return run_async(work)
+def begun(starter: Starter, snapshot: Snapshot | None, *, require_restore: bool = False, limit: float = 10.0) -> bool:
+    ram = RamBacking(Path("/ram"), "tmpfs", "")
+    launch = Launch({}, "key", cast("ReaperClient", None), {}, ram=ram, snapshot=snapshot)
+    with (
+        patch.object(warm, "verify", AsyncMock()),  # the files of these snapshots are made up
+        patch.object(warm, "cold_start", Starter.start),
+        patch.object(warm, "restore", Starter.restore),
+    ):
+        deadline = Deadline.after(limit)
+        return run_simulated(begin(cast("Session", starter), launch, deadline, require_restore=require_restore))
 
 
 def test_without_a_snapshot_the_machines_are_booted() -> None:
@@ -131,7 +134,7 @@ def test_who_insists_gets_the_failure_and_no_cold_start(error: OrchestratorError
     one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus, failure=error)
     with pytest.raises(type(error)) as caught:
-        begun(starter, one, insist=True)
+        begun(starter, one, require_restore=True)
     assert caught.value is error
     assert starter.did == ["run_watched", f"restore {one.folder.name}"]
     assert notes.found == []
@@ -184,7 +187,7 @@ def discarded(tmp_path: Path, prepare: Callable[[Any], None]) -> Abandoned:
     for folder in (live.paths.work, live.paths.logs):
         folder.mkdir(parents=True)
     prepare(live)
-    run_async(session.discard_machines())
+    run_simulated(session.discard_machines())
     return Abandoned(session, env_paths)
 
 
@@ -202,7 +205,7 @@ def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         switch = launch(("sleep", "60"), log=tmp_path / "log")
-        session._switches["lan"] = switch
+        session.switches["lan"] = switch
 
         async def kill() -> None:
             await asyncio.sleep(0.2)
@@ -214,7 +217,7 @@ def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
             await session.run_watched(kill())
         assert begun.elapsed < 2
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_cold_start_does_not_boot_the_disk_of_the_snapshot(tmp_path: Path) -> None:
@@ -231,11 +234,11 @@ def test_a_cold_start_does_not_die_of_what_the_restored_machine_said(tmp_path: P
         try:
             with pytest.raises(TimeoutLike):
                 async with Deadline.after(0.8).enforce(TimeoutLike):
-                    await live.watch()
+                    await live.qemu.watcher.watch()
         finally:
             await process.end(0.2)
 
-    run_async(watch(discarded(tmp_path, panic).live))
+    run_simulated(watch(discarded(tmp_path, panic).live))
 
 
 class TimeoutLike(OrchestratorError):

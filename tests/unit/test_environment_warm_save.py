@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import patch
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment import warm as module
+from orchestrator.environment import saving
 from orchestrator.environment.paths import EnvironmentPaths
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import MachineState, StateFile
-from orchestrator.environment.warm import choose, default_store, in_use, is_clone, save_healthy
+from orchestrator.environment.warm import choose, in_use, is_clone, save_healthy
 from orchestrator.errors import (
     GuestCommandError,
     HostError,
@@ -28,10 +30,10 @@ from orchestrator.errors import (
     TimeLimit,
 )
 from orchestrator.events import EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
-from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine
+from orchestrator.snapshots.manifest import HEALTHY, SavedMachine
 from orchestrator.snapshots.memory import MIB
 from orchestrator.snapshots.store import KEPT_HEALTHY, Snapshot, SnapshotWriter
 
@@ -74,18 +76,15 @@ class Saver:
         if self.disproved is not None:
             raise self.disproved
 
-    async def save(
-        self,
-        saving: SnapshotWriter,
-        manifest: Callable[[Mapping[str, SavedMachine], float], Manifest],
-        deadline: Deadline,
-    ) -> Snapshot:
+    async def save_all_machines(
+        self, writer: SnapshotWriter, deadline: Deadline
+    ) -> tuple[Mapping[str, SavedMachine], float]:
         self.saves += 1
-        (saving.folder / "server").mkdir()
-        (saving.folder / "server/ram").write_bytes(b"x" * 5000)
+        (writer.folder / "server").mkdir()
+        (writer.folder / "server/ram").write_bytes(b"x" * 5000)
         if self.failure is not None:
             raise self.failure
-        return saving.publish(manifest({"server": SERVER}, 0.1234))
+        return {"server": SERVER}, 0.1234
 
     async def run_state(self) -> str:
         if self.runs == "gone":
@@ -94,7 +93,8 @@ class Saver:
 
     def saved(self) -> str:
         """What the record then names as the healthy snapshot."""
-        run_async(save_healthy(cast("Session", self), Deadline.after(10)))
+        with patch.object(saving, "save_all_machines", Saver.save_all_machines):
+            run_simulated(save_healthy(cast("Session", self), Deadline.after(10)))
         return self.record.state.snapshot
 
 
@@ -112,7 +112,7 @@ def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")
     assert text.startswith("saved the state healthy: ")
-    assert "stood still for 0.12 s" in text
+    assert "were paused for 0.12 s" in text
 
 
 def test_a_state_that_is_known_is_not_saved_again(tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_a_state_that_cannot_be_saved_is_only_a_warning(tmp_path: Path, error: O
 
 @pytest.mark.parametrize("runs", ["gone", "paused", "postmigrate", "internal-error"])
 def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, runs: str) -> None:
-    saver = Saver(tmp_path, MachineError("machine server does not go on after its state was saved"), runs=runs)
-    with pytest.raises(MachineError, match="does not go on"):
+    saver = Saver(tmp_path, MachineError("machine server does not continue after its state was saved"), runs=runs)
+    with pytest.raises(MachineError, match="does not continue"):
         saver.saved()
     assert default_store().all() == []
     assert saver.notes.texts("warning") == []
@@ -178,7 +178,7 @@ def test_a_machine_lost_while_it_is_saved_is_no_mere_warning(tmp_path: Path, run
 
 def test_a_host_without_room_is_only_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saver = Saver(tmp_path)
-    monkeypatch.setattr(module, "touched", lambda _: 1 << 60)
+    monkeypatch.setattr(saving, "touched", lambda _: 1 << 60)
     assert saver.saved() == ""
     assert saver.saves == 0
     (text,) = saver.notes.texts("warning")
@@ -233,8 +233,8 @@ def record(tmp_path: Path, name: str, process: ProcessId, rests_on: Snapshot | N
 def test_what_is_asked_of_the_disk_is_what_was_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RAM file of 8 GiB of which little was touched does not ask for 8 GiB."""
     asked: list[int] = []
-    real = module.place_for
-    monkeypatch.setattr(module, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
+    real = saving.place_for
+    monkeypatch.setattr(saving, "place_for", lambda store, wanted: asked.append(wanted) or real(store, wanted))
     saver = Saver(tmp_path)
     with (tmp_path / "server.ram").open("r+b") as file:
         file.truncate(8 << 30)

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from event_records import notes, of
 from fake_qemu import SILENT, run_async
 from machine_stage import staged, watch_ends
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline, completes_before
-from orchestrator.environment import machine as module
+from orchestrator.environment import live_guest as module
 from orchestrator.environment.evidence import add_machine_status
 from orchestrator.errors import MachineError, ServiceError
+from orchestrator.events.machines import LogMatched
 
 STALL = "[   23.645844] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n"
 
@@ -39,8 +42,8 @@ def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pyt
                     await asyncio.sleep(0.01)
 
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(stage.live.watch())
-                booting = group.create_task(stage.live.boot("key", tmp_path / "key", Deadline.after(10)))
+                watching = group.create_task(stage.live.qemu.watcher.watch())
+                booting = group.create_task(stage.live.boot("key", Deadline.after(10)))
                 await until(lambda: "booting" in stage.states())
                 say(STALL)
                 await until(lambda: "system_reset" in stage.qmp.log)
@@ -52,11 +55,11 @@ def test_a_boot_that_stands_still_is_reset_once(tmp_path: Path, monkeypatch: pyt
                 await asyncio.sleep(0.2)
                 watching.cancel()
             assert stage.qmp.log.count("system_reset") == 1, "not a second time, and never a machine that runs"
-            notes = [event.data["message"] for event in stage.events if event.kind == "note"]
-            assert len([text for text in notes if "a CPU makes no progress" in text]) == 1
-            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["cpu-stall"]
+            told = notes(stage.events)
+            assert len([text for text in told if "a CPU makes no progress" in text]) == 1
+            assert [match.pattern for match in of(stage.events, LogMatched)] == ["cpu-stall"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_qemu_that_ends_is_noticed_with_its_words(tmp_path: Path) -> None:
@@ -80,9 +83,9 @@ def test_a_panic_on_the_console_ends_the_wait(tmp_path: Path) -> None:
             assert error.what == "machine server is lost: the guest's kernel panicked"
             assert error.why == "[2.0] Kernel panic - not syncing: VFS"
             assert error.evidence[-1] == "[2.1] end"
-            assert [e.data["sign"] for e in stage.events if e.kind == "machine.sign"] == ["oom-kill", "kernel-panic"]
+            assert [match.pattern for match in of(stage.events, LogMatched)] == ["oom-kill", "kernel-panic"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
@@ -99,9 +102,9 @@ def test_a_panic_told_by_qemu_ends_the_wait(tmp_path: Path) -> None:
                 group.create_task(panic())
                 error = await watch_ends(stage, 3)
             assert "QEMU reports that the guest panicked" in error.what
-            assert any(e.kind == "note" and "RESET" in str(e.data["message"]) for e in stage.events)
+            assert any("RESET" in note for note in notes(stage.events))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("state", ["paused", "postmigrate", "finish-migrate"])
@@ -113,11 +116,12 @@ def test_a_machine_that_a_killed_save_left_standing_goes_on(tmp_path: Path, stat
                 "query-status": lambda _: {"status": now[0]},
                 "cont": lambda _: now.__setitem__(0, "running") or {},
             }
-            await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            stage.join()
+            await stage.live.reattach_monitor(stage.process, Deadline.after(5))
             assert now == ["running"]
-            assert "it stood still" in str(stage.events[-1].data["message"])
+            assert "it was paused" in notes(stage.events)[-1]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("state", ["running", "guest-panicked"])
@@ -125,10 +129,11 @@ def test_no_other_machine_is_told_to_go_on(tmp_path: Path, state: str) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
             stage.qmp.handlers["query-status"] = lambda _: {"status": state}
-            await stage.live.reattach_monitor(stage.process, tmp_path / "key", Deadline.after(5))
+            stage.join()
+            await stage.live.reattach_monitor(stage.process, Deadline.after(5))
             assert "cont" not in stage.qmp.log
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(("state", "ends"), [("internal-error", True), ("io-error", True), ("paused", False)])
@@ -149,30 +154,30 @@ def test_cpus_that_qemu_stopped_end_the_wait(tmp_path: Path, state: str, ends: b
                 group.create_task(stop())
                 if ends:
                     error = await watch_ends(stage, 3)
-                    assert error.what == f"machine server stands still: QEMU says {state}"
+                    assert error.what == f"machine server is paused: QEMU reports {state}"
                 else:
-                    assert not await completes_before(stage.live.watch, Deadline.after(0.5))
+                    assert not await completes_before(stage.live.qemu.watcher.watch, Deadline.after(0.5))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_what_is_seen_of_a_machine_is_evidence(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
-            assert await stage.live.describe_state() == "not started"
+            assert await stage.live.qemu.describe() == "not started"
             stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
             await stage.live._open_monitor(Deadline.after(5))
-            assert await stage.live.describe_state() == "QEMU says running"
+            assert await stage.live.qemu.describe() == "QEMU says running"
             stage.live.paths.serial_log.write_text("one\n[ 7.1] last words\r\n")
             error = ServiceError("service web is not up", evidence=["its journal"])
             await add_machine_status([stage.live], error)
             assert error.evidence == ("its journal", "machine server: QEMU says running; console: [ 7.1] last words")
             stage.qmp.handlers["query-status"] = lambda _: SILENT
             limit = Deadline.after(10)
-            assert "did not answer query-status" in await stage.live.describe_state()
+            assert "did not answer query-status" in await stage.live.qemu.describe()
             assert limit.elapsed < 2
             other = MachineError("machine server is lost")
             await add_machine_status([stage.live], other)
             assert other.evidence == (), "it has its own"
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from event_records import notes
 
 from orchestrator.events import Event, EventBus, JsonLinesLog, utc_text
+from orchestrator.events.machines import LogMatched, MachineStateChanged
+from orchestrator.events.run import Note, PlannedService, RunReady, RunStarted
+from orchestrator.events.services import CheckResulted
+from orchestrator.log_patterns import Severity
 
 
 def test_every_subscriber_gets_every_event_in_order() -> None:
@@ -17,10 +22,10 @@ def test_every_subscriber_gets_every_event_in_order() -> None:
     seen: list[tuple[str, str]] = []
     bus.subscribe(lambda event: seen.append(("first", event.subject)))
     stop = bus.subscribe(lambda event: seen.append(("second", event.subject)))
-    bus.emit("machine.state", "server", state="booting")
+    bus.emit(MachineStateChanged("server", state="booting"))
     stop()
     stop()
-    bus.emit("machine.state", "client")
+    bus.emit(MachineStateChanged("client", state="booting"))
     assert seen == [("first", "server"), ("second", "server"), ("first", "client")]
 
 
@@ -34,8 +39,8 @@ def test_a_view_that_nobody_reads_any_more_breaks_nothing(monkeypatch: pytest.Mo
     seen: list[Event] = []
     bus.subscribe(lambda event: print(event.subject, file=sys.stderr))
     bus.subscribe(seen.append)
-    bus.emit("note", "one")
-    bus.emit("note", "two")
+    bus.emit(Note("one", message=""))
+    bus.emit(Note("two", message=""))
     assert [event.subject for event in seen] == ["one", "two"]
 
 
@@ -48,9 +53,9 @@ def test_a_broken_view_is_dropped_and_told_once(capsys: pytest.CaptureFixture[st
 
     bus.subscribe(broken)
     bus.subscribe(seen.append)
-    bus.emit("note", message="one")
-    bus.emit("note", message="two")
-    assert [event.data["message"] for event in seen] == ["one", "two"]
+    bus.emit(Note(message="one"))
+    bus.emit(Note(message="two"))
+    assert notes(seen) == ["one", "two"]
     assert capsys.readouterr().err.count("no terminal") == 1
 
 
@@ -63,24 +68,70 @@ def test_a_subscriber_may_leave_while_it_is_called() -> None:
         stop()
 
     stop = bus.subscribe(once)
-    bus.emit("note")
-    bus.emit("note")
+    bus.emit(Note(message=""))
+    bus.emit(Note(message=""))
     assert len(seen) == 1
 
 
 def test_an_event_as_a_line() -> None:
-    event = Event("check.answer", "web", {"ok": False, "path": Path("/x"), "answer": "ü\n\x1b[31m"}, at=1795400000.1234)
+    event = CheckResulted(
+        "web", check="page", ok=False, message="ü\n\x1b[31m", attempt=2, elapsed=1.5, time=1795400000.1234, at=77.25
+    )
     line = event.as_json()
     assert "\n" not in line
     assert json.loads(line) == {
         "time": "2026-11-23T02:13:20.123Z",
-        "kind": "check.answer",
+        "at": 77.25,
+        "kind": "check.result",
         "subject": "web",
+        "check": "page",
         "ok": False,
-        "path": "/x",
-        "answer": "ü\n\x1b[31m",
+        "message": "ü\n\x1b[31m",
+        "attempt": 2,
+        "elapsed": 1.5,
     }
     assert utc_text(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_what_is_not_known_is_left_out_and_what_is_known_to_be_none_is_not() -> None:
+    assert json.loads(MachineStateChanged("m", state="ready", elapsed=0.0).as_json()).keys() == {
+        "time",
+        "at",
+        "kind",
+        "subject",
+        "state",
+        "elapsed",
+    }
+    assert RunReady("e", elapsed=1.0, restored=False).data() == {"elapsed": 1.0, "restored": False}
+    assert RunReady("e", elapsed=1.0).data() == {"elapsed": 1.0}
+
+
+def test_parts_of_an_event_are_objects_in_json() -> None:
+    service = PlannedService("web", "server", "daemon", None, ("db",))
+    event = RunStarted(
+        "e",
+        format=2,
+        command="up",
+        run_id="r",
+        run_folder="/runs/r",
+        variant="",
+        provider="debian",
+        topology="t.toml",
+        machines=(),
+        services=(service,),
+        version="1",
+    )
+    told = json.loads(event.as_json())
+    assert told["machines"] == []
+    assert told["services"] == [
+        {"name": "web", "machine": "server", "kind": "daemon", "unit": None, "depends_on": ["db"]}
+    ]
+
+
+def test_the_monotonic_time_only_grows() -> None:
+    first, second = Note(message="one"), Note(message="two")
+    assert first.at <= second.at
+    assert abs((second.time - first.time) - (second.at - first.at)) < 1
 
 
 def test_the_log_is_on_disk_at_once_and_is_appended_to(tmp_path: Path) -> None:
@@ -89,7 +140,7 @@ def test_the_log_is_on_disk_at_once_and_is_appended_to(tmp_path: Path) -> None:
     bus = EventBus()
     with JsonLinesLog(path) as log:
         bus.subscribe(log)
-        bus.emit("run.ready", "shop")
+        bus.emit(RunReady("shop", elapsed=1.0))
         assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == ["old", "run.ready"]
 
 
@@ -100,8 +151,9 @@ def test_text_that_is_no_unicode_does_not_end_the_log(tmp_path: Path) -> None:
     line = json.loads('"broken \\ud800 half"')
     with JsonLinesLog(path) as log:
         bus.subscribe(log)
-        bus.emit("machine.sign", "server", line=line)
-        bus.emit("note", message="still written")
+        bus.emit(LogMatched("server", pattern="oops", line=line, explanation="", severity=Severity.FAILING))
+        bus.emit(Note(message="still written"))
     first, second = [json.loads(text) for text in path.read_text().splitlines()]
     assert first["line"] == line
+    assert first["severity"] == "failing"
     assert second["message"] == "still written"

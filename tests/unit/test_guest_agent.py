@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_qemu import CLOSE, GARBAGE, SILENT, FakeGuest, FakeServer, Refused, run_async
+from fake_qemu import CLOSE, GARBAGE, SILENT, FakeGuest, FakeServer, Refused
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest import agent as module
 from orchestrator.guest.agent import Agent, GuestResult, as_user, become
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 
 
 async def connected(guest: FakeServer) -> Agent:
@@ -34,7 +35,7 @@ def test_lost_syncs_are_repeated_until_one_is_answered(tmp_path: Path) -> None:
             assert await agent.call("guest-ping", deadline=Deadline.after(5)) == {}
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_stale_sync_answer_is_not_taken(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_a_stale_sync_answer_is_not_taken(tmp_path: Path) -> None:
         assert len(tokens) == 3
         assert len(set(tokens)) == 3
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_no_agent_is_an_error_at_the_deadline(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_no_agent_is_an_error_at_the_deadline(tmp_path: Path) -> None:
                 await Agent("server", guest.path).connect(Deadline.after(0.7))
         assert deadline.elapsed < 2.2
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_exec_gives_code_and_both_outputs_byte_by_byte(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_exec_gives_code_and_both_outputs_byte_by_byte(tmp_path: Path) -> None:
             assert "no-such-program" in missing.complaint
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_news_hurries_a_command_that_is_looked_at_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +98,12 @@ def test_news_hurries_a_command_that_is_looked_at_rarely(tmp_path: Path, monkeyp
             agent = await connected(guest)
             begun = Deadline.after(10)
             asyncio.get_running_loop().call_later(0.3, ended.set)
-            result = await agent.exec(["sh", "-c", "sleep 0.2; echo done"], deadline=begun, news=ended.wait)
+            result = await agent.exec(["sh", "-c", "sleep 0.2; echo done"], deadline=begun, wakeup=ended.wait)
             assert result.text == "done"
             assert 0.25 < begun.elapsed < 2
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_exec_past_the_deadline_ends_the_command_in_the_guest(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_exec_past_the_deadline_ends_the_command_in_the_guest(tmp_path: Path) ->
             assert (await agent.exec(["echo", "on"], deadline=Deadline.after(5))).text == "on"
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_refused_command_says_why(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_refused_command_says_why(tmp_path: Path) -> None:
             assert "disabled" in caught.value.why
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_connection_lost_and_an_agent_that_hangs(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_a_connection_lost_and_an_agent_that_hangs(tmp_path: Path) -> None:
                         await agent.call(fatal, deadline=Deadline.after(5))
                 await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_commands_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_commands_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
             assert [(t.result().code, t.result().text) for t in tasks] == [(n, str(n)) for n in range(8)]
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_file_is_replaced_byte_by_byte_and_no_program_is_started(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_file_is_replaced_byte_by_byte_and_no_program_is_started(tmp_path: Pat
             assert guest.files == {}, "every handle was given back"
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_file_that_was_written_in_part_is_an_error(tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_a_file_that_was_written_in_part_is_an_error(tmp_path: Path) -> None:
             assert guest.files == {}, "the handle was given back"
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_refused_write_gives_the_handle_back(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_a_refused_write_gives_the_handle_back(tmp_path: Path) -> None:
             assert guest.files == {}
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder/key", "/a-folder"])
@@ -251,7 +252,7 @@ def test_a_file_that_cannot_be_written_says_why(tmp_path: Path, path: str) -> No
             assert (await agent.exec(["echo", "on"], deadline=Deadline.after(5))).text == "on"
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_other_users_commands_are_whole_words() -> None:
@@ -329,7 +330,7 @@ def test_a_command_that_is_cancelled_before_its_pid_is_known_is_ended(tmp_path: 
             assert (await agent.exec(["echo", "on"], deadline=Deadline.after(5))).text == "on"
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_command_that_the_guest_begins_late_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +349,7 @@ def test_a_command_that_the_guest_begins_late_is_ended(tmp_path: Path, monkeypat
             assert await ended(guest, "sleep 600")
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_command_that_is_cancelled_while_it_runs_is_ended(tmp_path: Path) -> None:
@@ -365,7 +366,7 @@ def test_a_command_that_is_cancelled_while_it_runs_is_ended(tmp_path: Path) -> N
             assert await ended(guest, "sleep 600")
             await agent.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_output_beyond_what_the_agent_keeps_is_said_to_be_cut(tmp_path: Path) -> None:
@@ -389,7 +390,7 @@ def test_output_beyond_what_the_agent_keeps_is_said_to_be_cut(tmp_path: Path) ->
             assert not (await agent.exec(["true"], deadline=Deadline.after(30))).cut
             await agent.close()
 
-    run_async(scenario(), 60)
+    run_simulated(scenario())
 
 
 def test_a_reply_without_end_is_an_explained_error(tmp_path: Path) -> None:
@@ -403,7 +404,7 @@ def test_a_reply_without_end_is_an_explained_error(tmp_path: Path) -> None:
                     await agent.call("guest-info", deadline=Deadline.after(30))
             await agent.close()
 
-    run_async(scenario(), 60)
+    run_simulated(scenario())
 
 
 def test_texts_of_a_result() -> None:

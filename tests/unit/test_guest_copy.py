@@ -235,7 +235,7 @@ def test_a_file_of_a_tree_that_ends_meanwhile_is_said(server: Server, tmp_path: 
     async def work(ssh: Ssh) -> None:
         tally = await put(ssh, source, str(tmp_path / "target"), deadline=soon(), tally=Tally(on_bytes=shorten))
         assert [name for name, _ in tally.left_out] == ["a"]
-        assert "became shorter while it was read; zeros stand for the last" in tally.left_out[0][1]
+        assert "became shorter while it was read; zeros replace the last" in tally.left_out[0][1]
 
     with_ssh(server, work)
     assert (tmp_path / "target/a").stat().st_size == 6 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.guest.copy_names import NOTHING, Facts, facts_of, last_name, settle
+from orchestrator.guest.copy_names import NOTHING, Facts, Source, facts_of, last_name, resolve_target
 
 FOLDER, FILE, OTHER = Facts(False, "d"), Facts(False, "f"), Facts(False, "o")
 LINK_TO_FOLDER, LINK_TO_FILE, DANGLING = Facts(True, "d"), Facts(True, "f"), Facts(True, "n")
@@ -38,7 +38,7 @@ LINK_TO_FOLDER, LINK_TO_FILE, DANGLING = Facts(True, "d"), Facts(True, "f"), Fac
     ],
 )
 def test_settled(typed: str, there: Facts, inside: Facts, folder: bool, expected: str) -> None:
-    assert settle(typed, "a", there, inside, folder=folder) == expected
+    assert resolve_target(typed, Source("a", folder), there, inside) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,30 +46,30 @@ def test_settled(typed: str, there: Facts, inside: Facts, folder: bool, expected
     [
         ("/t", FILE, NOTHING, True, "a folder would take its place"),
         ("/t", LINK_TO_FILE, NOTHING, True, "a folder would take its place"),
-        ("/t/", FILE, NOTHING, False, "is no folder"),
+        ("/t/", FILE, NOTHING, False, "is not a folder"),
         ("/t", FOLDER, FOLDER, False, "/t/a is a folder, and a file would take its place"),
-        ("/t", FOLDER, FILE, True, "/t/a is no folder"),
+        ("/t", FOLDER, FILE, True, "/t/a is not a folder"),
         ("/t", FOLDER, LINK_TO_FOLDER, True, "/t/a is a link"),
         ("/t", DANGLING, NOTHING, False, "is a link that leads nowhere"),
         ("/t", OTHER, NOTHING, True, "a folder would take its place"),
-        ("/t", FOLDER, OTHER, True, "/t/a is no folder"),
+        ("/t", FOLDER, OTHER, True, "/t/a is not a folder"),
     ],
 )
 def test_refused(typed: str, there: Facts, inside: Facts, folder: bool, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        settle(typed, "a", there, inside, folder=folder)
+        resolve_target(typed, Source("a", folder), there, inside)
 
 
 def test_several_sources_need_a_folder() -> None:
-    assert settle("/t", "a", NOTHING, NOTHING, folder=False, several=True) == "/t/a"
-    assert settle("/t", "a", FOLDER, NOTHING, folder=True, several=True) == "/t/a"
-    with pytest.raises(UsageError, match="is no folder"):
-        settle("/t", "a", FILE, NOTHING, folder=False, several=True)
+    assert resolve_target("/t", Source("a", False, several=True), NOTHING, NOTHING) == "/t/a"
+    assert resolve_target("/t", Source("a", True, several=True), FOLDER, NOTHING) == "/t/a"
+    with pytest.raises(UsageError, match="is not a folder"):
+        resolve_target("/t", Source("a", False, several=True), FILE, NOTHING)
 
 
 def test_the_content_of_a_folder() -> None:
-    assert settle("/t", "", FOLDER, FOLDER, folder=True) == "/t"
-    assert settle("/t/", "", NOTHING, NOTHING, folder=True) == "/t"
+    assert resolve_target("/t", Source("", True), FOLDER, FOLDER) == "/t"
+    assert resolve_target("/t/", Source("", True), NOTHING, NOTHING) == "/t"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
@@ -45,6 +46,11 @@ print("the other side ended")
 """
 
 
+def waiting(pipe: int) -> int:
+    """The bytes in a pipe that nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_streams_that_do_not_block_are_joined_whole() -> None:
     """A shared stdin that has nothing, and a stdout that is full, are neither an end nor an error."""
     ours, theirs = socket.socketpair()
@@ -63,7 +69,10 @@ def test_streams_that_do_not_block_are_joined_whole() -> None:
             assert ours.recv(100) == word
         ours.sendall(b"x" * 100_000)
         ours.shutdown(socket.SHUT_WR)
-        time.sleep(0.2)  # its pipe holds 64 KiB: it is full before anything is read
+        limit = time.monotonic() + 20
+        while waiting(screen) < 65536:  # its pipe holds no more: it is full before anything is read
+            assert time.monotonic() < limit, "it does not write"
+            time.sleep(0.01)
         seen = b""
         while data := os.read(screen, 1000):
             seen += data

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError
-from orchestrator.images.cache import LOCKS, ImageCache, cache_root
+from orchestrator.images.cache import LOCKS, ImageCache
 
 KEY = "0123456789abcdef" * 4
 
@@ -45,16 +45,19 @@ def test_an_entry_is_built_once_and_found_again(tmp_path: Path) -> None:
 def test_racing_builders_make_one_and_the_loser_hears_for_whom_it_waits(tmp_path: Path) -> None:
     builds: list[Path] = []
     heard: list[str] = []
+    waits = asyncio.Event()
 
     async def slow(folder: Path) -> None:
         builds.append(folder)
-        await asyncio.sleep(0.6)
+        await waits.wait()
         await fill(folder)
 
+    def hear(who: str, _: float) -> None:
+        heard.append(who)
+        waits.set()
+
     async def one() -> tuple[Path, bool]:
-        return await ImageCache(tmp_path).obtain(
-            "server", "app", KEY, slow, waiting=lambda who, _: heard.append(who), deadline=Deadline.after(10)
-        )
+        return await ImageCache(tmp_path).obtain("server", "app", KEY, slow, waiting=hear, deadline=Deadline.after(20))
 
     async def race() -> list[tuple[Path, bool]]:
         return await asyncio.gather(one(), one())
@@ -69,15 +72,19 @@ def test_racing_builders_make_one_and_the_loser_hears_for_whom_it_waits(tmp_path
 def test_waiting_ends_at_the_deadline(tmp_path: Path) -> None:
     cache = ImageCache(tmp_path)
 
+    begun, refused = asyncio.Event(), asyncio.Event()
+
     async def slow(folder: Path) -> None:
-        await asyncio.sleep(1.5)
+        begun.set()
+        await refused.wait()
 
     async def race() -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(cache.obtain("a", "app", KEY, slow, waiting=nobody_waits, deadline=Deadline.after(5)))
-            await asyncio.sleep(0.1)
+            group.create_task(cache.obtain("a", "app", KEY, slow, waiting=nobody_waits, deadline=Deadline.after(20)))
+            await begun.wait()
             with pytest.raises(ImageError, match="is being built by pid"):
                 await cache.obtain("a", "app", KEY, slow, waiting=lambda _a, _b: None, deadline=Deadline.after(0.3))
+            refused.set()
 
     asyncio.run(race())
 
@@ -171,12 +178,6 @@ def test_prune_leaves_what_is_being_built(tmp_path: Path) -> None:
     asyncio.run(cache.obtain("a", "app", KEY, pruning, waiting=nobody_waits, deadline=Deadline.after(5)))
     assert len(kept) == 1
     assert len(cache.list_images()) == 1
-
-
-def test_where_the_cache_is() -> None:
-    assert cache_root({"ORCH_CACHE_DIR": "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a/images")
-    assert cache_root({"XDG_CACHE_HOME": "/b"}) == Path("/b/orchestrator/images")
-    assert cache_root({}) == Path.home() / ".cache/orchestrator/images"
 
 
 def test_a_command_line_that_is_no_text_builds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

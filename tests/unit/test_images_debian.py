@@ -11,10 +11,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from event_records import of
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError, TimeLimit
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import ImageOutput, ImageStateChanged
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.debian import build_debian
@@ -129,8 +131,8 @@ def test_an_image_is_built_in_two_layers_and_cached(place: Path) -> None:
     assert (image.path / "initrd.img").read_text() == "initrd"
     assert (image.path / "kernel-params").read_text() == "root=/dev/vda\n"
     assert (image.path / "root.raw").stat().st_size == 64 << 20
-    assert {"line": "I: installing packages", "step": "packages"} in [dict(event.data) for event in events]
-    assert [event.data["state"] for event in events if event.kind == "image.state"] == [
+    assert ("I: installing packages", "packages") in [(event.line, event.step) for event in of(events, ImageOutput)]
+    assert [event.state for event in of(events, ImageStateChanged)] == [
         "building",
         "building",
     ]
@@ -183,11 +185,11 @@ def test_a_failed_package_step_says_its_last_lines_and_keeps_the_log(place: Path
 
 def test_a_build_that_takes_too_long_names_image_log_and_option(place: Path) -> None:
     tool = place / "path/mmdebstrap"
-    tool.write_text("#!/bin/sh\necho I: still at it\nexec sleep 600\n")
+    tool.write_text("#!/bin/sh\necho I: still running\nexec sleep 600\n")
     with pytest.raises(TimeLimit, match="image tiny-image was not built within") as error:
         build(place, [], limit=3)
     (log,) = error.value.where
-    assert "still at it" in Path(log).read_text()
+    assert "still running" in Path(log).read_text()
     assert "--wait-timeout" in error.value.hint
 
 

@@ -13,10 +13,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+from event_records import of
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import ImageOutput, ImageStateChanged
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.nixos import NixImage, absolute, build_argv
 from orchestrator.images.nixos_output import hint_for
@@ -143,14 +145,14 @@ def test_a_build_is_streamed_logged_and_cached_by_its_store_path(place: Path) ->
     assert not cached
     assert (first / "bin/run-server-vm").is_file()
     assert (place / "arguments").read_text().split() == ["build-vm", "--flake", f"{place}/nix", "dir#server"]
-    lines = [event.data["line"] for event in events if event.kind == "image.output"]
+    lines = [event.line for event in of(events, ImageOutput)]
     assert lines == ["building '/nix/store/abc-nixos-vm.drv'..."]
-    assert [event.data["state"] for event in events if event.kind == "image.state"] == ["building", "ready"]
+    assert [event.state for event in of(events, ImageStateChanged)] == ["building", "ready"]
     assert lines[0] in (place / "cache/logs/server-nixos.log").read_text()
 
     events.clear()
     assert ensure(place, events) == (first, True)
-    assert events[-1].data["state"] == "cached"
+    assert of(events[-1:], ImageStateChanged)[0].state == "cached"
 
     (place / "version").write_text("2")
     second, cached = ensure(place, events)
@@ -167,7 +169,7 @@ def test_a_failed_build_is_explained(place: Path) -> None:
     assert "does not provide attribute" in error.value.evidence[-1]
     assert "nix flake show" in error.value.hint
     assert Path(error.value.where[0]).is_file()
-    assert events[-1].data["state"] == "failed"
+    assert of(events[-1:], ImageStateChanged)[0].state == "failed"
 
 
 def test_hints_follow_the_output() -> None:

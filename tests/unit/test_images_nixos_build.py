@@ -14,11 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from event_records import notes, of
 from test_images_nixos import FLAKE, ensure, place, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ImageError, OrchestratorError, TimeLimit
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import ImageOutput
+from orchestrator.events.services import Heartbeat
 from orchestrator.images import nixos
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.nixos import NixImage, fits
@@ -115,11 +118,11 @@ def test_output_is_shown_while_it_comes_and_a_warning_is_one(place: Path) -> Non
     )
     events: list[Event] = []
     ensure(place, events)
-    lines = [event for event in events if event.kind == "image.output"]
+    lines = of(events, ImageOutput)
     # The warning is told above all views already; told twice it would look like two.
-    assert [event.data["shown"] for event in lines] == [False, True, True, True]
-    notes = [event.data["message"] for event in events if event.kind == "note"]
-    assert notes == ["evaluation warning: this is old"]
+    assert [event.shown for event in lines] == [False, True, True, True]
+    told = notes(events)
+    assert told == ["evaluation warning: this is old"]
 
 
 def test_a_silent_build_gives_signs_of_life(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +132,7 @@ def test_a_silent_build_gives_signs_of_life(place: Path, monkeypatch: pytest.Mon
 
     def on_event(event: Event) -> None:
         events.append(event)
-        if event.kind == "wait.heartbeat" and event.data["last"] == "evaluating":
+        if isinstance(event, Heartbeat) and event.detail == "evaluating":
             (place / "go").touch()
 
     bus = EventBus()
@@ -138,9 +141,9 @@ def test_a_silent_build_gives_signs_of_life(place: Path, monkeypatch: pytest.Mon
     asyncio.run(
         ensure_images(topology(place, FLAKE), provider="nixos", bus=bus, deadline=Deadline.after(30), cache=cache)
     )
-    beat = next(event for event in events if event.kind == "wait.heartbeat")
-    assert beat.data["what"] == "nixos-rebuild of image server"
-    assert beat.data["limit"] == 30
+    beat = of(events, Heartbeat)[0]
+    assert beat.what == "nixos-rebuild of image server"
+    assert beat.timeout == 30
 
 
 def test_a_time_limit_names_image_log_and_option(place: Path) -> None:

@@ -121,7 +121,7 @@ def test_kernel_parameters_stay_on_one_line() -> None:
 
 
 def test_an_image_has_exactly_one_run_script_that_can_be_executed(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="no machine image"):
+    with pytest.raises(ImageError, match="not a machine image"):
         find_run_script(tmp_path)
     executable(tmp_path / "bin/other", "")
     with pytest.raises(ImageError, match="no run-<name>-vm") as error:

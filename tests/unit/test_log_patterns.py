@@ -7,11 +7,14 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from event_records import notes, recorded
 
 from orchestrator.environment import verdict as module
 from orchestrator.environment.verdict import Verdict, warn_of_expired
 from orchestrator.errors import SignsFound
 from orchestrator.events import Event, EventBus
+from orchestrator.events.machines import LogMatched
+from orchestrator.events.run import RunFinished
 from orchestrator.log_patterns import (
     LOG_PATTERNS,
     LogPattern,
@@ -136,13 +139,14 @@ def test_what_ends_a_machine_is_never_waived() -> None:
 def emit(bus: EventBus, sign: str, machine: str = "client", known: str = "") -> Event:
     found = the_sign(sign)
     return bus.emit(
-        "machine.sign",
-        machine,
-        sign=sign,
-        line=f"a line of {sign}",
-        explanation=found.explanation,
-        weight=found.severity.value,
-        accepted=known,
+        LogMatched(
+            machine,
+            pattern=sign,
+            line=f"a line of {sign}",
+            explanation=found.explanation,
+            severity=found.severity,
+            waiver=known,
+        )
     )
 
 
@@ -185,25 +189,23 @@ def test_a_waiver_that_ended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = waiver(until=date(2026, 11, 21))
     topology = Topology("t", Path("t.toml"), "", (), None, {}, {}, {}, {}, None, (ended, waiver("oops")))
     warn_of_expired(topology, bus)
-    assert [event.data["message"] for event in events] == [
-        "segfault was waived until 2026-11-21 (known); it counts again"
-    ]
+    assert notes(events) == ["segfault was waived until 2026-11-21 (known); it counts again"]
 
 
 def test_the_report_tells_why_a_run_is_suspicious() -> None:
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
-    bus.emit("run.started", "shop", command="run")
+    events.append(recorded("run.started", "shop", {"command": "run"}))
     emit(bus, "segfault", known="<known> & harmless")
     emit(bus, "unit-loop", "server")
-    bus.emit("run.finished", "shop", outcome="suspicious", exit_code=0, elapsed=1.0)
+    bus.emit(RunFinished("shop", outcome="suspicious", exit_code=0, elapsed=1.0))
     view = fold(events)
-    assert view.cause == "a unit of the guest fails and is started again and again (unit-loop, machine server)"
+    assert view.cause == "a unit of the guest fails and is restarted again and again (unit-loop, machine server)"
     told = summary(view)
     assert (told["outcome"], told["cause"]) == ("suspicious", view.cause)
     page = render_html(view)
-    assert "Passed, with signs of trouble" in page
-    assert "accepted: &lt;known&gt; &amp; harmless" in page
+    assert "Passed, with suspicious log lines" in page
+    assert "waived: &lt;known&gt; &amp; harmless" in page
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$b", "a(?=b)"])

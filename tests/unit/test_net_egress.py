@@ -19,7 +19,8 @@ from orchestrator.errors import HostError
 from orchestrator.net import egress, egress_filter
 from orchestrator.net.egress import addresses_of, names_script, rules_of, start_filter
 from orchestrator.net.egress_filter import ACK, SYN, Frames, parse_rule, permitted
-from orchestrator.process import ProcessId, exit_code, watch_end
+from orchestrator.process import exit_code
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.topology.model import Destination, Machine
 from orchestrator.vm.arguments import MachinePaths
 
@@ -151,16 +152,18 @@ def test_addresses_come_from_the_hosts_resolver(monkeypatch: pytest.MonkeyPatch)
     here = Machine("server", "image", 1, 512, destinations=(Destination("me", 1),))
     assert run_async(addresses_of(here, Deadline.after(5))) == {"me": ("10.0.2.2",)}
     missing = Machine("server", "image", 1, 512, destinations=(Destination("none.example.org", 443),))
-    with pytest.raises(HostError, match=r"none\.example\.org has no address, and machine server shall reach it"):
+    with pytest.raises(HostError, match=r"none\.example\.org has no address, and machine server needs it"):
         run_async(addresses_of(missing, Deadline.after(5)))
     assert run_async(addresses_of(machine("server"), Deadline.after(5))) == {}
 
 
 def test_a_resolver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(egress, "RESOLVE_LIMIT", 0.1)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(0.5))
+    given_up = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: given_up.wait(30))
     with pytest.raises(HostError) as caught:
         run_async(addresses_of(OPEN, Deadline.after(5)))
+    given_up.set()
     assert "did not answer within" in caught.value.why
 
 
@@ -208,7 +211,7 @@ async def ended(process: ProcessId) -> None:
 
 
 def test_a_qemu_that_does_not_read_is_never_waited_for() -> None:
-    """It writes all it has before it reads again; two that wait for each other would stand still for ever."""
+    """It writes all it has before it reads again; two that wait for each other would wait for ever."""
     qemu_out, outgoing = socket.socketpair()
     qemu_in, returned = socket.socketpair()
     with qemu_out, outgoing, qemu_in, returned:

@@ -123,7 +123,7 @@ def test_a_switch_that_never_listens_is_an_error_in_time(tmp_path: Path, monkeyp
     try:
         with pytest.raises(HostError, match="did not start"):
             run_async(start_switch(network("lan"), NetworkPaths(tmp_path, tmp_path), deadline))
-        assert deadline.elapsed < 1
+        assert deadline.elapsed < 20
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_qemu import SILENT, FakeServer, Handler, network, run_async
+from fake_qemu import SILENT, FakeServer, Handler, network
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import OrchestratorError
@@ -22,7 +23,8 @@ from orchestrator.guest.ssh import connect as connect_ssh
 from orchestrator.guest.sshd import listening_host_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.net.networks import NetworkPaths, start_switch
-from orchestrator.process import ProcessId, run, stream_lines
+from orchestrator.process import run, stream_lines
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots import restore, save
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm import qmp
@@ -230,7 +232,7 @@ def test_every_wait_ends_and_says_what_for(name: str, tmp_path: Path, monkeypatc
         return limit.elapsed
 
     # Cleaning up may ask once more, each time under its own limit.
-    assert run_async(bounded(), 15) < LIMIT * 8 + SLACK
+    assert run_simulated(bounded()) < LIMIT * 8 + SLACK
 
 
 def test_what_may_be_late_is_waited_for_no_longer() -> None:
@@ -239,4 +241,4 @@ def test_what_may_be_late_is_waited_for_no_longer() -> None:
         assert not await completes_before(asyncio.Event().wait, limit)
         return limit.elapsed
 
-    assert run_async(scenario()) < LIMIT + SLACK
+    assert run_simulated(scenario()) < LIMIT + SLACK

@@ -20,8 +20,9 @@ from nix_run_scripts import FAKE_HELPER, FAKE_QEMU, arguments_of, executable, wr
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.images.contract import find_run_script
-from orchestrator.process import ProcessId, launch, watch_end
-from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments, script_environment
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId, watch_end
+from orchestrator.vm.arguments import MachinePaths, QemuSettings, net_options, script_arguments, script_environment
 from orchestrator.vm.qmp import connect
 
 SAMPLES = ("server-mock", "client", "run-script-shares", "run-script-shared-memory", "virtiofs")
@@ -39,7 +40,9 @@ def paths(tmp_path: Path) -> MachinePaths:
 def start(paths: MachinePaths, script: Path, inherited: Mapping[str, str]) -> ProcessId:
     """As the orchestrator does it, the network cards left out."""
     text = script.read_text(encoding="utf-8")
-    arguments = script_arguments(SERVER, paths, (), accelerator="tcg", fixed_memory="memory-backend" in text)
+    arguments = script_arguments(
+        SERVER, paths, (), QemuSettings(accelerator="tcg", fixed_memory="memory-backend" in text)
+    )
     environment = script_environment(SERVER, paths, inherited, "extra=1")
     return launch([str(script), *arguments], log=paths.qemu_log, env=environment, cwd=paths.work)
 
@@ -72,7 +75,7 @@ def test_qemu_gets_the_scripts_arguments_then_ours(tmp_path: Path, paths: Machin
     finally:
         run_async(process.end())
     argv: list[str] = seen["argv"]
-    ours = [*script_arguments(SERVER, paths, (), accelerator="tcg", fixed_memory=has_backend(sample))]
+    ours = [*script_arguments(SERVER, paths, (), QemuSettings(accelerator="tcg", fixed_memory=has_backend(sample)))]
     assert argv[-len(ours) :] == ours
     assert seen["pid"] == process.pid  # the script became QEMU
     assert seen["cwd"] == str(paths.scratch)
@@ -96,8 +99,7 @@ def test_a_memory_backend_of_the_script_keeps_its_size() -> None:
                 SERVER,
                 MachinePaths(Path("/w"), Path("/s"), Path("/l")),
                 (),
-                accelerator="tcg",
-                fixed_memory=has_backend(sample),
+                QemuSettings(accelerator="tcg", fixed_memory=has_backend(sample)),
             )
             if word == "-m"
         ]

@@ -88,6 +88,7 @@ def test_a_run_script_gives_its_arguments() -> None:
         run_script("#!/bin/sh\ntrue\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", SERVERS)
 def test_the_real_programs_accept_the_evaluated_texts(machine: str) -> None:
     one = facts(machine)
@@ -103,6 +104,7 @@ def test_the_real_programs_accept_the_evaluated_texts(machine: str) -> None:
     assert [outcome for outcome in outcomes if outcome.state == "failed"] == []
 
 
+@pytest.mark.slow
 def test_the_real_programs_refuse_what_is_wrong() -> None:
     one = facts("server-mock")
     conf, hba = one["postgresql"]["conf"], one["postgresql"]["hba"]

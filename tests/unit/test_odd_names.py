@@ -25,11 +25,12 @@ from orchestrator.environment.teardown import orphans, remove_traces
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.debian_base import hook_word
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.memory import unescaped
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import QEMU
-from orchestrator.vm.arguments import MachinePaths, Memory, net_options, script_arguments, value
+from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, net_options, script_arguments, value
 from orchestrator.vm.qmp import connect
 
 __all__ = ["image", "place"]  # fixtures
@@ -73,7 +74,7 @@ def test_qemu_and_its_switch_find_every_path(odd: Path, monkeypatch: pytest.Monk
         if kind is NetworkKind.VDE:
             started.append(await start_switch(lan, networks, Deadline.after(10)))
         nics = nics_of(one, {"server": one, "client": client}, {"lan": lan}, networks)
-        arguments = script_arguments(one, paths, nics, accelerator="tcg", memory=Memory(ram))
+        arguments = script_arguments(one, paths, nics, QemuSettings(accelerator="tcg", memory=Memory(ram)))
         script = ["-net", "nic,netdev=user.0", "-netdev", f"user,id=user.0,{net_options(one)}"]
         started.append(launch([QEMU, "-S", "-no-user-config", *script, *arguments], log=paths.qemu_log))
         monitor = await connect("server", paths.qmp, Deadline.after(20))
@@ -239,7 +240,7 @@ def test_the_command_line_works_from_such_a_checkout(odd: Path) -> None:
 
 def test_machine_paths_are_escaped_one_by_one() -> None:
     paths = MachinePaths(Path("/w,1"), Path("/s,2"), Path("/l,3"))
-    texts = script_arguments(machine(), paths, (), accelerator="tcg", memory=Memory(Path("/m,4")))
+    texts = script_arguments(machine(), paths, (), QemuSettings(accelerator="tcg", memory=Memory(Path("/m,4"))))
     nics = nics_of(
         machine("server", links=(link("lan", 2),)),
         {"server": machine("server", links=(link("lan", 2),))},

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from event_records import recorded
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.progress import Mode, make_progress, render_failure
@@ -22,7 +23,8 @@ from orchestrator.cli.progress_board import Board
 from orchestrator.cli.progress_live import draw
 from orchestrator.errors import ServiceError
 from orchestrator.events import Event
-from orchestrator.report.fold import load_events
+from orchestrator.events.read import load_events
+from orchestrator.events.run import Note
 from orchestrator.text import clean
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
@@ -59,23 +61,23 @@ def test_plain_lines_of_the_samples(name: str) -> None:
 
 def test_plain_says_a_state_once() -> None:
     state = {"machine": "server", "state": "healthy", "elapsed": 4.2}
-    events = [Event("service.state", "postgresql", state, at=43424.0 + i) for i in range(3)]
+    events = [recorded("service.state", "postgresql", state, at=43424.0 + i) for i in range(3)]
     assert shown("plain", events) == "12:03:44 service postgresql: healthy (4.2s)\n"
 
 
-def test_a_fresh_world_is_one_line_and_its_failure_all_of_them() -> None:
+def test_a_fresh_state_is_one_line_and_its_failure_all_of_them() -> None:
     def state(word: str) -> Event:
-        return Event("service.state", "nginx", {"state": word}, at=43424.0)
+        return recorded("service.state", "nginx", {"state": word}, at=43424.0)
 
-    begin = Event("world.state", "e", {"state": "restoring", "number": 2, "total": 9}, at=43424.0)
-    ready = Event("world.state", "e", {"state": "ready", "number": 2, "total": 9, "elapsed": 3.84}, at=43424.0)
+    begin = recorded("isolation.state", "e", {"state": "restoring", "number": 2, "total": 9}, at=43424.0)
+    ready = recorded("isolation.state", "e", {"state": "ready", "number": 2, "total": 9, "elapsed": 3.84}, at=43424.0)
     events = [begin, state("checking"), state("healthy"), ready, state("stopped")]
     assert shown("plain", events).splitlines() == [
-        "12:03:44 world 2 of 9: ready (3.8s)",
+        "12:03:44 fresh state 2 of 9: ready (3.8s)",
         "12:03:44 service nginx: stopped",
     ]
     assert "service nginx: checking" in shown("plain", events, verbose=1)
-    failure = Event("failure", "e", {"what": "no"})
+    failure = recorded("failure", "e", {"what": "no"})
     broken = shown("plain", [begin, state("checking"), state("failed"), failure, state("stopped")])
     assert "nginx: checking" not in broken
     assert "nginx: failed" in broken and "nginx: stopped" in broken
@@ -83,7 +85,7 @@ def test_a_fresh_world_is_one_line_and_its_failure_all_of_them() -> None:
 
 def test_heartbeats_are_thirty_seconds_apart() -> None:
     beats = [
-        Event("wait.heartbeat", "x", {"what": "x", "elapsed": i, "limit": 90, "last": "refused"}, at=1000.0 + i)
+        recorded("wait.heartbeat", "x", {"what": "x", "elapsed": i, "limit": 90, "last": "refused"}, at=1000.0 + i)
         for i in range(0, 90, 5)
     ]
     lines = shown("plain", beats).splitlines()
@@ -109,19 +111,11 @@ def test_verbose_shows_answers_of_checks() -> None:
     assert "check backend/health: not yet: connection refused" in shown("plain", sample("sample"), verbose=1)
 
 
-def test_a_failure_that_came_as_event_is_known_to_be_shown() -> None:
-    error = ServiceError("service backend failed", why="exit 1")
-    with make_progress("plain", io.StringIO()) as view:
-        assert not view.has_shown(error.as_dict())
-        view(Event("failure", "backend", error.as_dict()))
-        assert view.has_shown(error.as_dict())
-
-
 def test_a_pipe_that_closed_ends_the_view_and_not_the_run() -> None:
     stream = io.StringIO()
     view = make_progress("plain", stream)
     stream.close()
-    view(Event("note", data={"message": "x"}))
+    view(Note(message="x"))
 
 
 def test_failure_on_one_screen() -> None:
@@ -155,8 +149,8 @@ def test_any_failure_can_be_shown(error: dict[str, object]) -> None:
 @given(
     st.lists(
         st.builds(
-            Event,
-            kind=st.sampled_from(["run.started", "service.state", "machine.state", "test.end", "check.answer", "note"]),
+            recorded,
+            kind=st.sampled_from(["run.started", "service.state", "machine.state", "test.end", "check.result", "note"]),
             subject=st.text(max_size=20),
             data=st.dictionaries(st.sampled_from(["state", "elapsed", "phase", "status", "check", "services"]), ODD),
         ),
@@ -164,7 +158,6 @@ def test_any_failure_can_be_shown(error: dict[str, object]) -> None:
     ),
     st.sampled_from(["plain", "json", "quiet"]),
 )
-@settings(deadline=None)
 def test_no_event_breaks_a_view(events: list[Event], mode: Mode) -> None:
     text = shown(mode, events, verbose=1)
     assert mode == "json" or clean(text, 1_000_000, multiline=True) == text
@@ -180,13 +173,13 @@ def test_board_shows_the_whole_plan_from_the_first_event() -> None:
 
 def test_clock_runs_only_while_something_starts() -> None:
     board = Board()
-    board.apply(Event("service.state", "a", {"state": "starting", "elapsed": 0.0}))
+    board.apply(recorded("service.state", "a", {"state": "starting", "elapsed": 0.0}))
     row = board.services["a"]
     assert row.since is not None
     assert row.elapsed(row.since + 3) == 3.0
-    board.apply(Event("service.state", "a", {"state": "healthy", "elapsed": 4.2}))
+    board.apply(recorded("service.state", "a", {"state": "healthy", "elapsed": 4.2}))
     assert row.elapsed(row.since or 1e9) == 4.2
-    board.apply(Event("service.state", "a", {"state": "stopped", "elapsed": 99.0}))
+    board.apply(recorded("service.state", "a", {"state": "stopped", "elapsed": 99.0}))
     assert (row.elapsed(1e9), row.mark) == (4.2, "idle")
 
 
@@ -209,8 +202,8 @@ def test_a_long_command_line_leaves_the_clock_its_place(width: int) -> None:
     from rich.console import Console
 
     board = Board()
-    board.apply(Event("run.started", "alicia", {"command": "orchestrator run --file " + "a/long/path/" * 8}))
-    board.apply(Event("host.accelerator", "", {"accelerator": "tcg", "factor": 10.0}))
+    board.apply(recorded("run.started", "alicia", {"command": "orchestrator run --file " + "a/long/path/" * 8}))
+    board.apply(recorded("host.accelerator", "", {"accelerator": "tcg", "factor": 10.0}))
     stream = io.StringIO()
     Console(file=stream, width=width, height=30).print(draw(board, width, 30, board.started + 754.5))
     first = stream.getvalue().splitlines()[0]
@@ -220,12 +213,12 @@ def test_a_long_command_line_leaves_the_clock_its_place(width: int) -> None:
 
 def test_tests_that_did_not_run_are_told_as_such() -> None:
     counts = {"passed": 6, "failed": 1, "skipped": 0, "did_not_run": 5}
-    event = Event("suite.state", "stack", {"state": "finished", "elapsed": 3, **counts})
+    event = recorded("suite.state", "stack", {"state": "finished", "elapsed": 3, **counts})
     assert "suite stack: 6 passed, 1 failed, 5 did not run (3.0s)" in shown("plain", [event])
 
 
 def test_an_error_of_the_suite_itself_is_a_line() -> None:
-    event = Event("suite.error", "stack", {"error": "SyntaxError: Unexpected token\n\nat a.spec.ts:3"})
+    event = recorded("suite.error", "stack", {"error": "SyntaxError: Unexpected token\n\nat a.spec.ts:3"})
     for mode in ("plain", "quiet"):
         assert "✘ suite stack: SyntaxError: Unexpected token\n" in shown(mode, [event])
 
@@ -233,7 +226,7 @@ def test_an_error_of_the_suite_itself_is_a_line() -> None:
 def in_terminal(name: str, **environment: str) -> str:
     """What a terminal of 80 columns gets when the sample is replayed to it."""
     code = (
-        "import sys; from pathlib import Path; from orchestrator.report.fold import load_events;"
+        "import sys; from pathlib import Path; from orchestrator.events.read import load_events;"
         "from orchestrator.cli.progress import make_progress\n"
         "with make_progress('auto') as view:\n"
         "    for event in load_events(Path(sys.argv[1])): view(event)\n"
@@ -288,8 +281,8 @@ def test_rich_is_imported_only_for_the_live_view() -> None:
 def test_a_builds_output_is_shown_where_it_says_so() -> None:
     """Nix's, which may take an hour; the many lines of packages of a Debian image stay for --verbose."""
     lines = [
-        Event("image.output", "server", {"line": "building x.drv", "step": "nix", "shown": True}),
-        Event("image.output", "server", {"line": "Setting up y", "step": "packages"}),
+        recorded("image.output", "server", {"line": "building x.drv", "step": "nix", "shown": True}),
+        recorded("image.output", "server", {"line": "Setting up y", "step": "packages"}),
     ]
     assert shown("plain", lines).count("server | building x.drv") == 1
     assert "Setting up y" not in shown("plain", lines)

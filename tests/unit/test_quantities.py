@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from topology_samples import completed, one, write
 
-from orchestrator.cli.arguments import duration
+from orchestrator.cli.argument_types import duration
 from orchestrator.errors import ImageError
 from orchestrator.images.recipe import load_recipe
 from orchestrator.quantities import DURATIONS, MIB, parse_duration, parse_size
@@ -43,9 +43,9 @@ def test_a_duration_is_the_same_everywhere(text: str, seconds: float, tmp_path: 
 
 @pytest.mark.parametrize("text", BAD_DURATIONS)
 def test_what_is_no_duration_is_none_anywhere(text: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no duration; write 90, 90s"):
+    with pytest.raises(ValueError, match="is not a duration; write 90, 90s"):
         parse_duration(text)
-    with pytest.raises(argparse.ArgumentTypeError, match="is no duration; write 90, 90s"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a duration; write 90, 90s"):
         duration(text)
     service = f'[services.one]\nmachine = "server"\nunit = "one.service"\ntimeout = "{text}"\n'
     assert "expected seconds" in one(tmp_path, service)

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from event_records import notes, recorded
 
-from orchestrator.events import Event
+from orchestrator.events import Event, read
+from orchestrator.events.read import load_events
 from orchestrator.report import fold_suite as f
-from orchestrator.report import read
-from orchestrator.report.fold import fold, load_events
+from orchestrator.report.fold import fold
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 PASSED = GOLDEN / "sample-events.jsonl"
@@ -17,7 +18,7 @@ TESTS = GOLDEN / "failed-tests-events.jsonl"
 
 
 def at(second: float, kind: str, subject: str = "", **data: object) -> Event:
-    return Event(kind, subject, data, at=1_000_000.0 + second)
+    return recorded(kind, subject, data, 1_000_000.0 + second)
 
 
 def test_a_passed_run() -> None:
@@ -30,7 +31,7 @@ def test_a_passed_run() -> None:
     assert backend.seconds == 7.92, "the first start counts, not the one after backend-down"
     assert backend.depends_on == ("migrations", "mock-llm", "mock-livekit")
     assert [i.state for i in backend.intervals].count("healthy") == 2
-    assert {c.name: c.answer for c in backend.checks}["health"] == 'HTTP 200 {"status":"ok"}'
+    assert {c.name: c.message for c in backend.checks}["health"] == 'HTTP 200 {"status":"ok"}'
     assert [(p.name, p.total, p.count("passed"), p.count("skipped")) for p in view.phases] == [
         ("stack", 8, 7, 1),
         ("backend-down", 2, 2, 0),
@@ -120,14 +121,26 @@ def test_unreadable_lines_are_counted_and_huge_ones_skipped(tmp_path: Path, monk
         + b'\n{"time": "2026-11-23T02:0'
     )
     events = list(load_events(path))
-    assert [e.data["message"] for e in events] == ["hello", "hello", "3 lines of events.jsonl could not be read"]
+    assert notes(events) == ["hello", "hello", "3 lines of events.jsonl could not be read"]
 
 
 @pytest.mark.parametrize("value", [None, True, [], {}, "x", 1e400, float("nan"), -1, 10**400, "\x00\x1b[31m"])
 def test_fields_of_any_type_do_no_harm(value: object) -> None:
     fields = ("state", "elapsed", "machines", "services", "attachments", "duration", "what", "where", "evidence")
-    more = ("retry", "line", "phase", "status", "check", "answer", "attempt", "exit_code", "factor", "path", "last")
-    kinds = ("run.started", "machine.state", "service.state", "check.answer", "test.begin", "test.end", "failure")
+    more = (
+        "retry",
+        "line",
+        "phase",
+        "status",
+        "check",
+        "message",
+        "attempt",
+        "exit_code",
+        "time_scale",
+        "path",
+        "detail",
+    )
+    kinds = ("run.started", "machine.state", "service.state", "check.result", "test.begin", "test.end", "failure")
     others = ("suite.state", "image.state", "run.finished", "wait.heartbeat", "screenshot", "host.accelerator")
     data = dict.fromkeys((*fields, *more), value)
     view = fold(at(i, kind, "x", **data) for i, kind in enumerate((*kinds, *others)))
@@ -161,7 +174,7 @@ def test_tests_of_one_title_are_told_apart_by_their_ids() -> None:
     assert [test.status for test in fold(ends).tests] == ["passed", "failed"]
 
 
-def test_a_pass_in_another_world_does_not_undo_a_failure() -> None:
+def test_a_pass_in_another_fresh_state_does_not_undo_a_failure() -> None:
     words = ("failed", "passed")
     ends = [at(n, "test.end", "setup", phase="p", id="1", status=word, retry=0) for n, word in enumerate(words)]
     assert fold(ends).tests[0].status == "failed"

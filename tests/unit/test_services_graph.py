@@ -224,5 +224,5 @@ class Bringing(RuleBasedStateMachine):
 
 TestBringing = Bringing.TestCase
 TestBringing.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

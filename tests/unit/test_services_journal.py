@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from fake_qemu import run_async
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.services.journal import MESSAGE_LIMIT, RUNS_LIMIT, Entry, Journal, parse_entry
@@ -139,7 +139,7 @@ def check(work: Callable[[Journal, list[Entry]], Awaitable[None]], path: Path) -
         async with following(journal):
             await work(journal, seen)
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_file_that_comes_later_and_grows_in_pieces(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_the_runs_of_a_unit_are_known_by_its_own_name(tmp_path: Path) -> None:
         assert journal.runs("web.service") == frozenset(), "nobody asked for it"
         follower.cancel()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_news_wakes_at_the_next_line_of_the_unit_only(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_overlong_lines_are_cut_and_the_next_is_whole(tmp_path: Path) -> None:
         assert await anext(lines) == "rest without an end, until now"
         await lines.aclose()  # type: ignore[attr-defined]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_following_may_begin_in_the_middle(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_following_may_begin_in_the_middle(tmp_path: Path) -> None:
     async def scenario() -> str:
         return await anext(follow_lines(path, start=4))
 
-    assert run_async(scenario()) == "new"
+    assert run_simulated(scenario()) == "new"
 
 
 def test_a_log_that_grows_without_end_is_shortened_and_followed_on(tmp_path: Path) -> None:
@@ -292,4 +292,4 @@ def test_a_log_that_grows_without_end_is_shortened_and_followed_on(tmp_path: Pat
         assert shorten(path, 10)
         assert path.stat().st_size == 0
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_channels import HANGS, bad, ok
 from supervisor_scene import World, client_answers_late, fails, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
+from orchestrator.events.services import CheckResulted
 from orchestrator.guest.agent import GuestResult
 from orchestrator.services.checks.file import FileCheck
 from orchestrator.services.checks.unit import UnitCheck
@@ -167,7 +169,7 @@ def test_a_check_that_never_passes(tmp_path: Path, timeout: float, factor: float
             "check answers made from machine server never passed; "
             "last answer: a exited with 1: the database is starting up"
         )
-        answers = [e for e in world.events if e.kind == "check.answer"]
+        answers = of(world.events, CheckResulted)
         assert len(answers) == 1, "an answer is told once while it stays the same"
         assert world.states("a") == ["starting", "checking", "failed"]
 

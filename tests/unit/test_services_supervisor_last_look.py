@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from event_records import of
 from fake_channels import Unit, bad, ok
 from supervisor_scene import World, fails, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
+from orchestrator.events.services import UnitAlias
 from orchestrator.guest.agent import GuestResult
-from orchestrator.services.supervisor import FRESH
+from orchestrator.services.verifier import FRESH
 from orchestrator.topology.model import ServiceKind
 
 
@@ -202,8 +204,8 @@ def test_what_is_restarted_at_every_look(tmp_path: Path) -> None:
 
         world.server.answers["a"] = again
         error = await disproved(world)
-        assert error.what == "service a on machine server does not stay as it was proven"
-        assert error.why == "a.service runs anew at each of 5 looks, and nobody here started it"
+        assert error.what == "service a on machine server keeps being restarted after it was proven"
+        assert error.why == "a.service was restarted before each of 5 looks, and not by this program"
 
     play(tmp_path, [service("a")], scene)
 
@@ -215,7 +217,7 @@ def test_a_journal_that_says_nothing_costs_a_check_and_hides_nothing(tmp_path: P
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == ["a"]
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == [], "now its run is known"
@@ -239,7 +241,7 @@ def test_restarts_of_before_are_no_trouble(tmp_path: Path, how: str) -> None:
         assert world.services.graph.good
         assert world.server.done("") == [], "the same run: nothing to prove again"
         assert world.services.restarts == {"a": 4, "bare": 4}, "kept for `status`"
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         world.unit("a").restarts, world.unit("a").run = 5, 10
         assert (await disproved(world)).why.endswith("(result success, restart 5)")
 
@@ -247,7 +249,7 @@ def test_restarts_of_before_are_no_trouble(tmp_path: Path, how: str) -> None:
 
 
 def test_a_unit_that_is_started_by_us_counts_from_zero(tmp_path: Path) -> None:
-    """systemd counts anew when somebody starts a unit that is at rest."""
+    """systemd counts again when somebody starts a unit that is at rest."""
 
     async def scene(world: World) -> None:
         unit = world.unit("a")
@@ -258,7 +260,7 @@ def test_a_unit_that_is_started_by_us_counts_from_zero(tmp_path: Path) -> None:
 
         unit.then = started
         await ready(world)
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         unit.restarts = 1
         assert (await disproved(world)).why.endswith("(result success, restart 1)")
 
@@ -306,7 +308,7 @@ def test_a_oneshot_that_did_its_work_is_good(tmp_path: Path, kept: bool) -> None
         await ready(world)
         assert world.services.graph.good
         unit.fail(1)
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         assert (await disproved(world)).why == "a.service failed (exit status 1)"
         assert world.states("a")[-2:] == ["completed", "failed"]
 
@@ -317,7 +319,7 @@ def test_what_was_stopped_on_purpose_is_not_looked_at(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         await ready(world)
         await world.services.stop(("a",), Deadline.after(5))
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         await confirm(world)
         assert world.server.looks[-1] == ["b.service"]
 
@@ -358,11 +360,11 @@ def test_a_unit_named_by_its_alias(tmp_path: Path) -> None:
         world.server.log.clear()
         await confirm(world)
         assert world.server.done("") == [], "its run was heard of under its own name"
-        told = [(e.subject, dict(e.data)) for e in world.events if e.kind == "unit.name"]
-        assert told == [("sshd.service", {"machine": "server", "real": "ssh.service"})]
+        told = [(e.subject, e.machine, e.id) for e in of(world.events, UnitAlias)]
+        assert told == [("sshd.service", "server", "ssh.service")]
         unit.words = ["bye"]
         unit.fail(255)
-        world.services._confirmed = -FRESH
+        world.services._verifier.expire()
         error = await disproved(world)
         assert error.evidence == ("bye",)
         assert error.hint == "orchestrator -n t logs --unit ssh.service server"

@@ -132,7 +132,7 @@ class Answers:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    async def exec(self, command: Sequence[str], *, deadline: Deadline, news: object = None) -> GuestResult:
+    async def exec(self, command: Sequence[str], *, deadline: Deadline, wakeup: object = None) -> GuestResult:
         return GuestResult(1, self.text.encode(), b"")
 
 
@@ -174,7 +174,7 @@ class Refusing:
     def __init__(self, state: str) -> None:
         self.state, self.told = state, []  # type: str, list[str]
 
-    async def exec(self, command: Sequence[str], *, deadline: Deadline, news: object = None) -> GuestResult:
+    async def exec(self, command: Sequence[str], *, deadline: Deadline, wakeup: object = None) -> GuestResult:
         self.told.append(command[1])
         if command[1] == "show":
             return GuestResult(0, self.state.encode(), b"")

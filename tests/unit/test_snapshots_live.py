@@ -19,13 +19,14 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.memory import base_of
 from orchestrator.environment.state import MachineState
 from orchestrator.errors import MachineError, SnapshotError
-from orchestrator.process import ProcessId, launch
+from orchestrator.process import launch
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, digest, touched
 from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import Source, save_machines
 from orchestrator.vm.accelerator import QEMU
-from orchestrator.vm.arguments import MachinePaths, Memory, script_arguments
+from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
 from orchestrator.vm.qmp import Monitor, connect
 
 SIZE = 64  # MiB
@@ -55,7 +56,9 @@ def running(folder: Path, memory: Memory, *more: str) -> Iterator[MachinePaths]:
     if not paths.disk.exists():
         paths.disk.write_bytes(counting_disk())
     drive = f"file={paths.disk},format=raw,if=floppy"
-    arguments = script_arguments(machine("server", memory=SIZE, cpus=1), paths, (), accelerator="tcg", memory=memory)
+    arguments = script_arguments(
+        machine("server", memory=SIZE, cpus=1), paths, (), QemuSettings(accelerator="tcg", memory=memory)
+    )
     process: ProcessId = launch([QEMU, "-no-user-config", "-drive", drive, *arguments, *more], log=paths.qemu_log)
     try:
         yield paths
@@ -146,7 +149,7 @@ def test_a_state_is_saved_while_the_guest_writes_and_goes_on_where_it_was(folder
     async def goes_on(paths: MachinePaths, own: Path) -> None:
         monitor = await connect("server", paths.qmp, Deadline.after(20))
         await load(monitor, files.state, Deadline.after(20))
-        assert numbers(own) == (near, far), "it stands still where it was"
+        assert numbers(own) == (near, far), "it is paused where it was"
         await monitor.execute("cont")
         limit = Deadline.after(10)
         while numbers(own)[1] <= far and not limit.expired:

@@ -42,7 +42,7 @@ def sparse(path: Path, size: int, parts: dict[int, bytes]) -> Path:
     st.integers(1, 256),
     st.binary(min_size=1, max_size=3 * PAGE),
 )
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None)
 def test_a_copy_is_equal_and_as_sparse(
     tmp_path_factory: pytest.TempPathFactory, pages: list[int], size: int, data: bytes
 ) -> None:

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from fake_qemu import CLOSE, FakeServer, run_async
+from fake_qemu import CLOSE, FakeServer
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, SnapshotDamaged, SnapshotError
@@ -67,7 +68,7 @@ def cut(path: Path) -> None:
 
 
 def test_a_whole_snapshot_is_verified(tmp_path: Path) -> None:
-    run_async(verify(*snapshot(tmp_path, "server", "client")))
+    run_simulated(verify(*snapshot(tmp_path, "server", "client")))
 
 
 @pytest.mark.parametrize("damage", [one_bit, cut])
@@ -77,7 +78,7 @@ def test_every_damaged_file_is_named(tmp_path: Path, part: str, damage: Callable
     path: Path = getattr(files_of(folder, "client"), part)
     damage(path)
     with pytest.raises(SnapshotDamaged, match="is damaged") as caught:
-        run_async(verify(folder, manifest))
+        run_simulated(verify(folder, manifest))
     assert caught.value.why == f"{path.name} of machine client is not what was saved"
     assert caught.value.where == (str(path),)
     assert "snapshot prune" in caught.value.hint
@@ -89,15 +90,15 @@ def test_every_missing_file_is_named(tmp_path: Path, part: str) -> None:
     path: Path = getattr(files_of(folder, "client"), part)
     path.unlink()
     with pytest.raises(SnapshotDamaged, match="is not whole") as caught:
-        run_async(verify(folder, manifest))
+        run_simulated(verify(folder, manifest))
     assert str(path) in caught.value.why
 
 
 def test_a_snapshot_whose_image_is_gone(tmp_path: Path) -> None:
     folder, manifest = snapshot(tmp_path, "server")
     (tmp_path / "image").rmdir()
-    with pytest.raises(SnapshotDamaged, match="rests on an image that is gone") as caught:
-        run_async(verify(folder, manifest))
+    with pytest.raises(SnapshotDamaged, match="needs an image that is gone") as caught:
+        run_simulated(verify(folder, manifest))
     assert caught.value.where == (str(tmp_path / "image"),)
 
 
@@ -115,7 +116,7 @@ def laid(tmp_path: Path) -> Laid:
 
 def test_a_machine_on_the_memory_of_the_snapshot_itself(laid: Laid) -> None:
     folder, files, paths = laid
-    memory = run_async(stage_files(folder, "server", paths, None))
+    memory = run_simulated(stage_files(folder, "server", paths, None))
     assert memory == Memory(files.ram, shared=False, incoming=True)
     assert [path.name for path in paths.work.iterdir()] == ["disk.qcow2"]
     assert paths.work.stat().st_mode & 0o777 == 0o700
@@ -123,7 +124,7 @@ def test_a_machine_on_the_memory_of_the_snapshot_itself(laid: Laid) -> None:
 
 def test_a_machine_with_a_memory_of_its_own(laid: Laid, tmp_path: Path) -> None:
     folder, files, paths = laid
-    memory = run_async(stage_files(folder, "server", paths, tmp_path / "own.ram"))
+    memory = run_simulated(stage_files(folder, "server", paths, tmp_path / "own.ram"))
     assert memory == Memory(tmp_path / "own.ram", shared=True, incoming=True)
     assert memory.file.read_bytes() == files.ram.read_bytes()
     assert memory.file.stat().st_mode & 0o777 == 0o600
@@ -134,7 +135,7 @@ def test_the_disk_outlives_the_snapshot(laid: Laid, tmp_path: Path) -> None:
     """An overlay on the snapshot's disk would lose its ground when the snapshot is pruned, or its memory is lost."""
     folder, files, paths = laid
     saved_disk = files.disk.read_bytes()
-    run_async(stage_files(folder, "server", paths, tmp_path / "own.ram"))
+    run_simulated(stage_files(folder, "server", paths, tmp_path / "own.ram"))
     assert paths.disk.read_bytes() == saved_disk
     assert paths.disk.stat().st_mode & 0o777 == 0o600
     shutil.rmtree(folder)
@@ -152,7 +153,7 @@ def test_what_an_earlier_start_left_is_replaced(laid: Laid, tmp_path: Path) -> N
     paths.disk.chmod(0o644)
     own.write_bytes(b"\x01" * 3 * MIB)
     own.chmod(0o644)
-    run_async(stage_files(folder, "server", paths, own))
+    run_simulated(stage_files(folder, "server", paths, own))
     for path, source in ((own, files.ram), (paths.disk, files.disk)):
         assert path.read_bytes() == source.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
@@ -170,7 +171,7 @@ def test_no_room_for_a_copy(laid: Laid, tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module, "copy_sparse", full)
     with pytest.raises(SnapshotError, match="saved files of machine server could not be copied") as caught:
-        run_async(stage_files(folder, "server", paths, tmp_path / "own.ram"))
+        run_simulated(stage_files(folder, "server", paths, tmp_path / "own.ram"))
     assert "No space left on device" in caught.value.why
     assert not isinstance(caught.value, SnapshotDamaged), "a full host says nothing about the snapshot"
 
@@ -190,11 +191,11 @@ class Waiting(FakeServer):
                 "migrate-set-capabilities": lambda given: self.given.update(capabilities=given) or {},
                 "migrate-set-parameters": lambda given: self.given.update(parameters=given) or {},
                 "migrate-incoming": lambda given: self.given.update(read=self.content_of(given["uri"])) or {},
-                "query-status": self._tell,
+                "query-status": self._status,
             },
         )
 
-    def _tell(self, _: object) -> object:
+    def _status(self, _: object) -> object:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         return CLOSE if state == "gone" else {"status": state}
 
@@ -223,7 +224,7 @@ def test_a_state_is_loaded_and_waited_for(tmp_path: Path) -> None:
         ]
         assert qmp.given == {"capabilities": CAPABILITIES, "parameters": ANNOUNCEMENTS, "read": b"QEVM"}
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_state_that_is_never_loaded(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_state_that_is_never_loaded(tmp_path: Path) -> None:
             assert limit.elapsed < 0.6
             assert caught.value.subject == "server"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_qemu_that_ends_over_a_state(tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_a_qemu_that_ends_over_a_state(tmp_path: Path) -> None:
             with pytest.raises(MachineError, match="QMP connection to machine server is lost"):
                 await load(monitor, tmp_path / "state", Deadline.after(5))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:
@@ -254,4 +255,4 @@ def test_a_state_that_cannot_be_read(tmp_path: Path) -> None:
                 await load(monitor, tmp_path / "none", Deadline.after(5))
             assert "No such file" in caught.value.why
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -13,7 +13,8 @@ from typing import cast
 
 import paramiko
 import pytest
-from fake_qemu import FakeGuest, run_async
+from fake_qemu import FakeGuest
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError
@@ -86,7 +87,7 @@ def test_the_quickest_answer_tells_the_offset(tmp_path: Path, behind: float, del
             assert abs(await clock_offset(agent, Deadline.after(5)) - behind) < 0.04
         assert guest.log.count("guest-get-time") == 3
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_clock_is_taken_to_be_read_half_way(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_clock_is_taken_to_be_read_half_way(tmp_path: Path) -> None:
         async with guest.opened() as agent:
             assert abs(await clock_offset(agent, Deadline.after(5)) - 5.0) < 0.04
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("behind", [86400.0, -7.0])
@@ -117,7 +118,7 @@ def test_the_clock_is_set_until_it_is_right(tmp_path: Path, behind: float) -> No
         assert abs(guest.behind) <= 0.06
         assert len(guest.commands) == 3
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_clock_that_cannot_be_set_exactly(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_clock_that_cannot_be_set_exactly(tmp_path: Path) -> None:
         assert caught.value.subject == "server"
         assert "s behind after 4 attempts" in caught.value.why
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_clock_that_may_not_be_set(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_clock_that_may_not_be_set(tmp_path: Path) -> None:
         assert caught.value.why == "date: cannot set date: Operation not permitted"
         assert len(guest.commands) == 1
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_shift_has_a_sign_and_microseconds() -> None:
@@ -192,7 +193,7 @@ def test_only_the_new_user_key_opens_the_guest(tmp_path: Path) -> None:
             assert file.stat().st_mode & 0o777 == 0o600
             assert guest.commands == [], "it costs no program"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_guest_without_a_place_for_the_user_key(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_a_guest_without_a_place_for_the_user_key(tmp_path: Path) -> None:
             with pytest.raises(GuestCommandError, match="refused guest-file-open"):
                 await authorize(agent, "ssh-ed25519 AAAA", Deadline.after(5))
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_the_new_host_key_is_a_pair_that_sshd_is_told_of(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_the_new_host_key_is_a_pair_that_sshd_is_told_of(tmp_path: Path) -> None
             assert guest.commands == [["sh", "-c", RESTART_SSHD]]
             assert at_restart == [private.read_text(), public.read_text()], "both were there before"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_no_private_key_is_in_an_argument(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_no_private_key_is_in_an_argument(tmp_path: Path) -> None:
             assert "PRIVATE KEY" in private
             assert not any(line in words for line in private.splitlines())
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_each_machine_gets_a_host_key_of_its_own(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_each_machine_gets_a_host_key_of_its_own(tmp_path: Path) -> None:
             lines = [await exchange_host_key(agent, Deadline.after(5)) for _ in range(3)]
             assert len(set(lines)) == 3
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_an_sshd_that_does_not_take_its_key(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_an_sshd_that_does_not_take_its_key(tmp_path: Path) -> None:
                 await exchange_host_key(agent, Deadline.after(5))
             assert caught.value.why == "Failed to reload ssh.service: Unit ssh.service not found."
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 NO_PID = (1 << 22) + 1  # above the kernel's PID_MAX_LIMIT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fake_qemu import run_async
 from save_scene import PAGE, staged
+from simulated_time import run_simulated
 
 from orchestrator.snapshots.manifest import files_of
 from orchestrator.snapshots.memory import MIB, digest, touched
@@ -31,7 +31,7 @@ def test_all_machines_are_stopped_before_any_is_saved_and_go_on_when_all_are(tmp
             assert files_of(scene.folder, "server").state.read_bytes() == b"QEVMserver"
             assert files_of(scene.folder, "server").state.stat().st_mode & 0o077 == 0
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_what_is_saved_is_described_as_it_is(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_what_is_saved_is_described_as_it_is(tmp_path: Path) -> None:
                 assert (one.image, one.host_key) == ("/images/server", "ssh-ed25519 A")
             assert saved["server"].ram != saved["client"].ram
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_nobody_else_can_read_a_snapshot(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_nobody_else_can_read_a_snapshot(tmp_path: Path) -> None:
             assert modes == dict.fromkeys(names, 0o600)
             assert files_of(scene.folder, "server").serial.read_text() == "server login:\n"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_never_said_anything_has_no_logs_to_save(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_machine_that_never_said_anything_has_no_logs_to_save(tmp_path: Path) 
             await scene.save()
             assert sorted(p.name for p in (scene.folder / "server").iterdir()) == ["disk.qcow2", "ram", "state"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_what_the_guest_wrote_until_it_stood_still_is_in_the_snapshot(tmp_path: Path) -> None:
@@ -99,4 +99,4 @@ def test_what_the_guest_wrote_until_it_stood_still_is_in_the_snapshot(tmp_path: 
             assert copy.read_bytes() == vm.ram.read_bytes()
             assert saved["server"].ram == digest(vm.ram)
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_qemu import CLOSE, Refused, run_async
+from fake_qemu import CLOSE, Refused
 from save_scene import staged
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, OrchestratorError, SnapshotError
@@ -40,7 +41,7 @@ def test_a_migration_that_fails_says_what_qemu_says_and_all_go_on(tmp_path: Path
             assert scene.states() == ["running", "running"]
             assert len(scene.paths("cont")) == 2
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_no_room_for_the_disk_is_told_and_all_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +54,7 @@ def test_no_room_for_the_disk_is_told_and_all_go_on(tmp_path: Path, monkeypatch:
             assert error.where == (str(scene.folder),)
             assert scene.states() == ["running", "running"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_no_room_for_the_memory_stops_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +66,7 @@ def test_no_room_for_the_memory_stops_no_machine(tmp_path: Path, monkeypatch: py
             assert scene.paths("stop") == []
             assert scene.states() == ["running", "running"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_cannot_be_stopped_holds_no_other(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_machine_that_cannot_be_stopped_holds_no_other(tmp_path: Path) -> None
             assert scene.paths("migrate") == []
             assert scene.states() == ["running", "running"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_cancelled_save_lets_all_go_on(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_cancelled_save_lets_all_go_on(tmp_path: Path) -> None:
             assert scene.states() == ["running", "running"]
             assert scene.paths("cont") == [len(scene.told) - 2, len(scene.told) - 1]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_migration_that_never_ends_is_given_up_and_all_go_on(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_migration_that_never_ends_is_given_up_and_all_go_on(tmp_path: Path) -
             assert 0.25 < limit.elapsed < 1
             assert scene.states() == ["running", "running"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_migration_that_never_ends_is_told_as_such(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_migration_that_never_ends_is_told_as_such(tmp_path: Path) -> None:
             error = await scene.fails(SnapshotError, limit=0.2)
             assert error.what == "QEMU did not save machine server within 0 s"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_no_migration_goes_on_behind_a_save_that_was_given_up(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_no_migration_goes_on_behind_a_save_that_was_given_up(tmp_path: Path) ->
             await scene.fails(OrchestratorError, limit=0.2)
             assert scene.server.migration != "active"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_device_that_forbids_it_is_told_as_such(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_a_device_that_forbids_it_is_told_as_such(tmp_path: Path) -> None:
             assert "9p" in error.hint
             assert scene.states() == ["running"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("what", ["a folder of that name", "the logs"])
@@ -167,7 +168,7 @@ def test_whatever_cannot_be_written_is_a_snapshot_error(tmp_path: Path, what: st
             assert error.what == "the snapshot could not be written"
             assert scene.states() == ["running"]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_is_lost_keeps_no_other_from_going_on(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_machine_that_is_lost_keeps_no_other_from_going_on(tmp_path: Path) -> 
             assert "machine server is lost" in error.what
             assert scene.vms["client"].state == "running"
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 # ------------------------------------------------------------------ going on
@@ -195,7 +196,7 @@ def test_a_refused_cont_is_tried_again(tmp_path: Path) -> None:
             assert scene.server.state == "running"
             assert len(scene.paths("cont")) == 6
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_runs_already_has_gone_on(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_a_machine_that_runs_already_has_gone_on(tmp_path: Path) -> None:
             assert limit.elapsed < 0.5
             assert 1 <= len(scene.paths("cont")) < 10
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_machine_that_does_not_go_on_is_told_with_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,4 +223,4 @@ def test_a_machine_that_does_not_go_on_is_told_with_its_state(tmp_path: Path, mo
             assert caught.value.subject == "server"
             assert len(scene.paths("cont")) == 5
 
-    run_async(scenario())
+    run_simulated(scenario())

@@ -160,7 +160,7 @@ def test_a_point_for_a_run_is_kept_while_the_run_lives(store: SnapshotStore) -> 
     for number in range(KEPT_HEALTHY + 2):
         put(store, f"healthy.k{number}", created=1000.0 + number)
     own, left = put(store, f"isolate.{mine()}"), put(store, "isolate.999999999-1")
-    assert not own.abandoned
+    assert not own.ownerless
     assert left in store.prunable()
     assert own not in store.prunable()
     with pytest.raises(UsageError):
@@ -190,7 +190,7 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path, whose: str) -> None:
     with pytest.raises(HostError, match=r"is not this user's own folder$") as caught:
         put(store, "first")
     assert caught.value.what.startswith(f"{folder} ")
-    assert "somebody else made it" in caught.value.why
+    assert "another user created it" in caught.value.why
     assert list(store.memory.iterdir()) == [], "nothing was put there"
 
 

@@ -105,7 +105,7 @@ def test_a_stream_that_ends_in_the_memory_is_none(result: Sorted) -> None:
     [
         (b"\x7fELF" + bytes(1 << 17), "it has no memory"),
         (HEAD + START + blocks((b"pc.ram", PAGE)), "it has no block orch-ram"),
-        (HEAD + START + bytes(8), "does not tell how much memory"),
+        (HEAD + START + bytes(8), "does not contain the size of the memory"),
         (HEAD + START + blocks((b"orch-ram", PAGE))[:-8] + bytes(8), "another form"),
         (SETUP + b"\x02\0\0\0\x07", "a section of something else"),
         (SETUP + b"\x04\0\0\0\x07", "a section of kind 4"),

@@ -16,6 +16,7 @@ from orchestrator.cli.clones import FORWARDED, options
 from orchestrator.cli.run import with_suite_options
 from orchestrator.environment.plan import Request
 from orchestrator.errors import NothingRan, SuiteFailed
+from orchestrator.events.run import Note
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import SuitePhase
 
@@ -24,7 +25,7 @@ UP, DOWN = SuitePhase("stack", ("--grep-invert", "@down")), SuitePhase("down", (
 
 
 def notes(client: Client) -> str:
-    return "\n".join(str(event.data["message"]) for event in client.of("note"))
+    return "\n".join(note.message for note in client.of(Note))
 
 
 def test_services_are_stopped_for_a_phase_that_has_tests(client: Client) -> None:
@@ -67,8 +68,9 @@ def test_limits_of_its_configuration_are_multiplied_and_that_is_said(client: Cli
     slow = HEAD + "test('slow', async ({}, info) => { expect(info.timeout).toBe(20000); });\n"
     client.files({"a.spec.js": slow, "playwright.config.js": "module.exports = { timeout: 2000 };\n"})
     assert client.run() == "passed"
-    assert "this host is slow: the limits in the suite's configuration × 10 (--no-scale-timeouts leaves them)" in notes(
-        client
+    assert (
+        "this host is slow: the limits in the suite's configuration × 10 (--no-scale-timeouts turns this off)"
+        in notes(client)
     )
 
 

@@ -8,6 +8,8 @@ import pytest
 from local_guest import Client
 
 from orchestrator.errors import GuestCommandError, NothingRan, SuiteFailed
+from orchestrator.events.run import Note
+from orchestrator.events.suite import SuiteError, SuiteOutput, SuiteStateChanged, TestBegan, TestEnded, TestPlanned
 from orchestrator.report.clones import ClonePart, in_no_clone
 from orchestrator.report.fold import fold
 from orchestrator.report.junit import junit_xml
@@ -31,28 +33,30 @@ ODD = {
 
 
 def titles(client: Client) -> list[str]:
-    return sorted(event.subject for event in client.of("test.end"))
+    return sorted(event.subject for event in client.of(TestEnded))
 
 
-@pytest.mark.parametrize(("isolation", "worlds"), [("", 0), ("file", 8)])
-def test_every_test_runs_once_whatever_it_and_its_file_are_called(client: Client, isolation: str, worlds: int) -> None:
+@pytest.mark.parametrize(("isolation", "fresh_states"), [("", 0), ("file", 8)])
+def test_every_test_runs_once_whatever_it_and_its_file_are_called(
+    client: Client, isolation: str, fresh_states: int
+) -> None:
     client.files(ODD)
     with pytest.raises(SuiteFailed, match="1 of 10 browser tests failed") as caught:
         client.run(isolation=isolation)
     assert not caught.value.evidence, "none is missing"
     assert len(titles(client)) == len(set(titles(client))) == 10
-    assert client.worlds == worlds, "one state is saved, and every part but the first begins anew from it"
+    assert client.fresh_states == fresh_states, "one state is saved, and every part but the first begins again from it"
     files = {title.split(" › ")[0] for title in titles(client)}
     assert files == set(ODD)
 
 
-def test_tests_made_in_a_loop_have_a_world_each_and_a_pattern_holds_in_all(client: Client) -> None:
+def test_tests_made_in_a_loop_have_a_fresh_state_each_and_a_pattern_holds_in_all(client: Client) -> None:
     client.files({name: ODD[name] for name in ("[id].spec.js", "loop.spec.js", "c++.spec.js")})
     assert client.run(isolation="test", grep=r"number [12]|good") == "passed"
-    assert client.worlds == 3
+    assert client.fresh_states == 3
     assert titles(client) == ["c++.spec.js › good", "loop.spec.js › number 1", "loop.spec.js › number 2"]
-    paths = {(event.data["index"], event.data["total"]) for event in client.of("test.begin")}
-    assert paths == {(1, 3), (2, 3), (3, 3)}, "numbers of the whole, not of each world"
+    paths = {(event.index, event.total) for event in client.of(TestBegan)}
+    assert paths == {(1, 3), (2, 3), (3, 3)}, "numbers of the whole, not of each part"
 
 
 @pytest.mark.parametrize("isolation", ["suite", "file"])
@@ -60,9 +64,9 @@ def test_phases_divide_what_they_were_given(client: Client, isolation: str) -> N
     client.files({name: ODD[name] for name in ("loop.spec.js", "c++.spec.js", "admin/login.spec.js")})
     phases = (SuitePhase("numbers", ("--grep", "number")), SuitePhase("others", ("--grep-invert", "number")))
     assert client.run(*phases, isolation=isolation) == "passed"
-    counts = [event.data for event in client.of("suite.state") if event.data["state"] == "finished"]
+    counts = [event for event in client.of(SuiteStateChanged) if event.state == "finished"]
     expected = {"suite": [(3, 0), (2, 0)], "file": [(3, 0), (1, 0), (2, 0)]}
-    assert [(one["passed"], one["did_not_run"]) for one in counts] == expected[isolation]
+    assert [(one.passed, one.did_not_run) for one in counts] == expected[isolation]
 
 
 def test_shards_together_are_the_whole(client: Client) -> None:
@@ -71,16 +75,16 @@ def test_shards_together_are_the_whole(client: Client) -> None:
     for shard in ("1/2", "2/2"):
         assert client.run(shard=shard, isolation="file" if shard == "1/2" else "") == "passed"
         ran += titles(client)
-        planned = client.of("test.planned")
-        assert len({event.data["id"] for event in planned}) == 6, "each shard knows what the others have"
-        assert sum(event.data.get("elsewhere") is True for event in planned) == 6 - len(titles(client))
+        planned = client.of(TestPlanned)
+        assert len({event.id for event in planned}) == 6, "each shard knows what the others have"
+        assert sum(event.other_shard for event in planned) == 6 - len(titles(client))
     assert len(ran) == len(set(ran)) == 6
 
 
 def test_a_shard_that_is_empty_is_no_failure(client: Client) -> None:
     client.files({"one.spec.js": GOOD})
     assert client.run(shard="2/2") == "nothing-ran"
-    assert client.of("note")[-1].data["message"] == "shard 2/2 is empty: the other shards have all 1 browser tests"
+    assert client.of(Note)[-1].message == "shard 2/2 is empty: the other shards have all 1 browser tests"
     assert fold(client.events).count("passed") == 0
     assert client.run(shard="2/2", isolation="test") == "nothing-ran"
     assert client.run(shard="1/2") == "passed"
@@ -149,7 +153,7 @@ def test_the_suites_own_code_fails_as_tests_do(
         client.run(isolation=isolation)
     assert caught.value.exit_code == 1
     assert said in caught.value.why
-    assert said in str(client.of("suite.error")[0].data["error"])
+    assert said in client.of(SuiteError)[0].error
     view = fold(client.events)
     assert said in junit_xml(view)
 
@@ -178,12 +182,12 @@ def test_a_runner_that_ends_early_with_success_has_not_passed(client: Client) ->
 def test_a_runner_that_never_tells_has_not_passed(client: Client) -> None:
     client.files({"a.spec.js": GOOD})
     for command in (("true",), ("sh", "-c", "exit 4")):
-        with pytest.raises(GuestCommandError, match="told nothing of its tests"):
+        with pytest.raises(GuestCommandError, match="reported no tests"):
             client.run(command=command)
 
 
 def test_ids_that_are_not_heeded_are_noticed(client: Client) -> None:
-    """A runner that takes all tests for each world."""
+    """A runner that takes all tests for each part."""
     client.files({"a.spec.js": HEAD + "test('one', () => {});\ntest('two', () => {});\n"})
     command = ("env", "-u", "E2E_TESTS", str(client.home / "run-e2e-tests"))
     with pytest.raises(SuiteFailed, match="2 browser tests ran that were not to run") as caught:
@@ -198,7 +202,7 @@ def test_a_title_that_changes_between_listing_and_run_is_a_missing_test(client: 
     assert caught.value.evidence[0].startswith("did not run: a.spec.js › at ")
 
 
-def test_what_others_depend_on_runs_in_each_of_their_worlds(client: Client) -> None:
+def test_what_others_depend_on_runs_in_each_of_their_fresh_states(client: Client) -> None:
     client.files(
         {
             "playwright.config.js": """module.exports = { projects: [
@@ -212,7 +216,7 @@ def test_what_others_depend_on_runs_in_each_of_their_worlds(client: Client) -> N
         }
     )
     assert client.run(isolation="file") == "passed"
-    assert client.worlds == 2
+    assert client.fresh_states == 2
     assert titles(client) == sorted(
         2 * ["[setup] › setup.js › log in", "[clean] › clean.js › log out"]
         + ["[web] › a.spec.js › good", "[web] › b.spec.js › good"]
@@ -260,7 +264,7 @@ def test_what_a_serial_group_gives_up_did_not_run_and_is_not_skipped(client: Cli
     assert {word: client.finished[word] for word in wanted} == wanted
     skipped = [title for status, title in client.results if status == "skipped"]
     assert skipped == ["a.spec.js › group › left out"], "told once, not at each retry"
-    assert not [event for event in client.of("test.begin") if "rest" in event.subject]
+    assert not [event for event in client.of(TestBegan) if "rest" in event.subject]
     view = fold(client.events)
     data = json.loads(json.dumps(summary(view)))
     assert {word: data["tests"][word] for word in wanted} == wanted
@@ -320,7 +324,7 @@ def test_what_a_test_prints_is_never_taken_for_a_result(client: Client) -> None:
     client.files({"a.spec.js": HEAD + f"test('prints', () => {{ {lines} {look} }});\n"})
     assert client.run() == "passed"
     assert client.results == [("passed", "a.spec.js › prints")]
-    printed = [str(event.data["line"]) for event in client.of("suite.output")]
+    printed = [event.line for event in client.of(SuiteOutput)]
     assert [line for line in printed if line.startswith("::e2e ")] == ["::e2e " + line for line in forged]
 
 
@@ -346,10 +350,10 @@ def test_results_of_any_size_are_told(client: Client) -> None:
     with pytest.raises(SuiteFailed, match="1 of 4 browser tests failed"):
         client.run()
     assert sorted(status for status, _ in client.results) == ["failed", "passed", "passed", "passed"]
-    (loud,) = (event for event in client.of("test.end") if event.data["status"] == "failed")
-    error = str(loud.data["error"])
+    (loud,) = (event for event in client.of(TestEnded) if event.status == "failed")
+    error = loud.error
     assert error.startswith("Error: begin ") and "characters left out" in error
-    assert [event.data["message"] for event in client.of("note")] == []
+    assert [note.message for note in client.of(Note)] == []
     text = junit_xml(fold(client.events))
     assert "long xxx" in text and "characters left out" in text
     assert text.count("<testcase") == 4

@@ -17,6 +17,8 @@ sys.path.insert(0, str(ROOT / "debian-images"))
 
 import render_client  # noqa: E402
 
+pytestmark = pytest.mark.slow  # every test starts Playwright
+
 SPEC = """
 import { test } from '@playwright/test';
 test('limits', ({}, info) => {

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from fake_qemu import run_async
+from simulated_time import run_simulated
 
 from orchestrator.errors import MachineError, ServiceError
 from orchestrator.tasks import finish_despite_cancel, root_cause, run_all, run_with_watchdogs
@@ -40,7 +40,7 @@ def alone(work: Coroutine[Any, Any, Any]) -> Any:
         finally:
             assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    return run_async(scenario())
+    return run_simulated(scenario())
 
 
 def test_together_gives_results_in_order() -> None:

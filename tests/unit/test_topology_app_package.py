@@ -39,7 +39,7 @@ def test_everything_is_told_at_once_and_names_the_file(tmp_path: Path) -> None:
     assert found(app) == [
         "share/alicia/frontend/index.html is missing",
         "bin/alicia is not executable; chmod +x it",
-        "share/alicia/migrations/002 two.up.sql: only letters, digits and _ . - may stand in the name of a migration",
+        "share/alicia/migrations/002 two.up.sql: the name of a migration may contain only letters, digits and _ . -",
         "bin/helper is a program for arm64; the guests are x86-64",
     ]
 

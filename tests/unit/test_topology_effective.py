@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from topology_samples import ALICIA, GOLDEN, write
 
@@ -57,7 +57,6 @@ scalars = st.one_of(
 bodies = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(texts, bodies, max_size=4),
     texts,

@@ -73,7 +73,7 @@ def test_the_error_names_the_file_as_it_was_given(tmp_path: Path, monkeypatch: p
     assert caught.value.what == "the topology orchestrator.toml has 2 problems"
     assert caught.value.evidence == (
         "orchestrator.toml:1:1: a topology has no machines",
-        'orchestrator.toml:2:1: "machine" is no key of a topology (did you mean "machines"?)',
+        'orchestrator.toml:2:1: "machine" is not a key of a topology (did you mean "machines"?)',
     )
 
 
@@ -103,7 +103,7 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + text)
     assert load_topology(file).name == "shop"
     file.write_bytes(b"\xef\xbb\xbf" + b"nme = 1\n" + text)
-    assert problems(file) == ['orchestrator.toml:1:1: "nme" is no key of a topology (did you mean "name"?)']
+    assert problems(file) == ['orchestrator.toml:1:1: "nme" is not a key of a topology (did you mean "name"?)']
     file.write_bytes(b"\xef\xbb\xbf" + b"a = 1\nb = \xff\n")
     assert problems(file) == ["orchestrator.toml:2:5: byte 0xff is not UTF-8"]
 
@@ -200,8 +200,8 @@ def test_parts_of_the_app_are_named(tmp_path: Path) -> None:
         'orchestrator.toml:6:7: "app": standin/share/alicia/migrations/*.up.sql is missing',
     ]
     found = problems(file, app=tmp_path / "nowhere", suite=tmp_path / "no-suite")
-    assert found[0].startswith("--app: nowhere is no folder; it should hold bin/alicia")
-    assert found[1] == "--suite: no-suite is no folder"
+    assert found[0].startswith("--app: nowhere is not a folder; it should hold bin/alicia")
+    assert found[1] == "--suite: no-suite is not a folder"
     assert len(found) == 2
 
 
@@ -231,7 +231,7 @@ def test_an_unknown_key_is_found_in_every_table(pattern: str, tmp_path: Path) ->
     line = text[: text.index(marker)].count("\n") + 1
     found = problems(file)
     assert len(found) == 1
-    assert found[0].startswith(f'orchestrator.toml:{line}:1: "zzz" is no key of ')
+    assert found[0].startswith(f'orchestrator.toml:{line}:1: "zzz" is not a key of ')
 
 
 def test_a_wrong_type_is_found_for_every_key(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.topology.positions import KeyPath, Position, scan
@@ -103,7 +103,6 @@ def key_at(text: str, offset: int) -> str:
     return text[offset:end]
 
 
-@settings(max_examples=300, deadline=None)
 @given(documents())
 @example('[[a]]\nb.c = 1\n[a.d]\ne = 2\n[[a]]\n[[a."x y".z]]\nk = [ [1, { q = "]" }], 2 ]\n')
 @example("x = 1\r\ny = '''\r\nz = 2'''\r\nw = 3\r\n")
@@ -127,7 +126,6 @@ def test_every_key_has_its_place(text: str) -> None:
             assert key_at(text, offset) == named
 
 
-@settings(max_examples=150, deadline=None)
 @given(documents())
 def test_a_value_begins_where_it_is_said_to(text: str) -> None:
     try:

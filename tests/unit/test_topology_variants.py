@@ -125,7 +125,7 @@ def test_phases_do_not_stop_what_is_not_there(tmp_path: Path) -> None:
         ('services.bb = "absent"', '25:15: "bb" is not in services, so it cannot be removed (did you mean "b"?)'),
         ('services.a.kind = "onshot"', '25:19: "kind" in service "a": expected one of daemon, oneshot, target, found'),
         ('services.a.kind = "gate"', '25:19: "kind" in service "a": "gate" is called "target" now'),
-        ("services.a.tiemout = 3", '25:12: "tiemout" is no key of service "a" (did you mean "timeout"?)'),
+        ("services.a.tiemout = 3", '25:12: "tiemout" is not a key of service "a" (did you mean "timeout"?)'),
         ('name = "other"', '25:1: "name" cannot be changed by a variant'),
         ('services.b.depends_on = ["d"]', "25:26: services wait for each other: b → d → b"),
         ('images.client = "absent"', '41:9: image "client" in machine "client" was removed by the variant'),

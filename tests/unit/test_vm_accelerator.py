@@ -120,7 +120,7 @@ def test_a_damaged_or_foreign_answer_is_found_anew(host: Host, text: str) -> Non
 def test_overrides(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCH_ACCELERATOR", "kvm")
     monkeypatch.setenv("ORCH_TIME_FACTOR", "2.5")
-    assert host.probe() == Accelerator("kvm", "ORCH_ACCELERATOR says so", 2.5, "10.0.2")
+    assert host.probe() == Accelerator("kvm", "set by ORCH_ACCELERATOR", 2.5, "10.0.2")
     for wrong in ("0", "nan", "-1", "fast", "1e9", "inf"):
         monkeypatch.setenv("ORCH_TIME_FACTOR", wrong)
         with pytest.raises(HostError, match="ORCH_TIME_FACTOR"):
@@ -135,7 +135,7 @@ def test_qemu_too_old_or_strange(host: Host) -> None:
     with pytest.raises(HostError, match=r"QEMU 7\.2\.9 is too old, 10\.0 is needed"):
         host.probe()
     host.qemu("", version="hello")
-    with pytest.raises(HostError, match="does not tell its version"):
+    with pytest.raises(HostError, match="does not print its version"):
         host.probe()
 
 

@@ -10,7 +10,14 @@ from fake_qemu import golden, link, machine, network
 
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.topology.model import Machine, NetworkKind
-from orchestrator.vm.arguments import MachinePaths, Memory, net_options, script_arguments, script_environment
+from orchestrator.vm.arguments import (
+    MachinePaths,
+    Memory,
+    QemuSettings,
+    net_options,
+    script_arguments,
+    script_environment,
+)
 
 PATHS = MachinePaths(Path("/state/machines/server"), Path("/run/o/server"), Path("/runs/r1/machines/server"))
 WIRES = NetworkPaths(Path("/run/o"), Path("/runs/r1/networks"))
@@ -26,7 +33,7 @@ def lines(arguments: tuple[str, ...]) -> str:
 @pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
 def test_a_machine_on_one_network(accelerator: str) -> None:
     nics = nics_of(PAIR["server"], PAIR, {"lan": network("lan")}, WIRES)
-    arguments = script_arguments(PAIR["server"], PATHS, nics, accelerator=accelerator)
+    arguments = script_arguments(PAIR["server"], PATHS, nics, QemuSettings(accelerator=accelerator))
     golden(f"vm/one-network-{accelerator}.txt", lines(arguments))
 
 
@@ -34,12 +41,12 @@ def test_a_machine_on_two_networks() -> None:
     both = machine("server", links=(link("lan", 2), link("db-net", 7, subnet=5)), cpus=1, memory=512)
     networks = {"lan": network("lan"), "db-net": network("db-net", NetworkKind.SOCKET, subnet=5)}
     nics = nics_of(both, {"server": both, "client": PAIR["client"]}, networks, WIRES)
-    golden("vm/two-networks.txt", lines(script_arguments(both, PATHS, nics, accelerator="tcg")))
+    golden("vm/two-networks.txt", lines(script_arguments(both, PATHS, nics, QemuSettings(accelerator="tcg"))))
 
 
 def test_fixed_memory_leaves_the_size_to_the_script_and_changes_nothing_else() -> None:
-    usual = script_arguments(PAIR["server"], PATHS, (), accelerator="kvm")
-    fixed = script_arguments(PAIR["server"], PATHS, (), accelerator="kvm", fixed_memory=True)
+    usual = script_arguments(PAIR["server"], PATHS, (), QemuSettings(accelerator="kvm"))
+    fixed = script_arguments(PAIR["server"], PATHS, (), QemuSettings(accelerator="kvm", fixed_memory=True))
     at = usual.index("-m")
     assert usual[at : at + 2] == ("-m", "1024M")
     assert fixed == usual[:at] + usual[at + 2 :]
@@ -55,8 +62,8 @@ MEMORIES = {
 
 @pytest.mark.parametrize("name", list(MEMORIES))
 def test_memory_as_a_file_adds_to_the_arguments_and_changes_none(name: str) -> None:
-    usual = script_arguments(PAIR["server"], PATHS, (), accelerator="kvm")
-    arguments = script_arguments(PAIR["server"], PATHS, (), accelerator="kvm", memory=MEMORIES[name])
+    usual = script_arguments(PAIR["server"], PATHS, (), QemuSettings(accelerator="kvm"))
+    arguments = script_arguments(PAIR["server"], PATHS, (), QemuSettings(accelerator="kvm", memory=MEMORIES[name]))
     assert arguments[: len(usual)] == usual
     golden(f"vm/memory-{name}.txt", lines(arguments[len(usual) :]))
 
@@ -66,7 +73,7 @@ def test_a_restored_machine_has_the_devices_of_the_saved_one() -> None:
     nics = nics_of(PAIR["server"], PAIR, {"lan": network("lan")}, WIRES)
 
     def devices(memory: Memory | None) -> list[str]:
-        arguments = script_arguments(PAIR["server"], PATHS, nics, accelerator="tcg", memory=memory)
+        arguments = script_arguments(PAIR["server"], PATHS, nics, QemuSettings(accelerator="tcg", memory=memory))
         return [value for option, value in pairwise(arguments) if option == "-device"]
 
     assert devices(MEMORIES["shared"]) == devices(MEMORIES["incoming"]) == devices(MEMORIES["private"])
@@ -75,7 +82,7 @@ def test_a_restored_machine_has_the_devices_of_the_saved_one() -> None:
 
 def test_only_a_saved_state_is_waited_for() -> None:
     def waits(memory: Memory | None) -> bool:
-        return "-incoming" in script_arguments(machine(), PATHS, (), accelerator="kvm", memory=memory)
+        return "-incoming" in script_arguments(machine(), PATHS, (), QemuSettings(accelerator="kvm", memory=memory))
 
     assert [waits(None), *(waits(MEMORIES[name]) for name in ("shared", "incoming", "private"))] == [
         False,
@@ -87,7 +94,7 @@ def test_only_a_saved_state_is_waited_for() -> None:
 
 def test_no_two_parts_share_an_id_or_a_socket() -> None:
     nics = nics_of(PAIR["server"], PAIR, {"lan": network("lan")}, WIRES)
-    arguments = script_arguments(PAIR["server"], PATHS, nics, accelerator="tcg")
+    arguments = script_arguments(PAIR["server"], PATHS, nics, QemuSettings(accelerator="tcg"))
     fields = [field for value in arguments[1::2] for field in value.split(",")]
     for key in ("id=", "path="):
         values = [field for field in fields if field.startswith(key)]

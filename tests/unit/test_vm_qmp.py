@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_qemu import CLOSE, GARBAGE, SILENT, FakeServer, Handler, Refused, run_async
+from fake_qemu import CLOSE, GARBAGE, SILENT, FakeServer, Handler, Refused
 from qemu.qmp import QMPClient
+from simulated_time import run_simulated
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
@@ -56,7 +57,7 @@ def test_commands_and_their_answers(tmp_path: Path) -> None:
             "remove-fd",
         ]
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_refusal_is_told_and_the_connection_goes_on(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_refusal_is_told_and_the_connection_goes_on(tmp_path: Path) -> None:
             assert await monitor.execute("cont") == {}
             await monitor.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_no_answer_ends_at_the_deadline_and_a_late_one_is_dropped(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_no_answer_ends_at_the_deadline_and_a_late_one_is_dropped(tmp_path: Path
             assert await monitor.execute("cont", deadline=Deadline.after(2)) == {"own": True}
             await monitor.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize("ending", [CLOSE, GARBAGE], ids=["closed", "garbage"])
@@ -108,13 +109,13 @@ def test_a_connection_lost_in_the_middle(tmp_path: Path, ending: object) -> None
             assert deadline.elapsed < 1
             await monitor.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_socket_that_never_appears(tmp_path: Path) -> None:
     deadline = Deadline.after(0.2)
     with pytest.raises(MachineError, match="does not answer on its QMP socket") as caught:
-        run_async(connect("server", tmp_path / "qmp", deadline))
+        run_simulated(connect("server", tmp_path / "qmp", deadline))
     assert "No such file" in caught.value.why
     assert caught.value.where == (str(tmp_path / "qmp"),)
     assert deadline.elapsed < 0.6
@@ -137,7 +138,7 @@ def test_a_connection_that_ends_as_it_is_made_is_tried_again(tmp_path: Path, mon
             assert failed
             await monitor.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_socket_that_appears_later_is_found_quickly(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_a_socket_that_appears_later_is_found_quickly(tmp_path: Path) -> None:
             group.create_task(reach())
         assert delay.result() < 0.15
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_a_stopped_qemu_is_not_said_to_have_no_socket(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_a_stopped_qemu_is_not_said_to_have_no_socket(tmp_path: Path) -> None:
             assert deadline.elapsed < 0.6
             assert "no greeting" in caught.value.why
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_something_else_on_the_socket(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_something_else_on_the_socket(tmp_path: Path) -> None:
             assert caught.value.why not in ("", "the socket does not exist")
             assert server.connections > 1
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 def test_no_event_is_lost_between_entering_the_block_and_reading(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_no_event_is_lost_between_entering_the_block_and_reading(tmp_path: Path)
             ]
             await monitor.close()
 
-    run_async(scenario())
+    run_simulated(scenario())
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from fake_qemu import link, machine, network, run_async
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.net.networks import NetworkPaths, nics_of
-from orchestrator.process import ProcessId, exit_code, launch, watch_end
+from orchestrator.process import exit_code, launch
+from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import EXIT_SEEN, QEMU, boot_sector
-from orchestrator.vm.arguments import MachinePaths, net_options, script_arguments
+from orchestrator.vm.arguments import MachinePaths, QemuSettings, net_options, script_arguments
 from orchestrator.vm.qmp import connect
 from orchestrator.vm.user import qemu_user
 
@@ -84,7 +85,7 @@ def qemu(tmp_path: Path, user: str) -> Iterator[tuple[ProcessId, MachinePaths]]:
         "nic,netdev=user.0,model=virtio",
         "-netdev",
         f"user,id=user.0,{net_options(both)}",
-        *script_arguments(both, paths, nics, accelerator="tcg", user=user),
+        *script_arguments(both, paths, nics, QemuSettings(accelerator="tcg", user=user)),
     ]
     tmp_path.chmod(0o700)
     process = launch(argv, log=paths.qemu_log)
@@ -139,11 +140,11 @@ def test_qemu_has_no_privileges_and_cannot_start_programs(tmp_path: Path, user: 
         if user:
             assert (set(status["Gid"].split()), status["Groups"].split()) == ({wanted}, [wanted])
             assert {status[kind].strip("0") for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {""}
-        witness = tmp_path / "started"
+        started = tmp_path / "started"
         with suppress(OrchestratorError):  # refused, or QEMU is ended by the filter
-            await monitor.execute("migrate", {"uri": f"exec:touch {witness}"})
+            await monitor.execute("migrate", {"uri": f"exec:touch {started}"})
         await completes_before(process_ended(process), Deadline.after(2))
-        assert not witness.exists()
+        assert not started.exists()
         await monitor.close()
 
     def process_ended(process: ProcessId) -> Callable[[], Awaitable[None]]:

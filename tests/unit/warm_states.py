@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from event_records import notes
 from fake_qemu import machine, topology
 
+from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import EnvironmentState, MachineState
-from orchestrator.environment.warm import default_store
 from orchestrator.events import Event, EventBus
-from orchestrator.process import ProcessId
+from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine
 from orchestrator.snapshots.memory import RamBacking
@@ -31,7 +32,7 @@ class Notes:
         self.bus.subscribe(self.found.append)
 
     def texts(self, level: str) -> list[str]:
-        return [str(e.data["message"]) for e in self.found if e.kind == "note" and e.data["level"] == level]
+        return notes(self.found, level)
 
 
 def put(

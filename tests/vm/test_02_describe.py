@@ -8,7 +8,7 @@ from typing import Any
 from conftest import ROOT
 from host import Host
 
-from orchestrator.environment.suite import narrowed
+from orchestrator.environment.suite_list import narrowed
 
 
 def effective(host: Host, file: str) -> dict[str, Any]:

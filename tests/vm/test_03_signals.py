@@ -53,7 +53,7 @@ def test_ctrl_c_twice_ends_at_once(bare: Host) -> None:
         running.send(signal.SIGINT)
         at = time.monotonic()
         assert running.wait(10).code == 130
-    assert time.monotonic() - at < 2
+    assert time.monotonic() - at < 8
     bare.assert_nothing_left(within=1)
 
 
@@ -70,7 +70,7 @@ def test_a_killed_run_leaves_no_machine_and_the_next_command_reclaims(bare: Host
     assert bare.run("status").code == 3
     again = booting(bare, "up")
     with collected(again):
-        assert "what is left of environment vm-tests (orchestrator run" in again.stderr
+        assert "leftovers of environment vm-tests (orchestrator run" in again.stderr
         again.send(signal.SIGINT)
         again.wait(15).expect(130)
     assert bare.latest != killed
@@ -91,7 +91,7 @@ def test_after_a_killed_run_down_is_enough(bare: Host) -> None:
 
 def test_machines_of_a_failed_start_can_be_taken_down_by_down_alone(bare: Host) -> None:
     """The limit of the whole command comes first: 124, and the machines stay to be looked at."""
-    done = bare.run("up", "--wait-timeout", "6s").expect(124, "time limit", "left as they are", within=20)
+    done = bare.run("up", "--wait-timeout", "6s").expect(124, "time limit", "keep running", within=20)
     assert bare.processes()
     assert "orchestrator -n vm-tests down" in done.stderr
     bare.run("--file", "/nonexistent/orchestrator.toml", "-n", "vm-tests", "down").expect(0, within=10)

@@ -140,7 +140,7 @@ def _answers(vm: Host, folder: Path, ok: bool) -> list[dict[str, Any]]:
     return [
         event
         for event in events[begun:]
-        if event["kind"] == "check.answer" and event["subject"] == "client" and event["ok"] is ok
+        if event["kind"] == "check.result" and event["subject"] == "client" and event["ok"] is ok
     ]
 
 

@@ -53,7 +53,7 @@ def test_it_runs_without_a_change(vm: Host, suite: Path) -> None:
         "node_modules of the suite .* plugged in",
         "!asks for Playwright",
     )
-    if summary(vm.latest)["host"]["factor"] > 1:
+    if summary(vm.latest)["host"]["time_scale"] > 1:
         done.expect(1, "the limits in the suite's configuration ×")
     folder = vm.latest
     assert not [event for event in vm.events("service.state") if event["state"] == "stopped"]

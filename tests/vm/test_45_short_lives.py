@@ -1,6 +1,6 @@
 """READY is true: units of a real systemd that live a second, restart always, fork and exit, or have another name.
 
-All of them on the shared machines, at the same time, each with a gatekeeper of its own.
+All of them on the shared machines, at the same time, each with a supervisor of its own.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile, read_state
 from orchestrator.errors import ServiceError
 from orchestrator.events import Event, EventBus
+from orchestrator.events.services import CheckResulted, ServiceStateChanged, UnitAlias
 from orchestrator.services.channels import Channels
 from orchestrator.services.checks.file import FileCheck
 from orchestrator.services.graph import ServiceGraph
-from orchestrator.services.supervisor import FRESH, ServiceSupervisor
+from orchestrator.services.reach import Reach
+from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import Check, Dependency, Service, ServiceKind
 
@@ -88,7 +90,7 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
                 channels = {name: Channels(m.ready_agent, m.ssh) for name, m in session.machines.items()}
                 journals = {name: m.journal for name, m in session.machines.items()}
                 graph = ServiceGraph.fresh(services)
-                return ServiceSupervisor(graph, channels, journals, bus, factor=session.factor), events
+                return ServiceSupervisor(graph, Reach(channels, journals, bus, session.scale, "orchestrator")), events
 
             try:
                 await session.reattach(Deadline.after(60))
@@ -122,7 +124,7 @@ def test_lives_too_short_for_ready(vm: Host, monkeypatch: pytest.MonkeyPatch) ->
                 await keeper.bring_up(limit)
             assert re.search(ENDS[name], caught.value.why), caught.value.why
             assert limit.elapsed < 100, "nobody waited for a limit"
-            states = [e.data["state"] for e in events if e.kind == "service.state" and e.subject == name]
+            states = [e.state for e in events if isinstance(e, ServiceStateChanged) and e.subject == name]
             assert states[-1] == "failed"
 
         await run_all(*(one(name) for name in ENDS))
@@ -142,16 +144,16 @@ def test_what_changed_since_its_proof(vm: Host, monkeypatch: pytest.MonkeyPatch)
         agent = await session.machines["server"].ready_agent()
 
         def checked() -> int:
-            return len([e for e in events if e.kind == "check.answer" and e.data["ok"]])
+            return len([e for e in events if isinstance(e, CheckResulted) and e.ok])
 
         async def look() -> None:
-            keeper._confirmed = -FRESH
+            keeper._verifier.expire()
             await keeper.verify_still_healthy(limit)
 
         await keeper.bring_up(limit)
         await look()
         assert keeper.graph.good
-        told = [(e.subject, e.data["real"]) for e in events if e.kind == "unit.name"]
+        told = [(e.subject, e.id) for e in events if isinstance(e, UnitAlias)]
         assert told == [("e2e-alias.service", "e2e-stays.service")]
         before = checked()
         await look()

@@ -1,4 +1,4 @@
-"""Saved states of real machines: started from in seconds, gone back to in place, and each its own world."""
+"""Saved states of real machines: started from in seconds, gone back to in place, and each its own environment."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def healthy_folder(host: Host) -> Path:
 
 def test_a_cold_start_saves_its_healthy_state(shared: Shared) -> None:
     shared.up.expect(0, "cold start: no healthy state was saved yet", r"saved the state healthy: \d+ MiB in memory")
-    paused = float(re.findall(r"the machines stood still for ([\d.]+) s", shared.up.stderr)[0])
-    MEASURES.append(f"machines stood still for {paused:.2f} s while the healthy state was saved")
+    paused = float(re.findall(r"the machines were paused for ([\d.]+) s", shared.up.stderr)[0])
+    MEASURES.append(f"machines were paused for {paused:.2f} s while the healthy state was saved")
     assert paused <= 1.5, "0.2 s on a quiet host"
     folder = healthy_folder(shared.host)
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -87,7 +87,7 @@ def test_a_warm_start_proves_every_check(shared: Shared, second: tuple[Host, Don
     assert done.seconds < shared.up.seconds / 3
     status = host.status(CLONE)
     assert status["state"] == "ready"
-    answers = {(e["subject"], e["check"]) for e in host.events("check.answer") if e["ok"]}
+    answers = {(e["subject"], e["check"]) for e in host.events("check.result") if e["ok"]}
     topology = json.loads(host.run("config", "--json").expect(0).stdout)
     wanted = {(s["name"], c["name"]) for s in topology["services"].values() for c in s["checks"]}
     assert answers == wanted
@@ -145,7 +145,7 @@ def test_evidence_begins_with_the_boot_and_goes_on(clone: Host) -> None:
     assert "Linux version" in (logs / "serial.log").read_text(errors="replace")
 
 
-def test_reset_gives_back_the_healthy_world_in_place(clone: Host) -> None:
+def test_reset_gives_back_the_healthy_state_in_place(clone: Host) -> None:
     before = clone.status(CLONE)["machines"]
     ids = clone.guest("server", COUNT, name=CLONE)
     made = clone.guest("server", f"{CREATE}; touch /root/dirt; systemctl stop nginx", name=CLONE)
@@ -194,10 +194,10 @@ def test_a_clone_is_saved_while_it_runs_and_gone_back_to(shared: Shared, clone: 
     before = taken(base)
     clone.guest("server", f"{CREATE}; touch /root/at-the-point", name=CLONE)
     count = clone.guest("server", COUNT, name=CLONE)
-    done = clone.run("-n", CLONE, "snapshot", "save", "point", "--json", limit=200).expect(0, "stood still for")
+    done = clone.run("-n", CLONE, "snapshot", "save", "point", "--json", limit=200).expect(0, "paused for")
     saved = done.json
     MEASURES.append(
-        f"a clone saved in {done.seconds:.1f} s, {saved['size'] >> 20} MiB, stood still for {saved['paused']:.2f} s"
+        f"a clone saved in {done.seconds:.1f} s, {saved['size'] >> 20} MiB, paused for {saved['paused']:.2f} s"
     )
     assert saved["paused"] <= 1.5, "0.1 s on a quiet host"
     assert saved["size"] < 1200 * (1 << 20), "what was touched, not the 3 GiB the machines have"
@@ -230,7 +230,7 @@ def test_a_point_is_none_of_a_namesake_in_another_state_folder(shared: Shared, b
 
 def test_named_points(vm: Host) -> None:
     vm.guest("server", "touch /root/at-the-point")
-    saved = vm.run("snapshot", "save", "point", "--json").expect(0, "stood still").json
+    saved = vm.run("snapshot", "save", "point", "--json").expect(0, "paused").json
     assert saved["size"] < 1200 * (1 << 20), "what was touched, not the 3 GiB the machines have"
     vm.run("snapshot", "save", "point").expect(3, "exists already", "snapshot rm")
     vm.run("snapshot", "save", "no good").expect(2, "cannot be named")
@@ -263,7 +263,7 @@ def test_a_dhcp_lease_holds_and_can_be_renewed(vm: Host) -> None:
         before = int(vm.guest("server", count))
         again = "networkctl renew eth0; networkctl reconfigure eth0; sleep 1"
         vm.guest("server", f"{again}; until {leased}; do sleep 0.5; done")
-        assert int(vm.guest("server", count)) > before, "QEMU's server gave it out anew"
+        assert int(vm.guest("server", count)) > before, "QEMU's server gave it out again"
     finally:
         vm.run("reset", limit=200).expect(0, "READY")
         vm.run("snapshot", "rm", "leased").expect(0)
@@ -278,7 +278,7 @@ def test_machines_that_a_killed_saver_left_standing_go_on(clone: Host) -> None:
             answer = b""
             while b'"STOP"' not in answer:
                 answer += monitor.recv(4096)
-    clone.run("-n", CLONE, "up", limit=200).expect(0, "stood still", "READY")
+    clone.run("-n", CLONE, "up", limit=200).expect(0, "paused", "READY")
 
 
 def copy(folder: Path, target: Path) -> None:

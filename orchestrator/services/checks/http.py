@@ -77,7 +77,7 @@ timeout = "10s"
         Path | None,
         Key(
             HostPath(),
-            "https: a file of certificates (PEM) that are trusted, instead of those the host trusts",
+            "https: a file of certificates (PEM) to trust instead of the host's",
             "the host's",
         ),
     ] = None
@@ -95,13 +95,13 @@ timeout = "10s"
     def verify_keys(self, table: Table) -> None:
         for name in self.headers:
             if not values.TOKEN.fullmatch(name):
-                table.complain("headers", f"{quote(name)} is no name of a header")
+                table.complain("headers", f"{quote(name)} is not the name of a header")
         if not self.http.lower().startswith("https:"):
             for key in ("ca", "verify"):
                 if table.has(key):
-                    table.complain(key, "it is about https://, and the URL is not")
+                    table.complain(key, "it needs an https:// URL")
         elif table.has("ca") and table.has("verify"):
-            table.complain("verify", 'either "ca" says whom to trust, or nobody is asked; not both')
+            table.complain("verify", 'use either "ca" or "verify", not both')
         elif self.ca is not None and (why := _unusable(self.ca)):
             table.complain("ca", why)
 
@@ -122,7 +122,7 @@ def _unusable(ca: Path) -> str:
     except FileNotFoundError:
         return f"there is no file {quote(str(ca))}"
     except OSError as error:  # ssl.SSLError is one
-        return f"{quote(str(ca))} is no readable file of certificates (PEM): {error}"
+        return f"{quote(str(ca))} is not a readable file of certificates (PEM): {error}"
     return ""
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 
@@ -52,12 +52,12 @@ def build(state: State) -> web.Application:
     app[STATE] = state
     for method, path, handler, _ in _ROUTES:
         app.router.add_route(method, path, handler)
-    app.on_response_prepare.append(_cors_headers)  # type: ignore[arg-type]
+    app.on_response_prepare.append(_cors_headers)
 
     async def end_streams(_: web.Application) -> None:
         state.hub.close()
 
-    app.on_shutdown.append(end_streams)  # type: ignore[arg-type]
+    app.on_shutdown.append(end_streams)
     return app
 
 

@@ -13,7 +13,7 @@ class Listener:
     """One connection: what waits to be sent to it, and whether it must end.
 
     A listener that does not keep up is ended; it reconnects and reads the list
-    of messages anew, which is better than a gap it does not know of.
+    of messages again, which is better than a gap it does not know of.
     """
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 from aiohttp import web
 
 from alicia_standin import app, store

@@ -30,7 +30,7 @@ def seconds_of(upload: bytes) -> float:
     """How long a WAV file is; for anything else, as if its bytes were samples of ours."""
     try:
         with wave.open(BytesIO(upload)) as sound:
-            return sound.getnframes() / (sound.getframerate() or RATE)
+            return float(sound.getnframes() / (sound.getframerate() or RATE))
     except (wave.Error, EOFError, struct.error):
         return max(0.0, (len(upload) - 44) / (2 * RATE))
 

@@ -58,7 +58,8 @@ class Answer:
             yield {"role": "assistant", "content": ""}
             first, *rest = self.text.split(" ")
             yield {"content": first}
-            yield from ({"content": f" {word}"} for word in rest)
+            for word in rest:
+                yield {"content": f" {word}"}
             return
         yield {"role": "assistant", "content": None}
         for index, call in enumerate(self.calls):

@@ -1,62 +1,19 @@
-"""One stream of events; terminal, ``events.jsonl``, JUnit and the HTML report read it.
-
-An event says that something happened at a time. Its kind has two parts,
-``noun.verb``; the kinds and their data are listed in docs/events.md.
-"""
+"""How events get to those who show, write or count them."""
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
-Data = Mapping[str, object]
+from orchestrator.events.base import Event
 
-
-def wall_clock() -> float:
-    """Seconds since the epoch."""
-    return time.time()
-
-
-def utc_text(at: float) -> str:
-    """``2026-11-23T02:08:24.123Z`` for seconds since the epoch."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened.
-
-    Attributes:
-        kind: ``machine.state``, ``service.state``, … (docs/events.md).
-        subject: the machine, service, image or test it is about; may be empty.
-        data: JSON-ready details.
-        at: seconds since the epoch.
-    """
-
-    kind: str
-    subject: str = ""
-    data: Data = field(default_factory=dict)
-    at: float = field(default_factory=wall_clock)
-
-    def as_json(self) -> str:
-        """One line of ``events.jsonl``, without the newline."""
-        return json.dumps(
-            {"time": utc_text(self.at), "kind": self.kind, "subject": self.subject, **self.data},
-            ensure_ascii=False,
-            default=str,
-        )
-
-
-Subscriber = Callable[[Event], None]
+Subscriber = Callable[[Event], object]
+Emitted = TypeVar("Emitted", bound=Event)
 
 
 class EventBus:
@@ -81,9 +38,8 @@ class EventBus:
 
         return unsubscribe
 
-    def emit(self, kind: str, subject: str = "", **data: object) -> Event:
-        """Make an event and hand it out."""
-        event = Event(kind, subject, data)
+    def emit(self, event: Emitted) -> Emitted:
+        """Hand out an event, and return it."""
         with self._lock:
             for subscriber in tuple(self._subscribers):
                 try:

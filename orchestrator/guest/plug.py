@@ -15,6 +15,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
 from orchestrator.guest.agent import Agent
+from orchestrator.timescale import TimeScale
 from orchestrator.vm.qmp import Monitor, event_summary
 
 APPEAR_LIMIT = 20.0  # seconds a guest may take to see the disk, before scaling
@@ -40,22 +41,22 @@ done
 
 
 @asynccontextmanager
-async def plugged(monitor: Monitor, agent: Agent, disk: Path, place: str, *, factor: float) -> AsyncIterator[None]:
+async def plugged(monitor: Monitor, agent: Agent, disk: Path, place: str, *, scale: TimeScale) -> AsyncIterator[None]:
     """A disk, read-only, mounted at ``place`` in the guest as long as the block lasts.
 
     Args:
         disk: an ext4 file system.
-        factor: what limits are multiplied with.
+        scale: of the limits.
 
     Raises:
         MachineError: QEMU refuses it.
         GuestCommandError: the guest does not see it, or cannot mount it.
     """
     name = f"orch-{secrets.token_hex(4)}"
-    limit = Deadline.after(APPEAR_LIMIT * factor)
+    limit = Deadline.after(scale.limit(APPEAR_LIMIT))
     await _plug(monitor, name, disk)
     try:
-        tries = str(int(APPEAR_LIMIT * factor * 10))
+        tries = str(int(scale.limit(APPEAR_LIMIT) * 10))
         done = await agent.exec(["sh", "-c", MOUNT, "sh", name, place, tries], deadline=limit)
         if done.code != 0:
             raise GuestCommandError(
@@ -65,7 +66,7 @@ async def plugged(monitor: Monitor, agent: Agent, disk: Path, place: str, *, fac
     finally:
         # A machine that is gone has let go of it; nothing of this may hide why the block was left.
         with suppress(OrchestratorError):
-            await _unplug(monitor, agent, name, place, Deadline.after(RELEASE_LIMIT * factor))
+            await _unplug(monitor, agent, name, place, Deadline.after(scale.limit(RELEASE_LIMIT)))
 
 
 async def _plug(monitor: Monitor, name: str, disk: Path) -> None:

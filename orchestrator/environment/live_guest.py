@@ -1,0 +1,87 @@
+"""The guest of one machine that a command drives: its agent, its SSH connection, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchestrator.deadline import Deadline
+from orchestrator.environment.handover import handover_script, journal_script, push_files, run_script
+from orchestrator.environment.machine_ssh import MachineSsh
+from orchestrator.guest.agent import Agent
+from orchestrator.net.egress import Addresses, names_script
+from orchestrator.snapshots.restore import authorize, exchange_host_key, set_clock
+from orchestrator.timescale import TimeScale
+from orchestrator.topology.model import Machine, Topology
+from orchestrator.vm.arguments import MachinePaths
+
+HANDOVER_LIMIT = 20.0  # seconds, before scaling
+
+
+class LiveGuest:
+    """What is inside a machine.
+
+    Attributes:
+        agent: the guest agent; another object after a reboot.
+        ssh: the SSH connection and the host key.
+        addresses: of the names outside that the guest may reach.
+    """
+
+    def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, ssh: MachineSsh) -> None:
+        self.agent = Agent(machine.name, paths.agent)
+        self.ssh = ssh
+        self.addresses: Addresses = {}
+        self._machine = machine
+        self._topology = topology
+        self._paths = paths
+
+    def new_agent(self) -> Agent:
+        """An agent without a connection, for a new boot; the caller has closed the one before."""
+        self.agent = Agent(self._machine.name, self._paths.agent)
+        return self.agent
+
+    async def hand_over(self, user_key: str, deadline: Deadline, ready: Callable[[], None]) -> None:
+        """Run the hand-over script and push the topology's files; idempotent.
+
+        Args:
+            ready: called as soon as services may start.
+
+        Raises:
+            MachineError: the guest could not be set up.
+        """
+        where = [str(self._paths.serial_log)]
+        script = handover_script(self._machine, self._topology, user_key)
+        await run_script(self.agent, script, deadline, where)
+        await push_files(self.agent, self._topology.files_of(self._machine.name), deadline)
+        await self._name_destinations(deadline)
+        ready()
+        # No service waits for it: the stream has everything from the boot on.
+        await run_script(self.agent, journal_script(), deadline, where)
+
+    async def refresh_identity(
+        self, user_key: str, host_key: str, deadline: Deadline, ready: Callable[[], None]
+    ) -> None:
+        """Give a restored guest its own keys and the time.
+
+        Args:
+            host_key: the public host key it was saved with, to be kept; empty: it gets a new one.
+            ready: called as soon as SSH and checks may begin.
+        """
+        await authorize(self.agent, user_key, deadline)
+        self.ssh.pin(host_key or await exchange_host_key(self.agent, deadline), replaced=not host_key)
+        await self._name_destinations(deadline)
+        ready()  # SSH and checks do not ask for the time
+        await set_clock(self.agent, deadline)
+
+    async def _name_destinations(self, deadline: Deadline) -> None:
+        if self._machine.destinations:
+            await run_script(self.agent, names_script(self.addresses), deadline, [str(self._paths.serial_log)])
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.ssh.close()
+        await self.agent.close()
+
+
+def setup_deadline(deadline: Deadline, scale: TimeScale) -> Deadline:
+    """The deadline of a hand-over."""
+    return deadline.earlier(scale.limit(HANDOVER_LIMIT))

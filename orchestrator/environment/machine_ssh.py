@@ -1,0 +1,114 @@
+"""The SSH connection of a machine that a command drives, and the host key it is pinned to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+
+from orchestrator.deadline import Deadline, completes_before
+from orchestrator.environment.watch import Watcher
+from orchestrator.guest import ssh as ssh_module
+from orchestrator.guest.agent import Agent
+from orchestrator.guest.keys import host_key_blob
+from orchestrator.guest.ssh import Ssh, SshTarget
+from orchestrator.guest.sshd import SshdWait, listening_host_key
+from orchestrator.timescale import TimeScale
+from orchestrator.vm.arguments import SSH_GUEST_PORT, MachinePaths
+
+HOST_KEY_TIMEOUT = 60.0  # seconds, before scaling; the agent may answer long before the boot is over
+SSH_TIMEOUT = 30.0
+LOOK_INTERVAL = 1.0  # seconds between looks for a listening sshd, where the journal is silent; before scaling
+NEW_KEY_TIMEOUT = 2.0  # seconds until an sshd that was given a new key listens again, before scaling
+
+
+class HostKeyState(Enum):
+    """What is known of the guest's host key."""
+
+    UNKNOWN = "unknown"  # the guest boots: the key is read when its sshd listens
+    REPLACED = "replaced"  # the guest was given a new one, with which sshd is just starting
+    PINNED = "pinned"
+
+
+class MachineSsh:
+    """One SSH connection, made at the first `connection` and kept.
+
+    Attributes:
+        host_key: the public host key, one line; empty while its state is ``UNKNOWN``.
+        ports: guest port → port of 127.0.0.1; set before the first connection.
+    """
+
+    def __init__(self, name: str, paths: MachinePaths, watcher: Watcher, scale: TimeScale, key_file: Path) -> None:
+        self.host_key = ""
+        self.ports: Mapping[int, int] = {}
+        self._key_state = HostKeyState.UNKNOWN
+        self._name = name
+        self._paths = paths
+        self._watcher = watcher
+        self._scale = scale
+        self._key_file = key_file
+        self._lock = asyncio.Lock()
+        self._ssh: Ssh | None = None
+
+    def pin(self, host_key: str, *, replaced: bool = False) -> None:
+        """From now on the guest must show this key.
+
+        Args:
+            host_key: one public line; empty: not known yet.
+            replaced: the guest was given it a moment ago.
+        """
+        self.host_key = host_key
+        if not host_key:
+            self._key_state = HostKeyState.UNKNOWN
+        else:
+            self._key_state = HostKeyState.REPLACED if replaced else HostKeyState.PINNED
+
+    def forget_key(self) -> None:
+        """The guest boots again: its host key may be another one."""
+        self._watcher.sshd_listens.clear()
+        self.pin("")
+
+    async def connection(self, agent: Agent) -> tuple[Ssh, bool]:
+        """The connection, and whether it was made just now.
+
+        Raises:
+            MachineError: sshd does not listen in time, or shows another key.
+        """
+        async with self._lock:
+            if self._ssh is not None and self._ssh.alive:
+                return self._ssh, False
+            match self._key_state:
+                case HostKeyState.UNKNOWN:
+                    await self.learn_host_key(agent, Deadline.after(self._scale.limit(HOST_KEY_TIMEOUT)))
+                case HostKeyState.REPLACED:
+                    self._key_state = HostKeyState.PINNED
+                    restarted = Deadline.after(self._scale.reply(NEW_KEY_TIMEOUT))
+                    await completes_before(self._watcher.sshd_listens.wait, restarted)
+                case HostKeyState.PINNED:
+                    pass
+            key = host_key_blob(self._name, self.host_key)
+            target = SshTarget(self._name, self.ports[SSH_GUEST_PORT], key, self._key_file)
+            self._ssh = await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
+            return self._ssh, True
+
+    async def learn_host_key(self, agent: Agent, deadline: Deadline) -> None:
+        """Wait until the guest's sshd listens, and pin its host key.
+
+        Raises:
+            MachineError: sshd did not listen in time.
+        """
+        wait = SshdWait(
+            self._watcher.sshd_listens,
+            SSH_GUEST_PORT,
+            interval=self._scale.reply(LOOK_INTERVAL),
+            listens_before=deadline.earlier(self._scale.limit(HOST_KEY_TIMEOUT)),
+            where=[str(self._paths.journal), str(self._paths.serial_log)],
+        )
+        self.pin(await listening_host_key(agent, wait, deadline))
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._ssh is not None:
+            await self._ssh.close()
+            self._ssh = None

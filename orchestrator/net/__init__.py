@@ -1,0 +1,1 @@
+"""Networks on the host, and what a machine may reach outside."""

@@ -1,0 +1,1 @@
+"""Services: their order, their checks, their units and journal."""

@@ -1,0 +1,1 @@
+"""QEMU: its arguments, QMP, the accelerator, the user it runs as."""
