@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from orchestrator.errors import OrchestratorError, TimeLimit
+from orchestrator.text import duration_text
 
 FOREVER = float("inf")  # seconds
 
@@ -43,6 +44,10 @@ class Deadline:
         at = min(self.at, now + seconds)
         return Deadline(at=at, limit=max(0.0, at - now), started=now)
 
+    def __str__(self) -> str:
+        """Its limit in words, for messages: ``within 0.5 s``."""
+        return duration_text(self.limit)
+
     @property
     def left(self) -> float:
         """Seconds left, never negative."""
@@ -70,7 +75,7 @@ class Deadline:
             if not scope.expired():
                 raise  # a time-out of the body's own
             if on_expiry is None:
-                raise TimeLimit(f"time limit of {self.limit:.0f} s reached") from error
+                raise TimeLimit(f"time limit of {self} reached") from error
             raise on_expiry() from error
 
 

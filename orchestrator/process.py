@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.deadline import FOREVER, Deadline, wait_until
+from orchestrator.debug import shown_command, timed
 from orchestrator.errors import HostError
 from orchestrator.process_id import TERM_GRACE, ProcessId, watch_end
 from orchestrator.tasks import run_with_watchdogs
+from orchestrator.text import duration_text
 from orchestrator.threads import in_thread
 
 OUTPUT_GRACE = 1.0  # seconds for the rest of a command's output after its end
@@ -73,25 +75,8 @@ async def run(
     Raises:
         HostError: the program is missing, ran past the deadline, or (with ``check``) failed.
     """
-    import subprocess_tee  # only where a command is really run
-
-    limit = max(deadline.left, 0.1)
-    command = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
-    # What comes in on our stdin is for a guest's command, not for this one.
-    keywords: dict[str, object] = {"quiet": True, "tee": False, "stdin": subprocess.DEVNULL}
-    if env is not None:
-        keywords["env"] = dict(env)
-    if cwd is not None:
-        keywords["cwd"] = str(cwd)
-    if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
-        raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
-    try:
-        result = await in_thread(subprocess_tee.run, command, **keywords)
-    except OSError as error:
-        raise _not_started(command[0], error) from error
-    done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
-    if done.code in (124, 137) and deadline.expired:
-        raise HostError(f"{argv[0]} did not end within {limit:.0f} s", evidence=[" ".join(argv)], hint=hint)
+    place: dict[str, object] = ({} if env is None else {"env": dict(env)}) | ({} if cwd is None else {"cwd": str(cwd)})
+    done = await _run(argv, {"quiet": True, "tee": False, **place}, deadline, hint)
     if check and done.code != 0:
         raise HostError(
             f"{argv[0]} {describe_exit(done.code)}",
@@ -100,6 +85,54 @@ async def run(
             hint=hint,
         )
     return done
+
+
+async def run_shown(
+    argv: Sequence[str],
+    on_line: Callable[[str], object],
+    *,
+    deadline: Deadline,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Completed:
+    """As `run` without ``check``; each line of both streams is also handed over as it comes, in a worker thread."""
+    place: dict[str, object] = ({} if env is None else {"env": dict(env)}) | ({} if cwd is None else {"cwd": str(cwd)})
+    return await _run(argv, {"stdout": _Lines(on_line), "stderr": _Lines(on_line), **place}, deadline, "")
+
+
+async def _run(argv: Sequence[str], keywords: dict[str, object], deadline: Deadline, hint: str) -> Completed:
+    import subprocess_tee  # only where a command is really run
+
+    limit = max(deadline.left, 0.1)
+    command = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
+    env = keywords.get("env")
+    if shutil.which(argv[0], path=str(env.get("PATH")) if isinstance(env, dict) else None) is None:
+        raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
+    try:
+        with timed("host", "", shown_command(argv)) as outcome:
+            # What comes in on our stdin is for a guest's command, not for this one.
+            result = await in_thread(subprocess_tee.run, command, stdin=subprocess.DEVNULL, **keywords)
+            outcome.text = f"code {result.returncode}"
+    except OSError as error:
+        raise _not_started(command[0], error) from error
+    done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
+    if done.code in (124, 137) and deadline.expired:
+        raise HostError(f"{argv[0]} did not end within {duration_text(limit)}", evidence=[" ".join(argv)], hint=hint)
+    return done
+
+
+class _Lines:
+    """What subprocess-tee prints a command's output to: hands over each line."""
+
+    def __init__(self, on_line: Callable[[str], object]) -> None:
+        self._on_line = on_line
+        self._line = ""
+
+    def write(self, text: str) -> None:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            with suppress(OSError):  # of a full disk, say: the command goes on
+                self._on_line(line)
 
 
 def _not_started(program: str, error: OSError) -> HostError:
@@ -185,11 +218,13 @@ async def stream_lines(
         TimeLimit: past the deadline; the command's group is ended first.
     """
     async with deadline.enforce():
-        async with child(argv, env=env, cwd=cwd, grace=grace) as process:
-            reader = _LineReader(process, on_line)
-            with suppress(_LeftBehindError):
-                await run_with_watchdogs(reader.read(), [reader.watch])
-            await _reaped(process)  # it may close its output before it ends
+        with timed("host", "", shown_command(argv)) as outcome:
+            async with child(argv, env=env, cwd=cwd, grace=grace) as process:
+                reader = _LineReader(process, on_line)
+                with suppress(_LeftBehindError):
+                    await run_with_watchdogs(reader.read(), [reader.watch])
+                await _reaped(process)  # it may close its output before it ends
+            outcome.text = f"code {process.returncode}"
         assert process.returncode is not None
         return process.returncode
 
@@ -249,6 +284,7 @@ def launch(
             stop at its end: a pipe whose other side the process itself holds.
     """
     with ExitStack() as stack:
+        stack.enter_context(timed("host", "", f"start {shown_command(argv)}"))
         sink = stack.enter_context(log.open("ab"))
         stdin: int = subprocess.DEVNULL
         held: tuple[int, ...] = ()

@@ -88,6 +88,23 @@ def json_text(data: object, *, indent: int | None = None) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def duration_text(seconds: float) -> str:
+    """Seconds as people read them, limits and measured times alike.
+
+    >>> [duration_text(seconds) for seconds in (0.031, 0.5, 4.25, 30, 132.44, 600, 663, 7200, 3900)]
+    ['0.03 s', '0.5 s', '4.2 s', '30 s', '132.4 s', '10 min', '11 min 3 s', '2 h', '1 h 5 min']
+    """
+    if seconds < 600:
+        digits = 2 if 0 < seconds < 0.095 else 1
+        number = f"{seconds:.{digits}f}"
+        return f"{number.rstrip('0').rstrip('.')} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
 def size_text(size: float) -> str:
     """Bytes as ``512 B``, ``1.5 GiB``."""
     unit = 0

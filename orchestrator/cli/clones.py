@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.cli.argument_types import LONGEST_NAME
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
+from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
 from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
@@ -31,6 +32,7 @@ from orchestrator.report.clones import FOLDER, write_clones
 from orchestrator.report.model_tests import words
 from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import run_all
+from orchestrator.text import duration_text
 from orchestrator.topology.model import Topology
 
 ENDING = 60.0  # seconds a clone has to take its machines down
@@ -49,6 +51,7 @@ def run_clones(request: Request, arguments: argparse.Namespace) -> int:
         )
     deadline = limit_of(arguments.timeout)
     folder = new_run_folder(arguments.runs)
+    debug_log.write_to(folder)
     try:
         code = run_command(arguments, lambda bus: _run(request, arguments, names, folder, bus, deadline))
     finally:
@@ -121,7 +124,7 @@ async def _run(
     if summary["missing"]:
         say(summary["cause"])
     counted = ", ".join(f"{number} {words(word)}" for word, number in summary["tests"].items() if number)
-    say(f"{summary['outcome']} in {deadline.elapsed:.1f} s: {counted or 'no test ran'}")
+    say(f"{summary['outcome']} in {duration_text(deadline.elapsed)}: {counted or 'no test ran'}")
     return int(summary["exit_code"])
 
 

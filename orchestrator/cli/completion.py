@@ -1,7 +1,7 @@
-"""``orchestrator completion``: scripts for bash, zsh and fish, made from the argparse tree.
+"""``orchestrator completion``: scripts for bash, zsh, fish and tcsh, made from the argparse tree.
 
 What only the host knows (machines, services, units, variants, environments)
-the scripts ask for with ``orchestrator completion names``, which reads the state
+the scripts ask for with ``orchestrator completion names KIND …``, which reads the state
 file and the topology file, starts nothing and never complains.
 """
 
@@ -14,25 +14,26 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.cli.arguments import build_parser
-from orchestrator.cli.completion_tree import read_tree
 from orchestrator.folders import state_root
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.shell == "names":
-        lines = names(arguments.file, arguments.name)
-        sys.stdout.write("".join(f"{kind}\t{word}\n" for kind, word in lines))
+        pairs = list(names(arguments.file, arguments.name))
+        wanted = arguments.kinds
+        lines = [f"{kind}\t{name}" for kind, name in pairs if not wanted]
+        lines += [name for kind, name in pairs if kind in wanted]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
         return 0
-    from orchestrator.cli import completion_bash, completion_fish, completion_zsh
+    from orchestrator.cli.arguments import build_parser
+    from orchestrator.cli.completion_scripts import script
 
-    make = {"bash": completion_bash.script, "zsh": completion_zsh.script, "fish": completion_fish.script}
-    sys.stdout.write(make[arguments.shell](read_tree(build_parser())))
+    sys.stdout.write(script(build_parser(), arguments.shell))
     return 0
 
 
 def names(file: Path, environment: str | None) -> Iterator[tuple[str, str]]:
-    """Pairs of kind and word: what is deployed, or else what the topology file says.
+    """Pairs of kind and name: what is deployed, or else what the topology file says.
 
     Whatever cannot be read is left out: an error message in the middle of a
     half-typed line helps nobody.

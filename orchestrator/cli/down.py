@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.cli.runtime import chosen_name, kill_environment, run_command, say
+from orchestrator.debug import debug_log
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.reclaim import unpin_images
@@ -52,12 +53,14 @@ async def _down(paths: EnvironmentPaths, bus: EventBus) -> None:
                 _report(unfinished)
         else:
             await _take_down_recorded(paths, state, bus)
+            debug_log.leave()
     say(f"environment {paths.name} is down")
 
 
 async def _take_down_recorded(paths: EnvironmentPaths, state: EnvironmentState, bus: EventBus) -> None:
     unfinished = paths.unfinished_run  # of a killed command on what was up
     if state.run_folder.is_dir():
+        debug_log.write_to(state.run_folder)
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
             unpin_images(paths, state)

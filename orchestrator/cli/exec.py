@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     except MachineError:
         if limit is None or not limit.expired:
             raise
-        say(f"not started within {limit.limit:g} s: machine {arguments.machine} did not answer before")
+        say(f"not started within {limit}: machine {arguments.machine} did not answer before")
         return TOO_LATE
 
 
@@ -70,7 +70,7 @@ class _Streams:
             outcome = self._outcomes.get(timeout=None if limit is None else limit.left)
         except queue.Empty:
             self._running.end(taker)
-            say(f"ended after {limit.limit if limit else 0:g} s, in the machine too")
+            say(f"ended after {limit}, in the machine too")
             return TOO_LATE
         if isinstance(outcome, BaseException):
             self._running.end()

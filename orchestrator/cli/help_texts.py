@@ -86,6 +86,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'eval "$(orchestrator completion bash)"',
         "orchestrator completion zsh > ~/.zfunc/_orchestrator",
         "orchestrator completion fish > ~/.config/fish/completions/orchestrator.fish",
+        "orchestrator completion tcsh > ~/.orchestrator.tcsh; source ~/.orchestrator.tcsh",
     ),
 }
 

@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments: argparse.Namespace | None = None
     try:
         arguments = build_parser().parse_args(argv)
+        _configure_logging(arguments.verbose)
         module = importlib.import_module(MODULES[arguments.command])
         code = int(module.run(arguments))
         sys.stdout.flush()
@@ -60,6 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return NOBODY_READS
     except Exception as cause:  # noqa: BLE001 - no traceback is for people
         return _failed(cause, arguments)
+
+
+def _configure_logging(verbose: int) -> None:
+    """The debug log begins; libraries say what they have to say there, and not on stderr."""
+    from orchestrator.debug import debug_log
+
+    debug_log.configure((lambda line: sys.stderr.write(f"{line}\n")) if verbose > 1 else None)
 
 
 def _ended(end: SystemExit) -> int:

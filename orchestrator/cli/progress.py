@@ -38,7 +38,8 @@ def make_progress(mode: Mode, stream: TextIO | None = None, *, verbose: int = 0,
 
     Args:
         stream: stderr unless told; stdout is for data.
-        verbose: 1 also shows check answers, screenshots and output of builds and the suite.
+        verbose: 1 also shows check answers, screenshots and output of builds and the suite; 2 the same, and the
+            debug log (`Progress.debug`).
         color: None decides by the terminal and NO_COLOR.
 
     Returns:
@@ -79,6 +80,11 @@ class Progress:
     def show(self, event: Event) -> None:
         raise NotImplementedError
 
+    def debug(self, line: str) -> None:
+        """A line of the debug log."""
+        with self._lock:
+            self._write(f"{line}\n")
+
     def _write(self, lines: str) -> None:
         if self._gone:
             return
@@ -111,6 +117,9 @@ class JsonProgress(Progress):
 
     def show(self, event: Event) -> None:
         self._write(event.as_json() + "\n")
+
+    def debug(self, line: str) -> None:
+        """Nothing: each line of the stream is an event."""
 
 
 class QuietProgress(Progress):
@@ -156,6 +165,12 @@ class TtyProgress(Progress):
             self._view.stop()
             self._view = None
         self._write("".join([*self._failures, *self._closing]))
+
+    def debug(self, line: str) -> None:
+        if self._view is None:
+            super().debug(line)
+        else:
+            self._view.above(line, "dim")
 
     def show(self, event: Event) -> None:
         view = self._view

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from orchestrator.deadline import monotonic
 from orchestrator.events import Event
 from orchestrator.events.machines import ImageOutput, ImageStateChanged, MachineStateChanged
-from orchestrator.events.run import AcceleratorChosen, RunFinished, RunReady, RunStarted
+from orchestrator.events.run import AcceleratorChosen, RunFinished, RunStarted
 from orchestrator.events.services import CheckResulted, Heartbeat, ServiceStateChanged
 from orchestrator.events.suite import SuiteStateChanged, TestBegan, TestEnded
 from orchestrator.report.model import ACTIVE_STATES, BROKEN_STATES, UP_STATES
@@ -77,8 +77,6 @@ class Board:
         self.services: dict[str, Row] = {}
         self.phases: dict[str, PhaseRow] = {}
         self.started = monotonic()
-        self.ready: float | None = None
-        self.finished = False
 
     @property
     def rows(self) -> list[Row]:
@@ -90,7 +88,7 @@ class Board:
         """Take in an event; those that nothing here shows are left alone."""
         subject = clean(event.subject, NOTE)
         match event:
-            case RunStarted() | AcceleratorChosen() | RunReady() | RunFinished():
+            case RunStarted() | AcceleratorChosen() | RunFinished():
                 self._run(event, subject)
             case ImageStateChanged():
                 _enter(self._image(subject), event.state, event.seconds, event.detail)
@@ -111,7 +109,7 @@ class Board:
             case TestBegan() | TestEnded():
                 self._test(self._phase(clean(event.phase, WORD)), event, subject)
 
-    def _run(self, event: RunStarted | AcceleratorChosen | RunReady | RunFinished, subject: str) -> None:
+    def _run(self, event: RunStarted | AcceleratorChosen | RunFinished, subject: str) -> None:
         match event:
             case RunStarted():
                 words = (subject, *(clean(text, WORD) for text in (event.command, event.variant, event.provider)))
@@ -126,10 +124,7 @@ class Board:
                 scale = event.time_scale or 1.0
                 slow = f" (limits × {scale:g})" if scale != 1 else ""
                 self.title += f" · {clean(event.accelerator, WORD)}{slow}"
-            case RunReady():
-                self.ready = event.elapsed
             case RunFinished():
-                self.finished = True
                 for row in self.rows:
                     row.since = None
 

@@ -24,7 +24,7 @@ from orchestrator.events.suite import (
     TestEnded,
 )
 from orchestrator.report.model_tests import FAILED_TESTS, words
-from orchestrator.text import WORD, about, clean
+from orchestrator.text import WORD, about, clean, duration_text
 
 HEARTBEAT = 30.0  # seconds between two lines about the same wait
 _LINE = 300
@@ -83,7 +83,7 @@ class LineWriter:
         again = f" (retry {event.retry})" if event.retry else ""
         line = (
             f"{mark} {self._places.get(event.subject, '')}{clean(event.subject, _LINE)}"
-            f"{word}{again} ({event.duration:.1f}s)"
+            f"{word}{again} ({duration_text(event.duration)})"
         )
         error = _first_line(event.error)
         return f"{line}: {error}" if error and status in FAILED_TESTS else line
@@ -102,9 +102,10 @@ class LineWriter:
                 reason = f" ({clean(event.reason, _LINE)})" if event.reason else ""
                 return f"host: {clean(event.accelerator, WORD)}{reason}, QEMU {clean(event.qemu, WORD)}{limits}"
             case RunReady():
-                return f"READY in {event.elapsed or 0.0:.1f} s"
+                return f"READY in {duration_text(event.elapsed or 0.0)}"
             case RunFinished():
-                return f"{clean(event.outcome, WORD)} in {event.elapsed or 0.0:.1f} s (exit code {event.exit_code})"
+                took = duration_text(event.elapsed or 0.0)
+                return f"{clean(event.outcome, WORD)} in {took} (exit code {event.exit_code})"
             case Note():
                 level = "warning" if event.level == "warning" else "note"
                 return f"{level}: {about(subject, clean(event.message, _LINE))}"
@@ -120,7 +121,7 @@ class LineWriter:
         if (noun == "network" or (self._restoring and state not in _BAD_STATES)) and not self._verbose:
             return None
         # while stopping, the seconds would be those since its start: true, but not what one reads
-        spent = f" ({elapsed:.1f}s)" if elapsed and state not in ("stopping", "stopped") else ""
+        spent = f" ({duration_text(elapsed)})" if elapsed and state not in ("stopping", "stopped") else ""
         why = clean(detail, _LINE)
         return f"{noun} {subject}: {state}{spent}" + (f": {why}" if why else "")
 
@@ -130,8 +131,10 @@ class LineWriter:
             return None
         self._beats[what] = event.time
         last = clean(event.detail, _LINE)
-        of = f" of {event.timeout:.0f}s" if event.timeout else ""
-        return f"waiting for {what}: {event.elapsed:.0f}s{of}" + (f", last answer: {last}" if last else "")
+        of = f" of {duration_text(event.timeout)}" if event.timeout else ""
+        return f"waiting for {what}: {duration_text(round(event.elapsed))}{of}" + (
+            f", last answer: {last}" if last else ""
+        )
 
     def _output(self, event: CheckResulted | ScreenshotTaken | ImageOutput | SuiteOutput, subject: str) -> str | None:
         match event:
@@ -151,7 +154,7 @@ class LineWriter:
         self._restoring = event.state == "restoring"
         if self._restoring:
             return None
-        return f"fresh state {event.number} of {event.total}: ready ({event.elapsed or 0.0:.1f}s)"
+        return f"fresh state {event.number} of {event.total}: ready ({duration_text(event.elapsed or 0.0)})"
 
 
 def _log_match(event: LogMatched, machine: str) -> str:
@@ -171,7 +174,7 @@ def _suite(event: SuiteStateChanged, phase: str) -> str:
         "did_not_run": event.did_not_run,
     }
     told = [f"{count} {words(status)}" for status, count in counts.items() if count]
-    return f"suite {phase}: {', '.join(told) or 'no test ran'} ({event.elapsed or 0.0:.1f}s)"
+    return f"suite {phase}: {', '.join(told) or 'no test ran'} ({duration_text(event.elapsed or 0.0)})"
 
 
 def _first_line(text: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
+from orchestrator.debug import debug_log
 from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
@@ -43,6 +44,7 @@ def reset_to(arguments: argparse.Namespace, name: str) -> int:
 async def _reset(paths: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> int:
     with hold(paths.lock, paths.name, command_text()):
         state = state_to_change(paths)
+        debug_log.write_to(state.run_folder)
         with JsonLinesLog(state.run_folder / "events.jsonl") as log:
             stop = bus.subscribe(log)
             session = Session(paths, StateFile(paths.state, state), bus)

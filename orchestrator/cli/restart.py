@@ -6,6 +6,7 @@ import argparse
 
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
+from orchestrator.debug import debug_log
 from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
@@ -30,6 +31,7 @@ async def _restart(
     paths: EnvironmentPaths, state: EnvironmentState, names: list[str], bus: EventBus, deadline: Deadline
 ) -> int:
     with hold(paths.lock, paths.name, command_text()), JsonLinesLog(state.run_folder / "events.jsonl") as log:
+        debug_log.write_to(state.run_folder)
         stop = bus.subscribe(log)
         state = read_state(paths.state) or state  # it may have changed before the lock was ours
         session = Session(paths, StateFile(paths.state, state), bus)

@@ -41,10 +41,11 @@ def run_command(
         Interrupted: after a first signal, when the work has wound down.
     """
     from orchestrator.cli.progress import Mode, make_progress
+    from orchestrator.debug import debug_log
 
     mode: Mode = "quiet" if arguments.quiet else arguments.progress
     color = False if arguments.no_color else None
-    with make_progress(mode, verbose=arguments.verbose, color=color) as progress:
+    with make_progress(mode, verbose=arguments.verbose, color=color) as progress, debug_log.shown_by(progress.debug):
         bus = EventBus()
         bus.subscribe(progress)
         return asyncio.run(_interruptible(work(bus), bus, force))

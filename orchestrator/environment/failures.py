@@ -145,7 +145,7 @@ def _helper_gone(what: str, why: str, environment: str, logs: Path) -> HostError
 def did_not_boot(name: str, paths: MachinePaths, limit: Deadline) -> MachineError:
     """Its agent did not open its port in time."""
     return MachineError(
-        f"machine {name} did not boot within {limit.limit:.0f} s",
+        f"machine {name} did not boot within {limit}",
         subject=name,
         why="its guest agent never opened its port; the last lines of the console show how far the boot came",
         evidence=tail(paths.serial_log, SHOWN),

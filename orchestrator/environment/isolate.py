@@ -16,6 +16,7 @@ from orchestrator.errors import MachineError
 from orchestrator.events.run import RunOutcome
 from orchestrator.events.suite import IsolationStateChanged
 from orchestrator.snapshots.store import ISOLATE, Snapshot, mine
+from orchestrator.text import duration_text
 from orchestrator.topology.model import SuitePhase
 
 PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
@@ -99,7 +100,7 @@ async def prepare(run: SuiteRun, phase: SuitePhase) -> None:
     if complaint:
         run.note("warning", f"the suite is not prepared, so each part starts its own runner: {complaint}")
     else:
-        run.note("info", f"the suite is prepared: each part starts from this state ({deadline.elapsed:.0f} s)")
+        run.note("info", f"the suite is prepared: each part starts from this state ({duration_text(deadline.elapsed)})")
 
 
 def divided(tests: Mapping[str, Case], isolation: str) -> list[dict[str, Case]]:

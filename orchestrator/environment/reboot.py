@@ -55,4 +55,4 @@ async def _asked(agent: Agent, watcher: Watcher, answer: Deadline, down: Deadlin
         return error.what
     if await completes_before(watcher.was_reset.wait, down):
         return ""
-    return f"it did not shut down within {down.limit:.0f} s"
+    return f"it did not shut down within {down}"

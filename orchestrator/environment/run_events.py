@@ -41,7 +41,7 @@ def over_limit(error: OrchestratorError, deadline: Deadline) -> OrchestratorErro
     if isinstance(error, TimeLimit) or not deadline.expired:
         return error
     expired = TimeLimit(
-        f"time limit of {deadline.limit:.0f} s reached",
+        f"time limit of {deadline} reached",
         why=f"{error.what}\n{error.why}".strip(),
         where=error.where,
         hint=error.hint,

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import write_atomically
-from orchestrator.errors import HostError, TopologyError
+from orchestrator.codec import decode, encode
+from orchestrator.errors import HostError
 from orchestrator.process_id import ProcessId
-from orchestrator.topology.effective import from_dict, to_dict
+from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Topology
 
 FORMAT = 4
@@ -137,38 +138,8 @@ class StateFile:
 
 def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:
     """JSON-ready data; ``topology`` is its topology encoded before, if it was."""
-    return {
-        "format": FORMAT,
-        "name": state.name,
-        "topology": topology or to_dict(state.topology),
-        "run_folder": str(state.run_folder),
-        "phase": state.phase,
-        "owner": state.owner.as_dict(),
-        "command": state.command,
-        "started": state.started,
-        "provider": state.provider,
-        "accelerator": state.accelerator,
-        "factor": state.factor,
-        "networks": {name: process.as_dict() for name, process in state.networks.items()},
-        "machines": {
-            name: {
-                "process": machine.process.as_dict(),
-                "image": machine.image,
-                "ports": {str(guest): host for guest, host in machine.ports.items()},
-                "host_key": machine.host_key,
-                "ram": machine.ram,
-                "base": machine.base,
-                "addresses": {host: list(found) for host, found in machine.addresses.items()},
-                "egress_filter": None if machine.egress_filter is None else machine.egress_filter.as_dict(),
-            }
-            for name, machine in state.machines.items()
-        },
-        "services": dict(state.services),
-        "restarts": dict(state.restarts),
-        "inputs": dict(state.inputs),
-        "snapshot": state.snapshot,
-        "generation": state.generation,
-    }
+    values = {each.name: getattr(state, each.name) for each in fields(state) if each.name != "topology"}
+    return {"format": FORMAT, "topology": topology or to_dict(state.topology), **encode(values)}
 
 
 def from_json(data: Mapping[str, Any]) -> EnvironmentState:
@@ -179,37 +150,7 @@ def from_json(data: Mapping[str, Any]) -> EnvironmentState:
     """
     if data["format"] != FORMAT:
         raise ValueError(f"format {data['format']!r}, this version writes {FORMAT}")
-    return EnvironmentState(
-        name=str(data["name"]),
-        topology=from_dict(data["topology"]),
-        run_folder=Path(data["run_folder"]),
-        phase=str(data["phase"]),
-        owner=ProcessId.from_dict(data["owner"]),
-        command=str(data["command"]),
-        started=float(data["started"]),
-        provider=str(data["provider"]),
-        accelerator=str(data["accelerator"]),
-        factor=float(data["factor"]),
-        networks={name: ProcessId.from_dict(p) for name, p in data["networks"].items()},
-        machines={
-            name: MachineState(
-                process=ProcessId.from_dict(m["process"]),
-                image=str(m["image"]),
-                ports={int(guest): int(host) for guest, host in m["ports"].items()},
-                host_key=str(m["host_key"]),
-                ram=str(m["ram"]),
-                base=str(m.get("base", "")),
-                addresses={str(h): tuple(str(a) for a in found) for h, found in m["addresses"].items()},
-                egress_filter=None if m["egress_filter"] is None else ProcessId.from_dict(m["egress_filter"]),
-            )
-            for name, m in data["machines"].items()
-        },
-        services={str(k): str(v) for k, v in data["services"].items()},
-        restarts={str(name): int(count) for name, count in data.get("restarts", {}).items()},
-        inputs={str(k): str(v) for k, v in data["inputs"].items()},
-        snapshot=str(data["snapshot"]),
-        generation=int(data["generation"]),
-    )
+    return decode(data, EnvironmentState, "state")
 
 
 def read_state(path: Path) -> EnvironmentState | None:
@@ -224,7 +165,7 @@ def read_state(path: Path) -> EnvironmentState | None:
         return None
     try:
         return from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError, TopologyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(
             "the state of the environment cannot be read",
             why=f"damaged, or written by another version: {type(error).__name__}: {error}",

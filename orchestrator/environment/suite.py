@@ -111,7 +111,7 @@ async def _invoke(
         if not deadline.expired:
             raise
         raise GuestCommandError(
-            f"phase {phase.name} of the browser suite did not end within {deadline.limit:.0f} s",
+            f"phase {phase.name} of the browser suite did not end within {deadline}",
             why=f"{_so_far(reader.account)}; last line: {reader.last or 'none'}",
             where=[str(run.artifacts)],
             hint=f"orchestrator shell {run.suite.machine}",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
+from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
 from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.launch import Launch
@@ -125,6 +126,7 @@ def _log_events(stack: AsyncExitStack, request: Request, env_paths: EnvironmentP
     """A new run folder, in which all events are logged from now on."""
     run_folder = new_run_folder(request.runs)
     env_paths.remember_run(run_folder)
+    debug_log.write_to(run_folder)
     log = stack.enter_context(JsonLinesLog(run_folder / "events.jsonl"))
     stack.callback(bus.subscribe(log))
     return run_folder

@@ -23,6 +23,7 @@ from qemu.qmp import QMPClient, Runstate
 from qemu.qmp.qmp_client import ExecuteError
 
 from orchestrator.deadline import Deadline, completes_before, pause
+from orchestrator.debug import shown_arguments, shown_command, timed
 from orchestrator.errors import GuestCommandError, MachineError, TimeLimit
 from orchestrator.tasks import finish_despite_cancel
 from orchestrator.vm.qmp import LOST, NOT_CONNECTED
@@ -159,14 +160,17 @@ class Agent:
 
     def silent(self, command: str, deadline: Deadline) -> MachineError:
         return MachineError(
-            f"the guest agent of machine {self.machine} did not answer {command} within {deadline.limit:.0f} s",
+            f"the guest agent of machine {self.machine} did not answer {command} within {deadline}",
             hint=f"orchestrator console {self.machine}",
         )
 
     async def answer(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """As `call`, without a limit of its own."""
         try:
-            return await self._client.execute(command, arguments)
+            with timed("agent", self.machine, f"{command} {_shown(arguments)}".rstrip()) as outcome:
+                answer = await self._client.execute(command, arguments)
+                outcome.text = _shown_answer(answer)
+                return answer
         except ExecuteError as error:
             raise GuestCommandError(
                 f"the guest agent of machine {self.machine} refused {command}", why=str(error)
@@ -233,7 +237,7 @@ class Agent:
                 return GuestResult(code, _decode(status, "out-data"), _decode(status, "err-data"), cut)
             if deadline.expired:
                 raise MachineError(
-                    f"a command in machine {self.machine} did not end within {deadline.limit:.0f} s",
+                    f"a command in machine {self.machine} did not end within {deadline}",
                     evidence=[" ".join(command)],
                     hint=f"orchestrator shell {self.machine}",
                 )
@@ -316,6 +320,19 @@ def _client(machine: str) -> QMPClient:
     client.await_greeting = False
     client.negotiate = False
     return client
+
+
+def _shown(arguments: Mapping[str, object] | None) -> str:
+    """For the debug log: a command to start as such, other arguments as far as they may be shown."""
+    words = (arguments or {}).get("arg")
+    if arguments is None or not isinstance(words, list):
+        return shown_arguments(arguments)
+    size = len(str(arguments.get("input-data", "")))
+    return shown_command([str(arguments["path"]), *words]) + (f" < {size} characters" if size else "")
+
+
+def _shown_answer(answer: object) -> str:
+    return shown_arguments(answer) or "ok" if isinstance(answer, Mapping) else "ok"
 
 
 def _decode(status: dict[str, Any], key: str) -> bytes:

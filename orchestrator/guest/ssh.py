@@ -7,7 +7,6 @@ passes it is ended in the guest as well (`orchestrator.guest.command`).
 
 from __future__ import annotations
 
-import logging
 import shlex
 import socket
 import threading
@@ -19,14 +18,14 @@ from pathlib import Path
 import paramiko
 
 from orchestrator.deadline import Deadline, pause
+from orchestrator.debug import shown_command, timed
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end
 from orchestrator.guest.transport import Transport
 from orchestrator.tasks import finish_despite_cancel
+from orchestrator.text import duration_text
 from orchestrator.threads import in_thread
-
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
 
 # Key exchange is the cost of a connection under emulation: the cheapest safe algorithms, nothing else. GCM needs no
 # second pass for a MAC, which costs an emulated guest more than the cipher does.
@@ -98,8 +97,11 @@ class Ssh:
                 raise self.lost(error) from error
 
         try:
-            async with deadline.enforce(lambda: self._too_late(command, deadline)):
-                return await in_thread(run)
+            with timed("ssh", self.machine, shown_command(command)) as outcome:
+                async with deadline.enforce(lambda: self._too_late(command, deadline)):
+                    result = await in_thread(run)
+                outcome.text = f"code {result.code}, {len(result.stdout)} + {len(result.stderr)} bytes"
+                return result
         except BaseException:
             # At the deadline, or when we are cancelled: nothing may go on in the guest.
             await finish_despite_cancel(in_thread(running.end))
@@ -107,7 +109,7 @@ class Ssh:
 
     def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:
         return MachineError(
-            f"a command in machine {self.machine} did not end within {deadline.limit:.0f} s",
+            f"a command in machine {self.machine} did not end within {deadline}",
             evidence=[shlex.join(command)],
             hint=f"orchestrator shell {self.machine}",
         )
@@ -155,7 +157,7 @@ class Ssh:
         """
 
         def cut() -> None:
-            self._silence = f"the machine did not answer for {patience:.0f} s"
+            self._silence = f"the machine did not answer for {duration_text(patience)}"
             self.cut()
 
         def ask() -> None:
@@ -189,7 +191,7 @@ async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
     while True:
         if deadline.expired:
             raise MachineError(
-                f"machine {target.machine} does not accept SSH within {deadline.limit:.0f} s",
+                f"machine {target.machine} does not accept SSH within {deadline}",
                 why=last,
                 hint=f"orchestrator console {target.machine}",
             )
@@ -200,7 +202,8 @@ async def connect(target: SshTarget, deadline: Deadline) -> Ssh:
             await pause(0.1, deadline)
             continue
         try:
-            return await in_thread(_authenticate, target, connection, deadline)
+            with timed("ssh", target.machine, "login"):
+                return await in_thread(_authenticate, target, connection, deadline)
         except (paramiko.SSHException, EOFError, OSError) as error:
             last = str(error) or type(error).__name__
             await pause(0.2, deadline)

@@ -55,7 +55,7 @@ async def listening_host_key(agent: Agent, wait: SshdWait, deadline: Deadline) -
             return line.decode("utf-8", "replace").strip()
         if timeout.expired:
             raise MachineError(
-                f"sshd of machine {agent.machine} did not listen within {timeout.limit:.0f} s",
+                f"sshd of machine {agent.machine} did not listen within {timeout}",
                 subject=agent.machine,
                 why="it is not running" if line else f"{PUBLIC_HOST_KEY} does not exist: the unit that makes it failed",
                 hint=f"orchestrator console {agent.machine}",

@@ -119,7 +119,7 @@ def _read(response: httpx.Response, limit: Deadline) -> tuple[str, str]:
     except _TooLongError:
         fault = f"the answer is longer than {BODY_LIMIT} bytes"
     except httpcore.TimeoutException:
-        fault = f"the body did not end within {limit.limit:.0f} s"
+        fault = f"the body did not end within {limit}"
     except (*_BROKEN, httpx.DecodingError) as error:
         fault = str(error) or type(error).__name__
     encoding = response.charset_encoding or "utf-8"

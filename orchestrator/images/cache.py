@@ -24,6 +24,7 @@ from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import ImageError
 from orchestrator.events import wall_clock
 from orchestrator.folders import cache_root
+from orchestrator.text import duration_text
 
 ENTRY_FILE = "entry.json"
 USED_FILE = "last-used"
@@ -263,7 +264,7 @@ class ImageCache:
             if deadline.expired:
                 raise ImageError(
                     f"image {name} is being built by {holder}",
-                    why=f"waited {deadline.elapsed - started:.0f} s for it",
+                    why=f"waited {duration_text(deadline.elapsed - started)} for it",
                     hint="wait for that command, or end it",
                 )
             await pause(LOCK_POLL, deadline)

@@ -12,18 +12,7 @@ from pathlib import Path
 
 from orchestrator.errors import ImageError
 
-# Variables of the run script that we set. QEMU_OPTS is not among them: the script splits it on blanks, so our
-# QEMU arguments are given as arguments of the script.
-NIX_DISK_IMAGE = "NIX_DISK_IMAGE"  # the qcow2 overlay; made by the script when it is absent
-USE_TMPDIR = "USE_TMPDIR"  # "1": work in TMPDIR instead of a new folder nobody removes
-TMPDIR = "TMPDIR"
-QEMU_NET_OPTS = "QEMU_NET_OPTS"  # appended to `-netdev user,id=user.0,`
-QEMU_KERNEL_PARAMS = "QEMU_KERNEL_PARAMS"  # appended to the kernel's command line
-NIXPKGS_QEMU_KERNEL_PREFIX = "NIXPKGS_QEMU_KERNEL_"  # + name: another kernel; never set by us, removed if inherited
-
 LONGER = "a longer limit: --wait-timeout of up, --timeout of run and of images build"  # for a build that ran into it
-
-INHERITED_TO_DROP = ("QEMU_OPTS", "SHARED_DIR", "NIX_EFI_VARS", "NIX_SWTPM_DIR")
 
 
 @dataclass(frozen=True, slots=True)

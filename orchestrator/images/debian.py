@@ -45,7 +45,7 @@ from orchestrator.images.manifest import (
 )
 from orchestrator.images.recipe import Recipe, load_recipe
 from orchestrator.images.runscript import kernel_params, run_script
-from orchestrator.process import run
+from orchestrator.process import run_shown
 from orchestrator.scratch import scratch
 
 LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
@@ -140,7 +140,7 @@ class _Builder:
         ]
         if app is not None:
             argv += ["--app", str(app)]
-        done = await run(argv, deadline=self._deadline, check=False)
+        done = await run_shown(argv, lambda line: self.say(line, "render"), deadline=self._deadline)
         if done.code != 0:
             raise ImageError(
                 f"the files of image {self._name} could not be rendered",
@@ -179,13 +179,14 @@ class _Builder:
         await self._step(folder, ["cp", "--sparse=always", "--reflink=auto", str(base / BASE_RAW), str(disk)])
         link_sources(entries, folder)
         # Relative names all along: in an absolute one, a question mark would begin options of the file system.
-        done = await run(
-            ["debugfs", "-w", "-f", script.name, disk.name],
-            deadline=self._deadline,
-            cwd=folder,
-            env={**os.environ, "PATH": search_path()},
-            check=False,
-        )
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            done = await run_shown(
+                ["debugfs", "-w", "-f", script.name, disk.name],
+                lambda line: log.write(f"{line}\n"),
+                deadline=self._deadline,
+                cwd=folder,
+                env={**os.environ, "PATH": search_path()},
+            )
         errors = debugfs_errors(done.stderr)
         if errors or done.code != 0:
             raise ImageError("debugfs could not write the application layer", evidence=errors[:25] or [str(done.code)])
@@ -209,7 +210,7 @@ class _Builder:
         except TimeLimit as error:
             kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
             raise TimeLimit(
-                f"image {self._name} was not built within {self._deadline.limit:.0f} s",
+                f"image {self._name} was not built within {self._deadline}",
                 why=f"its {layer} layer was being made",
                 where=[str(kept)] if kept else [],
                 hint=LONGER,

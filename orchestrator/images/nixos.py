@@ -292,7 +292,7 @@ class _Build:
 
     def _too_slow(self) -> TimeLimit:
         return TimeLimit(
-            f"image {self._image.name} was not built within {self._deadline.limit:.0f} s",
+            f"image {self._image.name} was not built within {self._deadline}",
             why=f"{self._argv[0]} was still running; what it had finished is kept in the store",
             where=[str(self.log)],
             evidence=self._output.tail[-5:],

@@ -50,7 +50,7 @@ async def _lookup(machine: str, name: str, limit: Deadline) -> tuple[str, ...]:
         )
 
     try:
-        async with limit.enforce(lambda: failed(f"the host's resolver did not answer within {limit.limit:.0f} s")):
+        async with limit.enforce(lambda: failed(f"the host's resolver did not answer within {limit}")):
             answers = await in_thread(socket.getaddrinfo, name, None, socket.AF_INET, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise failed(str(error)) from error

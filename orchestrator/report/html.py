@@ -1,6 +1,7 @@
 """``report/index.html``: the whole run on one page that needs nothing else.
 
-Style and script are inlined, no external resource is named. Pictures are
+The templates are in ``templates/``. Whatever they show is quoted (autoescape) and cleaned (`markup.one_line`) by
+construction. Style and script are inlined, no external resource is named. Pictures are
 embedded up to a total, so that the page can be read when only it was copied.
 A content security policy allows exactly our own script: if guest text ever
 got past the quoting, the browser would still not run it.
@@ -13,11 +14,13 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files as package_files
-from string import Template
 
-from orchestrator.report import sections
-from orchestrator.report.markup import safe_path, section, text
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.report import markup, sections
 from orchestrator.report.model import RunView
+from orchestrator.report.model_tests import Attachment, words
 from orchestrator.report.timeline import timeline
 
 EMBED_TOTAL = 6_000_000  # bytes of PNG in the page, before base64 makes 4/3 of it
@@ -31,30 +34,55 @@ def render_html(view: RunView, files: Collection[str] = (), images: Mapping[str,
         files: the files of the run folder as relative paths; only these are linked.
         images: content of the pictures to embed, by relative path.
     """
-    present, embedded = frozenset(files), images or {}
+    present = frozenset(files)
     script = _asset("report.js")
     digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
-    chart = timeline(view)
-    parts = [
-        sections.failures(view, present, embedded),
-        section("timeline", "Timeline", chart),
-        sections.services(view),
-        sections.tests(view, present),
-        sections.screenshots(view, present, embedded),
-        sections.log_matches(view),
-        sections.what_ran(view),
-        sections.notes(view),
-        sections.evidence(present),
-    ]
-    return Template(_asset("template.html")).substitute(
-        title=text(f"{view.outcome}: {view.environment} {view.run_id}".strip()),
-        style=_asset("report.css"),
-        script=script,
+    environment = _environment().overlay()
+    environment.filters = {**environment.filters, "named_file": lambda place: sections.named_file(place, present)}
+    environment.tests = {**environment.tests, "film": lambda item: _is_film(item, present)}
+    return environment.get_template("page.html").render(
+        view=view,
+        files=present,
+        pictures={
+            path: Markup("data:image/png;base64,") + b64encode(content).decode("ascii")
+            for path, content in (images or {}).items()
+        },
+        style=Markup(_asset("report.css")),  # noqa: S704 - files of this package
+        script=Markup(script),  # noqa: S704
         script_hash=f"sha256-{digest}",
         headline=sections.headline(view),
-        main="".join(parts),
-        version=text(view.version),
+        about=sections.about(view),
+        date=sections.date(view.started),
+        facts=sections.facts(view),
+        failures=sections.failures(view),
+        failed_tests=sections.failed_tests(view),
+        timeline=timeline(view),
+        plan=sections.plan(view),
+        evidence=sections.evidence(present),
+        test_id=sections.test_id,
     )
+
+
+@cache
+def _environment() -> Environment:
+    """The templates, their filters and tests."""
+    environment = Environment(
+        loader=PackageLoader("orchestrator.report"),
+        autoescape=True,
+        finalize=markup.one_line,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    own = (markup.block, markup.href, markup.seconds, markup.percent, markup.plural, markup.slug)
+    own_sections = (sections.counts, sections.colour, sections.short, words)
+    environment.filters |= {filter_.__name__: filter_ for filter_ in (*own, *own_sections)}
+    environment.tests |= {"inside": markup.safe_path, "picture": lambda item: item.path.lower().endswith(".png")}
+    return environment
+
+
+def _is_film(item: Attachment, files: frozenset[str]) -> bool:
+    return item.path.endswith(".webm") and markup.safe_path(item.path) and item.path in files
 
 
 def wanted_images(view: RunView) -> list[str]:
@@ -71,7 +99,7 @@ def wanted_images(view: RunView) -> list[str]:
     ]
     wanted += {shot.machine: shot.path for shot in view.screenshots}.values()
     wanted += [shot.path for shot in reversed(view.screenshots)]
-    return [path for path in dict.fromkeys(wanted) if path.lower().endswith(".png") and safe_path(path)]
+    return [path for path in dict.fromkeys(wanted) if path.lower().endswith(".png") and markup.safe_path(path)]
 
 
 @cache

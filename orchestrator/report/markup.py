@@ -1,30 +1,27 @@
-"""Small pieces of HTML: quoting, links into the run folder, times in words."""
+"""Filters of the templates: links into the run folder, times in words, class names, blocks of lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
 from urllib.parse import quote
 
-from orchestrator.text import clean
+from markupsafe import Markup, escape
+
+from orchestrator.text import clean, duration_text
 
 _LIMIT = 20_000
 
 
-def text(value: str) -> str:
-    """``value`` as HTML text or attribute value, on one line."""
-    return escape(clean(value, _LIMIT), quote=True)
+def one_line(value: object) -> object:
+    """What a template shows: text without control characters, on one line, and bounded; markup of ours as it is.
+
+    It is applied to every expression of a template (Jinja's ``finalize``), and autoescape quotes what it returns.
+    """
+    return clean(value, _LIMIT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def block(value: str) -> str:
-    """``value`` as HTML text that keeps its lines, for ``<pre>``."""
-    return escape(clean(value, _LIMIT, multiline=True), quote=True)
-
-
-def pre(lines: str | Iterable[str], name: str = "") -> str:
-    """A scrolling block of lines; nothing for none."""
-    whole = lines if isinstance(lines, str) else "\n".join(lines)
-    return f'<pre class="{name}">{block(whole)}</pre>' if whole.strip() else ""
+def block(value: str) -> Markup:
+    """``value`` quoted and cleaned, with its lines, for ``<pre>`` and titles."""
+    return escape(clean(value, _LIMIT, multiline=True))
 
 
 def safe_path(path: str) -> bool:
@@ -38,50 +35,17 @@ def href(path: str) -> str:
     return "../" + quote(path)
 
 
-def link(path: str, label: str, files: frozenset[str] | set[str]) -> str:
-    """A link if the file is there, otherwise its label and a word that it is not."""
-    if safe_path(path) and path in files:
-        return f'<a href="{href(path)}">{text(label)}</a>'
-    return f'<span class="gone" title="not in the run folder">{text(label)}</span>'
-
-
 def seconds(value: float | None) -> str:
-    """``0.03 s``, ``4.2 s``, ``132.4 s``, ``11 min 3 s``; a dash for None."""
-    if value is None:
-        return "–"
-    if value < 0.1:
-        return f"{value:.2f} s"
-    if value < 600:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    """A duration in words; a dash for None."""
+    return "–" if value is None else duration_text(value)
+
+
+def percent(value: float) -> str:
+    return f"{value:.2f}%"
 
 
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def section(identifier: str, title: str, body: str, extra: str = "") -> str:
-    """A titled section; nothing when its body is empty."""
-    if not body:
-        return ""
-    return f'<section id="{identifier}"><h2>{title}{extra}</h2>\n{body}\n</section>\n'
-
-
-def table(name: str, heads: Iterable[str], rows: Iterable[str]) -> str:
-    """A table that scrolls inside its own box on narrow screens."""
-    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
-    return (
-        f'<div class="scroll"><table class="{name}"><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def badge(word: str, label: str = "") -> str:
-    """A state or status as a coloured word; ``word`` chooses the colour."""
-    return f'<span class="badge {slug(word)}">{text(label or word)}</span>'
 
 
 def slug(word: str) -> str:

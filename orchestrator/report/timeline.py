@@ -1,19 +1,21 @@
 """The timeline: machines, services and tests as bars on one axis of seconds.
 
-Plain HTML with positions in per cent, so that it fits any width without
-script; the dependencies are one SVG over all rows.
+Positions are per cent, so that the chart fits any width without script;
+the dependencies are one SVG over all rows. ``templates/timeline.html`` draws it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from orchestrator.report import markup as h
+from orchestrator.report.markup import seconds
 from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView
 from orchestrator.report.model_tests import TestView
+from orchestrator.report.sections import test_id
 
 ROW = 30  # height of a row in CSS pixels; report.css has the same number
+_SERVICE = "service"  # the kind of a row
 LANES = 6  # rows of tests that overlap
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400)
 _HIDDEN = frozenset({"pending", "skipped"})
@@ -54,74 +56,133 @@ def make_axis(view: RunView) -> Axis:
     return Axis(view.started, start, max(view.ended, start + 0.1))
 
 
-def timeline(view: RunView) -> str:
-    """The whole chart as HTML; empty when nothing was ever started."""
-    if not any(p.intervals for p in (*view.machines, *view.services)) and not view.phases:
-        return ""
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A state on the axis; ``anchor`` is the test's it belongs to, ``""`` for other bars."""
+
+    state: str
+    left: float
+    width: float
+    tip: str
+    quiet: bool = False
+    anchor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Words at the end of a row's bars; ``edge`` is ``left`` or ``right``, from which ``at`` counts, or ``""``."""
+
+    text: str
+    css: str
+    edge: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A labelled point of the axis."""
+
+    left: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    place: str = ""
+    bars: tuple[Bar, ...] = ()
+    label: Label | None = None
+    marks: tuple[Mark, ...] = ()
+    css: str = ""
+    heading: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The whole chart.
+
+    Attributes:
+        edges: each dependency as x1, y1, x2, y2; x in 1/1000 of the width, y in CSS pixels.
+        states, statuses: for the legend; a state with whether its bars are quiet.
+        left_out: the time before the first machine, in words; ``""`` when the picture has it.
+    """
+
+    rows: tuple[Row, ...]
+    ticks: tuple[Mark, ...]
+    ready: Mark | None
+    edges: tuple[tuple[float, float, float, float], ...]
+    edges_known: bool
+    states: tuple[tuple[str, bool], ...]
+    statuses: tuple[str, ...]
+    left_out: str
+
+    @property
+    def height(self) -> int:
+        """In CSS pixels."""
+        return len(self.rows) * ROW
+
+
+def timeline(view: RunView) -> Timeline | None:
+    """The chart of a run; None when nothing was ever started."""
+    parts = (*view.machines, *view.services)
+    if not any(part.intervals for part in parts) and not view.phases:
+        return None
     axis = make_axis(view)
-    rows: list[str] = []
-    places: dict[str, int] = {}
-    if view.machines:
-        rows.append(_heading("Machines"))
-        for machine in view.machines:
-            marks = "".join(
-                _sign(axis, s.at, f"{s.pattern}: {s.line}") for s in view.log_matches if s.machine == machine.name
-            )
-            rows.append(_row(machine.name, "", _bars(axis, machine) + marks))
-    if view.services:
-        rows.append(_heading("Services"))
-        for service in view.services:
-            places[service.name] = len(rows)
-            rows.append(_row(service.name, service.machine, _bars(axis, service)))
-    if view.tests:
-        rows.append(_heading("Tests"))
-        for number, phase in enumerate(view.phases):
-            for i, lane in enumerate(_lanes(phase.tests)):
-                bars = "".join(_test(axis, test, test_id(number, index)) for test, index in lane)
-                rows.append(_row(phase.name if i == 0 else "", "", bars, "tests"))
-    height = len(rows) * ROW
-    guides = "".join(
-        f'<span class="tick" style="left:{axis.x(at):.2f}%"><b>{_label(axis.second(at))}</b></span>'
-        for at in axis.ticks
-    )
+    rows = [*_machines(axis, view), *_services(axis, view), *_tests(axis, view)]
+    ready = None
     if view.ready_at is not None:
-        x = axis.x(view.ready_at)
-        side = " left" if x > 80 else ""
-        word = f"<b>ready {h.seconds(view.ready_after)}</b>"
-        guides += f'<span class="ready{side}" style="left:{x:.2f}%">{word}</span>'
-    return (
-        f'<div class="timeline" style="--height:{height}px">'
-        f'<div class="guides">{guides}</div>\n{"".join(rows)}'
-        f"{_dependencies(axis, view.services, places, height)}</div>\n{_legend(view)}{_left_out(axis)}"
+        ready = Mark(axis.x(view.ready_at), seconds(view.ready_after))
+    states = dict.fromkeys(i.state for part in parts for i in part.intervals if i.state not in _HIDDEN)
+    return Timeline(
+        rows=tuple(rows),
+        ticks=tuple(Mark(axis.x(at), _label(axis.second(at))) for at in axis.ticks),
+        ready=ready,
+        edges=tuple(_edges(axis, view.services, rows)),
+        edges_known=any(service.depends_on for service in view.services),
+        states=tuple((state, state in _QUIET) for state in states),
+        statuses=tuple(dict.fromkeys(test.status for test in view.tests)),
+        left_out=seconds(axis.start - axis.zero) if axis.start > axis.zero else "",
     )
 
 
-def _row(name: str, place: str, bars: str, kind: str = "") -> str:
-    small = f"<small>{h.text(place)}</small>" if place else ""
-    return (
-        f'<div class="row {kind}"><div class="name" title="{h.text(name)}">'
-        f"<span>{h.text(name)}</span>{small}</div>"
-        f'<div class="track">{bars}</div></div>\n'
-    )
-
-
-def _heading(title: str) -> str:
-    return f'<div class="row heading"><div class="name">{title}</div></div>\n'
-
-
-def _bars(axis: Axis, part: MachineView | ServiceView) -> str:
-    out: list[str] = []
-    for interval in part.intervals:
-        if interval.state in _HIDDEN or interval.end < axis.start:
-            continue
-        left = axis.x(interval.start)
-        width = axis.x(interval.end) - left
-        quiet = " quiet" if interval.state in _QUIET else ""
-        out.append(
-            f'<span class="bar {h.slug(interval.state)}{quiet}" '
-            f'style="left:{left:.2f}%;width:{width:.2f}%" title="{_tip(axis, part, interval)}"></span>'
+def _machines(axis: Axis, view: RunView) -> Iterator[Row]:
+    if view.machines:
+        yield Row("Machines", heading=True)
+    for machine in view.machines:
+        signs = tuple(
+            Mark(axis.x(s.at), f"{s.pattern}: {s.line}") for s in view.log_matches if s.machine == machine.name
         )
-    return "".join(out) + _end_label(axis, part)
+        yield Row(machine.name, "", _bars(axis, machine), _end_label(axis, machine), signs)
+
+
+def _services(axis: Axis, view: RunView) -> Iterator[Row]:
+    if view.services:
+        yield Row("Services", heading=True)
+    for service in view.services:
+        yield Row(service.name, service.machine, _bars(axis, service), _end_label(axis, service), css=_SERVICE)
+
+
+def _tests(axis: Axis, view: RunView) -> Iterator[Row]:
+    if view.tests:
+        yield Row("Tests", heading=True)
+    for number, phase in enumerate(view.phases):
+        for i, lane in enumerate(_lanes(phase.tests)):
+            bars = tuple(bar for test, index in lane for bar in _test(axis, test, test_id(number, index)))
+            yield Row(phase.name if i == 0 else "", "", bars, css="tests")
+
+
+def _bars(axis: Axis, part: MachineView | ServiceView) -> tuple[Bar, ...]:
+    return tuple(
+        Bar(
+            interval.state,
+            axis.x(interval.start),
+            axis.x(interval.end) - axis.x(interval.start),
+            _tip(axis, part, interval),
+            interval.state in _QUIET,
+        )
+        for interval in part.intervals
+        if interval.state not in _HIDDEN and interval.end >= axis.start
+    )
 
 
 def _tip(axis: Axis, part: MachineView | ServiceView, interval: Interval) -> str:
@@ -129,33 +190,29 @@ def _tip(axis: Axis, part: MachineView | ServiceView, interval: Interval) -> str
     tip = f"{part.name}: {interval.state} for {interval.seconds:.2f} s (second {from_:.2f} to {to:.2f})"
     if isinstance(part, ServiceView) and part.depends_on:
         tip += f"\nafter: {', '.join(part.depends_on)}"
-    return h.block(tip + (f"\n{interval.detail}" if interval.detail else ""))
+    return tip + (f"\n{interval.detail}" if interval.detail else "")
 
 
-def _end_label(axis: Axis, part: MachineView | ServiceView) -> str:
+def _end_label(axis: Axis, part: MachineView | ServiceView) -> Label:
     """The seconds to up, or the word for what went wrong, at the end of the start-up bars."""
     broken, began = part.broken, part.began
     if broken is not None and broken.start >= (part.up_at or 0.0):
-        at, label, kind = broken.start, broken.state, " bad"
+        at, text, kind = broken.start, broken.state, " bad"
         if part.up_at is None and began is not None:
-            label += f" after {h.seconds(broken.start - began)}"
+            text += f" after {seconds(broken.start - began)}"
     elif part.seconds is not None and part.up_at is not None:
-        at, label, kind = part.up_at, h.seconds(part.seconds), ""
+        at, text, kind = part.up_at, seconds(part.seconds), ""
     elif began is not None and part.intervals:
         last = part.intervals[-1]
-        at, label, kind = last.end, f"{last.state}, never up", " bad"
+        at, text, kind = last.end, f"{last.state}, never up", " bad"
     else:
-        return f'<span class="label none">{h.text(part.state)}</span>'
+        return Label(part.state, "none")
     x = axis.x(at)
     start = axis.x(began if began is not None else at)
     if x > 86:  # no room to the right: before the bars, or inside them when they fill the row
         side, edge = ("before", start) if start > 20 else ("inside", x)
-        return f'<span class="label {side}{kind}" style="right:{100 - edge:.2f}%">{h.text(label)}</span>'
-    return f'<span class="label{kind}" style="left:{x:.2f}%">{h.text(label)}</span>'
-
-
-def _sign(axis: Axis, at: float, title: str) -> str:
-    return f'<a class="sign" href="#signs" style="left:{axis.x(at):.2f}%" title="{h.text(title)}">▲</a>'
+        return Label(text, side + kind, "right", 100 - edge)
+    return Label(text, kind.strip(), "left", x)
 
 
 def _lanes(tests: Sequence[TestView]) -> list[list[tuple[TestView, int]]]:
@@ -176,66 +233,26 @@ def _lanes(tests: Sequence[TestView]) -> list[list[tuple[TestView, int]]]:
     return lanes
 
 
-def _test(axis: Axis, test: TestView, anchor: str) -> str:
-    out = []
+def _test(axis: Axis, test: TestView, anchor: str) -> Iterator[Bar]:
     for attempt in test.attempts:
         left = axis.x(attempt.start)
-        width = axis.x(attempt.end) - left
         status = ("flaky" if test.status == "flaky" else "failed") if attempt.failed else attempt.status
         tip = f"{test.title}\n{attempt.status}, {attempt.duration:.2f} s, attempt {attempt.retry + 1}"
-        out.append(
-            f'<a class="bar {h.slug(status)}" href="#{anchor}" '
-            f'style="left:{left:.2f}%;width:{width:.2f}%" title="{h.block(tip)}"></a>'
-        )
-    return "".join(out)
+        yield Bar(status, left, axis.x(attempt.end) - left, tip, anchor=anchor)
 
 
-def test_id(phase: int, index: int) -> str:
-    """The anchor of a test, from the number of its phase and its place in it."""
-    return f"test-{phase + 1}-{index + 1}"
-
-
-def _dependencies(axis: Axis, services: Sequence[ServiceView], places: dict[str, int], height: int) -> str:
+def _edges(
+    axis: Axis, services: Sequence[ServiceView], rows: Sequence[Row]
+) -> Iterator[tuple[float, float, float, float]]:
     by_name = {service.name: service for service in services}
-    paths: list[str] = []
+    middle = {row.name: index * ROW + ROW / 2 for index, row in enumerate(rows) if row.css == _SERVICE}
     for service in services:
         start = service.began
         for name in service.depends_on:
             before = by_name.get(name)
             if start is None or before is None or before.up_at is None or before.up_at > start + 1:
                 continue
-            x1, x2 = axis.x(before.up_at) * 10, axis.x(start) * 10
-            y1, y2 = (places[n] * ROW + ROW / 2 for n in (name, service.name))
-            paths.append(f'<path d="M{x1:.1f} {y1:.0f}V{y2:.0f}H{x2:.1f}"/>')
-            paths.append(f'<path class="dot" d="M{x2:.1f} {y2:.0f}h.01"/>')
-    if not paths:
-        return ""
-    return (
-        f'<svg class="edges" viewBox="0 0 1000 {height}" preserveAspectRatio="none" aria-hidden="true">'
-        f"{''.join(paths)}</svg>"
-    )
-
-
-def _legend(view: RunView) -> str:
-    parts = (*view.machines, *view.services)
-    states = dict.fromkeys(i.state for p in parts for i in p.intervals if i.state not in _HIDDEN)
-    tests = dict.fromkeys(f"test {t.status}" for t in view.tests)
-    items = [f'<li><i class="bar {h.slug(s)}{" quiet" if s in _QUIET else ""}"></i>{h.text(s)}</li>' for s in states]
-    items += [f'<li><i class="bar {h.slug(t.removeprefix("test "))}"></i>{h.text(t)}</li>' for t in tests]
-    if any(service.depends_on for service in view.services):
-        items.append('<li><i class="edge"></i>started after</li>')
-    if view.log_matches:
-        items.append('<li><span class="mark">▲</span>known pattern in a log</li>')
-    return f'<ul class="legend">{"".join(items)}</ul>\n' if items else ""
-
-
-def _left_out(axis: Axis) -> str:
-    if axis.start <= axis.zero:
-        return ""
-    return (
-        f'<p class="quiet-text">The first {h.seconds(axis.start - axis.zero)}, before any machine was '
-        "started (images), are left out of the picture; seconds count from the start of the run.</p>\n"
-    )
+            yield axis.x(before.up_at) * 10, middle[name], axis.x(start) * 10, middle[service.name]
 
 
 def _label(second: float) -> str:

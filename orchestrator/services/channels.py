@@ -76,7 +76,7 @@ class Attempt:
         return self._limit is not None and self._limit.expired
 
     def late(self, what: str) -> TimeLimit:
-        return TimeLimit(f"{what} within {self._begun().limit:.0f} s")
+        return TimeLimit(f"{what} within {self._begun()}")
 
     async def run(self, command: Sequence[str], *, user: str = "root") -> GuestResult:
         agent = await self._channels.agent()

@@ -66,7 +66,7 @@ class CheckLoop:
                 raise await explain(
                     self._reach,
                     service,
-                    f"is not up within {deadline.limit:.0f} s",
+                    f"is not up within {deadline}",
                     f"check {check.name} made from machine {check.machine} never passed; last answer: {last.text}",
                 )
             if beat.expired:

@@ -107,7 +107,7 @@ class UnitDriver:
             if not deadline.expired:
                 raise
             why = "systemctl start did not return"
-            raise await explain(self._reach, service, f"did not start within {deadline.limit:.0f} s", why) from error
+            raise await explain(self._reach, service, f"did not start within {deadline}", why) from error
         if result.code != 0:
             why = self.trouble(service, await self.look(service)) or result.complaint
             raise await explain(self._reach, service, "failed to start", why)

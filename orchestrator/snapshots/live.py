@@ -142,4 +142,4 @@ def cannot_be_saved(name: str, why: str) -> SnapshotError:
 
 
 def _late(name: str, limit: Deadline) -> SnapshotError:
-    return SnapshotError(f"QEMU did not save machine {name} within {limit.limit:.0f} s")
+    return SnapshotError(f"QEMU did not save machine {name} within {limit}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import write_atomically
+from orchestrator.codec import decode
 from orchestrator.errors import SnapshotError
 
 FORMAT = 2
@@ -117,26 +118,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _from_json(data: Mapping[str, Any]) -> Manifest:
     if data["format"] != FORMAT:
         raise ValueError(f"format {data['format']!r}, this version writes {FORMAT}")
-    machines = {
-        str(name): SavedMachine(
-            image=str(one["image"]),
-            ram=str(one["ram"]),
-            state=str(one["state"]),
-            disk=str(one["disk"]),
-            host_key=str(one["host_key"]),
-        )
-        for name, one in data["machines"].items()
-    }
-    if any("/" in name or name in ("", ".", "..") for name in machines):
+    manifest = decode(data, Manifest, "manifest")
+    if any("/" in name or name in ("", ".", "..") for name in manifest.machines):
         raise ValueError("a machine's name is not a file name")
-    return Manifest(
-        name=str(data["name"]),
-        environment=str(data["environment"]),
-        owner=str(data["owner"]),
-        key=str(data["key"]),
-        inputs={str(k): str(v) for k, v in data["inputs"].items()},
-        created=float(data["created"]),
-        paused=float(data["paused"]),
-        command=str(data["command"]),
-        machines=machines,
-    )
+    return manifest

@@ -169,7 +169,7 @@ async def _write_state(source: Source, name: str, limit: Deadline) -> None:
         if told.get("status") in ("failed", "cancelled"):
             raise cannot_be_saved(source.name, str(told.get("error-desc", told)))
         if limit.expired:
-            raise SnapshotError(f"QEMU did not save machine {source.name} within {limit.limit:.0f} s")
+            raise SnapshotError(f"QEMU did not save machine {source.name} within {limit}")
         await pause(POLL, limit)
 
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from orchestrator.plugins import Registry
 from orchestrator.topology.document import Node
@@ -129,6 +129,14 @@ class CheckKind(Kind):
     def required_cell(cls, name: str) -> str:
         return "" if name == cls.kind else REQUIRED
 
+    @classmethod
+    def of_kind_named(cls, name: str) -> type[CheckKind] | None:
+        return CHECK_KINDS.find(name)
+
+    @classmethod
+    def unreadable(cls, data: Mapping[str, object]) -> CheckKind:
+        return UnknownCheck(str(data.get("of_kind") or data.get("kind", "?")))
+
     @property
     @abstractmethod
     def label(self) -> str:
@@ -161,8 +169,3 @@ CHECK_KINDS: Registry[CheckKind] = Registry("orchestrator.checks", "orchestrator
 def check_keys(node: Node) -> Mapping[str, Key]:
     """The keys that the table of a check may have."""
     return all_keys(CHECKS_TABLE, known_kinds(CHECKS_TABLE, CHECK_KINDS, node))
-
-
-def unknown_check(data: Mapping[str, Any]) -> CheckKind:
-    """What stands for a recorded check that cannot be read."""
-    return UnknownCheck(str(data.get("of_kind") or data.get("kind", "?")))

@@ -9,19 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from datetime import date
-from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
-from orchestrator.errors import HostError, TopologyError
-from orchestrator.plugins import Registry
-from orchestrator.topology.check_kind import CHECK_KINDS, CheckKind, unknown_check
-from orchestrator.topology.image_source import IMAGE_SOURCES, UnknownSource
-from orchestrator.topology.kinds import Kind, plain
+from orchestrator.codec import decode, encode
+from orchestrator.errors import TopologyError
+from orchestrator.topology.kinds import plain
 from orchestrator.topology.model import (
     Check,
     Destination,
@@ -212,7 +205,7 @@ def _string(text: str) -> str:
 
 def to_dict(topology: Topology) -> dict[str, object]:
     """The topology as JSON-ready data; `from_dict` gives an equal one back."""
-    data = _encode(topology)
+    data = encode(topology)
     assert isinstance(data, dict)
     return data
 
@@ -227,94 +220,8 @@ def from_dict(data: object) -> Topology:
         TopologyError: the data is damaged; the text names the field.
     """
     try:
-        topology = _decode(data, Topology, "topology")
+        return decode(data, Topology, "topology")
     except (KeyError, TypeError, ValueError) as error:
         raise TopologyError(
             "the recorded topology of the environment is damaged", why=str(error) or repr(error)
         ) from error
-    assert isinstance(topology, Topology)
-    return topology
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, Kind):
-        return {
-            "kind": value.kind,
-            **{field.name: _encode(getattr(value, field.name)) for field in fields(cast("Any", value))},
-        }
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _encode(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _encode(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encode(entry) for entry in value]
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, (Path, IPv4Address, IPv4Network, date)):
-        return str(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"{value!r} cannot be recorded")
-
-
-def _decode(data: object, wanted: Any, where: str) -> object:
-    """``data`` as the type ``wanted``, which is one the model's fields have."""
-    origin = get_origin(wanted)
-    if origin in (Union, UnionType):
-        inner = next(each for each in get_args(wanted) if each is not NoneType)
-        return None if data is None else _decode(data, inner, where)
-    if origin is tuple:
-        entries = _expect(data, list, where)
-        return tuple(_decode(each, get_args(wanted)[0], f"{where}[{i}]") for i, each in enumerate(entries))
-    if origin is not None and issubclass(origin, Mapping):
-        table = _expect(data, dict, where)
-        return {key: _decode(each, get_args(wanted)[1], f"{where}.{key}") for key, each in table.items()}
-    if isinstance(wanted, type) and issubclass(wanted, Kind):
-        return _decode_kind(_expect(data, dict, where), wanted, where)
-    if is_dataclass(wanted) and isinstance(wanted, type):
-        return _decode_fields(_expect(data, dict, where), wanted, where)
-    if wanted is object:
-        return data
-    if wanted is float:
-        return float(_expect(data, (int, float), where))
-    if wanted in (bool, int, str):
-        return _expect(data, wanted, where)
-    word = _expect(data, str, where)
-    try:
-        # a day, a path, an address or a word of an enumeration
-        return date.fromisoformat(word) if wanted is date else wanted(word)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _decode_kind(table: Mapping[str, object], wanted: type[Kind], where: str) -> object:
-    """A kind by its name; one that cannot be read is unknown, so that its environment can be taken down."""
-    registry: Registry[Kind] = CHECK_KINDS if wanted is CheckKind else IMAGE_SOURCES
-    name = str(table.get("kind"))
-    try:
-        kind = registry.find(name)
-        if kind is not None:
-            return _decode_fields(table, kind, where)
-    except (HostError, TypeError, ValueError):
-        pass
-    return unknown_check(table) if wanted is CheckKind else UnknownSource(str(table.get("of_kind") or name))
-
-
-def _decode_fields(table: Mapping[str, object], wanted: type[Any], where: str) -> object:
-    hints = get_type_hints(wanted)
-    found = {}
-    for field in fields(wanted):
-        here = f"{where}.{field.name}"
-        if field.name in table:
-            found[field.name] = _decode(table[field.name], hints[field.name], here)
-        elif hints[field.name] is CheckKind:
-            found[field.name] = unknown_check(table)  # an earlier version had the keys of a check here
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{here} is missing")
-    return wanted(**found)
-
-
-def _expect(data: object, kinds: type | tuple[type, ...], where: str) -> Any:
-    if not isinstance(data, kinds) or (isinstance(data, bool) and kinds is not bool):
-        raise TypeError(f"{where} holds {type(data).__name__} data")
-    return data

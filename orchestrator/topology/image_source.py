@@ -28,6 +28,14 @@ class ImageSource(Kind):
         del name
         return NOTHING  # an image need not have this source
 
+    @classmethod
+    def of_kind_named(cls, name: str) -> type[ImageSource] | None:
+        return IMAGE_SOURCES.find(name)
+
+    @classmethod
+    def unreadable(cls, data: Mapping[str, object]) -> ImageSource:
+        return UnknownSource(str(data.get("of_kind") or data.get("kind")))
+
 
 @dataclass(frozen=True, slots=True)
 class UnknownSource(ImageSource):

@@ -20,6 +20,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from orchestrator.codec import Recorded
 from orchestrator.plugins import Registry
 from orchestrator.topology.document import Node
 from orchestrator.topology.keys import FIXED_KEYS, NOTHING, REQUIRED, Key
@@ -29,7 +30,7 @@ from orchestrator.topology.value_types import Array, Command, Entries, HostPath,
 K = TypeVar("K", bound="Kind")
 
 
-class Kind(ABC):
+class Kind(Recorded, ABC):
     """The base of all kinds.
 
     Attributes:
@@ -91,7 +92,7 @@ class Kind(ABC):
         """One with these values, in the order of its keys."""
         return cls(*values)
 
-    def verify_keys(self, table: Table) -> None:  # noqa: B027 - most kinds have nothing to say
+    def verify_keys(self, table: Table) -> None:
         """Complain about keys that are right each by itself, but not together."""
 
     def written(self) -> dict[str, object]:

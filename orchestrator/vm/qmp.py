@@ -8,7 +8,6 @@ nonsense ends in a `MachineError` that says which machine and which command.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +20,7 @@ from qemu.qmp.message import Message
 from qemu.qmp.qmp_client import ExecuteError
 
 from orchestrator.deadline import Deadline, monotonic, pause
+from orchestrator.debug import shown_arguments, timed
 from orchestrator.errors import MachineError, OrchestratorError
 
 CONNECT_INTERVAL = 0.01
@@ -30,8 +30,6 @@ COMMAND_LIMIT = 10.0
 LOST = (QMPError, EOFError, OSError, ValueError)
 # While connecting also this: qemu.qmp asserts that a connection it has just made still is one.
 NOT_CONNECTED = (*LOST, AssertionError)
-
-logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # its errors reach us as exceptions
 
 
 class Monitor:
@@ -54,14 +52,15 @@ class Monitor:
 
         def expired() -> MachineError:
             return MachineError(
-                f"QEMU of machine {self.machine} did not answer {command} within {limit.limit:.0f} s",
+                f"QEMU of machine {self.machine} did not answer {command} within {limit}",
                 why="the process may be stopped, or the host is overloaded",
                 hint="orchestrator status",
             )
 
         try:
-            async with limit.enforce(expired):
-                return await self._client.execute(command, dict(arguments) if arguments else None)
+            with timed("qmp", self.machine, f"{command} {shown_arguments(arguments)}".rstrip()):
+                async with limit.enforce(expired):
+                    return await self._client.execute(command, dict(arguments) if arguments else None)
         except ExecuteError as error:
             raise MachineError(f"QEMU of machine {self.machine} refused {command}", why=str(error)) from error
         except LOST as error:

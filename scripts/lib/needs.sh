@@ -27,6 +27,7 @@ command:shellcheck | shellcheck | checks the shell scripts
 command:node | nodejs | runs the tests of the browser-test reporter
 command:zsh | zsh | completion is tested in it
 command:fish | fish | completion is tested in it
+command:tcsh | tcsh | completion is tested in it
 command:sshd | openssh-server | a real server for the tests of SSH
 command:nginx | nginx | reads the rendered configuration
 file:/usr/lib/postgresql/*/bin/postgres | postgresql | a real server for the tests of migrations'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
@@ -9,15 +10,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 from cli_process import Cli
 
-from orchestrator.cli import completion_bash, completion_fish, completion_zsh
 from orchestrator.cli.arguments import build_parser
-from orchestrator.cli.completion_tree import Tree, read_tree
+from orchestrator.cli.completion_scripts import script
 
 
 @pytest.fixture
@@ -30,11 +31,6 @@ def cli(tmp_path: Path) -> Cli:
     program.chmod(0o755)
     cli.variables["PATH"] = f"{tools}:{os.environ['PATH']}"
     return cli
-
-
-@pytest.fixture(scope="module")
-def tree() -> Tree:
-    return read_tree(build_parser())
 
 
 def need(shell: str) -> str:
@@ -80,21 +76,21 @@ def other_environment(cli: Cli) -> None:
     (folder / "state.json").write_text('{"topology": {"machines": {"lonely": {}}, "services": {}}}')
 
 
-def in_bash(cli: Cli, tree: Tree, words: list[str]) -> list[str]:
+def in_bash(cli: Cli, words: list[str]) -> list[str]:
     """What bash would offer with the cursor at the end of the last word."""
-    script = cli.folder / "completion.bash"
-    script.write_text(completion_bash.script(tree))
+    file = cli.folder / "completion.bash"
+    file.write_text(script(build_parser(), "bash"))
     code = (
-        f"source {script}; COMP_WORDS=({shlex.join(['orchestrator', *words])}); COMP_CWORD={len(words)};"
+        f"source {file}; COMP_WORDS=({shlex.join(['orchestrator', *words])}); COMP_CWORD={len(words)};"
         "_orchestrator; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     return run(cli, [need("bash"), "--norc", "-c", code])
 
 
 @pytest.mark.parametrize(("words", "expected"), CASES)
-def test_bash(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> None:
+def test_bash(cli: Cli, words: list[str], expected: set[str]) -> None:
     other_environment(cli)
-    found = in_bash(cli, tree, words)
+    found = in_bash(cli, words)
     assert {word for word in found if word} == expected
     assert len(found) == max(1, len(expected))  # nothing twice
 
@@ -110,24 +106,24 @@ def test_bash(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> Non
         (["up", "--file", "orch"], {"orchestrator.toml"}),
     ],
 )
-def test_bash_alone(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> None:
-    assert {word for word in in_bash(cli, tree, words) if word} == expected
+def test_bash_alone(cli: Cli, words: list[str], expected: set[str]) -> None:
+    assert {word for word in in_bash(cli, words) if word} == expected
 
 
 def test_bash_registers_itself(cli: Cli) -> None:
     code = "source <(orchestrator completion bash); complete -p orchestrator"
-    assert run(cli, [need("bash"), "--norc", "-c", code]) == ["complete -F _orchestrator orchestrator"]
+    assert run(cli, [need("bash"), "--norc", "-c", code]) == ["complete -o bashdefault -F _orchestrator orchestrator"]
 
 
 @pytest.mark.parametrize(("words", "expected"), CASES)
-def test_fish(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> None:
+def test_fish(cli: Cli, words: list[str], expected: set[str]) -> None:
     fish = need("fish")
     other_environment(cli)
-    script = cli.folder / "completion.fish"
-    script.write_text(completion_fish.script(tree))
+    file = cli.folder / "completion.fish"
+    file.write_text(script(build_parser(), "fish"))
     line = " ".join(["orchestrator", *words])
     cli.variables["HOME"] = str(cli.folder)
-    found = run(cli, [fish, "--no-config", "-c", f"source {script}; complete -C {shlex.quote(line)}"])
+    found = run(cli, [fish, "--no-config", "-c", f"source {file}; complete -C {shlex.quote(line)}"])
     assert {line.split("\t")[0] for line in found} == expected
 
 
@@ -139,43 +135,61 @@ def test_fish(cli: Cli, tree: Tree, words: list[str], expected: set[str]) -> Non
         ("-n other shell l", "lonely "),
         ("up --images ni", "--images nixos "),
         ("up --images=de", "--images=debian "),
-        ("up --wait-t", "--wait-timeout "),
+        ("up --wait-t", "--wait-timeout="),
         ("cp al", "cp alpha:"),
     ],
 )
-def test_zsh(cli: Cli, tree: Tree, words: str, shown: str) -> None:
+def test_zsh(cli: Cli, words: str, shown: str) -> None:
     """In a real interactive zsh: the line is typed, Tab pressed, and read back."""
     zsh = need("zsh")
     other_environment(cli)
-    script = cli.folder / "completion.zsh"
-    script.write_text(completion_zsh.script(tree))
+    (cli.folder / "_orchestrator").write_text(script(build_parser(), "zsh"))
     (cli.folder / ".zshrc").write_text(
-        f"PS1='> '\nautoload -Uz compinit && compinit -u -D\nsource {script}\n"
+        f"PS1='> '\nfpath=({cli.folder} $fpath)\nautoload -Uz compinit && compinit -u -D\n"
         'accept() { print -r -- "LINE[$BUFFER]"; BUFFER=; zle accept-line }\n'
         "zle -N accept\nbindkey '^X' accept\nbindkey '^I' complete-word\nprint READY\n"
     )
     cli.variables |= {"ZDOTDIR": str(cli.folder), "TERM": "dumb"}
+    seen = in_terminal(cli, [zsh, "-i"], f"orchestrator {words}\t\x18", b"LINE[", b"]")
+    line = seen.rpartition(b"LINE[")[2].partition(b"]")[0].decode()
+    assert line.endswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "rest"), [("stat", "us "), ("shell al", "pha "), ("up --images ni", "xos "), ("-n ti", "ny ")]
+)
+def test_tcsh(cli: Cli, words: str, rest: str) -> None:
+    """In a real interactive tcsh: the line is typed, Tab pressed, and tcsh types the rest."""
+    tcsh = need("tcsh")
+    other_environment(cli)
+    (cli.folder / "completion.tcsh").write_text(script(build_parser(), "tcsh"))
+    (cli.folder / ".tcshrc").write_text(f"set prompt='READY> '\nsource {cli.folder}/completion.tcsh\n")
+    cli.variables |= {"HOME": str(cli.folder), "TERM": "xterm"}
+    in_terminal(cli, [tcsh], f"orchestrator {words}\t", f"orchestrator {words}".encode(), rest.encode())
+
+
+def in_terminal(cli: Cli, argv: list[str], typed: str, *marks: bytes) -> bytes:
+    """What an interactive shell shows until ``marks``, when ``typed`` came after its READY."""
     ours, theirs = pty.openpty()
     shell = subprocess.Popen(
-        [zsh, "-i"],
+        argv,
         cwd=cli.folder,
         env=cli.environment,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # tcsh edits lines of its controlling terminal only
     )
     os.close(theirs)
     try:
-        seen = read_until(ours, b"READY")
-        os.write(ours, f"orchestrator {words}\t\x18".encode())
-        seen = read_until(ours, b"LINE[", b"]")
+        read_until(ours, b"READY")
+        os.write(ours, typed.encode())
+        return read_until(ours, *marks)
     finally:
         shell.kill()
         shell.wait()
         os.close(ours)
-    line = seen.rpartition(b"LINE[")[2].partition(b"]")[0].decode()
-    assert line.endswith(shown)
 
 
 def read_until(descriptor: int, *marks: bytes, limit: float = 30) -> bytes:
@@ -192,6 +206,11 @@ def read_until(descriptor: int, *marks: bytes, limit: float = 30) -> bytes:
         else:
             return seen
     raise AssertionError(f"{marks} did not come: {seen!r}")
+
+
+def test_names_of_some_kinds(cli: Cli) -> None:
+    assert cli("completion", "names", "machine").stdout.splitlines() == ["alpha", "beta"]
+    assert cli("completion", "names", "service", "machine").stdout.split() == ["alpha", "beta", "web", "worker"]
 
 
 def test_names_prefer_what_is_deployed(cli: Cli) -> None:

@@ -37,7 +37,7 @@ def test_without_an_error_of_the_callers_it_is_the_time_limit() -> None:
         async with Deadline.after(0.02).enforce():
             await asyncio.sleep(60)
 
-    with pytest.raises(TimeLimit, match="time limit of 0 s reached") as caught:
+    with pytest.raises(TimeLimit, match=r"time limit of 0\.02 s reached") as caught:
         run_simulated(scenario())
     assert caught.value.exit_code == 124
 

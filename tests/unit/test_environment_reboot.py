@@ -100,7 +100,7 @@ def test_a_guest_that_never_goes_down_is_reset(tmp_path: Path) -> None:
             machine = Rebooting(stage)
             machine.takes(lambda: None)
             (note,) = await machine.reboots(down=0.3)
-            assert note == "it did not shut down within 0 s; it is reset"
+            assert note == "it did not shut down within 0.3 s; it is reset"
             assert machine.resets == 1
 
     run_simulated(scenario())

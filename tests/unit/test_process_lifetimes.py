@@ -88,7 +88,7 @@ def test_run_failures_are_explained() -> None:
 def test_run_ends_at_its_deadline(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     deadline = Deadline.after(0.4)
-    with pytest.raises(HostError, match="sh did not end within 0 s"):
+    with pytest.raises(HostError, match=r"sh did not end within 0\.4 s"):
         run_async(run(["sh", "-c", f"sleep 60 & echo $$ $! > {pids}; wait"], deadline=deadline))
     assert deadline.elapsed < 20
     family = run_async(written(pids))
@@ -348,3 +348,16 @@ def test_tail(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100_000 + b"\none\r\n\n\xff\ntwo")
     assert tail(path, 3) == ["one", "\ufffd", "two"]
     assert tail(path, 2, limit=3) == ["two"]
+
+
+def test_the_output_of_a_short_command_is_shown_as_it_comes_and_kept() -> None:
+    seen: list[str] = []
+
+    async def scenario() -> Completed:
+        script = "echo one; echo two >&2; sleep 0.3; echo; echo three; exit 4"
+        return await module.run_shown(["sh", "-c", script], seen.append, deadline=Deadline.after(20))
+
+    done = asyncio.run(scenario())
+    assert (done.code, done.stdout, done.stderr) == (4, "one\n\nthree\n", "two\n")
+    assert sorted(seen[:2]) == ["one", "two"]
+    assert seen[2:] == ["", "three"]

@@ -62,7 +62,7 @@ def test_plain_lines_of_the_samples(name: str) -> None:
 def test_plain_says_a_state_once() -> None:
     state = {"machine": "server", "state": "healthy", "elapsed": 4.2}
     events = [recorded("service.state", "postgresql", state, at=43424.0 + i) for i in range(3)]
-    assert shown("plain", events) == "12:03:44 service postgresql: healthy (4.2s)\n"
+    assert shown("plain", events) == "12:03:44 service postgresql: healthy (4.2 s)\n"
 
 
 def test_a_fresh_state_is_one_line_and_its_failure_all_of_them() -> None:
@@ -73,7 +73,7 @@ def test_a_fresh_state_is_one_line_and_its_failure_all_of_them() -> None:
     ready = recorded("isolation.state", "e", {"state": "ready", "number": 2, "total": 9, "elapsed": 3.84}, at=43424.0)
     events = [begin, state("checking"), state("healthy"), ready, state("stopped")]
     assert shown("plain", events).splitlines() == [
-        "12:03:44 fresh state 2 of 9: ready (3.8s)",
+        "12:03:44 fresh state 2 of 9: ready (3.8 s)",
         "12:03:44 service nginx: stopped",
     ]
     assert "service nginx: checking" in shown("plain", events, verbose=1)
@@ -89,7 +89,7 @@ def test_heartbeats_are_thirty_seconds_apart() -> None:
         for i in range(0, 90, 5)
     ]
     lines = shown("plain", beats).splitlines()
-    assert [re.search(r"(\d+)s of 90s, last answer: refused", line)[1] for line in lines] == ["0", "30", "60"]  # type: ignore[index]
+    assert [re.search(r"(\d+) s of 90 s, last answer: refused", line)[1] for line in lines] == ["0", "30", "60"]  # type: ignore[index]
 
 
 def test_json_is_the_stream_itself() -> None:
@@ -214,7 +214,7 @@ def test_a_long_command_line_leaves_the_clock_its_place(width: int) -> None:
 def test_tests_that_did_not_run_are_told_as_such() -> None:
     counts = {"passed": 6, "failed": 1, "skipped": 0, "did_not_run": 5}
     event = recorded("suite.state", "stack", {"state": "finished", "elapsed": 3, **counts})
-    assert "suite stack: 6 passed, 1 failed, 5 did not run (3.0s)" in shown("plain", [event])
+    assert "suite stack: 6 passed, 1 failed, 5 did not run (3 s)" in shown("plain", [event])
 
 
 def test_an_error_of_the_suite_itself_is_a_line() -> None:

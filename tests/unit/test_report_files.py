@@ -29,12 +29,11 @@ HOSTILE = "</script></pre><img src=x onerror=alert(1)>\x1b]0;t\x07\x00&amp;\"'`$
 
 
 class Skeleton(HTMLParser):
-    """Checks that tags are balanced, and keeps them with id and class, and every link."""
+    """Checks that tags are balanced, and keeps them with their attributes, and every link."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.lines: list[str] = []
         self.links: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(page)
@@ -50,13 +49,60 @@ class Skeleton(HTMLParser):
         named = dict(attrs)
         self.tags.append((tag, named))
         self.links += [value or "" for name, value in attrs if name in ("href", "src")]
-        label = "".join(f"#{named['id']}" if "id" in named else "")
-        label += "".join(f".{c}" for c in (named.get("class") or "").split())
-        self.lines.append("  " * len(self.open) + tag + label)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> without a start"
         assert self.open.pop() == tag
+
+
+class PageText(HTMLParser):
+    """The page as a person reads it: a line for each heading, row, item and bar, ``|`` between cells, links in <>."""
+
+    BREAKS = frozenset("article dl div details figure h1 h2 h3 h4 header li p pre summary table tr ul".split())  # noqa: SIM905
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.hidden = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        css = (named.get("class") or "").split()
+        if tag in ("style", "script", "title"):
+            self.hidden = tag
+        elif tag in ("h1", "h2", "h3", "h4"):
+            self.text.append("\n" * 2 + "#" * int(tag[1]) + " ")
+        elif tag in self.BREAKS and not {"name", "track"} & set(css):
+            self.text.append("\n")
+        elif tag in ("td", "th", "dd") or "track" in css:
+            self.text.append(" | ")
+        elif tag in ("small", "time", "code") or "title" in css or "number" in css:
+            self.text.append(" ")
+        elif "label" in css or "ready" in css:
+            self.text.append("\n    → ")
+        if "bar" in css and "title" in named:
+            tip = " / ".join((named["title"] or "").split("\n"))
+            self.text.append(f"\n    {css[1].removeprefix('s-')} at {named['style']}: {tip}")
+        for name in ("href", "src"):
+            if tag in ("img", "video") or (name in named and "bar" not in css and "sign" not in css):
+                self.text.append(f" <{(named.get(name) or '')[:60]}> " if named.get(name) else "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden = "" if tag == self.hidden else self.hidden
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.text.append(data)
+
+
+def page_text(page: str) -> str:
+    reader = PageText()
+    reader.feed(page)
+    reader.close()
+    lines = [
+        " ".join(line.split()) if line[:4] != "    " else line.rstrip() for line in "".join(reader.text).split("\n")
+    ]
+    return "\n".join(line for line in lines if line.strip(" |")) + "\n"
 
 
 def golden(name: str, actual: str) -> None:
@@ -80,7 +126,7 @@ def test_samples(sample: str) -> None:
     files = files_of(sample)
     golden(f"{sample}-summary.json", summary_json(view, files))
     golden(f"{sample}-junit.xml", junit_xml(view))
-    golden(f"{sample}-skeleton.txt", "\n".join(Skeleton(render_html(view, files)).lines) + "\n")
+    golden(f"{sample}-page.txt", page_text(render_html(view, files)))
 
 
 def test_junit_tells_flaky_failed_and_skipped_apart() -> None:

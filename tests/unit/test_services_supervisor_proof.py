@@ -132,7 +132,7 @@ def test_a_restored_service_that_does_not_answer_fails_with_its_explanation(tmp_
         began = time.monotonic()
         error = await disproved(world)
         assert time.monotonic() - began < 0.8
-        assert error.what == "service a on machine server is not up within 0 s"
+        assert error.what == "service a on machine server is not up within 0.3 s"
         assert error.why.endswith("last answer: a exited with 1: no such table")
         assert error.evidence == ("ready", "relation does not exist")
         assert error.hint == "orchestrator -n t logs --unit a.service server"

@@ -32,7 +32,7 @@ def boot(shared: Shared) -> list[dict[str, Any]]:
 def test_up_says_ready_and_what_to_do_next(shared: Shared) -> None:
     shared.up.expect(
         0,
-        r"READY in \d+\.\d s",
+        r"READY in [\d.]+ s",
         r"http://127\.0\.0\.1:\d+ is server:80",
         r"orchestrator .*shell server",
         "service backend: healthy",
