@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 
+from orchestrator.plugin_names import extension_names
 from orchestrator.quantities import parse_duration
 
 LONGEST_NAME = 31  # of an environment: it is part of socket names
@@ -66,3 +67,12 @@ def environment_name(text: str) -> str:
             f"{text!r} is not an environment name; write lower-case letters, digits, hyphens"
         )
     return text
+
+
+class Providers(tuple[str, ...]):
+    """The values of ``--images``: ours are shown, those of other installed packages are good too."""
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or word in extension_names("orchestrator.images")

@@ -6,22 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from orchestrator.cli.argument_types import env, environment_name
+from orchestrator.cli.argument_types import Providers, env, environment_name
 from orchestrator.cli.parser import CommandParser, one_of
-from orchestrator.plugin_names import extension_names, module_names
+from orchestrator.plugin_names import module_names
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
-
-
-class Providers(tuple[str, ...]):
-    """The values of ``--images``: ours are shown, those of other installed packages are good too."""
-
-    __slots__ = ()
-
-    def __contains__(self, word: object) -> bool:
-        return super().__contains__(word) or word in extension_names("orchestrator.images")
-
-
 PROVIDERS = Providers(("auto", *module_names("orchestrator.images.providers")))
 
 

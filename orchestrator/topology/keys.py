@@ -78,9 +78,12 @@ _FILE = {
     "variant": Key(_NAME, "the variant that is applied when `--variant` names no other"),
     "app": Key(
         HostPath(),
-        "the application package that images install. It holds `bin/alicia`, `share/alicia/frontend/index.html` and "
-        "`share/alicia/migrations/*.up.sql`; a missing part, a program without the executable bit or for another "
-        "processor, each is an error. `--app DIR` puts another in its place",
+        (
+            "the application package that images install. It holds `bin/alicia`, "
+            "`share/alicia/frontend/index.html` and `share/alicia/migrations/*.up.sql`; a missing part, or a"
+            " program without the executable bit or for another processor, is an error. `--app DIR` puts "
+            "another in its place"
+        ),
     ),
     "networks": Key(named("networks.NAME"), "see `networks.NAME`"),
     "images": Key(named("images.NAME"), "see `images.NAME`"),
@@ -121,7 +124,7 @@ _SERVICE = {
         '`"daemon"`',
     ),
     "description": Key(values.single_line, "one line for people"),
-    "depends_on": Key(_DEPENDS_ON, "what must be up first, see `services.NAME.depends_on.NAME`"),
+    "depends_on": Key(_DEPENDS_ON, "the services that must be up first, see `services.NAME.depends_on.NAME`"),
     "checks": Key(named("services.NAME.checks.NAME"), "see `services.NAME.checks.NAME`"),
     "timeout": Key(values.seconds, "from its start until all checks have passed", "`60`"),
     "logs": Key(
@@ -130,17 +133,21 @@ _SERVICE = {
     ),
     "after_restore": Key(
         Command("command, list of words"),
-        "run as root when the machine comes from a [saved state](snapshots.md), before any check: for what must not "
-        "be the same twice. It must exit with 0",
+        (
+            "run as root when the machine comes from a [saved state](snapshots.md), before any check: renews"
+            " what must not be the same twice. It must exit with 0"
+        ),
     ),
     "environment": Key(
         _ENVIRONMENT,
-        "variables of the unit, besides those it has: a drop-in in the guest, written before any service starts",
+        "additional variables of the unit: a drop-in in the guest, written before any service starts",
     ),
     "environment_file": Key(
         HostPath(),
-        "a file with more of them, one `NAME=value` a line, for keys and passwords: it is put into the guest with "
-        "mode 0600 and is in no image, argument or log. `up` refuses to start without it",
+        (
+            "a file with more variables, one `NAME=value` a line, for keys and passwords: it is written into"
+            " the guest with mode 0600 and is in no image, argument or log. `up` refuses to start without it"
+        ),
     ),
 }
 
@@ -156,16 +163,20 @@ _SUITE = {
     "environment": Key(_ENVIRONMENT, "environment variables"),
     "artifacts": Key(
         values.guest_path,
-        "the folder whose content is brought back: plain files that others can read, at most 2 GiB and 100,000 of "
-        "them; links are left out, and said",
+        (
+            "the folder whose content is copied back: plain files that others can read, at most 2 GiB and "
+            "100,000 of them; links are left out with a note"
+        ),
         '`"/artifacts"`',
     ),
     "timeout": Key(values.seconds, "for one phase", "`600`"),
     "prepare": Key(
         Command("command, list of words"),
-        "run like `command` before `run --isolate` saves the state that each part begins from. What it leaves running "
-        "(a test runner that is loaded, a browser) need not be started in each part. It returns when that stands; if "
-        "it fails, parts start as without it",
+        (
+            "run like `command` before `run --isolate` saves the state that each part starts from. Processes"
+            " that it leaves running (a loaded test runner, a browser) need not be started in each part. It "
+            "returns when they are ready; if it fails, parts start without them"
+        ),
     ),
     "phases": Key(table_list("suite.phases"), "see `suite.phases`", "one phase named `suite`, without arguments"),
     "scale_timeouts": Key(
@@ -203,7 +214,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
         },
         "machines.NAME.files": {
             "source": Key(HostPath(), "the file", REQUIRED),
-            "target": Key(values.guest_path, "where it goes; two files cannot share it", REQUIRED),
+            "target": Key(values.guest_path, "its path in the guest; two files cannot share it", REQUIRED),
             "mode": Key(values.mode, "its permissions", '`"0600"`'),
             "required": Key(values.flag, "`false`: without the file the machine starts too", "`true`"),
         },
@@ -226,7 +237,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
             "args": Key(_STRINGS, "appended to the command"),
             "stop": Key(
                 Array(values.nonempty, "list of services"),
-                "stopped during this phase and started again, with their checks, after it; no targets",
+                "stopped during this phase and started again, with their checks, after it; not targets",
             ),
         },
         "waivers": {
@@ -236,7 +247,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
             "reason": Key(
                 values.single_line, "shown next to the line, in the terminal and the report", REQUIRED, "string"
             ),
-            "until": Key(values.day, "the last day it holds", REQUIRED),
+            "until": Key(values.day, "the last day of the waiver", REQUIRED),
         },
     }
 )

@@ -22,6 +22,7 @@ from orchestrator.images.cache import ImageCache
 from orchestrator.images.provider import ensure_images
 from orchestrator.log_patterns import LOG_PATTERNS, find_in_console, find_in_journal, log_patterns, waivable
 from orchestrator.services.channels import run_check
+from orchestrator.timescale import TimeScale
 from orchestrator.topology.check_kind import CheckResult, UnknownCheck
 from orchestrator.topology.effective import from_dict, to_dict, to_toml
 from orchestrator.topology.load import load_topology
@@ -107,7 +108,7 @@ def test_a_package_adds_a_kind_of_check(install: Install, tmp_path: Path) -> Non
     async def attempt() -> CheckResult:
         machine = FakeMachine("server", tmp_path / "journal")
         machine.answers = {"swapon": lambda: ok("/swap\n")}
-        return await run_check(check, machine.channels(), factor=1.0, deadline=Deadline.after(5))
+        return await run_check(check, machine.channels(), scale=TimeScale(1.0), deadline=Deadline.after(5))
 
     assert run_async(attempt()) == CheckResult(True, "swap /swap: /swap")
 
@@ -124,7 +125,7 @@ def test_an_environment_outlives_the_package_of_its_check(install: Install, tmp_
 
     async def attempt() -> CheckResult:
         channels = FakeMachine("server", tmp_path / "journal").channels()
-        return await run_check(check, channels, factor=1.0, deadline=Deadline.after(5))
+        return await run_check(check, channels, scale=TimeScale(1.0), deadline=Deadline.after(5))
 
     text = "a check of kind swap cannot be made: this program has no such kind"
     assert run_async(attempt()) == CheckResult(False, text)

@@ -77,7 +77,7 @@ timeout = "10s"
         Path | None,
         Key(
             HostPath(),
-            "https: a file of certificates (PEM) that are trusted, instead of those the host trusts",
+            "https: a file of certificates (PEM) to trust instead of the host's",
             "the host's",
         ),
     ] = None
