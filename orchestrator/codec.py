@@ -10,9 +10,32 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from orchestrator.errors import OrchestratorError
 
 T = TypeVar("T")
+
+
+class Recorded:
+    """A base whose subclasses are recorded with their ``kind``, so that they are read again as what they were."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    @classmethod
+    def of_kind_named(cls, name: str) -> type[Any] | None:
+        """The subclass with this ``kind``; None if there is none.
+
+        Raises:
+            OrchestratorError: it cannot be used.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def unreadable(cls, data: Mapping[str, object]) -> object:
+        """What stands for data that no subclass here can be read from, so that its environment can be taken down."""
+        raise NotImplementedError
 
 
 def encode(value: object) -> Any:
@@ -22,7 +45,8 @@ def encode(value: object) -> Any:
         TypeError: there is a value of another type in it.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+        tag = {"kind": value.kind} if isinstance(value, Recorded) else {}
+        return tag | {field.name: encode(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): encode(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -64,6 +88,8 @@ def _decode(data: object, wanted: Any, where: str) -> object:
         return {
             int(key) if of_key is int else key: _decode(each, of_value, f"{where}.{key}") for key, each in table.items()
         }
+    if isinstance(wanted, type) and issubclass(wanted, Recorded):
+        return _recorded(_expect(data, dict, where), wanted, where)
     if is_dataclass(wanted) and isinstance(wanted, type):
         return _fields(_expect(data, dict, where), wanted, where)
     if wanted is object:
@@ -80,6 +106,16 @@ def _decode(data: object, wanted: Any, where: str) -> object:
         raise ValueError(f"{where}: {error}") from error
 
 
+def _recorded(table: Mapping[str, object], wanted: type[Recorded], where: str) -> object:
+    try:
+        kind = wanted.of_kind_named(str(table.get("kind")))
+        if kind is not None:
+            return _fields(table, kind, where)
+    except (OrchestratorError, TypeError, ValueError):
+        pass
+    return wanted.unreadable(table)
+
+
 def _fields(table: Mapping[str, object], wanted: type[Any], where: str) -> object:
     hints = _hints(wanted)  # type: ignore[arg-type]  # a class is hashable
     found = {}
@@ -87,6 +123,8 @@ def _fields(table: Mapping[str, object], wanted: type[Any], where: str) -> objec
         here = f"{where}.{field.name}"
         if field.name in table:
             found[field.name] = _decode(table[field.name], hints[field.name], here)
+        elif isinstance(hints[field.name], type) and issubclass(hints[field.name], Recorded):
+            found[field.name] = hints[field.name].unreadable(table)  # an earlier version had its keys here
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{here} is missing")
     return wanted(**found)

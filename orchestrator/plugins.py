@@ -12,21 +12,29 @@ than a whole ``--help``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from orchestrator.errors import HostError
+from orchestrator.plugin_names import installed_entry_points, module_names
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-T = TypeVar("T")
-_ROOT = Path(__file__).parent
+
+class Plugin(Protocol):
+    """What a registry holds: a class that judges whether it fits to the others."""
+
+    @classmethod
+    def unfit(cls, name: str, others: Mapping[str, type[Any]]) -> str:
+        """Why it cannot be added under this name; empty if it can."""
+        ...
+
+
+T = TypeVar("T", bound=Plugin, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +61,28 @@ class Extension:
 
 
 @cache
-def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
-    from importlib.metadata import entry_points  # milliseconds, and only needed here
-
-    everything = entry_points()
-    return {group: tuple(everything.select(group=group)) for group in everything.groups if group.startswith("orch")}
-
-
-@cache
 def extensions(group: str) -> tuple[Extension, ...]:
     """What installed packages add under a group, in the order of its names.
 
     Raises:
         HostError: one of them cannot be imported; it names the package.
     """
-    return tuple(sorted((_load(point) for point in _entry_points().get(group, ())), key=lambda found: found.name))
+    return tuple(
+        sorted((_load(point) for point in installed_entry_points().get(group, ())), key=lambda found: found.name)
+    )
 
 
 def _load(point: EntryPoint) -> Extension:
     package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed package"
     try:
         return Extension(point.name, package, point.load())
-    except Exception as error:
+    except Exception as error:  # whatever a foreign module does when it is imported
         raise Extension(point.name, package, None).refused(f"{point.value}: {type(error).__name__}: {error}") from error
 
 
 def look_again() -> None:
     """Forget what is installed: packages came or went while the program runs."""
-    _entry_points.cache_clear()
+    installed_entry_points.cache_clear()
     extensions.cache_clear()
 
 
@@ -90,17 +92,18 @@ class Registry(Generic[T]):
     Args:
         group: of the entry points.
         package: the folder of our own modules, dotted; it is imported by name, when it is asked for.
+        base: what all of them are.
     """
 
-    def __init__(self, group: str, package: str) -> None:
+    def __init__(self, group: str, package: str, base: type[Any]) -> None:
         self.group = group
+        self._base = base
         self._package = package
         self._ours: dict[str, type[T]] = {}
 
     def own_names(self) -> tuple[str, ...]:
         """The names of our own; nothing is imported."""
-        folder = _ROOT.joinpath(*self._package.split(".")[1:])
-        return tuple(sorted(module.name for module in iter_modules([str(folder)]) if not module.name.startswith("_")))
+        return module_names(self._package)
 
     def own(self) -> Mapping[str, type[T]]:
         """Our own classes."""
@@ -122,17 +125,21 @@ class Registry(Generic[T]):
         Raises:
             HostError: a package adds something that cannot be used.
         """
-        return {**self.own(), **dict(self._added())}
-
-    def _added(self) -> Iterator[tuple[str, type[T]]]:
-        seen: dict[str, str] = dict.fromkeys(self.own_names(), "this program")
+        found = dict(self.own())
         for extension in extensions(self.group):
-            if owner := seen.get(extension.name):
-                raise extension.refused(f"{owner} has one of this name")
-            if not isinstance(extension.value, type):
-                raise extension.refused(f"{extension.value!r} is no class")
-            seen[extension.name] = extension.package
-            yield extension.name, extension.value
+            found[extension.name] = self._fitting(extension, found)
+        return found
+
+    def _fitting(self, extension: Extension, others: Mapping[str, type[T]]) -> type[T]:
+        kind = extension.value
+        if not isinstance(kind, type) or not issubclass(kind, self._base):
+            raise extension.refused(f"{kind!r} is no class below {self._base.__name__}")
+        if extension.name in others:
+            raise extension.refused(f"there is a {extension.name} already")
+        known: type[Any] = kind
+        if why := known.unfit(extension.name, others):
+            raise extension.refused(why)
+        return known
 
     def _import(self, name: str) -> type[T]:
         if name not in self._ours:

@@ -14,9 +14,21 @@ import orchestrator
 from orchestrator.cli.argument_types import clones, count, duration, env, environment_name, shard, variable
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.parser import CommandParser, one_of
+from orchestrator.plugin_names import extension_names, module_names
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
-PROVIDERS = ("auto", "nixos", "debian")
+
+
+class Providers(tuple[str, ...]):
+    """The values of ``--images``: ours are shown, those of other installed packages are good too."""
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or word in extension_names("orchestrator.images")
+
+
+PROVIDERS = Providers(("auto", *module_names("orchestrator.images.providers")))
 
 
 def build_parser() -> CommandParser:
@@ -82,7 +94,7 @@ def _common(*, defaults: bool) -> CommandParser:
     )
     group.add_argument(
         "--progress",
-        type=one_of(*PROGRESS),
+        type=one_of(PROGRESS),
         choices=PROGRESS,
         default=default(env("ORCH_PROGRESS", "auto")),
         help="how progress is shown on stderr [ORCH_PROGRESS, default auto]",
@@ -114,7 +126,7 @@ def _topology_options(parser: argparse.ArgumentParser) -> None:
 def _provider_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
-        type=one_of(*PROVIDERS),
+        type=one_of(PROVIDERS),
         choices=PROVIDERS,
         default=env("ORCH_IMAGES", "auto"),
         help="where machine images come from [ORCH_IMAGES, default auto]",
@@ -292,6 +304,7 @@ def _describing(add: Adder) -> None:
     graph = add("graph", "the order of services")
     _topology_options(graph)
     graph.add_argument("--format", choices=("text", "mermaid", "json"), default="text", help="how it is drawn [text]")
+    add("schema", "the JSON Schema of topology files, for editors")
     _images(add)
     doctor = add("doctor", "what this host offers, and what is missing")
     doctor.add_argument(

@@ -1,4 +1,4 @@
-"""``validate``, ``config`` and ``graph``: what a topology file says, without starting anything."""
+"""``validate``, ``config``, ``graph`` and ``schema``: what a topology file says, or may say; nothing is started."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from orchestrator.topology.suite_package import look_at
 def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "validate":
         return _validate(arguments)
+    if arguments.command == "schema":
+        from orchestrator.topology.schema import json_schema
+
+        sys.stdout.write(json_text(json_schema(), indent=2) + "\n")
+        return 0
     topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
     if arguments.command == "config":
         sys.stdout.write(_config(topology, as_json=arguments.json))

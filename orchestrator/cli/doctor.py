@@ -21,11 +21,8 @@ from orchestrator.environment.state import read_state
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.folders import cache_root
 from orchestrator.images import debian_host
-from orchestrator.images.cache import ENTRY_FILE, ImageCache
-from orchestrator.images.debian import BASE_LAYER
-from orchestrator.images.debian_base import BUILDER
-from orchestrator.images.provider import Provider, choose_provider, used_images
-from orchestrator.images.recipe import load_recipe
+from orchestrator.images.cache import ImageCache
+from orchestrator.images.provider import choose_provider, provider_of, used_images
 from orchestrator.text import clean, json_text
 from orchestrator.topology.load import load_topology, missing_files
 from orchestrator.topology.model import Topology
@@ -93,7 +90,7 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
     """Every item, in the order of the screen. What cannot be inspected is an item too."""
     topology, first = _topology(arguments)
     plan = _plan(topology, arguments.images)
-    debian, cached = plan.provider is Provider.DEBIAN, not plan.to_build
+    debian, cached = plan.provider == "debian", not plan.to_build
 
     def paths() -> EnvironmentPaths:
         return EnvironmentPaths.of(arguments.name or (topology.name if topology else "default"))
@@ -120,7 +117,7 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
         ("images", lambda: plan.items),
         ("Debian image tools", lambda: look.debian_tools(facts(), used=debian, cached=cached)),
         ("build without root", rootless),
-        ("Nix", lambda: look.nix(used=plan.provider is Provider.NIXOS)),
+        ("Nix", lambda: look.nix(used=plan.provider == "nixos")),
         ("temporary folder", room.temporary),
         (
             "disks",
@@ -178,49 +175,34 @@ def _topology(arguments: argparse.Namespace) -> tuple[Topology | None, list[Item
 class _Plan:
     """Where the images would come from, and the base layers that are not cached."""
 
-    provider: Provider | None
+    provider: str | None
     items: list[Item]
     to_build: list[str]
 
 
 def _plan(topology: Topology | None, wanted: str) -> _Plan:
     if topology is None:
-        return _Plan(Provider.NIXOS if wanted == "nixos" else Provider.DEBIAN, [], [])
+        return _Plan("debian" if wanted == "auto" else wanted, [], [])
     try:
         provider = choose_provider(wanted, topology)
-        if provider is Provider.NIXOS:
-            names = ", ".join(used_images(topology))
-            return _Plan(provider, [Item("images", State.OK, f"{names}: NixOS, Nix builds what it does not have")], [])
-        to_build = [name for name, cached in base_layers(topology, ImageCache()).items() if not cached]
+        sources = {name: provider_of(image, provider) for name, image in used_images(topology).items()}
+        to_build = [name for name, source in sources.items() if not source.ready(name, ImageCache())]
     except OrchestratorError as error:
         return _Plan(None, [look.failed("images", error)], [])
     except (OSError, RuntimeError) as error:
         return _Plan(None, [look.unseen("images", error)], [])
-    names = ", ".join(used_images(topology))
+    title = next(iter(sources.values())).title
     if not to_build:
-        return _Plan(provider, [Item("images", State.OK, f"{names}: Debian, base layers cached")], [])
+        ready = next(iter(sources.values())).ready_text
+        return _Plan(provider, [Item("images", State.OK, f"{', '.join(sources)}: {title}, {ready}")], [])
     item = Item(
         "images",
         State.WARNING,
-        f"{', '.join(to_build)}: Debian, to be built",
+        f"{', '.join(to_build)}: {title}, to be built",
         "the first up takes minutes longer",
         "orchestrator images build, or leave it to up",
     )
     return _Plan(provider, [item], to_build)
-
-
-def base_layers(topology: Topology, cache: ImageCache) -> dict[str, bool]:
-    """Image → whether its Debian base layer is cached.
-
-    Raises:
-        ImageError: a recipe is wrong.
-    """
-    found = {}
-    for name, image in used_images(topology).items():
-        assert image.debian is not None  # choose_provider made sure
-        recipe = load_recipe(image.debian)
-        found[name] = (cache.path_of(recipe.name, BASE_LAYER, recipe.base_key(BUILDER)) / ENTRY_FILE).is_file()
-    return found
 
 
 def _runs(paths: EnvironmentPaths) -> bool:

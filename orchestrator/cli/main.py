@@ -31,6 +31,7 @@ MODULES = {
     "validate": "orchestrator.cli.describe",
     "config": "orchestrator.cli.describe",
     "graph": "orchestrator.cli.describe",
+    "schema": "orchestrator.cli.describe",
     "images": "orchestrator.cli.images",
     "doctor": "orchestrator.cli.doctor",
     "report": "orchestrator.cli.report",

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 from orchestrator.cli.help_texts import SYNONYMS
@@ -15,7 +15,7 @@ from orchestrator.cli.help_texts import SYNONYMS
 GUEST_COMMAND = "exec"  # the one command whose words after ``--`` are not ours
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
+def one_of(choices: Collection[str]) -> Callable[[str], str]:
     """An option's type that checks its environment variable too: argparse checks ``choices`` only as typed."""
 
     def check(text: str) -> str:

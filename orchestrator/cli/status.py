@@ -150,7 +150,7 @@ async def _checks(seen: Seen, bus: EventBus) -> None:
     from orchestrator.environment.lock import command_text, hold
     from orchestrator.environment.session import Session
     from orchestrator.environment.state import StateFile
-    from orchestrator.services.checks import Channels, run_check
+    from orchestrator.services.channels import Channels, run_check
 
     assert seen.state is not None
     env_paths = EnvironmentPaths.of(seen.name)

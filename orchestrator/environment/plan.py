@@ -12,7 +12,7 @@ from orchestrator.environment.handover import handover_script, journal_script
 from orchestrator.events import EventBus
 from orchestrator.folders import cache_root
 from orchestrator.images.contract import BuiltImage
-from orchestrator.images.provider import Provider, ensure_images
+from orchestrator.images.provider import ensure_images
 from orchestrator.snapshots.key import inputs_of
 from orchestrator.topology.model import Topology
 from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
@@ -51,7 +51,7 @@ class Plan:
     inputs: Mapping[str, str]
 
 
-async def plan(request: Request, provider: Provider, bus: EventBus, deadline: Deadline) -> Plan:
+async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadline) -> Plan:
     """Find or build the images, probe the host.
 
     Args:
@@ -63,7 +63,7 @@ async def plan(request: Request, provider: Provider, bus: EventBus, deadline: De
     topology = request.topology
     accelerator = await probe(cache_root() / "accelerator.json")
     emit_accelerator(accelerator, bus)
-    images = await ensure_images(topology, provider=provider.value, bus=bus, deadline=deadline)
+    images = await ensure_images(topology, provider=provider, bus=bus, deadline=deadline)
     handovers = {
         name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }

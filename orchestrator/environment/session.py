@@ -16,7 +16,7 @@ from orchestrator.environment.teardown import end_machines
 from orchestrator.events import Event, EventBus
 from orchestrator.events.services import ServiceStateChanged
 from orchestrator.process_id import ProcessId
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor

@@ -149,7 +149,7 @@ async def _prepare(
 ) -> Environment:
     topology = request.topology
     provider = choose_provider(request.provider, topology)
-    emit_run_started(request, run_folder, provider.value, bus)
+    emit_run_started(request, run_folder, provider, bus)
     warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
     snapshot = choose(request.name, planned.inputs, request.start, bus)
@@ -168,7 +168,7 @@ async def _prepare(
         owner=ProcessId.own(),
         command=request.command,
         started=wall_clock(),
-        provider=provider.value,
+        provider=provider,
         accelerator=planned.accelerator.name,
         factor=planned.accelerator.factor,
         inputs=planned.inputs,

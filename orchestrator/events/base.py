@@ -56,9 +56,14 @@ def event_kind(name: str) -> Callable[[type[Kind]], type[Kind]]:
 
     Its docstring is its documentation: first what happened, then ``Attributes:``
     with every field and, where it has one, the subject.
+
+    Raises:
+        ValueError: another class has the name.
     """
 
     def register(cls: type[Kind]) -> type[Kind]:
+        if name in KINDS:
+            raise ValueError(f"{name} is {KINDS[name].__qualname__} already")
         made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
         made.kind = name
         KINDS[name] = made

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,7 +28,6 @@ from orchestrator.images.nixos_output import Output
 from orchestrator.images.recipe import digest
 from orchestrator.process import describe_exit, run, stream_lines
 from orchestrator.tasks import run_with_watchdogs
-from orchestrator.topology.model import Image
 
 TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
@@ -38,7 +38,21 @@ LOOK = 0.25  # of that: how often somebody looks
 NOBODYS = frozenset({"nixos", "unnamed"})  # names of machines that were given none
 
 
-def build_argv(image: Image, tools: Sequence[str], app: Path | None = None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class NixImage:
+    """An image of the topology as Nix makes it.
+
+    Attributes:
+        nixos_flake: ``DIR#ATTRIBUTE`` for ``nixos-rebuild build-vm --flake``, or None.
+        nixos_config: a configuration file for builds without flakes, or None.
+    """
+
+    name: str
+    nixos_flake: str | None = None
+    nixos_config: Path | None = None
+
+
+def build_argv(image: NixImage, tools: Sequence[str], app: Path | None = None) -> list[str]:
     """The command that builds the image and leaves a link to it; pure.
 
     nixos-rebuild always makes ``result`` in its working directory, so the others do the same.
@@ -83,7 +97,7 @@ def build_argv(image: Image, tools: Sequence[str], app: Path | None = None) -> l
     )
 
 
-def absolute(image: Image, root: Path) -> Image:
+def absolute(image: NixImage, root: Path) -> NixImage:
     """The image with its flake's folder made absolute: the build runs in another directory."""
     if image.nixos_flake is None:
         return image
@@ -91,10 +105,10 @@ def absolute(image: Image, root: Path) -> Image:
     if ":" in folder or folder.startswith("/"):  # github:…, path:…
         return image
     flake = f"{(root / folder).resolve()}{mark}{attribute}"
-    return Image(image.name, image.debian, flake, image.nixos_config)
+    return NixImage(image.name, flake, image.nixos_config)
 
 
-def other_app(image: Image, app: Path | None) -> Path | None:
+def other_app(image: NixImage, app: Path | None) -> Path | None:
     """The application to put into the image, absolute; None if it is the flake's own.
 
     That is the folder ``standin`` next to the flake's.
@@ -109,7 +123,7 @@ def other_app(image: Image, app: Path | None) -> Path | None:
     return None if own is not None and own.resolve() == app.resolve() else app.resolve()
 
 
-def fits(script: str, image: Image) -> bool:
+def fits(script: str, image: NixImage) -> bool:
     """Whether a machine of this name may be what the image asked for.
 
     A configuration's host name is often part of its attribute's name, or the other way round
@@ -125,7 +139,7 @@ def _parts(name: str) -> list[str]:
 
 
 async def build_nixos(
-    image: Image,
+    image: NixImage,
     *,
     root: Path,
     cache: ImageCache,
@@ -179,7 +193,9 @@ async def build_nixos(
 class _Build:
     """One call of Nix: its arguments, output and result."""
 
-    def __init__(self, image: Image, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline) -> None:
+    def __init__(
+        self, image: NixImage, argv: list[str], work: Path, log: Path, bus: EventBus, deadline: Deadline
+    ) -> None:
         self.log = log
         self._image = image
         self._argv = argv

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Mapping
 from types import TracebackType
 
 from orchestrator.deadline import Deadline
@@ -14,13 +12,12 @@ from orchestrator.errors import ImageError, OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage, find_run_script
+from orchestrator.images.provider_kind import Build, ImageProvider
 from orchestrator.tasks import run_all
+from orchestrator.topology.image_source import IMAGE_SOURCES
 from orchestrator.topology.model import Image, Topology
 
-
-class Provider(StrEnum):
-    DEBIAN = "debian"
-    NIXOS = "nixos"
+FALLBACK = "debian"  # what auto comes to where no provider can do everything; it needs no tool to say what is missing
 
 
 def used_images(topology: Topology) -> dict[str, Image]:
@@ -28,51 +25,64 @@ def used_images(topology: Topology) -> dict[str, Image]:
     return {machine.image: topology.images[machine.image] for machine in topology.machines.values()}
 
 
-def choose_provider(wanted: str, topology: Topology, *, path: str | None = None) -> Provider:
+def choose_provider(wanted: str, topology: Topology, *, path: str | None = None) -> str:
     """The provider for every image of the topology.
 
-    ``auto`` is NixOS when nixos-rebuild or nix is on PATH and every image has a NixOS
-    source that exists, else Debian.
+    ``auto`` is the most preferred one of those whose tools this host has, and of which every image has a source that
+    exists. If there are only sources that do not exist, the most preferred one; if there are none, Debian.
 
     Args:
-        wanted: ``auto``, ``nixos`` or ``debian``.
+        wanted: ``auto``, or a provider.
         path: searched instead of PATH.
 
     Raises:
         ImageError: an image has no source for the provider.
     """
     images = used_images(topology)
-    without: dict[Provider, list[str]] = {
-        Provider.DEBIAN: [name for name, image in images.items() if image.debian is None],
-        Provider.NIXOS: [
-            name for name, image in images.items() if image.nixos_flake is None and image.nixos_config is None
-        ],
-    }
-    has_nix = any(shutil.which(tool, path=path) for tool in ("nixos-rebuild", "nix", "nix-build"))
-    if wanted == "auto":
-        nixos = has_nix and all(_nixos_source_exists(image, topology.root) for image in images.values())
-        provider = Provider.NIXOS if nixos else Provider.DEBIAN
-    else:
-        try:
-            provider = Provider(wanted)
-        except ValueError as error:
-            raise ImageError(f"no such image provider: {wanted}", hint="auto, nixos or debian") from error
-    if without[provider]:
+    if wanted != "auto" and IMAGE_SOURCES.find(wanted) is None:
+        raise ImageError(f"no such image provider: {wanted}", hint=", ".join(("auto", *IMAGE_SOURCES.every())))
+    candidates = [kind for kind in _candidates(images) if kind.usable(path)] if wanted == "auto" else []
+    for provider in candidates:
+        sources = [provider_of(image, provider.kind) for image in images.values()]
+        if all(source.exists(topology.root) for source in sources):
+            return provider.kind
+    if candidates:  # it says what it does not find
+        return candidates[0].kind
+    chosen = FALLBACK if wanted == "auto" else wanted
+    without = [name for name, image in images.items() if chosen not in image.sources]
+    if without:
         hint = "install Nix, or give these images a Debian recipe" if wanted == "auto" else "--images auto"
         raise ImageError(
-            f"no {provider} source for image {', '.join(without[provider])}",
+            f"no {chosen} source for image {', '.join(without)}",
             where=[str(topology.path)],
             hint=hint,
         )
-    return provider
+    return chosen
 
 
-def _nixos_source_exists(image: Image, root: Path) -> bool:
-    """Whether the image names a NixOS source, and a local one really exists."""
-    if image.nixos_flake is not None:
-        folder = image.nixos_flake.partition("#")[0]
-        return ":" in folder or (root / folder / "flake.nix").is_file()
-    return image.nixos_config is not None and image.nixos_config.is_file()
+def _candidates(images: Mapping[str, Image]) -> list[type[ImageProvider]]:
+    """The providers of which every image has a source, the most preferred one first."""
+    common = {name for image in images.values() for name in image.sources}
+    for image in images.values():
+        common &= image.sources.keys()
+    kinds = [type(provider_of(next(iter(images.values())), name)) for name in common]
+    return sorted(kinds, key=lambda kind: (-kind.preference, kind.kind))
+
+
+def provider_of(image: Image, name: str) -> ImageProvider:
+    """The source of an image for a provider; there is one.
+
+    Raises:
+        ImageError: what a package calls a provider is none.
+    """
+    source = image.sources[name]
+    if not isinstance(source, ImageProvider):
+        raise ImageError(
+            f"{name} is no provider of images",
+            why=f"{type(source).__name__} cannot build: it is no ImageProvider (orchestrator.images.provider_kind)",
+            hint="update the package that adds it, or uninstall it",
+        )
+    return source
 
 
 class Turn(asyncio.Lock):
@@ -120,10 +130,11 @@ async def ensure_images(
 
     async def ensure(name: str) -> None:
         try:
-            one = await _build(name, used[name], chosen, topology, cache, bus, deadline, turn)
+            job = Build(name, topology.root, topology.variant, topology.app, cache, bus, deadline, turn)
+            one = await provider_of(used[name], chosen).build(job)
             find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")
         except OrchestratorError as error:
-            bus.emit(ImageStateChanged(name, state="failed", provider=chosen.value, key="", detail=error.what))
+            bus.emit(ImageStateChanged(name, state="failed", provider=chosen, key="", detail=error.what))
             raise
         bus.emit(
             ImageStateChanged(
@@ -139,33 +150,3 @@ async def ensure_images(
 
     await run_all(*(ensure(name) for name in used))
     return {name: built[name] for name in used}
-
-
-async def _build(
-    name: str,
-    image: Image,
-    provider: Provider,
-    topology: Topology,
-    cache: ImageCache,
-    bus: EventBus,
-    deadline: Deadline,
-    turn: Turn,
-) -> BuiltImage:
-    if provider is Provider.DEBIAN:
-        from orchestrator.images.debian import build_debian
-
-        assert image.debian is not None  # choose_provider made sure
-        return await build_debian(
-            name,
-            image.debian,
-            variant=topology.variant,
-            app=topology.app,
-            cache=cache,
-            bus=bus,
-            deadline=deadline,
-            turn=turn,
-        )
-    from orchestrator.images.nixos import build_nixos
-
-    async with turn:
-        return await build_nixos(image, root=topology.root, cache=cache, bus=bus, deadline=deadline, app=topology.app)

@@ -6,18 +6,15 @@ from functools import partial
 
 from orchestrator.deadline import Deadline, completes_before, pause
 from orchestrator.events.services import CheckResulted, Heartbeat
-from orchestrator.services.checks import CheckResult, run_check
+from orchestrator.services.channels import run_check
 from orchestrator.services.explanations import explain
 from orchestrator.services.reach import Reach
 from orchestrator.services.units import UnitDriver
 from orchestrator.tasks import run_all, run_with_watchdogs
-from orchestrator.topology.model import Check, CheckKind, Service
+from orchestrator.topology.check_kind import CheckResult
+from orchestrator.topology.model import Check, Service
 
 HEARTBEAT = 30.0  # seconds
-# Seconds between attempts, before scaling. News of the unit in its journal brings the next one forward, so that few are
-# needed: each that is refused costs an emulated guest, which has the service to start, a connection and two log lines.
-ATTEMPT_INTERVAL = {CheckKind.HTTP: 0.05, CheckKind.TCP: 0.05}
-ATTEMPT_INTERVAL_EXEC = 0.1
 
 
 class CheckLoop:
@@ -51,7 +48,7 @@ class CheckLoop:
         return await run_check(check, self._reach.channels[check.machine], scale=self._reach.scale, deadline=deadline)
 
     async def _check_until_passed(self, service: Service, check: Check, deadline: Deadline) -> None:
-        interval = self._reach.scale.interval(ATTEMPT_INTERVAL.get(check.kind, ATTEMPT_INTERVAL_EXEC))
+        interval = self._reach.scale.interval(check.spec.interval)
         last = CheckResult(False, "not attempted yet")
         tries = 0
         beat = Deadline.after(HEARTBEAT)

@@ -9,7 +9,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.events import EventBus
 from orchestrator.events.services import UnitAlias
 from orchestrator.guest.agent import Agent
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
 from orchestrator.services.journal import Journal
 from orchestrator.timescale import TimeScale
 

@@ -91,11 +91,13 @@ class Problems:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.added = 0  # how often one was, the same one again too
         self._found: set[tuple[Position, str]] = set()
         self._options: list[str] = []
 
     def add(self, at: Position, text: str) -> None:
         """A problem at a place of the file."""
+        self.added += 1
         self._found.add((at, text))
 
     def add_option(self, option: str, text: str) -> None:

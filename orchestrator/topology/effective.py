@@ -14,9 +14,9 @@ from pathlib import Path
 
 from orchestrator.codec import decode, encode
 from orchestrator.errors import TopologyError
+from orchestrator.topology.kinds import plain
 from orchestrator.topology.model import (
     Check,
-    CheckKind,
     Destination,
     GuestFile,
     Image,
@@ -73,11 +73,8 @@ def _document(topology: Topology) -> Iterator[str]:
 
 
 def _image(image: Image, root: Path) -> Iterator[str]:
-    yield from _pairs(
-        debian=_relative(image.debian, root) if image.debian else None,
-        nixos_flake=image.nixos_flake,
-        nixos_config=_relative(image.nixos_config, root) if image.nixos_config else None,
-    )
+    for source in image.sources.values():
+        yield from _pairs(**{key: plain(value, root) for key, value in source.written().items()})
 
 
 def _machine(machine: Machine, root: Path) -> Iterator[str]:
@@ -133,17 +130,10 @@ def _service(service: Service, root: Path) -> Iterator[str]:
 
 
 def _check(check: Check, root: Path) -> Iterator[str]:
-    target: object = list(check.command) if check.kind is CheckKind.EXEC else check.target
-    yield from _pairs(**{check.kind: target, "from": check.machine, "timeout": _seconds(check.timeout)})
-    if check.kind is CheckKind.EXEC:
-        yield from _pairs(user=check.user, stdout=check.stdout)
-    if check.kind is CheckKind.HTTP:
-        headers = dict(check.headers) or None
-        yield from _pairs(status=check.status, json=check.json, contains=check.contains, headers=headers)
-        yield from _pairs(
-            ca=_relative(check.ca, root) if check.ca else None,
-            verify=None if check.verify else False,
-        )
+    keys = check.spec.written()
+    first = keys.pop(check.kind)
+    yield from _pairs(**{check.kind: plain(first, root), "from": check.machine, "timeout": plain(check.timeout, root)})
+    yield from _pairs(**{key: plain(value, root) for key, value in keys.items()})
 
 
 def _suite(suite: Suite, root: Path) -> Iterator[str]:

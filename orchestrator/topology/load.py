@@ -11,7 +11,7 @@ from orchestrator.topology import read_machines, values
 from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
 from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
-from orchestrator.topology.read_services import command_line, environment, services
+from orchestrator.topology.read_services import environment, services
 from orchestrator.topology.suite_package import is_empty
 from orchestrator.topology.tables import NAME_RULE, Table, absolute, name
 from orchestrator.topology.values import NAME
@@ -168,13 +168,13 @@ def _suite(
     return Suite(
         machine=machine,
         path=_suite_folder(table, root, given),
-        command=command_line(table, "command"),
+        command=table.command("command"),
         user=table.required("user", values.user, ""),
         environment=environment(table),
         artifacts=table.optional("artifacts", values.guest_path, "/artifacts"),
         timeout=table.optional("timeout", values.seconds, 600.0),
         phases=_phases(table, known, merged),
-        prepare=command_line(table, "prepare"),
+        prepare=table.command("prepare"),
         scale_timeouts=table.optional("scale_timeouts", values.flag, True),
     )
 

@@ -8,42 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from orchestrator.log_patterns import Waiver
-
-
-class NetworkKind(StrEnum):
-    """How the machines of a network reach each other on the host."""
-
-    VDE = "vde"  # a vde_switch per network
-    SOCKET = "socket"  # UNIX stream sockets between the QEMU processes, no helper
-
-
-class ServiceKind(StrEnum):
-    """What it means for a service to be up."""
-
-    DAEMON = "daemon"  # keeps running; healthy when its checks pass
-    ONESHOT = "oneshot"  # runs to its end; completed when it exited with 0
-    TARGET = "target"  # no unit of its own: a point that others wait for, with checks
-
-
-class Condition(StrEnum):
-    """What a dependant waits for; the words of docker compose."""
-
-    STARTED = "service_started"
-    HEALTHY = "service_healthy"
-    COMPLETED = "service_completed_successfully"
-
-
-class CheckKind(StrEnum):
-    TCP = "tcp"
-    HTTP = "http"
-    EXEC = "exec"
-    FILE = "file"
-    UNIT = "unit"
+from orchestrator.topology.check_kind import CheckKind
+from orchestrator.topology.image_source import ImageSource
+from orchestrator.topology.words import Condition as Condition
+from orchestrator.topology.words import Destination as Destination
+from orchestrator.topology.words import NetworkKind as NetworkKind
+from orchestrator.topology.words import PortForward as PortForward
+from orchestrator.topology.words import ServiceKind as ServiceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +39,6 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class PortForward:
-    """127.0.0.1:``host`` → guest port; ``host`` 0 lets the kernel choose."""
-
-    host: int
-    guest: int
-
-
-@dataclass(frozen=True, slots=True)
 class GuestFile:
     """A host file that is put into the guest after each boot, before any service.
 
@@ -86,32 +53,10 @@ class GuestFile:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """Where a machine's system comes from, for each provider that can make it.
-
-    Attributes:
-        debian: the recipe file, or None.
-        nixos_flake: ``DIR#ATTRIBUTE`` for ``nixos-rebuild build-vm --flake``, or None.
-        nixos_config: a configuration file for builds without flakes, or None.
-    """
+    """Where a machine's system comes from: a source for each provider that can make it, by the provider's name."""
 
     name: str
-    debian: Path | None = None
-    nixos_flake: str | None = None
-    nixos_config: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """A host and port outside that a machine may reach.
-
-    Attributes:
-        host: a name, or an IPv4 address.
-        protocol: ``tcp`` or ``udp``.
-    """
-
-    host: str
-    port: int
-    protocol: str = "tcp"
+    sources: Mapping[str, ImageSource] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,43 +84,20 @@ class Machine:
 class Check:
     """One condition that must be true before a service is healthy.
 
-    Exactly the fields of its kind are set:
-
-    * tcp: ``target`` is ``host:port``, as seen from ``machine``.
-    * http: ``target`` is a URL; ``status`` the expected code, ``json`` a subset
-      the body must contain, ``contains`` a text it must contain,
-      ``headers`` header names with the value they must have.
-      Where the URL is https, ``ca`` is the file of certificates that are trusted instead of the host's, and without
-      ``verify`` any certificate will do.
-    * exec: ``command``; ``stdout`` is a regular expression (RE2) searched in the output.
-    * file: ``target`` is a path that must exist.
-    * unit: ``target`` is a unit that must be active.
-
     Attributes:
         machine: where the check is made from.
-        user: who runs an exec check.
+        spec: what is looked at, and how.
         timeout: limit of one attempt, in seconds before scaling.
     """
 
     name: str
-    kind: CheckKind
     machine: str
-    target: str = ""
-    command: tuple[str, ...] = ()
-    user: str = "root"
-    stdout: str | None = None
-    status: int = 200
-    json: Mapping[str, object] | None = None
-    contains: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    ca: Path | None = None
-    verify: bool = True
+    spec: CheckKind
     timeout: float = 5.0
 
     @property
-    def wants_body(self) -> bool:
-        """Whether an http check looks at more than status and headers."""
-        return self.json is not None or self.contains is not None
+    def kind(self) -> str:
+        return self.spec.kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.topology import values
 from orchestrator.topology.document import quote
+from orchestrator.topology.image_source import IMAGES_TABLE, image_keys, image_kinds
 from orchestrator.topology.model import (
     Destination,
     GuestFile,
@@ -42,17 +43,13 @@ def networks(file: Table) -> dict[str, Network]:
 
 def images(file: Table, root: Path) -> dict[str, Image]:
     found = {}
-    for name, table in file.named("images", "image", "images.NAME"):
-        if not any(table.has(key) for key in ("debian", "nixos_flake", "nixos_config")):
-            table.problems.add(table.node.key, f'{table.label} needs one of "debian", "nixos_flake", "nixos_config"')
-        if table.has("nixos_flake") and table.has("nixos_config"):
-            table.complain("nixos_config", '"nixos_flake" and "nixos_config" exclude each other')
-        found[name] = Image(
-            name,
-            debian=table.path("debian", root),
-            nixos_flake=table.optional("nixos_flake", values.flake, "") or None,
-            nixos_config=table.path("nixos_config", root),
-        )
+    for name, table in file.named("images", "image", IMAGES_TABLE, image_keys):
+        kinds = image_kinds(table.node)
+        present = {provider: kind for provider, kind in kinds.items() if any(table.has(key) for key in kind.own_keys())}
+        if not present:
+            keys = ", ".join(quote(key) for key in image_keys(table.node))
+            table.problems.add(table.node.key, f"{table.label} needs one of {keys}")
+        found[name] = Image(name, {provider: kind.read(table, root) for provider, kind in present.items()})
     return found
 
 

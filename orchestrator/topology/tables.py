@@ -6,85 +6,21 @@ that one pass finds all of them. The result is thrown away if there was any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from os.path import normpath
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, TypeVar
 
 from orchestrator.topology.document import Node, Problems, quote, suggest
+from orchestrator.topology.keys import FIXED_KEYS, RENAMED
 from orchestrator.topology.positions import Position
-from orchestrator.topology.values import NAME, InvalidValue, host_path
+from orchestrator.topology.value_types import InvalidValue
+from orchestrator.topology.values import NAME, host_path, string
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 Reader = Callable[[Node], T]
-
-KEYS: Final = MappingProxyType(
-    {
-        "": ("name", "variant", "app", "networks", "images", "machines", "services", "suite", "waivers", "variants"),
-        "networks.NAME": ("kind", "subnet"),
-        "images.NAME": ("debian", "nixos_flake", "nixos_config"),
-        "machines.NAME": ("image", "cpus", "memory", "networks", "egress", "ports", "files"),
-        "machines.NAME.networks.NAME": ("address", "mac"),
-        "machines.NAME.files": ("source", "target", "mode", "required"),
-        "services.NAME": (
-            "machine",
-            "unit",
-            "kind",
-            "description",
-            "depends_on",
-            "checks",
-            "timeout",
-            "logs",
-            "after_restore",
-            "environment",
-            "environment_file",
-        ),
-        "services.NAME.depends_on.NAME": ("condition",),
-        "services.NAME.checks.NAME": (
-            "http",
-            "tcp",
-            "exec",
-            "file",
-            "unit",
-            "from",
-            "timeout",
-            "user",
-            "stdout",
-            "status",
-            "json",
-            "contains",
-            "headers",
-            "ca",
-            "verify",
-        ),
-        "suite": (
-            "machine",
-            "path",
-            "command",
-            "user",
-            "environment",
-            "artifacts",
-            "timeout",
-            "prepare",
-            "phases",
-            "scale_timeouts",
-        ),
-        "suite.phases": ("name", "args", "stop"),
-        "waivers": ("pattern", "machine", "matching", "reason", "until"),
-    }
-)
-"""Every key the loader accepts, by table; ``NAME`` is chosen by the author."""
-
-RENAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        "": MappingProxyType({"accept": "waivers"}),
-        "waivers": MappingProxyType({"sign": "pattern"}),
-    }
-)
-"""What keys were called in earlier versions, by table: refused, with the name that they have now."""
 
 
 class Table:
@@ -92,22 +28,26 @@ class Table:
 
     Args:
         node: the node of the table; anything but a table is a problem.
-        pattern: the entry of `KEYS` that lists its keys.
+        pattern: the entry of `FIXED_KEYS` that lists its keys.
         label: what the table is, for messages: ``service "client"``; empty for the file.
+        keys: what it may have, where that is more than its pattern lists.
     """
 
-    def __init__(self, node: Node, problems: Problems, pattern: str, label: str) -> None:
+    def __init__(
+        self, node: Node, problems: Problems, pattern: str, label: str, keys: Collection[str] | None = None
+    ) -> None:
         self.node = node
         self.problems = problems
         self.label = label
         self._pattern = pattern
+        self._keys = FIXED_KEYS[pattern].keys() if keys is None else keys
         if node.fields is None:
             problems.add(node.at, f"{label}: expected a table, found {node.describe()}")
         for key, entry in (node.fields or {}).items():
             if new := RENAMED.get(pattern, {}).get(key):
                 problems.add(entry.key, f"{quote(key)} of {self._own} is called {quote(new)} now")
-            elif key not in KEYS[pattern]:
-                problems.add(entry.key, f"{quote(key)} is not a key of {self._own}{suggest(key, KEYS[pattern])}")
+            elif key not in self._keys:
+                problems.add(entry.key, f"{quote(key)} is not a key of {self._own}{suggest(key, self._keys)}")
 
     @property
     def _own(self) -> str:
@@ -118,7 +58,7 @@ class Table:
 
     def get(self, key: str) -> Node | None:
         """The node under a key, or None."""
-        if key not in KEYS[self._pattern]:
+        if key not in self._keys:
             raise KeyError(f"{key} is not declared for {self._pattern!r}")
         return self.node.fields.get(key) if self.node.fields else None
 
@@ -209,13 +149,29 @@ class Table:
                 self.problems.add(node.at, f"{quote(name)} of {self.name_of(key)}: {error}")
         return found
 
-    def named(self, key: str, word: str, pattern: str) -> Iterator[tuple[str, Table]]:
-        """The tables under a key, each with its name, which must be one: ``word`` is machine, service, …"""
+    def command(self, key: str) -> tuple[str, ...]:
+        """A command as an array of words, the first of them a program."""
+        words = self.array(key, string)
+        node = self.get(key)
+        if node is not None and node.items is not None and (not node.items or node.items[0].value == ""):
+            self.complain(key, 'expected a command like ["psql", "-c", "select 1"], found no program')
+        return words
+
+    def named(
+        self, key: str, word: str, pattern: str, keys: Callable[[Node], Collection[str]] | None = None
+    ) -> Iterator[tuple[str, Table]]:
+        """The tables under a key, each with its name, which must be one.
+
+        Args:
+            word: what they are: machine, service, …
+            keys: what one may have, where that is more than the pattern lists.
+        """
         owner = f" in {self.label}" if self.label else ""
         for name, node in self.entries(key):
             if not NAME.fullmatch(name):
                 self.problems.add(node.key, f"{word} {quote(name)}{owner}: {NAME_RULE}")
-            yield name, Table(node, self.problems, pattern, f"{word} {quote(name)}{owner}")
+            own = keys(node) if keys else None
+            yield name, Table(node, self.problems, pattern, f"{word} {quote(name)}{owner}", own)
 
     def refer(self, node: Node | None, word: str, known: Iterable[str], gone: Iterable[str] = ()) -> None:
         """A problem unless the node is a string among ``known``.

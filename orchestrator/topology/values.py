@@ -1,7 +1,8 @@
 """The words of single values: sizes, times, ports, addresses, URLs.
 
-Each function takes a node of the file and returns the value, or raises `InvalidValue`
-with a text for people. None of them reads anything but its node.
+Each takes a node of the file and returns the value, or raises `InvalidValue` with a
+text for people. None of them reads anything but its node. What it takes is also
+said as a JSON Schema, and in the words of docs/topology.md.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Final
 
 from orchestrator import patterns
-from orchestrator.quantities import MIB, parse_duration, parse_size
+from orchestrator.quantities import DURATION_PATTERN, MIB, SIZE_PATTERN, parse_duration, parse_size
 from orchestrator.topology.document import Node, quote
-from orchestrator.topology.model import Destination, PortForward
 from orchestrator.topology.urls import parse_endpoint, parse_url
+from orchestrator.topology.value_types import InvalidValue, value
+from orchestrator.topology.words import Destination, PortForward
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 LONGEST_TIME: Final = 86_400.0  # a day: longer is a slip of a unit
@@ -41,10 +43,7 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _RESERVED_MAC = "12:34:56"  # the end of QEMU's own default: what forgets its address gets it
 
 
-class InvalidValue(ValueError):
-    """A value that cannot be used; the text says what was expected and what was found."""
-
-
+@value("text", minLength=1)
 def nonempty(node: Node) -> str:
     """A string of at least one character, without NUL."""
     if not isinstance(node.value, str):
@@ -56,11 +55,13 @@ def nonempty(node: Node) -> str:
     return node.value
 
 
+@value("text")
 def string(node: Node) -> str:
     """A string, which may be empty."""
     return "" if node.value == "" else nonempty(node)
 
 
+@value("text", minLength=1)
 def single_line(node: Node) -> str:
     """A string of one line."""
     value = nonempty(node)
@@ -69,6 +70,7 @@ def single_line(node: Node) -> str:
     return value
 
 
+@value("true, false", type="boolean")
 def flag(node: Node) -> bool:
     if not isinstance(node.value, bool):
         raise InvalidValue(f"expected true or false, found {node.describe()}")
@@ -84,14 +86,17 @@ def integer(node: Node, lowest: int, highest: int) -> int:
     return node.value
 
 
+@value("1 to 64", type="integer", minimum=1, maximum=64)
 def cpus(node: Node) -> int:
     return integer(node, 1, 64)
 
 
+@value("100 to 599", type="integer", minimum=100, maximum=599)
 def status(node: Node) -> int:
     return integer(node, 100, 599)
 
 
+@value("size", pattern=f"^({SIZE_PATTERN})$")
 def memory(node: Node) -> int:
     """``"1GiB"`` or ``"512MiB"`` as MiB."""
     if isinstance(node.value, int) and not isinstance(node.value, bool):
@@ -110,6 +115,7 @@ def memory(node: Node) -> int:
     return size // MIB
 
 
+@value("time", type=["number", "string"], exclusiveMinimum=0, maximum=LONGEST_TIME, pattern=f"^({DURATION_PATTERN})$")
 def seconds(node: Node) -> float:
     """A number of seconds, or a string like ``"90s"``, ``"10m"``, ``"1m30s"``, ``"500ms"``."""
     wrong = f'expected seconds, as 90 or "90s" or "10m", found {node.describe()}'
@@ -127,6 +133,7 @@ def seconds(node: Node) -> float:
     return found
 
 
+@value("list of strings", pattern=r"^(127\.0\.0\.1:)?([0-9]{1,5}:)?[0-9]{1,5}$")
 def port_forward(node: Node) -> PortForward:
     """``"80"``, ``"8080:80"`` or ``"127.0.0.1:8080:80"``."""
     if not isinstance(node.value, str):
@@ -147,6 +154,7 @@ def _port(word: str, node: Node) -> int:
     raise InvalidValue(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}')
 
 
+@value("date", pattern="^[0-9]{4}-?[0-9W]{2,3}-?[0-9]{1,2}$")
 def day(node: Node) -> date:
     """A date like ``2027-03-01``, as TOML writes it or as a string."""
     found = node.value
@@ -160,6 +168,7 @@ def day(node: Node) -> date:
     return found
 
 
+@value("text", pattern=":[0-9]{1,5}(/tcp|/udp)?$")
 def destination(node: Node) -> Destination:
     """``"api.example.org:443"``, ``"192.0.2.7:53/udp"``."""
     example = 'expected a host and port outside, like "api.example.org:443" or "192.0.2.7:53/udp"'
@@ -183,6 +192,7 @@ def destination(node: Node) -> Destination:
     return Destination(host, int(port), protocol or "tcp")
 
 
+@value("IPv4 network", pattern="^[0-9.]+/[0-9]+$")
 def subnet(node: Node) -> IPv4Network:
     """An IPv4 network like ``"192.168.1.0/24"`` with room for at least two machines."""
     value = nonempty(node)
@@ -201,6 +211,7 @@ def subnet(node: Node) -> IPv4Network:
     return network
 
 
+@value("IPv4 address", pattern="^[0-9.]+$")
 def address(node: Node) -> IPv4Address:
     value = nonempty(node)
     try:
@@ -212,6 +223,7 @@ def address(node: Node) -> IPv4Address:
     return found
 
 
+@value("MAC address", pattern="^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
 def mac(node: Node) -> str:
     """A unicast MAC address, in lower case."""
     value = nonempty(node).lower()
@@ -235,6 +247,7 @@ def derived_mac(topology: str, machine: str, network: str, taken: frozenset[str]
         attempt += 1
 
 
+@value("octal string", pattern="^0?[0-7]{3,4}$")
 def mode(node: Node) -> int:
     """Permission bits from an octal string like ``"0600"``."""
     if not isinstance(node.value, str) or not _MODE.fullmatch(node.value):
@@ -242,6 +255,7 @@ def mode(node: Node) -> int:
     return int(node.value, 8)
 
 
+@value("host path", minLength=1)
 def host_path(node: Node) -> str:
     """A path of the host, as it is written: absolute, or relative to some folder."""
     value = single_line(node)
@@ -249,6 +263,7 @@ def host_path(node: Node) -> str:
     return value
 
 
+@value("guest path", pattern="^/")
 def guest_path(node: Node) -> str:
     """An absolute path in a guest, without ``..`` and without a slash at its end."""
     value = single_line(node)
@@ -268,6 +283,7 @@ def _path_length(value: str) -> None:
         )
 
 
+@value("systemd unit", pattern=r"\.[a-z]+$")
 def unit(node: Node) -> str:
     value = nonempty(node)
     if _UNIT.fullmatch(value) and len(value) <= _LONGEST_UNIT:
@@ -280,6 +296,7 @@ def unit(node: Node) -> str:
     raise InvalidValue(f'expected a systemd unit with its suffix, like "nginx.service", found {quote(value)}{hint}')
 
 
+@value("user of the guest", pattern="^[a-z_][a-z0-9_-]*$")
 def user(node: Node) -> str:
     value = nonempty(node)
     if not _USER.fullmatch(value):
@@ -287,6 +304,7 @@ def user(node: Node) -> str:
     return value
 
 
+@value("`host:port`", pattern=":[0-9]{1,5}$")
 def endpoint(node: Node) -> str:
     """``host:port``."""
     value = nonempty(node)
@@ -297,6 +315,7 @@ def endpoint(node: Node) -> str:
     return value
 
 
+@value("URL", pattern="^[hH][tT][tT][pP][sS]?://")
 def url(node: Node) -> str:
     """An http or https URL with a host and without credentials."""
     value = nonempty(node)
@@ -309,6 +328,7 @@ def url(node: Node) -> str:
     return value
 
 
+@value("regular expression")
 def pattern(node: Node) -> str:
     """A regular expression of RE2, which may be empty."""
     value = string(node)
@@ -319,6 +339,7 @@ def pattern(node: Node) -> str:
     return value
 
 
+@value("`DIR#ATTRIBUTE`", pattern="^[^#]+#.+$")
 def flake(node: Node) -> str:
     value = single_line(node)
     folder, _, attribute = value.partition("#")

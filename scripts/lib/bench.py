@@ -35,14 +35,17 @@ from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import launch
 from orchestrator.process_id import ProcessId
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
+from orchestrator.services.checks.file import FileCheck
+from orchestrator.services.checks.tcp import TcpCheck
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import run_with_watchdogs
+from orchestrator.topology.check_kind import CheckKind
 from orchestrator.topology.load import load_topology
-from orchestrator.topology.model import Check, CheckKind, Machine, Service, ServiceKind, Topology
+from orchestrator.topology.model import Check, Machine, Service, ServiceKind, Topology
 from orchestrator.vm.accelerator import probe
 from orchestrator.vm.arguments import MachinePaths, QemuSettings, script_arguments, script_environment
 from orchestrator.vm.qmp import connect
@@ -159,18 +162,19 @@ async def check_latency(env_paths: EnvironmentPaths, state: EnvironmentState, co
     async def measure() -> None:
         agent = session.machines["server"].agent
         for number in range(count):
-            kind = CheckKind.TCP if number % 2 else CheckKind.FILE
-            target = f"127.0.0.1:{20000 + number}" if kind is CheckKind.TCP else f"/run/bench-{number}"
+            tcp = TcpCheck(f"127.0.0.1:{20000 + number}")
+            file = FileCheck(f"/run/bench-{number}")
+            spec: CheckKind = tcp if number % 2 else file
             become = (
                 f"import socket,time; time.sleep(3); s=socket.create_server(('127.0.0.1',{20000 + number})); "
                 "print(time.time(), flush=True); time.sleep(20)"
-                if kind is CheckKind.TCP
-                else f"import time; time.sleep(3); open('{target}','w'); print(time.time(), flush=True)"
+                if spec is tcp
+                else f"import time; time.sleep(3); open('{file.file}','w'); print(time.time(), flush=True)"
             )
             stamp = f"/run/bench-stamp-{number}"
             command = f'setsid python3 -c "{become}" > {stamp} 2>&1 &'
             await agent.exec(["sh", "-c", command], deadline=Deadline.after(60))
-            known = await _gate_once(session, bus, Check("bench", kind, "server", target=target))
+            known = await _gate_once(session, bus, Check("bench", "server", spec))
             offset = await _clock_offset(session)
             said = await agent.exec(["cat", stamp], deadline=Deadline.after(60))
             latencies.append(max(0.0, known - (float(said.text) + offset)))

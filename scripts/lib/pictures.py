@@ -18,6 +18,9 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
+from orchestrator.cli.progress_lines import LineWriter, stamp
+from orchestrator.events.read import load_events
+
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTH, HEIGHT = 108, 30  # of the terminal, in characters
@@ -71,8 +74,9 @@ class Recording:
         return [path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("*.ansi"))]
 
     @property
-    def report(self) -> Path:
-        return (self.folder / "runs" / "latest").resolve() / "report" / "index.html"
+    def run(self) -> Path:
+        """The run folder."""
+        return (self.folder / "runs" / "latest").resolve()
 
 
 def record(folder: Path, options: list[str]) -> Recording:
@@ -150,6 +154,13 @@ def draw_terminal(frame: str, path: Path, title: str) -> None:
     )
 
 
+def progress(events: Path) -> str:
+    """The run as ``--progress plain`` prints it, whole lines in their order."""
+    writer = LineWriter()
+    lines = ((event, writer.line(event)) for event in load_events(events))
+    return "".join(f"{stamp(event.time)} {line}\n" for event, line in lines if line)
+
+
 def photograph(page: Path, path: Path) -> None:
     """A page of this host as a PNG file, drawn by a Chromium without a window."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -179,7 +190,8 @@ def main() -> int:
             folder.mkdir(parents=True, exist_ok=True)
             recording = Recording(arguments.source.resolve()) if arguments.source else record(folder, arguments.options)
             draw_terminal(telling(recording.frames), PICTURES / "board.svg", "orchestrator run")
-            photograph(recording.report, PICTURES / "report.png")
+            photograph(recording.run / "report" / "index.html", PICTURES / "report.png")
+            (PICTURES / "run.txt").write_text(progress(recording.run / "events.jsonl"), encoding="utf-8")
     except Failed as failure:
         print(f"scripts/pictures: {failure}", file=sys.stderr)
         return 1

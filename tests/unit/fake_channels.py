@@ -14,7 +14,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent, GuestResult
 from orchestrator.guest.ssh import Ssh
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
 from orchestrator.services.journal import ENDED
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from event_records import of
-from fake_qemu import FakeGuest, FakeServer, machine, topology
+from fake_qemu import FakeGuest, FakeServer
+from topology_parts import machine, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine

@@ -8,13 +8,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fake_qemu import run_async
+
+from orchestrator.deadline import Deadline
 from orchestrator.guest.keys import host_key_blob, make_user_key
-from orchestrator.guest.ssh import SshTarget
+from orchestrator.guest.ssh import Ssh, SshTarget, connect
 
 SSHD = "/usr/sbin/sshd"
 
@@ -79,3 +82,20 @@ def sshd(folder: Path) -> Iterator[Server]:
         server.cut()
         process.kill()
         process.wait()
+
+
+def with_ssh(server: Server, work: Callable[[Ssh], Awaitable[None]]) -> None:
+    """Do something over one connection, which is closed afterwards."""
+
+    async def scenario() -> None:
+        ssh = await connect(server.target, Deadline.after(10))
+        try:
+            await work(ssh)
+        finally:
+            await ssh.close()
+
+    run_async(scenario(), 60)
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)

@@ -16,12 +16,13 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import OrchestratorError, ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.events.services import ServiceStateChanged
+from orchestrator.services.checks.exec import ExecCheck
 from orchestrator.services.graph import ServiceGraph, State
 from orchestrator.services.journal import Journal
 from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.timescale import TimeScale
-from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
+from orchestrator.topology.model import Check, Dependency, Service, ServiceKind
 
 
 def service(
@@ -32,7 +33,7 @@ def service(
     timeout: float = 5.0,
     check: bool = True,
 ) -> Service:
-    checks = (Check("answers", CheckKind.EXEC, machine, command=(name,), stdout="^ok$"),) if check else ()
+    checks = (Check("answers", machine, ExecCheck((name,), stdout="^ok$")),) if check else ()
     unit = None if kind is ServiceKind.TARGET else f"{name}.service"
     dependencies = tuple(d if isinstance(d, Dependency) else Dependency(d) for d in needs)
     return Service(name, machine, kind, unit, dependencies, checks, timeout)

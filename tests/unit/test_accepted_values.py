@@ -21,15 +21,17 @@ from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import PatternError, check, found
-from orchestrator.services.checks import Channels, judge_response, run_check
+from orchestrator.services.channels import Channels, run_check
+from orchestrator.services.checks.http import HttpCheck, judge_response
+from orchestrator.services.checks.tcp import TcpCheck
 from orchestrator.timescale import TimeScale
 from orchestrator.topology import values
 from orchestrator.topology.document import Node
 from orchestrator.topology.load import load_topology
-from orchestrator.topology.model import Check, CheckKind
+from orchestrator.topology.model import Check
 from orchestrator.topology.positions import Position
 from orchestrator.topology.urls import parse_endpoint, parse_url
-from orchestrator.topology.values import InvalidValue
+from orchestrator.topology.value_types import InvalidValue
 
 AT = Position(1, 1)
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
@@ -86,7 +88,7 @@ URLS = st.builds(
 @example("http://1.2.3/")
 def test_every_url_that_is_accepted_is_asked_for(text: str) -> None:
     if accepted(values.url, text):
-        assert made(Check("c", CheckKind.HTTP, "client", target=text, verify=False)).endswith("Connect failed")
+        assert made(Check("c", "client", HttpCheck(text, verify=False))).endswith("Connect failed")
         url = parse_url(text)
         assert re.fullmatch(r"/[\x21-\x7e]*", url.target), "what may stand in the first line of a request"
 
@@ -110,7 +112,7 @@ def test_urls_are_sent_as_they_are_meant() -> None:
 @example("a:٣")
 def test_every_endpoint_that_is_accepted_is_connected_to(text: str) -> None:
     if accepted(values.endpoint, text):
-        assert made(Check("c", CheckKind.TCP, "client", target=text)).endswith("Connect failed")
+        assert made(Check("c", "client", TcpCheck(text))).endswith("Connect failed")
         parse_endpoint(text)
 
 
@@ -133,7 +135,7 @@ def test_every_expression_that_is_accepted_is_searched(pattern: str, text: str) 
 def test_every_header_that_is_accepted_is_looked_for(wanted: dict[str, str], sent: dict[str, str]) -> None:
     headers = {name: value for name, value in wanted.items() if values.TOKEN.fullmatch(name)}
     found = {name: value for name, value in sent.items() if values.TOKEN.fullmatch(name)}
-    check = Check("c", CheckKind.HTTP, "client", target="http://a/", headers=headers)
+    check = HttpCheck("http://a/", headers=headers)
     judge_response(check, HttpAnswer(200, Headers([(k.encode(), v.encode()) for k, v in found.items()]), None))
 
 
@@ -145,7 +147,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(ANY, JSON, max_size=3), st.text(max_size=50) | st.builds(json.dumps, JSON))
 def test_every_body_is_judged(wanted: dict[str, object], body: str) -> None:
-    check = Check("c", CheckKind.HTTP, "client", target="http://a/", json=wanted)
+    check = HttpCheck("http://a/", json=wanted)
     judge_response(check, HttpAnswer(200, Headers(), body)).text.encode()
 
 

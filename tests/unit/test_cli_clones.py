@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_qemu import machine
+from topology_parts import machine
 
 from orchestrator.cli.arguments import build_parser
 from orchestrator.cli.clones import at_once, clone_names, options, refused

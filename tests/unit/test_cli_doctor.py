@@ -14,12 +14,14 @@ from cli_process import Cli
 
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli import doctor_space as room
-from orchestrator.cli.doctor import base_layers, screen, verdict
+from orchestrator.cli.doctor import screen, verdict
 from orchestrator.cli.doctor_items import Item, State
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.debian_base import BUILDER
 from orchestrator.images.debian_host import HostFacts
+from orchestrator.images.provider import provider_of
+from orchestrator.images.providers.debian import DebianImage
 from orchestrator.images.recipe import load_recipe
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Topology
@@ -153,13 +155,14 @@ def test_python_packages_are_all_here() -> None:
 
 def test_base_layers(topology: Topology, tmp_path: Path) -> None:
     cache = ImageCache(tmp_path / "images")
-    assert base_layers(topology, cache) == {"base": False}
-    recipe = topology.images["base"].debian
-    assert recipe is not None
+    source = provider_of(topology.images["base"], "debian")
+    assert isinstance(source, DebianImage)
+    recipe = source.debian
+    assert not source.ready("base", cache)
     entry = cache.path_of("base", "base", load_recipe(recipe).base_key(BUILDER))
     entry.mkdir(parents=True)
     (entry / "entry.json").write_text("{}")
-    assert base_layers(topology, cache) == {"base": True}
+    assert source.ready("base", cache)
 
 
 def test_screen_explains_what_is_not_well() -> None:

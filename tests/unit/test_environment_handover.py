@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_qemu import golden, link, machine, network, topology
+from fake_qemu import golden
+from topology_parts import link, machine, network, topology
 
 from orchestrator.environment.admission import admit, available_memory, disk_shortage, memory_shortage
 from orchestrator.environment.handover import file_script, handover_script, journal_script, known_hosts_line, read_file

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from event_records import of
-from fake_qemu import FakeServer, run_async, topology
+from fake_qemu import FakeServer, run_async
+from topology_parts import topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_qemu import machine, run_async, topology
+from fake_qemu import run_async
+from topology_parts import machine, topology
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import startup

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_qemu import link, machine, network, topology
+from topology_parts import link, machine, network, topology
 
 from orchestrator.environment import lock
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile, from_json, read_state, to_json

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_qemu import machine, topology
+from topology_parts import machine, topology
 from warm_states import BASE, INPUTS, Notes, damage, put
 
 from orchestrator.environment.memory import choose_ram_backing

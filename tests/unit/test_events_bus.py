@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from event_records import notes
 
-from orchestrator.events import Event, EventBus, JsonLinesLog, utc_text
+from orchestrator.events import Event, EventBus, JsonLinesLog, event_kind, utc_text
 from orchestrator.events.machines import LogMatched, MachineStateChanged
 from orchestrator.events.run import Note, PlannedService, RunReady, RunStarted
 from orchestrator.events.services import CheckResulted
@@ -157,3 +157,11 @@ def test_text_that_is_no_unicode_does_not_end_the_log(tmp_path: Path) -> None:
     assert first["line"] == line
     assert first["severity"] == "failing"
     assert second["message"] == "still written"
+
+
+def test_a_name_is_of_one_kind() -> None:
+    with pytest.raises(ValueError, match="note is Note already"):
+
+        @event_kind("note")
+        class Other(Event):
+            """Something else."""

@@ -20,13 +20,16 @@ from orchestrator.errors import ImageError
 from orchestrator.events import Event, EventBus
 from orchestrator.events.machines import ImageOutput, ImageStateChanged
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.nixos import absolute, build_argv
+from orchestrator.images.nixos import NixImage, absolute, build_argv
 from orchestrator.images.nixos_output import hint_for
-from orchestrator.images.provider import Provider, choose_provider, ensure_images
+from orchestrator.images.provider import choose_provider, ensure_images
+from orchestrator.images.providers.debian import DebianImage
+from orchestrator.images.providers.nixos import NixosImage
+from orchestrator.topology.image_source import ImageSource
 from orchestrator.topology.model import Image, Machine, Network, NetworkKind, Topology
 
-FLAKE = Image("server", nixos_flake="nix dir#server")
-CONFIG = Image("server", nixos_config=Path("/etc/server.nix"))
+FLAKE = NixImage("server", nixos_flake="nix dir#server")
+CONFIG = NixImage("server", nixos_config=Path("/etc/server.nix"))
 
 FAKE = """#!/bin/sh
 echo "$@" >> "$STORE/../arguments"
@@ -47,7 +50,10 @@ ln -sfn "$out" result
 """
 
 
-def topology(root: Path, image: Image) -> Topology:
+def topology(root: Path, image: NixImage, *, debian: bool = False) -> Topology:
+    sources: dict[str, ImageSource] = {"debian": DebianImage(Path("x.toml"))} if debian else {}
+    if image.nixos_flake or image.nixos_config:
+        sources["nixos"] = NixosImage(image.nixos_flake, image.nixos_config)
     return Topology(
         name="t",
         path=root / "t.toml",
@@ -55,7 +61,7 @@ def topology(root: Path, image: Image) -> Topology:
         variants=("mock",),
         app=None,
         networks={"lan": Network("lan", NetworkKind.VDE, IPv4Network("10.0.0.0/24"))},
-        images={"server": image, "unused": Image("unused")},
+        images={"server": Image("server", sources), "unused": Image("unused")},
         machines={"server": Machine("server", "server", 1, 512)},
         services={},
         suite=None,
@@ -103,7 +109,7 @@ def ensure(place: Path, events: list[Event]) -> tuple[Path, bool]:
         ),
     ],
 )
-def test_the_command_line(image: Image, tools: list[str], argv: list[str]) -> None:
+def test_the_command_line(image: NixImage, tools: list[str], argv: list[str]) -> None:
     assert build_argv(image, tools) == argv
 
 
@@ -118,11 +124,11 @@ def test_nix_alone_builds_the_same_attribute() -> None:
     [
         (FLAKE, ["nix-build"], "no usable Nix"),
         (CONFIG, ["nix"], "no usable Nix"),
-        (Image("x"), ["nix"], "no NixOS source"),
-        (Image("x", nixos_flake="dir"), ["nix"], "names no attribute"),
+        (NixImage("x"), ["nix"], "no NixOS source"),
+        (NixImage("x", nixos_flake="dir"), ["nix"], "names no attribute"),
     ],
 )
-def test_what_cannot_be_built_is_explained(image: Image, tools: list[str], what: str) -> None:
+def test_what_cannot_be_built_is_explained(image: NixImage, tools: list[str], what: str) -> None:
     with pytest.raises(ImageError, match=what):
         build_argv(image, tools)
 
@@ -130,7 +136,7 @@ def test_what_cannot_be_built_is_explained(image: Image, tools: list[str], what:
 def test_only_local_flakes_are_made_absolute(tmp_path: Path) -> None:
     assert absolute(FLAKE, tmp_path).nixos_flake == f"{tmp_path}/nix dir#server"
     for kept in ("github:a/b#c", "/abs#c", "path:x#c"):
-        assert absolute(Image("x", nixos_flake=kept), tmp_path).nixos_flake == kept
+        assert absolute(NixImage("x", nixos_flake=kept), tmp_path).nixos_flake == kept
 
 
 def test_a_build_is_streamed_logged_and_cached_by_its_store_path(place: Path) -> None:
@@ -182,19 +188,19 @@ def test_auto_takes_nixos_only_when_it_can(tmp_path: Path) -> None:
     tool = tmp_path / "nix"
     tool.write_text("")
     tool.chmod(0o755)
-    both = Image("server", debian=Path("x.toml"), nixos_flake="a#b")
-    only_debian = Image("server", debian=Path("x.toml"))
+    both = topology(tmp_path, NixImage("server", nixos_flake="a#b"), debian=True)
+    only_debian = topology(tmp_path, NixImage("server"), debian=True)
     with_nix, without = str(tmp_path), str(tmp_path / "none")
-    assert choose_provider("auto", topology(tmp_path, both), path=with_nix) is Provider.DEBIAN  # no flake there yet
+    assert choose_provider("auto", both, path=with_nix) == "debian"  # no flake there yet
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "flake.nix").write_text("{}")
-    assert choose_provider("auto", topology(tmp_path, both), path=with_nix) is Provider.NIXOS
-    assert choose_provider("auto", topology(tmp_path, both), path=without) is Provider.DEBIAN
-    assert choose_provider("auto", topology(tmp_path, only_debian), path=with_nix) is Provider.DEBIAN
-    assert choose_provider("nixos", topology(tmp_path, both), path=without) is Provider.NIXOS
+    assert choose_provider("auto", both, path=with_nix) == "nixos"
+    assert choose_provider("auto", both, path=without) == "debian"
+    assert choose_provider("auto", only_debian, path=with_nix) == "debian"
+    assert choose_provider("nixos", both, path=without) == "nixos"
     with pytest.raises(ImageError, match="no nixos source for image server"):
-        choose_provider("nixos", topology(tmp_path, only_debian), path=with_nix)
+        choose_provider("nixos", only_debian, path=with_nix)
     with pytest.raises(ImageError, match="no debian source for image server"):
         choose_provider("auto", topology(tmp_path, FLAKE), path=without)
     with pytest.raises(ImageError, match="no such image provider"):
-        choose_provider("docker", topology(tmp_path, both))
+        choose_provider("docker", both)

@@ -24,9 +24,10 @@ from orchestrator.events.machines import ImageOutput
 from orchestrator.events.services import Heartbeat
 from orchestrator.images import nixos
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.nixos import fits
+from orchestrator.images.nixos import NixImage, fits
 from orchestrator.images.nixos_output import Output
 from orchestrator.images.provider import ensure_images
+from orchestrator.images.providers.nixos import NixosImage
 from orchestrator.topology.model import Image
 
 __all__ = ["place"]  # the fixture
@@ -77,19 +78,19 @@ def test_a_result_without_a_run_script_is_not_told_to_build_again(place: Path) -
 @pytest.mark.parametrize(
     ("script", "image", "good"),
     [
-        ("server", Image("server", nixos_flake="d#server-minimal"), True),
-        ("server", Image("small", nixos_flake="d#server"), True),
-        ("server", Image("web", nixos_flake="github:a/b#e2e-server"), True),
-        ("e2e-server", Image("server", nixos_flake="d#x"), True),
-        ("nixos", Image("server", nixos_flake="d#server"), True),
-        ("server", Image("web", nixos_config=Path("/etc/server.nix")), True),
-        ("client", Image("server", nixos_flake="d#server-client-free"), True),  # a part of the name: nobody can tell
-        ("client", Image("server", nixos_flake="d#server"), False),
-        ("wrong", Image("server", nixos_config=Path("/etc/web.nix")), False),
-        ("serv", Image("server", nixos_flake="d#server"), False),
+        ("server", NixImage("server", nixos_flake="d#server-minimal"), True),
+        ("server", NixImage("small", nixos_flake="d#server"), True),
+        ("server", NixImage("web", nixos_flake="github:a/b#e2e-server"), True),
+        ("e2e-server", NixImage("server", nixos_flake="d#x"), True),
+        ("nixos", NixImage("server", nixos_flake="d#server"), True),
+        ("server", NixImage("web", nixos_config=Path("/etc/server.nix")), True),
+        ("client", NixImage("server", nixos_flake="d#server-client-free"), True),  # a part of the name: nobody can tell
+        ("client", NixImage("server", nixos_flake="d#server"), False),
+        ("wrong", NixImage("server", nixos_config=Path("/etc/web.nix")), False),
+        ("serv", NixImage("server", nixos_flake="d#server"), False),
     ],
 )
-def test_which_names_belong_together(script: str, image: Image, good: bool) -> None:
+def test_which_names_belong_together(script: str, image: NixImage, good: bool) -> None:
     assert fits(script, image) is good
 
 
@@ -167,7 +168,7 @@ def test_a_time_limit_names_image_log_and_option(place: Path) -> None:
 def test_no_build_begins_after_one_that_failed(place: Path) -> None:
     does(place, 'echo "error: boom" >&2\nexit 1\n')
     plan = topology(place, FLAKE)
-    client = Image("client", nixos_flake="nix dir#client")
+    client = Image("client", {"nixos": NixosImage("nix dir#client")})
     plan = replace(
         plan,
         images={**plan.images, "client": client},

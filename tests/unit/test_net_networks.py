@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fake_qemu import golden, link, machine, network, run_async
+from fake_qemu import golden, run_async
+from topology_parts import link, machine, network
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError

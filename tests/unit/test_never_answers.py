@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_qemu import SILENT, FakeServer, Handler, network
+from fake_qemu import SILENT, FakeServer, Handler
 from simulated_time import run_simulated
+from topology_parts import network
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import OrchestratorError

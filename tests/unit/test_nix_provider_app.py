@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ImageError
-from orchestrator.images.nixos import APP_INPUT, build_argv, other_app
-from orchestrator.topology.model import Image
+from orchestrator.images.nixos import APP_INPUT, NixImage, build_argv, other_app
 
-FLAKE = Image("server", nixos_flake="/f#server")
+FLAKE = NixImage("server", nixos_flake="/f#server")
 APP = Path("/some app #1 100%")
 OVERRIDE = ["--override-input", "app", "path:/some%20app%20%231%20100%25"]
 
@@ -24,11 +23,11 @@ def test_the_applications_folder_takes_the_place_of_an_input() -> None:
 
 
 def test_the_stand_in_beside_the_flake_is_its_own(tmp_path: Path) -> None:
-    image = Image("server", nixos_flake=f"{tmp_path}/nixos-images#server")
+    image = NixImage("server", nixos_flake=f"{tmp_path}/nixos-images#server")
     assert other_app(image, tmp_path / "nixos-images/../standin") is None
     assert other_app(image, None) is None
     assert other_app(image, tmp_path / "mine") == tmp_path / "mine"
-    assert other_app(Image("server", nixos_flake="github:a/b#c"), tmp_path / "standin") == tmp_path / "standin"
+    assert other_app(NixImage("server", nixos_flake="github:a/b#c"), tmp_path / "standin") == tmp_path / "standin"
 
 
 def test_the_flake_has_that_input() -> None:
@@ -38,4 +37,4 @@ def test_the_flake_has_that_input() -> None:
 
 def test_without_a_flake_another_application_is_refused() -> None:
     with pytest.raises(ImageError, match="another application needs a flake"):
-        build_argv(Image("server", nixos_config=Path("/c.nix")), ["nixos-rebuild"], APP)
+        build_argv(NixImage("server", nixos_config=Path("/c.nix")), ["nixos-rebuild"], APP)

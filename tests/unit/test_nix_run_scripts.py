@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_qemu import machine, run_async
+from fake_qemu import run_async
 from nix_facts import MACHINES
 from nix_run_scripts import FAKE_HELPER, FAKE_QEMU, arguments_of, executable, write_script
+from topology_parts import machine
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_qemu import link, machine, network, run_async
+from fake_qemu import run_async
 from real_sshd import sshd
 from test_environment_reaper_client import named
 from test_images_debian import build, debugfs, place
 from test_images_runscript import image, start
+from topology_parts import link, machine, network
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.paths import EnvironmentPaths

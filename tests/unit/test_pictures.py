@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from topology_samples import REPOSITORY
+
+from orchestrator.events import EventBus
+from orchestrator.events.run import RunReady
+from orchestrator.events.services import ServiceStateChanged
 
 sys.path.insert(0, str(REPOSITORY / "scripts" / "lib"))
 
@@ -50,4 +55,16 @@ def test_frames_are_kept_in_the_order_they_were_taken(tmp_path: Path) -> None:
     (tmp_path / "runs" / "latest").symlink_to("1")
     recording = pictures.Recording(tmp_path)
     assert recording.frames == ["a", "b", "c"]
-    assert recording.report == tmp_path / "runs" / "1" / "report" / "index.html"
+    assert recording.run == tmp_path / "runs" / "1"
+
+
+def test_the_lines_are_those_of_plain_progress(tmp_path: Path) -> None:
+    bus, file = EventBus(), tmp_path / "events.jsonl"
+    with file.open("w", encoding="utf-8") as log:
+        bus.subscribe(lambda event: print(event.as_json(), file=log))
+        bus.emit(ServiceStateChanged("web", machine="server", state="starting"))
+        bus.emit(ServiceStateChanged("web", machine="server", state="healthy", elapsed=1.25))
+        bus.emit(RunReady("shop", elapsed=2.5))
+    lines = pictures.progress(file).splitlines()
+    assert [line[9:] for line in lines] == ["service web: starting", "service web: healthy (1.2s)", "READY in 2.5 s"]
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d", line[:8]) for line in lines)

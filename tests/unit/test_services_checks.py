@@ -26,15 +26,21 @@ from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer
 from orchestrator.patterns import TEXT_LIMIT
-from orchestrator.services.checks import ANSWER_LIMIT, Channels, CheckResult, json_difference, judge_response, run_check
+from orchestrator.services.channels import Channels, run_check
+from orchestrator.services.checks.exec import ExecCheck
+from orchestrator.services.checks.file import FileCheck
+from orchestrator.services.checks.http import HttpCheck, json_difference, judge_response
+from orchestrator.services.checks.tcp import TcpCheck
+from orchestrator.services.checks.unit import UnitCheck
 from orchestrator.timescale import TimeScale
-from orchestrator.topology.model import Check, CheckKind
+from orchestrator.topology.check_kind import ANSWER_LIMIT, CheckResult
+from orchestrator.topology.model import Check
 
 HEALTH = "http://server/health"
 
 
-def http(target: str = HEALTH, **fields: Any) -> Check:
-    return Check("c", CheckKind.HTTP, "client", target=target, **fields)
+def http(target: str = HEALTH, *, timeout: float = 5.0, **fields: Any) -> Check:
+    return Check("c", "client", HttpCheck(target, **fields), timeout)
 
 
 # ------------------------------------------------------------------ judging
@@ -51,7 +57,9 @@ def http(target: str = HEALTH, **fields: Any) -> Check:
     ],
 )
 def test_good_answers(fields: dict[str, Any], status: int, headers: dict[str, str], body: str, answer: str) -> None:
-    assert judge_response(http(**fields), HttpAnswer(status, Headers(headers), body)) == CheckResult(True, answer)
+    assert judge_response(HttpCheck(HEALTH, **fields), HttpAnswer(status, Headers(headers), body)) == CheckResult(
+        True, answer
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +77,7 @@ def test_good_answers(fields: dict[str, Any], status: int, headers: dict[str, st
     ],
 )
 def test_bad_answers_say_why(fields: dict[str, Any], status: int, body: str, part: str) -> None:
-    answer = judge_response(http(**fields), HttpAnswer(status, Headers(), body))
+    answer = judge_response(HttpCheck(HEALTH, **fields), HttpAnswer(status, Headers(), body))
     assert not answer.ok
     assert part in answer.text
     assert len(answer.text) <= ANSWER_LIMIT
@@ -289,24 +297,24 @@ def test_nobody_listens() -> None:
     refused = answer_of(http(f"http://127.0.0.1:{port}/"))
     assert not refused.ok
     assert "Connection refused" in refused.text
-    check = Check("c", CheckKind.TCP, "client", target=f"127.0.0.1:{port}")
+    check = Check("c", "client", TcpCheck(f"127.0.0.1:{port}"))
     assert answer_of(check).text.startswith(f"TCP 127.0.0.1:{port}: Connect failed")
 
 
 def test_tcp() -> None:
     with server(lambda _: None) as port:
-        check = Check("c", CheckKind.TCP, "client", target=f"localhost:{port}")
+        check = Check("c", "client", TcpCheck(f"localhost:{port}"))
         assert answer_of(check) == CheckResult(True, f"TCP localhost:{port}: connected")
 
 
-@pytest.mark.parametrize("kind", [CheckKind.TCP, CheckKind.HTTP])
-def test_a_dead_connection_to_the_machine_is_not_an_answer(kind: CheckKind) -> None:
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_a_dead_connection_to_the_machine_is_not_an_answer(kind: str) -> None:
     ssh = LocalSsh("client")
     ssh.alive = False
     port = free_port()
-    target = f"127.0.0.1:{port}" if kind is CheckKind.TCP else f"http://127.0.0.1:{port}/"
+    spec = TcpCheck(f"127.0.0.1:{port}") if kind == "tcp" else HttpCheck(f"http://127.0.0.1:{port}/")
     with pytest.raises(MachineError, match="SSH connection to machine client is lost"):
-        answer_of(Check("c", kind, "client", target=target), ssh)
+        answer_of(Check("c", "client", spec), ssh)
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +383,7 @@ def by_agent(
 
 
 def psql(stdout: str | None = None) -> Check:
-    return Check("c", CheckKind.EXEC, "server", command=("psql", "-c", "select 1"), stdout=stdout, timeout=1.0)
+    return Check("c", "server", ExecCheck(("psql", "-c", "select 1"), stdout=stdout), timeout=1.0)
 
 
 @pytest.mark.parametrize(
@@ -412,10 +420,10 @@ def test_only_the_beginning_of_a_long_output_is_searched(tmp_path: Path) -> None
 
 
 def test_file_and_unit(tmp_path: Path) -> None:
-    there = Check("c", CheckKind.FILE, "server", target="/run/x")
+    there = Check("c", "server", FileCheck("/run/x"))
     assert by_agent(tmp_path, there, ok()) == CheckResult(True, "/run/x exists")
     assert by_agent(tmp_path, there, bad("")) == CheckResult(False, "/run/x does not exist")
-    unit = Check("c", CheckKind.UNIT, "server", target="x.service")
+    unit = Check("c", "server", UnitCheck("x.service"))
     assert by_agent(tmp_path, unit, ok("active\n")) == CheckResult(True, "x.service is active")
     activating = GuestResult(3, b"activating\n", b"")
     assert by_agent(tmp_path, unit, activating) == CheckResult(False, "x.service is activating")
@@ -423,12 +431,12 @@ def test_file_and_unit(tmp_path: Path) -> None:
 
 CHECKS = [
     psql(),
-    Check("c", CheckKind.FILE, "server", target="/run/x"),
-    Check("c", CheckKind.UNIT, "server", target="x.service"),
+    Check("c", "server", FileCheck("/run/x")),
+    Check("c", "server", UnitCheck("x.service")),
 ]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.kind.value)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.kind)
 def test_a_command_that_hangs_is_an_answer_and_a_lost_machine_is_not(tmp_path: Path, check: Check) -> None:
     answer = by_agent(tmp_path, check, GuestResult(HANGS, b"", b""), 0.1)
     assert not answer.ok

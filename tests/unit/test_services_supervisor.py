@@ -15,8 +15,11 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.events.services import CheckResulted
 from orchestrator.guest.agent import GuestResult
+from orchestrator.services.checks.file import FileCheck
+from orchestrator.services.checks.unit import UnitCheck
 from orchestrator.services.graph import State
-from orchestrator.topology.model import Check, CheckKind, Condition, Dependency, Service, ServiceKind
+from orchestrator.topology.check_kind import CheckKind
+from orchestrator.topology.model import Check, Condition, Dependency, Service, ServiceKind
 
 
 def test_order_is_kept_across_machines(tmp_path: Path) -> None:
@@ -173,9 +176,9 @@ def test_a_check_that_never_passes(tmp_path: Path, timeout: float, factor: float
     play(tmp_path, [service("a", timeout=timeout)], scene, factor)
 
 
-@pytest.mark.parametrize("kind", [CheckKind.FILE, CheckKind.UNIT])
-def test_file_and_unit_checks_fail_the_service_not_the_machine(tmp_path: Path, kind: CheckKind) -> None:
-    check = Check("there", kind, "server", target="x.service")
+@pytest.mark.parametrize("spec", [FileCheck("x.service"), UnitCheck("x.service")], ids=lambda spec: spec.kind)
+def test_file_and_unit_checks_fail_the_service_not_the_machine(tmp_path: Path, spec: CheckKind) -> None:
+    check = Check("there", "server", spec)
 
     async def scene(world: World) -> None:
         world.server.answers |= {"test": lambda: bad(""), "systemctl": lambda: GuestResult(3, b"inactive\n", b"")}

@@ -12,7 +12,8 @@ from supervisor_scene import World, client_answers_late, play, service, up
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, OrchestratorError, ServiceError
-from orchestrator.topology.model import Check, CheckKind, Condition, Dependency, Service, ServiceKind
+from orchestrator.services.checks.exec import ExecCheck
+from orchestrator.topology.model import Check, Condition, Dependency, Service, ServiceKind
 
 
 def running(world: World) -> None:
@@ -99,7 +100,7 @@ def test_all_checks_of_a_restore_are_made_at_the_same_time(tmp_path: Path) -> No
 
 
 def test_checks_of_one_service_are_made_at_the_same_time_too(tmp_path: Path) -> None:
-    checks = tuple(Check(n, CheckKind.EXEC, "server", command=(n,), stdout="^ok$") for n in ("one", "two"))
+    checks = tuple(Check(n, "server", ExecCheck((n,), stdout="^ok$")) for n in ("one", "two"))
 
     async def scene(world: World) -> None:
         for name in ("one", "two"):

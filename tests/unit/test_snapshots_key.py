@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_qemu import link, machine, network, topology
+from topology_parts import link, machine, network, topology
 
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences, host_cpu, inputs_of, key_of

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from fake_qemu import machine, run_async
+from fake_qemu import run_async
+from topology_parts import machine
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.memory import base_of

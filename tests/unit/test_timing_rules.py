@@ -20,7 +20,7 @@ NOTHING = "nothing must happen meanwhile, and nothing tells that it did not"
 SLEEPS = {
     "unit/test_cli_signals.py::test_a_second_one_ends_it_at_once": "two signals are two only some time apart",
     "unit/test_cli_signals.py::test_nohup_is_respected": NOTHING,
-    "unit/test_guest_ssh.py::test_a_machine_that_stands_still_is_left_and_named": NOTHING,
+    "unit/test_guest_ssh_connection.py::test_a_machine_that_stands_still_is_left_and_named": NOTHING,
     "unit/test_process_lifetimes.py::test_watch_end_and_the_exit_code": NOTHING,
     "vm/test_03_signals.py::booting": "in the middle of a boot is at no event",
     "vm/test_03_signals.py::test_ctrl_c_twice_ends_at_once": NOTHING,

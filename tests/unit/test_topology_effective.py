@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from topology_samples import ALICIA, GOLDEN, write
 
 from orchestrator.errors import TopologyError
+from orchestrator.services.checks.http import HttpCheck
 from orchestrator.topology.effective import from_dict, to_dict, to_toml
 from orchestrator.topology.load import load_topology, load_variants
-from orchestrator.topology.model import Check, CheckKind, Topology
+from orchestrator.topology.model import Check, Topology
 from orchestrator.topology.values import TOKEN
 
 EVERY = GOLDEN / "every-table.toml"
@@ -70,13 +71,8 @@ def test_any_text_and_any_body_survive(
     topology = load_topology(write(folder, EVERY.read_text(encoding="utf-8")))
     check = Check(
         "it",
-        CheckKind.HTTP,
         "server",
-        "https://a",
-        json=body,
-        contains=contains,
-        headers=headers,
-        verify=False,
+        HttpCheck("https://a", json=body, contains=contains, headers=headers, verify=False),
         timeout=limit,
     )
     service = replace(topology.services["second"], checks=(check,))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from topology_samples import completed, one, write
 
+from orchestrator.topology.check_kind import CHECK_KINDS
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import PortForward
 from orchestrator.topology.values import derived_mac
@@ -90,8 +91,8 @@ def test_sizes_that_are_refused(written: str, why: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("check", "why"),
     [
-        ("", "has nothing to check; it needs exactly one of http, tcp, exec, file, unit"),
-        ('tcp = "a:1"\nfile = "/x"', "has tcp and file; it needs exactly one of http, tcp, exec, file, unit"),
+        ("", f"has nothing to check; it needs exactly one of {', '.join(CHECK_KINDS.own_names())}"),
+        ('tcp = "a:1"\nfile = "/x"', "has file and tcp; it can be of one kind only"),
     ],
 )
 def test_a_check_has_one_kind(check: str, why: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from topology_samples import ALICIA, completed, problems, write
 
+from orchestrator.services.checks.tcp import TcpCheck
 from orchestrator.topology.load import load_topology, load_variants
 from orchestrator.topology.model import Condition, Dependency
 
@@ -62,7 +63,7 @@ def test_tables_are_merged_and_other_values_replaced(tmp_path: Path) -> None:
     text += '{ machine = "server", unit = "e.service" }'
     topology = load_topology(variant(tmp_path, text), variant="v")
     port, page = topology.services["d"].checks
-    assert (port.target, port.timeout, page.timeout) == ("127.0.0.1:1", 9.0, 5.0)
+    assert (port.spec, port.timeout, page.timeout) == (TcpCheck("127.0.0.1:1"), 9.0, 5.0)
     assert topology.services["d"].depends_on == (Dependency("a", Condition.COMPLETED),)
     assert topology.services["e"].unit == "e.service"
 

@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fake_qemu import golden, link, machine, network
+from fake_qemu import golden
+from topology_parts import link, machine, network
 
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.topology.model import Machine, NetworkKind

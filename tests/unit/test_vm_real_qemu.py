@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from fake_qemu import link, machine, network, run_async
+from fake_qemu import run_async
+from topology_parts import link, machine, network
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import MachineError, OrchestratorError

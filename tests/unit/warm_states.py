@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from event_records import notes
-from fake_qemu import machine, topology
+from topology_parts import machine, topology
 
 from orchestrator.environment.saving import default_store
 from orchestrator.environment.state import EnvironmentState, MachineState

@@ -20,12 +20,13 @@ from orchestrator.environment.state import StateFile, read_state
 from orchestrator.errors import ServiceError
 from orchestrator.events import Event, EventBus
 from orchestrator.events.services import CheckResulted, ServiceStateChanged, UnitAlias
-from orchestrator.services.checks import Channels
+from orchestrator.services.channels import Channels
+from orchestrator.services.checks.file import FileCheck
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.tasks import run_all
-from orchestrator.topology.model import Check, CheckKind, Dependency, Service, ServiceKind
+from orchestrator.topology.model import Check, Dependency, Service, ServiceKind
 
 # What the unit does, and what else stands in its section [Service]. Its check is that its file exists.
 UNITS = {
@@ -101,13 +102,13 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
 
 
 def service(name: str, unit: str = "") -> Service:
-    there = Check("there", CheckKind.FILE, "server", target=f"/run/e2e/{name}", timeout=10.0)
+    there = Check("there", "server", FileCheck(f"/run/e2e/{name}"), timeout=10.0)
     return Service(name, "server", ServiceKind.DAEMON, unit or f"e2e-{name}.service", (), (there,), 20.0)
 
 
 def never(name: str) -> Service:
     """What holds READY, while the life of the other ends."""
-    check = Check("never", CheckKind.FILE, "server", target="/run/e2e/never", timeout=10.0)
+    check = Check("never", "server", FileCheck("/run/e2e/never"), timeout=10.0)
     return Service("never", "server", ServiceKind.TARGET, None, (Dependency(name),), (check,), 600.0)
 
 

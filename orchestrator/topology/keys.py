@@ -1,0 +1,251 @@
+"""Every key of a topology file, described once: type, default, meaning. Pure.
+
+The loader knows the keys from here, the JSON Schema is made of them, and so are the
+tables of docs/topology.md. The keys of checks and of images come from their kinds
+(`orchestrator.topology.kinds`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from orchestrator.topology import values
+from orchestrator.topology.value_types import (
+    Array,
+    Command,
+    Entries,
+    HostPath,
+    Shape,
+    Type,
+    reference,
+    table_list,
+    words,
+)
+from orchestrator.topology.value_types import tables as named
+from orchestrator.topology.words import Condition, NetworkKind, ServiceKind
+
+REQUIRED: Final = "required"
+NOTHING: Final = "none"
+ENVIRONMENT_NAME: Final = "^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a table.
+
+    Attributes:
+        meaning: a cell of docs/topology.md, and what an editor shows; Markdown, one line.
+        default: what holds without it, as a cell; `REQUIRED` where there must be one.
+        type_text: the type as a cell, where its own words say too little.
+    """
+
+    type: Type
+    meaning: str
+    default: str = NOTHING
+    type_text: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.default == REQUIRED
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Type, default and meaning."""
+        return self.type_text or self.type.text, self.default, self.meaning
+
+
+def _reference(word: str) -> Shape:
+    return Shape(f"name of {word}", {"$ref": "#/definitions/name"})
+
+
+_NAME = Shape("name", {"$ref": "#/definitions/name"})
+_STRINGS = Array(values.string)
+_ENVIRONMENT = Entries(values.string, names=ENVIRONMENT_NAME)
+_EGRESS = Shape(
+    "true, false, or list of strings",
+    {"anyOf": [{"type": "boolean"}, {"type": "array", "items": values.destination.schema}]},
+)
+_DEPENDS_ON = Shape(
+    "list, or tables",
+    {"anyOf": [{"type": "array", "items": {"type": "string"}}, named("services.NAME.depends_on.NAME").schema]},
+)
+
+_FILE = {
+    "name": Key(_NAME, "the environment. MAC addresses are derived from it", REQUIRED),
+    "variant": Key(_NAME, "the variant that is applied when `--variant` names no other"),
+    "app": Key(
+        HostPath(),
+        "the application package that images install. It holds `bin/alicia`, `share/alicia/frontend/index.html` and "
+        "`share/alicia/migrations/*.up.sql`; a missing part, a program without the executable bit or for another "
+        "processor, each is an error. `--app DIR` puts another in its place",
+    ),
+    "networks": Key(named("networks.NAME"), "see `networks.NAME`"),
+    "images": Key(named("images.NAME"), "see `images.NAME`"),
+    "machines": Key(named("machines.NAME"), "see `machines.NAME`", REQUIRED),
+    "services": Key(named("services.NAME"), "see `services.NAME`"),
+    "suite": Key(Shape("table", reference("suite")), "see `suite`"),
+    "waivers": Key(table_list("waivers"), "see `waivers`"),
+    "variants": Key(named("variants.NAME"), "see Variants"),
+}
+
+_MACHINE = {
+    "image": Key(_reference("an image"), "the system it boots", REQUIRED),
+    "cpus": Key(values.cpus, "virtual processors", "`1`"),
+    "memory": Key(values.memory, 'at least `"256MiB"`', '`"1GiB"`'),
+    "networks": Key(named("machines.NAME.networks.NAME"), "its interfaces, see `machines.NAME.networks.NAME`"),
+    "egress": Key(
+        _EGRESS,
+        "whether the guest reaches the world outside through NAT: everything, nothing, or only these hosts and ports, "
+        "see below",
+        "`false`",
+    ),
+    "ports": Key(
+        Array(values.port_forward),
+        'guest ports that are open on 127.0.0.1 of the host. `"80"`: a free port, chosen at start and shown by '
+        '`status`; `"8080:80"` or `"127.0.0.1:8080:80"`: host port 8080. Other host addresses are refused: a test '
+        "machine must not be reachable from the network. A fixed port allows only one environment at a time",
+    ),
+    "files": Key(table_list("machines.NAME.files"), "see `machines.NAME.files`"),
+}
+
+_SERVICE = {
+    "machine": Key(_reference("a machine"), "where it runs; for a target, where its checks are made from", REQUIRED),
+    "unit": Key(values.unit, 'with its suffix: `"nginx.service"`', f"{REQUIRED}, none for a target"),
+    "kind": Key(
+        words(ServiceKind),
+        "daemon: keeps running. oneshot: runs to its end and must exit with 0. target: no unit, a point that others "
+        "wait for",
+        '`"daemon"`',
+    ),
+    "description": Key(values.single_line, "one line for people"),
+    "depends_on": Key(_DEPENDS_ON, "what must be up first, see `services.NAME.depends_on.NAME`"),
+    "checks": Key(named("services.NAME.checks.NAME"), "see `services.NAME.checks.NAME`"),
+    "timeout": Key(values.seconds, "from its start until all checks have passed", "`60`"),
+    "logs": Key(
+        Array(values.guest_path, "list of guest paths"),
+        "log files that are collected; the journal of the unit always is",
+    ),
+    "after_restore": Key(
+        Command("command, list of words"),
+        "run as root when the machine comes from a [saved state](snapshots.md), before any check: for what must not "
+        "be the same twice. It must exit with 0",
+    ),
+    "environment": Key(
+        _ENVIRONMENT,
+        "variables of the unit, besides those it has: a drop-in in the guest, written before any service starts",
+    ),
+    "environment_file": Key(
+        HostPath(),
+        "a file with more of them, one `NAME=value` a line, for keys and passwords: it is put into the guest with "
+        "mode 0600 and is in no image, argument or log. `up` refuses to start without it",
+    ),
+}
+
+_SUITE = {
+    "machine": Key(_reference("a machine"), "where the tests run", REQUIRED),
+    "path": Key(
+        HostPath(),
+        "the folder that is copied into the guest; it must exist. `--suite DIR` puts another in its place",
+        REQUIRED,
+    ),
+    "command": Key(Command(), "run in the copied folder, once per phase", REQUIRED),
+    "user": Key(values.user, "who runs it; browsers refuse to run as root", REQUIRED),
+    "environment": Key(_ENVIRONMENT, "environment variables"),
+    "artifacts": Key(
+        values.guest_path,
+        "the folder whose content is brought back: plain files that others can read, at most 2 GiB and 100,000 of "
+        "them; links are left out, and said",
+        '`"/artifacts"`',
+    ),
+    "timeout": Key(values.seconds, "for one phase", "`600`"),
+    "prepare": Key(
+        Command("command, list of words"),
+        "run like `command` before `run --isolate` saves the state that each part begins from. What it leaves running "
+        "(a test runner that is loaded, a browser) need not be started in each part. It returns when that stands; if "
+        "it fails, parts start as without it",
+    ),
+    "phases": Key(table_list("suite.phases"), "see `suite.phases`", "one phase named `suite`, without arguments"),
+    "scale_timeouts": Key(
+        values.flag,
+        "multiply the limits of the suite's Playwright configuration by the time factor of a slow host. A suite that "
+        "reads `E2E_TIME_FACTOR` itself is left alone",
+        "`true`",
+    ),
+}
+
+FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
+    {
+        "": _FILE,
+        "networks.NAME": {
+            "kind": Key(
+                words(NetworkKind),
+                "how frames travel on the host: through a `vde_switch`, or through UNIX sockets between the QEMU "
+                "processes",
+                '`"vde"`',
+            ),
+            "subnet": Key(
+                values.subnet, "at most `/30`; the first and the last address belong to no machine", REQUIRED
+            ),
+        },
+        "images.NAME": {},
+        "machines.NAME": _MACHINE,
+        "machines.NAME.networks.NAME": {
+            "address": Key(values.address, "inside the subnet, on no other machine", REQUIRED),
+            "mac": Key(
+                values.mac,
+                "unicast. The derived one is `52:54:00` and three bytes of a SHA-256 over the names of topology, "
+                "machine and network: the same in every run, different for each interface",
+                "derived",
+            ),
+        },
+        "machines.NAME.files": {
+            "source": Key(HostPath(), "the file", REQUIRED),
+            "target": Key(values.guest_path, "where it goes; two files cannot share it", REQUIRED),
+            "mode": Key(values.mode, "its permissions", '`"0600"`'),
+            "required": Key(values.flag, "`false`: without the file the machine starts too", "`true`"),
+        },
+        "services.NAME": _SERVICE,
+        "services.NAME.depends_on.NAME": {
+            "condition": Key(
+                words(Condition),
+                "what to wait for",
+                '`"service_completed_successfully"` if the dependency is a oneshot, else `"service_healthy"`',
+                type_text="see below",
+            ),
+        },
+        "services.NAME.checks.NAME": {
+            "from": Key(_reference("a machine"), "where the check is made from", "the service's machine"),
+            "timeout": Key(values.seconds, "limit of one attempt", "`5`"),
+        },
+        "suite": _SUITE,
+        "suite.phases": {
+            "name": Key(_NAME, "no two phases share it", REQUIRED),
+            "args": Key(_STRINGS, "appended to the command"),
+            "stop": Key(
+                Array(values.nonempty, "list of services"),
+                "stopped during this phase and started again, with their checks, after it; no targets",
+            ),
+        },
+        "waivers": {
+            "pattern": Key(_reference("a log pattern"), "one of those above", REQUIRED),
+            "machine": Key(_reference("a machine"), "where", "every machine"),
+            "matching": Key(values.pattern, "searched in the line", "every line"),
+            "reason": Key(
+                values.single_line, "shown next to the line, in the terminal and the report", REQUIRED, "string"
+            ),
+            "until": Key(values.day, "the last day it holds", REQUIRED),
+        },
+    }
+)
+"""The keys of each table, ``NAME`` chosen by the author, without those that kinds bring."""
+
+RENAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "": {"accept": "waivers"},
+        "waivers": {"sign": "pattern"},
+    }
+)
+"""What keys were called in earlier versions, by table: refused, with the name that they have now."""
