@@ -11,24 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 import orchestrator
-from orchestrator.cli.argument_types import clones, count, duration, env, environment_name, shard, variable
+from orchestrator.cli.argument_types import clones, count, duration, env, shard, variable
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
-from orchestrator.cli.parser import CommandParser, one_of
-from orchestrator.plugin_names import extension_names, module_names
-
-PROGRESS = ("auto", "tty", "plain", "json", "quiet")
-
-
-class Providers(tuple[str, ...]):
-    """The values of ``--images``: ours are shown, those of other installed packages are good too."""
-
-    __slots__ = ()
-
-    def __contains__(self, word: object) -> bool:
-        return super().__contains__(word) or word in extension_names("orchestrator.images")
-
-
-PROVIDERS = Providers(("auto", *module_names("orchestrator.images.providers")))
+from orchestrator.cli.parser import CommandParser
+from orchestrator.cli.shared_options import common_options, provider_option, runs_option, topology_options
 
 
 def build_parser() -> CommandParser:
@@ -38,10 +24,10 @@ def build_parser() -> CommandParser:
         description="End-to-end tests on real virtual machines: boot them, enforce the service order, "
         "run the browser suite, keep the evidence.",
         epilog=EXIT_CODES,
-        parents=[_common(defaults=True)],
+        parents=[common_options(defaults=True)],
     )
     parser.add_argument("--version", action="version", version=f"orchestrator {orchestrator.__version__}")
-    common = _common(defaults=False)
+    common = common_options(defaults=False)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser:
@@ -66,86 +52,13 @@ def build_parser() -> CommandParser:
     return parser
 
 
-def _common(*, defaults: bool) -> CommandParser:
-    """Options that can be given before or after the command.
-
-    Only those before it have defaults: the defaults of a command would overwrite what was given before it.
-    """
-
-    def default(value: object) -> object:
-        return value if defaults else argparse.SUPPRESS
-
-    common = CommandParser(add_help=False)
-    group = common.add_argument_group("common options")
-    group.add_argument(
-        "--file",
-        type=Path,
-        default=default(env("ORCH_FILE", "orchestrator.toml")),
-        metavar="FILE",
-        help="the topology file [ORCH_FILE, default orchestrator.toml]",
-    )
-    group.add_argument(
-        "-n",
-        "--name",
-        type=environment_name,
-        default=default(os.environ.get("ORCH_NAME") or None),
-        metavar="NAME",
-        help="the environment's name; several run side by side [ORCH_NAME, default the topology's name]",
-    )
-    group.add_argument(
-        "--progress",
-        type=one_of(PROGRESS),
-        choices=PROGRESS,
-        default=default(env("ORCH_PROGRESS", "auto")),
-        help="how progress is shown on stderr [ORCH_PROGRESS, default auto]",
-    )
-    group.add_argument("--no-color", action="store_true", default=default(False), help="no colours [NO_COLOR]")
-    group.add_argument("-q", "--quiet", action="store_true", default=default(False), help="failures only")
-    group.add_argument(
-        "-v",
-        "--verbose",
-        action="count",
-        default=default(0),
-        help="also check answers, screenshots, output of builds and suite; twice (-vv): also each command to QEMU, "
-        "guests and the host, as debug.log in the run folder has them always",
-    )
-    return common
-
-
-def _topology_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--variant",
-        default=os.environ.get("ORCH_VARIANT") or None,
-        metavar="V",
-        help="a variant of the topology [ORCH_VARIANT, default the file's own]",
-    )
-    parser.add_argument("--app", type=Path, metavar="DIR", help="another application package in place of the file's")
-    parser.add_argument("--suite", type=Path, metavar="DIR", help="another browser suite in place of the file's")
-
-
-def _provider_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--images",
-        type=one_of(PROVIDERS),
-        choices=PROVIDERS,
-        default=env("ORCH_IMAGES", "auto"),
-        help="where machine images come from [ORCH_IMAGES, default auto]",
-    )
-
-
 def _start_options(parser: argparse.ArgumentParser) -> None:
-    _topology_options(parser)
-    _provider_option(parser)
+    topology_options(parser)
+    provider_option(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--fresh", action="store_true", help="cold start, even when the environment is up already")
     start.add_argument("--warm", action="store_true", help="start from a saved healthy state, or not at all")
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(env("ORCH_RUNS", "runs")),
-        metavar="DIR",
-        help="where run folders are made [ORCH_RUNS, default runs]",
-    )
+    runs_option(parser)
     parser.add_argument(
         "--kernel-parameters", default="", metavar="TEXT", help="appended to every guest's kernel command line"
     )
@@ -296,13 +209,13 @@ def _describing(add: Adder) -> None:
     validate = add(
         "validate", "check the topology file in all its variants; show each error with file, line and column"
     )
-    _topology_options(validate)
+    topology_options(validate)
     validate.add_argument("--json", action="store_true", help="as JSON")
     config = add("config", "the effective topology after variant and defaults")
-    _topology_options(config)
+    topology_options(config)
     config.add_argument("--json", action="store_true", help="as JSON")
     graph = add("graph", "the order of services")
-    _topology_options(graph)
+    topology_options(graph)
     graph.add_argument("--format", choices=("text", "mermaid", "json"), default="text", help="how it is drawn [text]")
     add("schema", "the JSON Schema of topology files, for editors")
     _images(add)
@@ -313,27 +226,15 @@ def _describing(add: Adder) -> None:
         metavar="V",
         help="check the host for this variant [ORCH_VARIANT, default the file's own]",
     )
-    _provider_option(doctor)
-    doctor.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(env("ORCH_RUNS", "runs")),
-        metavar="DIR",
-        help="where run folders are made [ORCH_RUNS, default runs]",
-    )
+    provider_option(doctor)
+    runs_option(doctor)
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.add_argument("--fresh", action="store_true", help="probe the accelerator again")
     report = add("report", "write the reports of a run folder again, and print the path of the page")
     report.add_argument(
         "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
     )
-    report.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(env("ORCH_RUNS", "runs")),
-        metavar="DIR",
-        help="where run folders are made [ORCH_RUNS, default runs]",
-    )
+    runs_option(report)
     completion = add("completion", "a completion script for your shell")
     completion.add_argument(
         "shell",
@@ -355,8 +256,8 @@ def _images(add: Adder) -> None:
         choices=("build", "list", "prune"),
         help="build what the topology needs, list the cache, or remove what nobody uses",
     )
-    _topology_options(images)
-    _provider_option(images)
+    topology_options(images)
+    provider_option(images)
     images.add_argument(
         "--timeout",
         type=duration,

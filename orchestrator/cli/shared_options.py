@@ -1,0 +1,102 @@
+"""The options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from orchestrator.cli.argument_types import env, environment_name
+from orchestrator.cli.parser import CommandParser, one_of
+from orchestrator.plugin_names import extension_names, module_names
+
+PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+
+
+class Providers(tuple[str, ...]):
+    """The values of ``--images``: ours are shown, those of other installed packages are good too."""
+
+    __slots__ = ()
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or word in extension_names("orchestrator.images")
+
+
+PROVIDERS = Providers(("auto", *module_names("orchestrator.images.providers")))
+
+
+def common_options(*, defaults: bool) -> CommandParser:
+    """Options that can be given before or after the command.
+
+    Only those before it have defaults: the defaults of a command would overwrite what was given before it.
+    """
+
+    def default(value: object) -> object:
+        return value if defaults else argparse.SUPPRESS
+
+    common = CommandParser(add_help=False)
+    group = common.add_argument_group("common options")
+    group.add_argument(
+        "--file",
+        type=Path,
+        default=default(env("ORCH_FILE", "orchestrator.toml")),
+        metavar="FILE",
+        help="the topology file [ORCH_FILE, default orchestrator.toml]",
+    )
+    group.add_argument(
+        "-n",
+        "--name",
+        type=environment_name,
+        default=default(os.environ.get("ORCH_NAME") or None),
+        metavar="NAME",
+        help="the environment's name; several run side by side [ORCH_NAME, default the topology's name]",
+    )
+    group.add_argument(
+        "--progress",
+        type=one_of(PROGRESS),
+        choices=PROGRESS,
+        default=default(env("ORCH_PROGRESS", "auto")),
+        help="how progress is shown on stderr [ORCH_PROGRESS, default auto]",
+    )
+    group.add_argument("--no-color", action="store_true", default=default(False), help="no colours [NO_COLOR]")
+    group.add_argument("-q", "--quiet", action="store_true", default=default(False), help="failures only")
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=default(0),
+        help="also check answers, screenshots, output of builds and suite; twice (-vv): also each command to QEMU, "
+        "guests and the host, as debug.log in the run folder has them always",
+    )
+    return common
+
+
+def topology_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--variant",
+        default=os.environ.get("ORCH_VARIANT") or None,
+        metavar="V",
+        help="a variant of the topology [ORCH_VARIANT, default the file's own]",
+    )
+    parser.add_argument("--app", type=Path, metavar="DIR", help="another application package in place of the file's")
+    parser.add_argument("--suite", type=Path, metavar="DIR", help="another browser suite in place of the file's")
+
+
+def provider_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images",
+        type=one_of(PROVIDERS),
+        choices=PROVIDERS,
+        default=env("ORCH_IMAGES", "auto"),
+        help="where machine images come from [ORCH_IMAGES, default auto]",
+    )
+
+
+def runs_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path(env("ORCH_RUNS", "runs")),
+        metavar="DIR",
+        help="where run folders are made [ORCH_RUNS, default runs]",
+    )
