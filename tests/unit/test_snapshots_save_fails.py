@@ -217,7 +217,7 @@ def test_a_machine_that_does_not_go_on_is_told_with_its_state(tmp_path: Path, mo
     async def scenario() -> None:
         async with staged(tmp_path) as scene:
             scene.server.state, scene.server.refusals = "postmigrate", 1000
-            with pytest.raises(MachineError, match="machine server does not go on") as caught:
+            with pytest.raises(MachineError, match="machine server does not continue") as caught:
                 await cont(scene.monitor())
             assert caught.value.why == "QEMU refuses cont; its state is postmigrate"
             assert caught.value.subject == "server"
