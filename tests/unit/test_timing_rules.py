@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
@@ -81,20 +82,24 @@ def sleeps(function: ast.AST, *, polling: bool = False) -> Iterator[int]:
     """The lines of sleeps of a fixed time; in a loop one is the pause between two looks."""
     for node in ast.iter_child_nodes(function):
         inside = polling or isinstance(node, ast.While | ast.For | ast.AsyncFor)
-        if isinstance(node, ast.Call) and not polling and ast.unparse(node.func) in ("time.sleep", "asyncio.sleep"):
+        if isinstance(node, ast.Call) and not polling and getattr(node.func, "attr", "") == "sleep":
             value = node.args[0]
             if isinstance(value, ast.Constant) and 0 < value.value < FOR_EVER:
                 yield node.lineno
         yield from sleeps(node, polling=inside and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
+@cache
+def real_time() -> list[tuple[Path, ast.Module]]:
+    """The files whose tests run with the real clock."""
+    trees = [(file, ast.parse(file.read_text(encoding="utf-8"))) for file in sorted(TESTS.rglob("*.py"))]
+    return [(file, tree) for file, tree in trees if not simulated(tree)]
+
+
 def places(kind: str) -> dict[str, int]:
     """``file::function`` → line, of everything in tests/ that breaks the rule."""
     found = {}
-    for file in sorted(TESTS.rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        if simulated(tree):
-            continue
+    for file, tree in real_time():
         for node in tree.body:
             functions = node.body if isinstance(node, ast.ClassDef) else [node]
             for function in functions:
