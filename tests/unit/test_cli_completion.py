@@ -19,6 +19,7 @@ from cli_process import Cli
 
 from orchestrator.cli.arguments import build_parser
 from orchestrator.cli.completion_scripts import script
+from orchestrator.cli.shared_options import PROVIDERS
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ CASES = [
     (["logs", "--unit", "wo"], {"worker.service"}),
     (["logs", "alpha", "b"], {"beta"}),
     (["up", "--variant", ""], {"small", "keyed"}),
-    (["up", "--images", ""], {"auto", "nixos", "debian"}),
+    (["up", "--images", ""], set(PROVIDERS)),
     (["--progress", "pl"], {"plain"}),
     (["-n", ""], {"tiny", "other"}),
     (["-n", "other", "shell", ""], {"lonely"}),
@@ -99,7 +100,7 @@ def test_bash(cli: Cli, words: list[str], expected: set[str]) -> None:
     ("words", "expected"),
     [
         (["up", "--images", "=", "d"], {"debian"}),  # bash takes --images=d apart
-        (["up", "--images", "="], {"auto", "nixos", "debian"}),
+        (["up", "--images", "="], set(PROVIDERS)),
         (["cp", "al"], {"alpha:"}),
         (["cp", "alpha", ":", "/e"], set()),
         (["exec", "alpha", "--", "l"], set()),
