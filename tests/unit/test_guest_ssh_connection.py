@@ -74,7 +74,7 @@ def test_a_machine_that_stands_still_is_left_and_named(server: Server) -> None:
             assert await asyncio.to_thread(channel.recv, 1) == b""
             assert begun.elapsed < 30
             assert not ssh.alive
-            assert ssh.lost(EOFError()).why == "the machine did not answer for 1 s"
+            assert ssh.lost(EOFError()).why == "the machine did not answer for 0.6 s"
         finally:
             for pid in stopped:
                 with suppress(ProcessLookupError):
