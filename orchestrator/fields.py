@@ -7,25 +7,23 @@ from collections.abc import Mapping
 
 from orchestrator.text import SENTENCE, TEXT, WORD, clean
 
-__all__ = ["SENTENCE", "TEXT", "WORD", "entries", "number", "tables", "text", "whole"]
+__all__ = ["SENTENCE", "TEXT", "WORD", "as_number", "as_text", "entries", "number", "tables", "text", "whole"]
 
 ENTRIES = 5_000  # of one list
 
 
-def text(data: Mapping[str, object], key: str, limit: int = WORD, *, multiline: bool = False) -> str:
-    """A field as clean text; numbers become text, everything else ``""``."""
-    value = data.get(key)
+def as_text(value: object) -> str | None:
+    """A text; numbers become text, everything else None."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
+        return None
     try:
-        return clean(str(value), limit, multiline=multiline)
+        return str(value)
     except ValueError:  # an integer of too many digits
-        return ""
+        return None
 
 
-def number(data: Mapping[str, object], key: str) -> float | None:
-    """A field as a finite float, None when it is no such number."""
-    value = data.get(key)
+def as_number(value: object) -> float | None:
+    """A finite number; everything else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -33,6 +31,16 @@ def number(data: Mapping[str, object], key: str) -> float | None:
     except OverflowError:
         return None
     return result if math.isfinite(result) and abs(result) < 1e12 else None
+
+
+def text(data: Mapping[str, object], key: str, limit: int = WORD, *, multiline: bool = False) -> str:
+    """A field as clean text; numbers become text, everything else ``""``."""
+    return clean(as_text(data.get(key)) or "", limit, multiline=multiline)
+
+
+def number(data: Mapping[str, object], key: str) -> float | None:
+    """A field as a finite float, None when it is no such number."""
+    return as_number(data.get(key))
 
 
 def whole(data: Mapping[str, object], key: str) -> int | None:

@@ -9,7 +9,6 @@ it does not know is left out, and one of a wrong type is as if it were absent.
 from __future__ import annotations
 
 import json
-import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +20,11 @@ from typing import Any, ClassVar, Literal
 
 from orchestrator.events import machines, run, services, suite
 from orchestrator.events.base import ENVELOPE, FORMAT, KINDS, Event
+from orchestrator.fields import ENTRIES, as_number, as_text
 
 __all__ = ["UnknownEvent", "event_of", "load_events", "machines", "parse_event", "run", "services", "suite"]
 
 LINE_LIMIT = 1 << 20  # bytes of one line of events.jsonl
-ENTRIES = 5_000  # of one list
 
 # What older versions called it: kind → kind of today, field → field of today.
 RENAMED: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -113,7 +112,7 @@ def event_of(record: Mapping[str, object], default_time: float = 0.0) -> Event |
     kind, names = RENAMED.get(kind, (kind, {}))
     data = {key: value for key, value in record.items() if key not in ENVELOPE}
     data = {**{names[key]: value for key, value in data.items() if key in names}, **data}
-    subject, at = record.get("subject"), _number(record.get("at"))
+    subject, at = record.get("subject"), as_number(record.get("at"))
     subject = subject if isinstance(subject, str) else ""
     time = _seconds(record.get("time"), default_time)
     cls = KINDS.get(kind)
@@ -168,49 +167,28 @@ def _reader(hint: Any) -> tuple[Reader, object]:
         case origin if origin is tuple:
             return _tuple_reader(_reader(arguments[0])[0]), ()
         case origin if origin is Literal:
-            return _text, ""
+            return as_text, ""
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return _word_reader(hint), ""
     if isinstance(hint, type) and is_dataclass(hint):
         return _part_reader(hint), None
     readers: dict[object, tuple[Reader, object]] = {
-        str: (_text, ""),
-        float: (_number, 0.0),
+        str: (as_text, ""),
+        float: (as_number, 0.0),
         int: (_whole, 0),
         bool: (lambda value: value if isinstance(value, bool) else None, False),
     }
     return readers[hint]
 
 
-def _text(value: object) -> str | None:
-    """A text; numbers become text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        return str(value)
-    except ValueError:  # an integer of too many digits
-        return None
-
-
-def _number(value: object) -> float | None:
-    """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        result = float(value)
-    except OverflowError:
-        return None
-    return result if math.isfinite(result) and abs(result) < 1e12 else None
-
-
 def _whole(value: object) -> int | None:
-    number = _number(value)
+    number = as_number(value)
     return None if number is None else int(number)
 
 
 def _word_reader(words: type[StrEnum]) -> Reader:
     def read(value: object) -> object:
-        text = _text(value)
+        text = as_text(value)
         return words(text) if text in set(words) else text
 
     return read

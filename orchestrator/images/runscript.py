@@ -11,18 +11,14 @@ import re
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
-_TEXT = """\
-#!/bin/sh
-# Starts a virtual machine of this image, with the contract of the script that `nixos-rebuild build-vm` makes:
-# NIX_DISK_IMAGE, USE_TMPDIR with TMPDIR, QEMU_NET_OPTS, QEMU_KERNEL_PARAMS, QEMU_OPTS, further arguments to QEMU.
-set -e
-
+# The disk that the guest writes to, made at the first start on top of the image's, and the folder to start QEMU in.
+BEFORE_QEMU = """\
 image=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
 
 NIX_DISK_IMAGE=$(readlink -f -- "${{NIX_DISK_IMAGE:-./{name}.qcow2}}")
 if ! test -e "$NIX_DISK_IMAGE"; then
     # Complete or absent: an interrupted first start must not leave half a disk that the next one uses.
-    qemu-img create -q -f qcow2 -b "$image/root.raw" -F raw "$NIX_DISK_IMAGE.$$"
+    qemu-img create -q -f qcow2 -b "$image/{disk}" -F raw "$NIX_DISK_IMAGE.$$"
     mv -- "$NIX_DISK_IMAGE.$$" "$NIX_DISK_IMAGE"
 fi
 
@@ -35,7 +31,15 @@ if [ -z "$TMPDIR" ] || [ -z "$USE_TMPDIR" ]; then
 fi
 export TMPDIR
 cd "$TMPDIR"
+"""
 
+_TEXT = """\
+#!/bin/sh
+# Starts a virtual machine of this image, with the contract of the script that `nixos-rebuild build-vm` makes:
+# NIX_DISK_IMAGE, USE_TMPDIR with TMPDIR, QEMU_NET_OPTS, QEMU_KERNEL_PARAMS, QEMU_OPTS, further arguments to QEMU.
+set -e
+
+{before_qemu}
 # shellcheck disable=SC2086 # QEMU_OPTS is split on blanks, as the contract says
 exec qemu-system-x86_64 -machine accel=kvm:tcg -cpu max \\
     -name {name} \\
@@ -68,7 +72,17 @@ def run_script(name: str, *, memory: int, cpus: int) -> str:
     if not _NAME.match(name):
         raise ValueError(f"not a machine name: {name!r}")
     variable = re.sub(r"[^A-Za-z0-9]", "_", name)
-    return _TEXT.format(name=name, memory=memory, cpus=cpus, variable=variable)
+    before = before_qemu(name, "root.raw")
+    return _TEXT.format(name=name, memory=memory, cpus=cpus, variable=variable, before_qemu=before)
+
+
+def before_qemu(name: str, disk: str) -> str:
+    """What every run script does before QEMU.
+
+    Args:
+        disk: the file of the image that the guest's disk rests on.
+    """
+    return BEFORE_QEMU.format(name=name, disk=disk).rstrip("\n") + "\n"
 
 
 def kernel_params(parameters: tuple[str, ...]) -> str:

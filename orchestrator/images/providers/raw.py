@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 from orchestrator.errors import ImageError
 from orchestrator.images.provider_kind import Build, ImageProvider
+from orchestrator.images.runscript import BEFORE_QEMU, before_qemu
 from orchestrator.topology.keys import Key
 from orchestrator.topology.value_types import HostPath
 
@@ -33,25 +34,7 @@ RUN_SCRIPT: Final = """\
 # NIX_DISK_IMAGE, USE_TMPDIR with TMPDIR, QEMU_NET_OPTS, QEMU_OPTS, further arguments to QEMU.
 set -e
 
-image=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
-
-NIX_DISK_IMAGE=$(readlink -f -- "${{NIX_DISK_IMAGE:-./{name}.qcow2}}")
-if ! test -e "$NIX_DISK_IMAGE"; then
-    # Complete or absent: an interrupted first start leaves no half of a disk.
-    qemu-img create -q -f qcow2 -b "$image/{disk}" -F raw "$NIX_DISK_IMAGE.$$"
-    mv -- "$NIX_DISK_IMAGE.$$" "$NIX_DISK_IMAGE"
-fi
-
-# A comma in an option of QEMU is written twice.
-disk=$(printf '%sx' "$NIX_DISK_IMAGE" | sed 's/,/,,/g')
-disk=${{disk%x}}
-
-if [ -z "$TMPDIR" ] || [ -z "$USE_TMPDIR" ]; then
-    TMPDIR=$(mktemp -d nix-vm.XXXXXXXXXX --tmpdir)
-fi
-export TMPDIR
-cd "$TMPDIR"
-
+{before_qemu}
 # shellcheck disable=SC2086 # QEMU_OPTS is split on blanks, as the contract says
 exec qemu-system-x86_64 -machine accel=kvm:tcg -cpu max \\
     -name {name} \\
@@ -96,7 +79,7 @@ class RawImage(ImageProvider):
                 await run(argv, deadline=job.deadline)
             script = folder / "bin" / f"run-{job.name}-vm"
             script.parent.mkdir()
-            script.write_text(RUN_SCRIPT.format(name=job.name, disk=DISK))
+            script.write_text(RUN_SCRIPT.format(name=job.name, before_qemu=before_qemu(job.name, DISK)))
             script.chmod(0o755)
 
         path, cached = await job.cache.obtain(job.name, LAYER, key, copy, waiting=waiting, deadline=job.deadline)
@@ -111,7 +94,7 @@ def content_key(disk: Path) -> str:
     """
     import xxhash
 
-    digest = xxhash.xxh3_128(RUN_SCRIPT.encode())
+    digest = xxhash.xxh3_128((RUN_SCRIPT + BEFORE_QEMU).encode())
     try:
         with disk.open("rb") as file:
             begin = file.read(CHUNK)
