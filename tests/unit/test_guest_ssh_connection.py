@@ -65,7 +65,8 @@ def test_a_machine_that_stands_still_is_left_and_named(server: Server) -> None:
         await asyncio.sleep(1.0)
         assert ssh.alive, "it answers"
         channel = await asyncio.to_thread(ssh.open_session)
-        channel.exec_command("sleep 60")
+        channel.exec_command("echo on >&2; exec sleep 60")
+        assert await asyncio.to_thread(channel.recv_stderr, 3) == b"on\n"  # what is stopped below is all there
         stopped = descendants(server.process.pid)
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
@@ -89,14 +90,18 @@ def test_a_connection_cut_in_the_middle(server: Server) -> None:
             await asyncio.to_thread(started.wait, 5)
             server.cut()
 
-        started = threading.Event()
+        started, printed = threading.Event(), bytearray()
+
+        def begun(data: bytes) -> None:
+            printed.extend(data)
+            started.set()
+
         deadline = Deadline.after(50)
         async with asyncio.TaskGroup() as group:
             group.create_task(cut())
             with pytest.raises(MachineError, match="SSH connection to machine server is lost"):
-                await ssh.exec(
-                    ["sh", "-c", "echo on; exec sleep 60"], deadline=deadline, on_stdout=lambda _: started.set()
-                )
+                await ssh.exec(["sh", "-c", "echo $$; exec sleep 60"], deadline=deadline, on_stdout=begun)
+        os.kill(int(printed), signal.SIGKILL)  # nobody on the other side ends it
         assert deadline.elapsed < 30
         assert not ssh.alive
         with pytest.raises(MachineError, match="is lost"):
