@@ -11,9 +11,9 @@ whose arguments are ours, and never the value of a NAME=VALUE word; of what is s
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,7 +111,7 @@ class DebugLog:
     """Where this process's records go. There is one, `debug_log`, as there is one configuration of ``logging``."""
 
     def __init__(self) -> None:
-        self._before: logging.handlers.MemoryHandler | None = None
+        self._before: _Before | None = None
         self._file: logging.Handler | None = None
         self._show: Callable[[str], object] | None = None
 
@@ -124,7 +124,7 @@ class DebugLog:
         if self._before is not None:  # a process may run several commands
             return
         root = logging.getLogger()
-        self._before = logging.handlers.MemoryHandler(BEFORE, flushLevel=logging.CRITICAL + 1)
+        self._before = _Before()
         root.addHandler(self._before)
         if show is not None:
             self._show = show
@@ -144,10 +144,8 @@ class DebugLog:
         """Write to ``debug.log`` of a run folder from now on, and first what came before; the first folder counts."""
         if self._before is None or self._file is not None:
             return
-        file = _File(folder / FILE, maxBytes=MOST, backupCount=1, encoding="utf-8", errors="replace", delay=True)
-        file.setFormatter(_Format("%(asctime)s %(name)s %(message)s"))
-        self._before.setTarget(file)
-        self._before.flush()
+        file = _file(folder / FILE)
+        self._before.hand_over(file)
         root = logging.getLogger()
         root.removeHandler(self._before)
         root.addHandler(file)
@@ -181,11 +179,33 @@ class _Format(logging.Formatter):
         return super().format(record).strip().replace("\n", "⏎")
 
 
-class _File(logging.handlers.RotatingFileHandler):
-    """A file that ends quietly: a full disk stops the debug log and nothing else."""
+def _file(path: Path) -> logging.Handler:
+    from logging.handlers import RotatingFileHandler  # commands without a run folder do without it
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
-        logging.getLogger().removeHandler(self)
+    class File(RotatingFileHandler):
+        """A file that ends quietly: a full disk stops the debug log and nothing else."""
+
+        def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
+            logging.getLogger().removeHandler(self)
+
+    file = File(path, maxBytes=MOST, backupCount=1, encoding="utf-8", errors="replace", delay=True)
+    file.setFormatter(_Format("%(asctime)s %(name)s %(message)s"))
+    return file
+
+
+class _Before(logging.Handler):
+    """Keeps the last records until there is a file for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: deque[logging.LogRecord] = deque(maxlen=BEFORE)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def hand_over(self, file: logging.Handler) -> None:
+        while self._records:
+            file.handle(self._records.popleft())
 
 
 class _Lines(logging.Handler):

@@ -40,6 +40,18 @@ def test_what_came_before_the_run_folder_is_written_first(log: DebugLog, tmp_pat
     assert re.fullmatch(rf"{stamp} host: true → code 0 \(\d+\.\d{{3}} s\)", second)
 
 
+def test_a_command_without_a_run_folder_keeps_the_last_records_only(
+    log: DebugLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debug, "BEFORE", 3)
+    log.configure()
+    for number in range(10):
+        with timed("qmp", "server", f"command-{number}"):
+            pass
+    log.write_to(tmp_path)
+    assert re.findall(r"command-\d", (tmp_path / "debug.log").read_text()) == ["command-7", "command-8", "command-9"]
+
+
 def test_a_host_command_is_there_with_its_code_and_without_what_it_printed(log: DebugLog, tmp_path: Path) -> None:
     log.configure()
     log.write_to(tmp_path)
