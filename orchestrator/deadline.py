@@ -24,29 +24,29 @@ class Deadline:
 
     Attributes:
         at: `time.monotonic()` value, seconds.
-        limit: what was given at the start, seconds, for messages.
+        timeout: what was given at the start, seconds, for messages.
         started: `time.monotonic()` at creation.
     """
 
     at: float
-    limit: float
+    timeout: float
     started: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
         """The deadline ``seconds`` from now."""
         now = time.monotonic()
-        return cls(at=now + seconds, limit=seconds, started=now)
+        return cls(at=now + seconds, timeout=seconds, started=now)
 
     def earlier(self, seconds: float) -> Deadline:
         """A deadline ``seconds`` from now, but never later than this one."""
         now = time.monotonic()
         at = min(self.at, now + seconds)
-        return Deadline(at=at, limit=max(0.0, at - now), started=now)
+        return Deadline(at=at, timeout=max(0.0, at - now), started=now)
 
     def __str__(self) -> str:
-        """Its limit in words, for messages: ``within 0.5 s``."""
-        return duration_text(self.limit)
+        """Its timeout in words, for messages: ``within 0.5 s``."""
+        return duration_text(self.timeout)
 
     @property
     def left(self) -> float:

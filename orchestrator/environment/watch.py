@@ -107,7 +107,7 @@ class Watcher:
                         self._name,
                         what="boot",
                         elapsed=round(deadline.elapsed, 1),
-                        timeout=deadline.limit,
+                        timeout=deadline.timeout,
                         detail=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
                     )
                 )

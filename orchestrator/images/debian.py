@@ -119,7 +119,7 @@ class _Builder:
                     self._name,
                     what=f"image {self._name}, which another command builds",
                     elapsed=elapsed,
-                    timeout=self._deadline.limit,
+                    timeout=self._deadline.timeout,
                     detail=holder,
                 )
             )

@@ -287,7 +287,7 @@ class _Build:
 
     def _heartbeat(self, what: str, last: str) -> None:
         self._spoke = monotonic()
-        elapsed, limit = round(self._deadline.elapsed, 1), self._deadline.limit
+        elapsed, limit = round(self._deadline.elapsed, 1), self._deadline.timeout
         self._bus.emit(Heartbeat(self._image.name, what=what, elapsed=elapsed, timeout=limit, detail=last))
 
     def _too_slow(self) -> TimeLimit:

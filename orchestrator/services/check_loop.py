@@ -76,7 +76,7 @@ class CheckLoop:
                         service.name,
                         what=f"check {check.name}",
                         elapsed=round(deadline.elapsed, 1),
-                        timeout=deadline.limit,
+                        timeout=deadline.timeout,
                         detail=last.text,
                     )
                 )

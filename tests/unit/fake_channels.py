@@ -153,7 +153,7 @@ class FakeMachine:
         answer = self.answers[words[0]]()
         if answer.code == HANGS:
             await asyncio.sleep(deadline.left)
-            raise MachineError(f"a command in machine {self.name} did not end within {deadline.limit:.0f} s")
+            raise MachineError(f"a command in machine {self.name} did not end within {deadline.timeout:.0f} s")
         return answer
 
     def _named(self, real: str) -> str:
@@ -164,7 +164,7 @@ class FakeMachine:
         self.log.append((deadline.elapsed, f"start {name}"))
         if unit.start_takes > deadline.left:
             await asyncio.sleep(deadline.left)
-            raise MachineError(f"a command in machine {self.name} did not end within {deadline.limit:.0f} s")
+            raise MachineError(f"a command in machine {self.name} did not end within {deadline.timeout:.0f} s")
         await asyncio.sleep(unit.start_takes)
         if unit.active != "active":
             unit.run += 1

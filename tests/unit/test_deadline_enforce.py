@@ -110,15 +110,15 @@ def test_an_expired_deadline_ends_the_body_at_its_first_wait() -> None:
 def test_earlier_never_extends() -> None:
     whole = Deadline.after(10)
     part = whole.earlier(1)
-    assert part.limit == pytest.approx(1, abs=0.05)
+    assert part.timeout == pytest.approx(1, abs=0.05)
     assert part.at < whole.at
     rest = part.earlier(60)
     assert rest.at == part.at
-    assert rest.limit == pytest.approx(1, abs=0.05)
+    assert rest.timeout == pytest.approx(1, abs=0.05)
     over = Deadline.after(-5).earlier(3)
     assert over.expired
     assert over.left == 0
-    assert f"{over.limit:.0f}" == "0", "messages name no negative limit"
+    assert f"{over.timeout:.0f}" == "0", "messages name no negative limit"
 
 
 def test_clock_of_a_deadline() -> None:
