@@ -14,14 +14,11 @@ import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import paramiko
 
 from orchestrator.guest.agent import GUEST_PATH, GuestResult, as_user, become
-
-if TYPE_CHECKING:
-    from orchestrator.guest.ssh import Ssh
 
 CHUNK = 1 << 21  # all that paramiko holds at most: taking a part of it moves the rest
 PACKET = 1 << 15  # bytes of stdin handed to paramiko at once: what it cannot send at once it would copy again
@@ -59,10 +56,22 @@ def command_line(
     return "; ".join([*parts, line, "exit $?"])
 
 
+class Connection(Protocol):
+    """What a command needs of the connection to its guest (`orchestrator.guest.ssh.Ssh`)."""
+
+    def open_session(self, timeout: float = ...) -> paramiko.Channel:
+        """A new session channel."""
+        ...
+
+    def signal_of(self, channel: paramiko.Channel) -> str:
+        """The signal that ended a channel's process; empty where the guest named none."""
+        ...
+
+
 class Running:
     """A command in a guest. Everything here blocks; `end` may be called from another thread, and more than once."""
 
-    def __init__(self, ssh: Ssh, line: str) -> None:
+    def __init__(self, ssh: Connection, line: str) -> None:
         self._ssh = ssh
         self._mark = f"orch-{secrets.token_hex(8)}"
         # Words of the host's command line may be any bytes; Python keeps those that are no UTF-8 as surrogates.
