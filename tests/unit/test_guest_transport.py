@@ -48,3 +48,16 @@ def test_connections_that_are_refused_at_once_all_have_the_reason(server: Server
             assert set(await asyncio.gather(*(in_thread(refusal) for _ in range(8)))) == {"Connect failed"}
 
     with_ssh(server, work)
+
+
+def test_commands_that_end_before_they_read_what_is_sent_keep_the_connection(server: Server) -> None:
+    """What one thread sends of a channel must not follow the end that another thread sent."""
+
+    async def work(ssh: Ssh) -> None:
+        async def some() -> None:
+            for _ in range(40):
+                assert (await ssh.exec(["true"], deadline=soon(), stdin=b"x")).code == 0
+
+        await asyncio.gather(*(some() for _ in range(4)))
+
+    with_ssh(server, work)
