@@ -7,5 +7,8 @@ from pathlib import Path
 
 def descendants(pid: int) -> list[int]:
     """Its children and theirs, as far as its first thread started them."""
-    children = [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        children = [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it has just ended
+        return []
     return children + [n for child in children for n in descendants(child)]
