@@ -88,7 +88,7 @@ def drive(vm: Host, monkeypatch: pytest.MonkeyPatch, work: Work) -> None:
                 bus, events = EventBus(), list[Event]()
                 bus.subscribe(events.append)
                 channels = {name: Channels(m.ready_agent, m.ssh) for name, m in session.machines.items()}
-                journals = {name: m.journal for name, m in session.machines.items()}
+                journals = {name: m.qemu.watcher.journal for name, m in session.machines.items()}
                 graph = ServiceGraph.fresh(services)
                 return ServiceSupervisor(graph, Reach(channels, journals, bus, session.scale, "orchestrator")), events
 
