@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from simulated_time import run_simulated
+from fake_qemu import run_async
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.attach import while_it_runs
@@ -28,7 +28,7 @@ def test_a_machine_that_ends_while_it_is_reached_is_named_at_once() -> None:
 
         limit = Deadline.after(60)
         with pytest.raises(MachineError, match="machine server is not running any more") as caught:
-            run_simulated(while_it_runs("server", process, reach()))
+            run_async(while_it_runs("server", process, reach()))
         assert not limit.expired
         assert caught.value.subject == "server"
 
@@ -40,4 +40,4 @@ def test_one_that_runs_is_reached() -> None:
     async def reach() -> str:
         return "reached"
 
-    assert run_simulated(while_it_runs("server", process, reach())) == "reached"
+    assert run_async(while_it_runs("server", process, reach())) == "reached"
