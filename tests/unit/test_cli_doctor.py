@@ -258,8 +258,9 @@ def test_what_cannot_be_looked_at_is_an_item(cli: Cli) -> None:
     home = cli.folder / "home"
     home.mkdir()
     script = (
-        'for one in "$0" /tmp /var/tmp; do mount -t tmpfs -o ro tmpfs "$one" || exit 9; done; cd / && mount -o '
-        'remount,ro,bind / 2>/dev/null; cd "$0" && exec "$@"'
+        'for one in "$0" /tmp /var/tmp; do '
+        'mount --bind "$one" "$one" && mount -o remount,ro,bind "$one" || exit 9; done; '
+        'cd / && mount -o remount,ro,bind / 2>/dev/null; cd "$0" && exec "$@"'
     )
     how = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if str(home).startswith(("/tmp", "/var/tmp")):
