@@ -46,7 +46,7 @@ async def _restart(
             return 0
         except OrchestratorError as cause:
             error = over_limit(cause, deadline)
-            session.record.change(phase="failed")
+            session.record.fail()
             emit_failure(error, bus)
             await collect_all(session, "failure")
             return error.exit_code

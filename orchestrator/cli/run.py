@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from dataclasses import replace
@@ -30,6 +29,7 @@ from orchestrator.environment.up import (
     Environment,
     bring_up,
     close_down,
+    closed_when_interrupted,
     open_environment,
 )
 from orchestrator.environment.verdict import Verdict
@@ -99,7 +99,10 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
         await start_fresh(request, bus)
     folder = RunFolder(bus)
     try:
-        async with open_environment(request, bus, deadline) as environment:
+        async with (
+            open_environment(request, bus, deadline) as environment,
+            closed_when_interrupted(environment, interrupt_code, deadline),
+        ):
             code = await _stages(request, environment, arguments, bus, deadline)
     finally:
         folder.report()
@@ -135,15 +138,10 @@ async def _stages(
         outcome = OUTCOMES.get(type(error), "error")
         await add_machine_status(session.machines.values(), error)
         emit_failure(error, bus)
-    except asyncio.CancelledError:
-        if not environment.resumed:
-            await asyncio.shield(close_down(environment))
-        finish(bus, request.name, "interrupted", interrupt_code(), deadline)
-        raise
     await collect_all(session, "failure" if code else "end")
     keep = arguments.keep == "always" or (arguments.keep == "failure" and code != 0)
     # What was up before this command stays up after it.
-    if environment.resumed or (keep and session.record.state.reachable):
+    if environment.resumed or (keep and environment.worth_keeping):
         bus.emit(Note(level="info", message=f"the machines stay up; `orchestrator -n {request.name} down` ends them"))
     else:
         await close_down(environment)

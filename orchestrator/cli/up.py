@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 
@@ -18,7 +17,7 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.run_events import emit_failure, finish
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
-from orchestrator.environment.up import Environment, bring_up, close_down, open_environment
+from orchestrator.environment.up import Environment, bring_up, close_down, closed_when_interrupted, open_environment
 from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
@@ -72,7 +71,10 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
     outcome = 0
     folder = RunFolder(bus)
     try:
-        async with open_environment(request, bus, deadline) as environment:
+        async with (
+            open_environment(request, bus, deadline) as environment,
+            closed_when_interrupted(environment, interrupt_code, deadline),
+        ):
             try:
                 await bring_up(environment, deadline)
                 announce(environment, bus)
@@ -81,12 +83,6 @@ async def _up(request: Request, arguments: argparse.Namespace, bus: EventBus, de
                 error = explained(cause)
                 await _failed(environment, error, arguments, bus, deadline)
                 outcome = error.exit_code
-            except asyncio.CancelledError:
-                # Ctrl-C: nobody is there to look at half an environment. What was up before stays.
-                if not environment.resumed:
-                    await asyncio.shield(close_down(environment))
-                finish(bus, request.name, "interrupted", interrupt_code(), deadline)
-                raise
     finally:
         folder.report()
     if arguments.json:
@@ -101,7 +97,7 @@ async def _failed(
     await add_machine_status(session.machines.values(), error)
     emit_failure(error, bus)
     await collect_all(session, "failure")
-    if arguments.down_on_failure or not session.record.state.reachable:
+    if arguments.down_on_failure or not environment.worth_keeping:
         await close_down(environment)
     else:
         name = session.paths.name

@@ -41,8 +41,12 @@ async def collect_all(session: Session, step: str) -> None:
         if not await answers(machine, session.scale):
             message = "logs of services not collected: the machine does not answer; its journal so far is here"
             session.bus.emit(Note(machine.name, level="warning", message=message))
-        else:
+            continue
+        try:
             await collect_logs(session, machine, deadline)
+        except OSError as error:  # a full disk: the failure and the end of the machines matter more
+            message = f"logs of services not collected: {error}"
+            session.bus.emit(Note(machine.name, level="warning", message=message))
 
 
 async def answers(machine: LiveMachine, scale: TimeScale) -> bool:

@@ -75,7 +75,7 @@ async def reset(session: Session, snapshot: Snapshot, reaper: ReaperClient, dead
             await session.detach()
             await session.run_watched(restore(session, launch, snapshot, deadline))
     except BaseException as error:
-        session.record.change(phase="failed")
+        session.record.fail()
         if isinstance(error, OrchestratorError) and not error.hint:
             error.hint = f"orchestrator -n {env_paths.name} up --fresh"
         raise

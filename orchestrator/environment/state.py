@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,26 @@ class StateFile:
     def service(self, name: str, state: str) -> None:
         self.change(services={**self._state.services, name: state})
 
+    def fail(self) -> None:
+        """Record the environment as failed. If even that cannot be recorded, the cause is still what matters."""
+        with suppress(OSError, HostError):
+            self.change(phase="failed")
+
+    @property
+    def kept(self) -> bool:
+        """Whether a later command finds it."""
+        return self._path.exists()
+
     def _write(self) -> None:
-        write_atomically(self._path, json.dumps(to_json(self._state, self._topology)))
+        try:
+            write_atomically(self._path, json.dumps(to_json(self._state, self._topology)))
+        except FileNotFoundError as error:
+            raise HostError(
+                f"the state folder of environment {self._state.name} was removed while it was in use",
+                why=str(error),
+                where=[str(self._path.parent)],
+                hint=f"orchestrator -n {self._state.name} down, then up",
+            ) from error
 
 
 def to_json(state: EnvironmentState, topology: object = None) -> dict[str, Any]:

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from orchestrator.environment.state import EnvironmentState, StateFile
 from orchestrator.environment.teardown import take_down
 from orchestrator.environment.verdict import warn_of_expired
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
-from orchestrator.errors import HostError, OrchestratorError, ServiceError
+from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.events import EventBus, JsonLinesLog, wall_clock
 from orchestrator.events.run import Note, RunReady
 from orchestrator.guest.keys import make_user_key
@@ -59,6 +60,12 @@ class Environment:
     def resumed(self) -> bool:
         """Whether it was running before."""
         return self.launch is None
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether there is a machine to look at, and a record by which later commands find it."""
+        record = self.session.record
+        return record.kept and record.state.reachable
 
 
 @asynccontextmanager
@@ -201,8 +208,8 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
     if launch is not None and not restored:
         try:
             await session.run_watched(save_healthy(session, deadline))
-        except ServiceError:
-            session.record.change(phase="failed")
+        except OrchestratorError:
+            session.record.fail()
             raise
 
 
@@ -216,9 +223,29 @@ async def _start(environment: Environment, deadline: Deadline) -> bool:
                 return False
             return await begin(session, launch, deadline, require_restore=environment.require_restore)
     except BaseException as error:
-        session.record.change(phase="failed")
+        session.record.fail()
         if isinstance(error, OrchestratorError):
             raise over_limit(error, deadline) from error
+        raise
+
+
+@asynccontextmanager
+async def closed_when_interrupted(
+    environment: Environment, code: Callable[[], int], deadline: Deadline
+) -> AsyncIterator[None]:
+    """Take down what a cancelled block started, wherever it was cancelled. What was running before stays.
+
+    Args:
+        code: the exit code of the interrupted command, for the last event.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        # Ctrl-C: nobody is there to look at half an environment.
+        session = environment.session
+        if not environment.resumed:
+            await asyncio.shield(close_down(environment))
+        finish(session.bus, session.paths.name, "interrupted", code(), deadline)
         raise
 
 

@@ -280,6 +280,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault("state file foreign", _state(lambda _: json.dumps(["not", "ours"])), up=True, cause=r"state"),
     Fault("host rebooted", _reboot_of_the_host, up=True),
     Fault("RAM files removed", _remove_ram, up=True),
+    Fault(
+        "state folder removed during up",
+        lambda scene: shutil.rmtree(scene.folder, ignore_errors=True),  # there may be none yet
+        UP,
+        cause=r"state folder",
+    ),
     Fault("saved states removed during up", _remove_snapshots, UP, cause=r"snapshot|saved state"),
     Fault("saved memory with a flipped bit", _hurt_snapshot, UP, moments=0.0),
     Fault("run folder removed", lambda scene: shutil.rmtree(scene.host.latest), up=True, cause=r"run folder|No such"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,19 @@ def test_each_change_is_on_disk_and_whole(tmp_path: Path, monkeypatch: pytest.Mo
         record.change(phase="ready")
     monkeypatch.undo()
     assert path.read_bytes() == before, "a write that fails leaves the old state"
+
+
+def test_a_state_folder_that_was_removed_is_named_and_hides_no_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "environment"
+    folder.mkdir()
+    record = StateFile(folder / "state.json", a_state(tmp_path))
+    assert record.kept
+    shutil.rmtree(folder)
+    with pytest.raises(HostError, match="the state folder of environment shop was removed while it was in use"):
+        record.change(phase="ready")
+    record.fail()
+    assert record.state.phase == "failed"
+    assert not record.kept, "no later command would find its machines"
 
 
 def test_a_machine_started_anew_forgets_its_ports(tmp_path: Path) -> None:
