@@ -28,11 +28,12 @@ from orchestrator.deadline import FOREVER, Deadline, wait_until
 from orchestrator.debug import shown_command, timed
 from orchestrator.errors import HostError
 from orchestrator.process_id import TERM_GRACE, ProcessId, watch_end
-from orchestrator.tasks import run_with_watchdogs
+from orchestrator.tasks import finish_despite_cancel, run_with_watchdogs
 from orchestrator.text import duration_text
 from orchestrator.threads import in_thread
 
 OUTPUT_GRACE = 1.0  # seconds for the rest of a command's output after its end
+KILL_AFTER = 2  # seconds that a short command has to end in order when its time is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def describe_exit(code: int) -> str:
 
 
 # The shell leads the session's only group; it outlives its own signal to tell the command's exit code.
-_GUARD = 'timeout --foreground --kill-after=2 "$@"; code=$?; trap "" TERM; kill -TERM 0; exit $code'
+_GUARD = f'timeout --foreground --kill-after={KILL_AFTER} "$@"; code=$?; trap "" TERM; kill -TERM 0; exit $code'
 
 
 async def run(
@@ -70,13 +71,13 @@ async def run(
 
     subprocess-tee starts an event loop of its own and knows no limit, so it runs
     in a worker thread, under timeout(1), in a session of its own: what the command
-    leaves behind is ended with it, or it would hold the pipe and us for ever.
+    leaves behind is ended with it. What refuses to end, or has left the session, may
+    hold the pipe; it is not waited for beyond the deadline.
 
     Raises:
         HostError: the program is missing, ran past the deadline, or (with ``check``) failed.
     """
-    place: dict[str, object] = ({} if env is None else {"env": dict(env)}) | ({} if cwd is None else {"cwd": str(cwd)})
-    done = await _run(argv, {"quiet": True, "tee": False, **place}, deadline, hint)
+    done = await _run(argv, {"quiet": True, "tee": False}, deadline, hint=hint, env=env, cwd=cwd)
     if check and done.code != 0:
         raise HostError(
             f"{argv[0]} {describe_exit(done.code)}",
@@ -96,28 +97,43 @@ async def run_shown(
     cwd: Path | None = None,
 ) -> Completed:
     """As `run` without ``check``; each line of both streams is also handed over as it comes, in a worker thread."""
-    place: dict[str, object] = ({} if env is None else {"env": dict(env)}) | ({} if cwd is None else {"cwd": str(cwd)})
-    return await _run(argv, {"stdout": _Lines(on_line), "stderr": _Lines(on_line), **place}, deadline, "")
+    return await _run(argv, {"stdout": _Lines(on_line), "stderr": _Lines(on_line)}, deadline, env=env, cwd=cwd)
 
 
-async def _run(argv: Sequence[str], keywords: dict[str, object], deadline: Deadline, hint: str) -> Completed:
+async def _run(
+    argv: Sequence[str],
+    output: Mapping[str, object],
+    deadline: Deadline,
+    *,
+    hint: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Completed:
     import subprocess_tee  # only where a command is really run
 
-    limit = max(deadline.left, 0.1)
-    command = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit:.2f}", *argv]
-    env = keywords.get("env")
-    if shutil.which(argv[0], path=str(env.get("PATH")) if isinstance(env, dict) else None) is None:
+    if shutil.which(argv[0], path=None if env is None else env.get("PATH")) is None:
         raise HostError(f"{argv[0]} is not installed", hint=hint or "orchestrator doctor")
+    limit = max(deadline.left, 0.1)
+    command = ["setsid", "sh", "-c", _GUARD, "sh", f"{limit + 0.001:.3f}", *argv]  # not before our own deadline
+    place: dict[str, object] = {} if env is None else {"env": dict(env)}
+    if cwd is not None:
+        place["cwd"] = str(cwd)
+
+    def too_late() -> HostError:
+        what = f"{argv[0]} did not end within {duration_text(limit)}"
+        return HostError(what, evidence=[" ".join(argv)], hint=hint)
+
     try:
         with timed("host", "", shown_command(argv)) as outcome:
-            # What comes in on our stdin is for a guest's command, not for this one.
-            result = await in_thread(subprocess_tee.run, command, stdin=subprocess.DEVNULL, **keywords)
+            async with Deadline.after(limit + KILL_AFTER + OUTPUT_GRACE).enforce(too_late):
+                # What comes in on our stdin is for a guest's command, not for this one.
+                result = await in_thread(subprocess_tee.run, command, stdin=subprocess.DEVNULL, **output, **place)
             outcome.text = f"code {result.returncode}"
     except OSError as error:
         raise _not_started(command[0], error) from error
     done = Completed(tuple(argv), result.returncode, result.stdout or "", result.stderr or "")
     if done.code in (124, 137) and deadline.expired:
-        raise HostError(f"{argv[0]} did not end within {duration_text(limit)}", evidence=[" ".join(argv)], hint=hint)
+        raise too_late()
     return done
 
 
@@ -170,18 +186,23 @@ async def child(  # noqa: PLR0913 - the keywords of subprocess, each by its own 
     try:
         yield process
     finally:
-        _children.discard(process.pid)
-        if process.returncode is None:
-            identity = ProcessId.of(process.pid)
-            if identity is not None:
-                await asyncio.shield(identity.end(grace))
-        # Grandchildren that outlived their parent still carry its group.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(_reaped(process))
-        # Its pipes may still be open: reading was cut short, or a grandchild of another session holds them. wait()
-        # would wait for them; asyncio offers no public way to close them.
-        process._transport.close()  # type: ignore[attr-defined]
+        await finish_despite_cancel(_ended(process, grace))
+
+
+async def _ended(process: asyncio.subprocess.Process, grace: float) -> None:
+    """End a child and its group. Until it is gone, `kill_children` finds it."""
+    if process.returncode is None:
+        identity = ProcessId.of(process.pid)
+        if identity is not None:
+            await identity.end(grace)
+    # Grandchildren that outlived their parent still carry its group.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    _children.discard(process.pid)
+    await _reaped(process)
+    # Its pipes may still be open: reading was cut short, or a grandchild of another session holds them. wait()
+    # would wait for them; asyncio offers no public way to close them.
+    process._transport.close()  # type: ignore[attr-defined]
 
 
 _children: set[int] = set()  # leaders of the groups of all living children
