@@ -27,7 +27,7 @@ from orchestrator.environment.state import read_state
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.images.provider import choose_provider
-from orchestrator.process import stream_lines
+from orchestrator.process_lines import stream_lines
 from orchestrator.report.clones import FOLDER, write_clones
 from orchestrator.report.model_tests import words
 from orchestrator.snapshots.key import key_of

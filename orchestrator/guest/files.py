@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import threading
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +36,13 @@ from orchestrator.guest.copy_walk import folders, walk
 from orchestrator.guest.pipe import AbandonedError, Pipe
 from orchestrator.guest.ssh import Ssh
 from orchestrator.tasks import root_cause, run_all
+from orchestrator.threads import in_thread
 
 T = TypeVar("T")
 EVERYTHING = Rules()
 ARTIFACTS = Rules(links=False, exact=False, most_bytes=2 << 30, most_files=100_000)
 COMPLAINT_LIMIT = 1 << 20  # bytes of a guest's tar's complaints
+ENDING = 5.0  # seconds for the work of an ended copy on this host
 CLEANING = 10.0  # seconds to remove what an ended copy left beside its place
 
 
@@ -147,8 +149,12 @@ async def get(
     found = await inspect(ssh, source, deadline=deadline) if isinstance(source, str) else source
     tally = tally or Tally()
 
+    def too_late() -> GuestCommandError:
+        return GuestCommandError(f"{found.ssh.machine}:{found.path} was not written to {target} within {deadline}")
+
     async def write(entries: Iterable[Entry], pipe: Pipe) -> None:
-        await _in_thread(lambda: unpack(entries, target, tally, rules), pipe)
+        async with deadline.enforce(too_late):
+            await _in_thread(lambda: unpack(entries, target, tally, rules), pipe)
 
     await _read(found, write, deadline, tally)
     return tally
@@ -309,17 +315,23 @@ class _Complaints:
 
 
 async def _in_thread(work: Callable[[], T], pipe: Pipe) -> T:
-    """Run blocking work that reads the pipe, in a thread of its own; it has ended when this has, in any case."""
-    executor = ThreadPoolExecutor(1, "copy")
-    thread = asyncio.get_running_loop().run_in_executor(executor, work)
+    """Run blocking work that reads the pipe, in a thread. When this is cancelled, the work ends too.
+
+    It then removes what is half made. Work that hangs elsewhere, as in opening a pipe of the host that nobody reads, is
+    left after a moment.
+    """
+    ended = threading.Event()
+
+    def run() -> T:
+        try:
+            return work()
+        finally:
+            ended.set()
+
     try:
-        return await asyncio.shield(thread)
+        return await in_thread(run)
     except BaseException:
         pipe.finish(AbandonedError("the copy was ended"))
         pipe.cancel()
-        if not thread.done():
-            await asyncio.wait([thread])
-            thread.exception()  # it is known to have been ended
+        await in_thread(ended.wait, ENDING)
         raise
-    finally:
-        executor.shutdown(wait=False)

@@ -28,11 +28,11 @@ n=0
 while :; do
     for disk in /sys/block/vd*; do
         serial=
-        read -r serial < "$disk/serial" || :
+        { read -r serial < "$disk/serial"; } 2>/dev/null || :
         if [ "$serial" = "$1" ]; then
             mkdir -p "$2" && exec mount -t ext4 -o ro,noload "/dev/${disk##*/}" "$2"
         fi
-    done 2>/dev/null
+    done
     n=$((n + 1))
     [ "$n" -lt "$3" ] || { echo "the disk does not appear" >&2; exit 71; }
     sleep 0.1

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.deadline import Deadline, completes_before
+from orchestrator.deadline import Deadline, completes_before, pause
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import PUBLIC_HOST_KEY
@@ -61,6 +61,8 @@ async def listening_host_key(agent: Agent, wait: SshdWait, deadline: Deadline) -
                 hint=f"orchestrator console {agent.machine}",
                 where=wait.where,
             )
+        if wait.listening.is_set():  # it was told: nothing brings the next look forward
+            await pause(wait.interval, timeout)
 
 
 async def _listens(agent: Agent, port: int, deadline: Deadline) -> bool:

@@ -20,7 +20,8 @@ from orchestrator.errors import ImageError
 from orchestrator.images.debian_host import search_path
 from orchestrator.images.manifest import BaseTree, Kind
 from orchestrator.images.recipe import Recipe
-from orchestrator.process import describe_exit, stream_lines, tail
+from orchestrator.process import describe_exit, tail
+from orchestrator.process_lines import stream_lines
 
 BUILDER = "2"  # raise it whenever this file makes other images of the same recipe
 CUSTOMIZE = "/var/tmp/customize.sh"  # noqa: S108 - inside the new system, where nobody else is

@@ -26,7 +26,8 @@ from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import LONGER, BuiltImage, find_run_script
 from orchestrator.images.nixos_output import Output
 from orchestrator.images.recipe import digest
-from orchestrator.process import describe_exit, run, stream_lines
+from orchestrator.process import describe_exit, run
+from orchestrator.process_lines import stream_lines
 from orchestrator.tasks import run_with_watchdogs
 
 TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")

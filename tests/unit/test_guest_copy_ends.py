@@ -15,6 +15,7 @@ from copy_scene import DIRECTIONS, Copy, large_file, soon, with_ssh
 from processes import descendants
 from real_sshd import Server, sshd
 
+from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError, UsageError
 from orchestrator.guest.copy_unpack import PART
 from orchestrator.guest.files import get, put
@@ -147,6 +148,19 @@ def test_a_connection_that_is_lost_ends_a_copy(server: Server, tmp_path: Path, c
     with large_file(tmp_path / "large"):
         with_ssh(server, work)
     assert not (tmp_path / "target").exists()
+
+
+def test_a_pipe_of_this_host_that_nobody_reads_does_not_hold_a_copy(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("for a reader that never comes")
+    os.mkfifo(tmp_path / "pipe")
+
+    async def work(ssh: Ssh) -> None:
+        limit = Deadline.after(1)
+        with pytest.raises(GuestCommandError, match=r"was not written to .* within 1 s"):
+            await get(ssh, str(tmp_path / "source"), tmp_path / "pipe", deadline=limit)
+        assert limit.elapsed < 30
+
+    with_ssh(server, work)
 
 
 @DIRECTIONS

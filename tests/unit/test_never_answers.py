@@ -24,8 +24,9 @@ from orchestrator.guest.ssh import connect as connect_ssh
 from orchestrator.guest.sshd import SshdWait, listening_host_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.net.networks import NetworkPaths, start_switch
-from orchestrator.process import run, stream_lines
+from orchestrator.process import run
 from orchestrator.process_id import ProcessId
+from orchestrator.process_lines import stream_lines
 from orchestrator.snapshots import restore, save
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm import qmp

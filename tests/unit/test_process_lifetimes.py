@@ -18,8 +18,9 @@ from fake_qemu import run_async
 from orchestrator import process as module
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError, TimeLimit
-from orchestrator.process import Completed, child, describe_exit, exit_code, launch, run, stream_lines, tail
+from orchestrator.process import Completed, child, describe_exit, exit_code, launch, run, tail
 from orchestrator.process_id import ProcessId, watch_end
+from orchestrator.process_lines import stream_lines
 from orchestrator.procfs import boot_id
 
 
