@@ -173,19 +173,34 @@ class LiveMachine:
             MachineError: it did not go down, or did not come back.
         """
         reboot_deadline = deadline.earlier(self._scale.limit(2 * BOOT_LIMIT))
-        self.runstate = Runstate.CONNECTED
-        self._handed_over.clear()
-        self.guest.ssh.forget_key()
-        self.qemu.restart_clock()
+        self.leave_boot()
         self.qemu.report("stopping", "reboot")
         answer = reboot_deadline.earlier(self._scale.reply(HANDOVER_LIMIT))
         down = reboot_deadline.earlier(self._scale.limit(BOOT_LIMIT))
         agent = None if last_words(self.paths) else self.agent  # a guest whose console showed its end is not asked
         await go_down(self.monitor, agent, self.qemu.watcher, self._bus, answer=answer, down=down)
+        await self.boot_again(user_key, reboot_deadline)
+
+    @require(Runstate.CONNECTED, Runstate.READY)
+    def leave_boot(self) -> None:
+        """The guest that was handed over is gone, or is about to go: it boots again."""
+        self.runstate = Runstate.CONNECTED
+        self._handed_over.clear()
+        self.guest.ssh.forget_key()
+        self.qemu.restart_clock()
+
+    @require(Runstate.CONNECTED)
+    async def boot_again(self, user_key: str, deadline: Deadline) -> None:
+        """Hand over a guest that QEMU has reset; return when its agent answers.
+
+        Raises:
+            MachineError: it did not come back.
+        """
+        boot_deadline = deadline.earlier(self._scale.limit(BOOT_LIMIT))
         await self.guest.ssh.close()
-        await self.qemu.wait_for_agent(reboot_deadline)
+        await self.qemu.wait_for_agent(boot_deadline)
         await self.agent.close()
-        await self._connect_agent(self.guest.new_agent(), reboot_deadline)
+        await self._connect_agent(self.guest.new_agent(), boot_deadline)
         await self.hand_over(user_key, deadline)
 
     # ------------------------------------------------------------------ the guest

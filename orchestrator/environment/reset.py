@@ -83,7 +83,7 @@ async def reset(session: Session, snapshot: Snapshot, reaper: ReaperClient, dead
     session.record.change(phase="ready")
 
 
-def launch_again(session: Session, snapshot: Snapshot, reaper: ReaperClient) -> Launch:
+def launch_again(session: Session, snapshot: Snapshot | None, reaper: ReaperClient) -> Launch:
     """What started the machines, read from what is recorded of them."""
     env_paths, state = session.paths, session.record.state
     images = {}

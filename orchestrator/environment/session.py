@@ -68,9 +68,11 @@ class Session:
             name: LiveMachine(machine, self.topology, paths[name], self.bus, self.scale, self.paths.user_key)
             for name, machine in self.topology.machines.items()
         }
+        self._channels = {name: Channels(live.ready_agent, live.ssh) for name, live in self.machines.items()}
+        self._journals = {name: live.qemu.watcher.journal for name, live in self.machines.items()}
         reach = Reach(
-            {name: Channels(live.ready_agent, live.ssh) for name, live in self.machines.items()},
-            {name: live.qemu.watcher.journal for name, live in self.machines.items()},
+            self._channels,
+            self._journals,
             self.bus,
             self.scale,
             command=f"orchestrator -n {self.paths.name}",
@@ -86,9 +88,9 @@ class Session:
         """Do the work while every machine, switch and egress filter is watched."""
         guards: list[Callable[[], Coroutine[Any, Any, None]]]
         guards = [live.qemu.watcher.watch for live in self.machines.values()]
-        return await run_with_watchdogs(work, [*guards, self._watch_helpers])
+        return await run_with_watchdogs(work, [*guards, self.watch_helpers])
 
-    async def _watch_helpers(self) -> None:
+    async def watch_helpers(self) -> None:
         """Raise a `HostError` when a switch or an egress filter ends: machines cannot connect to a new one."""
         name, logs = self.paths.name, self.logs_folder / "networks"
         while True:
@@ -152,6 +154,18 @@ class Session:
                 await live.reattach_monitor(known.process, deadline)
             else:
                 await live.reattach(known.process, self.paths.public_key, deadline)
+
+    async def renew(self, name: str) -> LiveMachine:
+        """A machine as before it was started, in place of one that has ended; its disk stays."""
+        await self.machines[name].close()
+        paths = self.paths.machine(name, self.logs_folder)
+        topology = self.topology
+        live = LiveMachine(topology.machines[name], topology, paths, self.bus, self.scale, self.paths.user_key)
+        live.qemu.watcher.skip_logs()
+        self.machines[name] = live
+        self._channels[name] = Channels(live.ready_agent, live.ssh)
+        self._journals[name] = live.qemu.watcher.journal
+        return live
 
     async def detach(self) -> None:
         """Forget the machines that run: those of a restore take their places."""

@@ -78,6 +78,10 @@ class Watcher:
         """The connection to QEMU; None before it was made."""
         return self._monitor.value
 
+    async def wait_connected(self) -> Monitor:
+        """The connection to QEMU, as soon as it is made."""
+        return await self._monitor.wait()
+
     def skip_logs(self) -> None:
         """What the logs say up to now is of earlier machines of this name, and was judged then."""
         log = self._paths.serial_log

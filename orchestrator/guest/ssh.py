@@ -21,7 +21,7 @@ from orchestrator.deadline import Deadline, pause
 from orchestrator.debug import shown_command, timed
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
-from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end
+from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end, shell_line
 from orchestrator.guest.transport import Transport
 from orchestrator.tasks import finish_despite_cancel
 from orchestrator.text import duration_text
@@ -88,6 +88,31 @@ class Ssh:
             BaseException: whatever a sink, or the making of stdin, raises; the command is ended then.
         """
         line = command_line(command, user=user, environment=environment, cwd=cwd)
+        return await self._run(line, shown_command(command), shlex.join(command), deadline, stdin, on_stdout, on_stderr)
+
+    async def shell(
+        self,
+        script: str,
+        *,
+        deadline: Deadline,
+        stdin: Source | None = None,
+        on_stdout: Sink | None = None,
+        on_stderr: Sink | None = None,
+    ) -> GuestResult:
+        """Run a text for bash as root; arguments and errors as of `exec`. It ends when all have closed its output."""
+        line = shell_line(script)
+        return await self._run(line, "bash script", script, deadline, stdin, on_stdout, on_stderr)
+
+    async def _run(  # noqa: PLR0913 - what both ways to run have in common
+        self,
+        line: str,
+        shown: str,
+        text: str,
+        deadline: Deadline,
+        stdin: Source | None,
+        on_stdout: Sink | None,
+        on_stderr: Sink | None,
+    ) -> GuestResult:
         running = Running(self, line)
 
         def run() -> GuestResult:
@@ -97,8 +122,8 @@ class Ssh:
                 raise self.lost(error) from error
 
         try:
-            with timed("ssh", self.machine, shown_command(command)) as outcome:
-                async with deadline.enforce(lambda: self._too_late(command, deadline)):
+            with timed("ssh", self.machine, shown) as outcome:
+                async with deadline.enforce(lambda: self._too_late(text, deadline)):
                     result = await in_thread(run)
                 outcome.text = f"code {result.code}, {len(result.stdout)} + {len(result.stderr)} bytes"
                 return result
@@ -107,10 +132,10 @@ class Ssh:
             await finish_despite_cancel(in_thread(running.end))
             raise
 
-    def _too_late(self, command: Sequence[str], deadline: Deadline) -> MachineError:
+    def _too_late(self, text: str, deadline: Deadline) -> MachineError:
         return MachineError(
             f"a command in machine {self.machine} did not end within {deadline}",
-            evidence=[shlex.join(command)],
+            evidence=[text],
             hint=f"orchestrator shell {self.machine}",
         )
 

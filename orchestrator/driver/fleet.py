@@ -1,0 +1,253 @@
+"""All machines and services of an open environment, and what concerns several of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from orchestrator.deadline import FOREVER, Deadline
+from orchestrator.driver.background import BackgroundTasks
+from orchestrator.driver.machine import Machine
+from orchestrator.driver.power import Power, PowerState, again
+from orchestrator.driver.services import Service
+from orchestrator.environment.launch import Launch, launch_machine, resolve_destinations, start_networks
+from orchestrator.environment.machine import LiveMachine
+from orchestrator.environment.memory import new_memory
+from orchestrator.environment.plan import Request
+from orchestrator.environment.reset import launch_again, reset
+from orchestrator.environment.runstate import Runstate
+from orchestrator.environment.session import Session
+from orchestrator.environment.ssh_files import write_ssh_files
+from orchestrator.environment.startup import restart
+from orchestrator.environment.up import Environment as Opened
+from orchestrator.errors import OrchestratorError
+from orchestrator.images.contract import BuiltImage
+from orchestrator.snapshots.store import Snapshot
+from orchestrator.tasks import run_with_watchdogs
+
+T = TypeVar("T")
+
+
+class Fleet:
+    """What a driver holds of an environment while it is open.
+
+    Args:
+        units: whether the orchestrator starts the services of machines that come up.
+    """
+
+    def __init__(self, opened: Opened, tasks: BackgroundTasks, request: Request, *, units: bool) -> None:
+        self.session: Session = opened.session
+        self.scale = opened.session.scale
+        self._opened = opened
+        self._tasks = tasks
+        self._request = request
+        self._units = units
+        self._key = self.session.public_key() if opened.resumed else ""
+        self._bringing: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._services_error: OrchestratorError | None = None
+        self._helpers_error: OrchestratorError | None = None
+        self._helpers_gone = asyncio.Event()
+        self.machines: Mapping[str, Machine] = {name: Machine(self, name) for name in self.session.machines}
+        self.services: Mapping[str, Service] = {name: Service(self, name) for name in self.session.topology.services}
+        self.powers: dict[str, Power] = {}
+
+    # ------------------------------------------------------------------ beginning and end
+
+    def follow_all(self) -> None:
+        """Watch machines that are up."""
+        self._make_powers()
+        for name, live in self.session.machines.items():
+            self.powers[name].follow(live)
+
+    async def prepare(self, deadline: Deadline) -> None:
+        """Make ready what machines need that are started later, one by one."""
+        await start_networks(self.session, self._launch(), deadline)
+        await resolve_destinations(self.session, deadline)
+        self._make_powers()
+
+    def _make_powers(self) -> None:
+        key = self.session.public_key()
+        self.powers = {
+            name: Power(live, self._tasks, key, self._handed_over, self._ended)
+            for name, live in self.session.machines.items()
+        }
+        self._tasks.begin(self._watch_helpers())
+
+    async def _watch_helpers(self) -> None:
+        try:
+            await self.session.watch_helpers()
+        except OrchestratorError as error:
+            self._helpers_error = error
+            self._helpers_gone.set()
+
+    async def release(self) -> None:
+        """Stop to watch."""
+        await self._stop_bringing()
+        for power in self.powers.values():
+            power.forget()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin work that goes on between calls, and ends with the driver."""
+        return self._tasks.begin(work)
+
+    # ------------------------------------------------------------------ machines
+
+    def _launch(self) -> Launch:
+        if self._opened.launch is not None:
+            return self._opened.launch
+        return launch_again(self.session, None, self._opened.reaper)
+
+    async def start(self, name: str) -> None:
+        """Launch a machine that is off; it boots in the background, with the disk it has."""
+        power = self.powers[name]
+        if power.state in (PowerState.UP, PowerState.STARTING):
+            return
+        power.forget()
+        session, launch = self.session, self._launch()
+        live = session.machines[name]
+        if live.runstate is not Runstate.IDLE:
+            live = await session.renew(name)
+        live.guest.addresses = power.live.guest.addresses
+        launch_machine(session, live, launch, new_memory(session.paths, live.machine, self._image(name), launch.ram))
+        power.boot(live, Deadline.after(self.scale.limit(FOREVER)))
+        await self._begin_services(self._services_on(name))
+
+    def _image(self, name: str) -> BuiltImage:
+        return self._launch().images[self.session.topology.machines[name].image]
+
+    async def _handed_over(self, live: LiveMachine) -> None:
+        await live.open_ssh()
+        self.session.record_access(live)
+        write_ssh_files(self.session.paths, self.session.record.state.machines)
+        if all(power.state is not PowerState.OFF for power in self.powers.values()):
+            self.session.record.change(phase="ready")
+
+    def _ended(self) -> None:
+        """A machine is off or lost: what was being started there cannot go on."""
+        if self._bringing is not None:
+            self._bringing.cancel()
+
+    async def reboot(self, name: str) -> None:
+        """Reboot the guest in order; what depends on its services is proven again."""
+        power = self.powers[name]
+        live = await power.wait_up()
+        power.state = PowerState.STARTING  # the reset is ours
+        try:
+            await power.guard(live.reboot(self._key or self.session.public_key(), Deadline.after(FOREVER)))
+            await power.guard(self._handed_over(live))
+        finally:
+            power.state = PowerState.UP if power.error is None and not power.off.is_set() else power.state
+        await self._begin_services(self._services_on(name))
+
+    def boots_again(self, name: str) -> None:
+        """QEMU was told to reset a machine: its guest boots again in the background."""
+        self.powers[name].boots_again()
+        self._tasks.begin(self._begin_services(self._services_on(name)))
+
+    async def guard_all(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work that needs all machines; the loss of one ends it, with the reason."""
+        guards = [power.raise_when_gone for power in self.powers.values() if power.state is not PowerState.OFF]
+        return await run_with_watchdogs(work, [*guards, self._raise_when_helpers_gone])
+
+    async def _raise_when_helpers_gone(self) -> None:
+        await self._helpers_gone.wait()
+        assert self._helpers_error is not None
+        raise again(self._helpers_error)
+
+    # ------------------------------------------------------------------ services
+
+    def _services_on(self, machine: str) -> tuple[str, ...]:
+        """The services of a machine, and those that depend on them."""
+        graph = self.session.services.graph
+        return graph.with_dependants(tuple(n for n, one in graph.services.items() if one.machine == machine))
+
+    async def _begin_services(self, names: tuple[str, ...]) -> None:
+        """Start and prove these services in the background, as their machines come up."""
+        if not self._units or not names:
+            return
+        await self._stop_bringing()
+        # Those that were being started are started again: nobody knows how far they came.
+        self.session.services.mark_pending(tuple({*names, *self._unproven()}))
+        self._services_error = None
+        self._settled.clear()
+        self._bringing = self._tasks.begin(self._bring_up())
+
+    def _unproven(self) -> set[str]:
+        graph = self.session.services.graph
+        return set(graph.services) - set(graph.proven())
+
+    async def _bring_up(self) -> None:
+        try:
+            await self.session.start_services(Deadline.after(FOREVER))
+        except OrchestratorError as error:
+            self._services_error = error
+        finally:
+            self._settled.set()
+
+    async def _stop_bringing(self) -> None:
+        if self._bringing is not None:
+            self._bringing.cancel()
+            await asyncio.wait([self._bringing])
+            self._bringing = None
+
+    @property
+    def bringing_up(self) -> bool:
+        """Whether services are being started now, so that a unit which is not active may become it."""
+        return not self._settled.is_set()
+
+    def raise_for_services(self) -> None:
+        """Raise the error of the services that were started in the background."""
+        if self._services_error is not None:
+            raise again(self._services_error)
+
+    async def wait_settled(self) -> None:
+        """Wait until no service is being started any more.
+
+        Raises:
+            ServiceError: one failed.
+        """
+        await self._settled.wait()
+        self.raise_for_services()
+
+    async def wait_ready(self) -> None:
+        """Wait until all machines are up and all services are proven."""
+        for power in self.powers.values():
+            await power.wait_up()
+        await self.guard_all(self.wait_settled())
+        await self.guard_all(self.session.verify_still_healthy(Deadline.after(FOREVER)))
+
+    async def restart_service(self, name: str, deadline: Deadline) -> None:
+        """Restart a service, and prove it and what depends on it."""
+        await self.guard_all(self._settled.wait())
+        await self.guard_all(restart(self.session, [name], deadline))
+
+    async def stop_service(self, name: str, deadline: Deadline) -> None:
+        await self.guard_all(self._settled.wait())
+        await self.guard_all(self.session.services.stop((name,), deadline))
+
+    async def start_service(self, name: str, deadline: Deadline) -> None:
+        """Start a service that is stopped, what it depends on first, and prove what depends on it."""
+        await self.guard_all(self._settled.wait())
+        wanted = self.session.services.graph.with_dependants({name, *self._unproven()})
+        self.session.services.mark_pending(wanted)
+        await self.guard_all(self.session.start_services(deadline))
+
+    # ------------------------------------------------------------------ saved states
+
+    async def restore(self, snapshot: Snapshot, deadline: Deadline) -> None:
+        """Put everything back to a saved state."""
+        await self._stop_bringing()
+        for power in self.powers.values():
+            power.forget()
+        try:
+            await reset(self.session, snapshot, self._opened.reaper, deadline)
+        except OrchestratorError as error:
+            for power in self.powers.values():
+                power.lose(error)
+            raise
+        self._services_error = None
+        for name, live in self.session.machines.items():
+            self.powers[name].follow(live)

@@ -1,0 +1,126 @@
+"""The event loop of this process's environments, in a thread of its own.
+
+Machines are watched while user code computes or stands at a breakpoint, and calls may come from any thread and any
+event loop, or from none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from orchestrator.errors import UsageError
+
+T = TypeVar("T")
+
+
+class Call(Generic[T]):
+    """Work on the loop. Its outcome comes when the work has really ended, also after `cancel`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
+        self.outcome: Future[T] = Future()
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+        loop.call_soon_threadsafe(self._begin, work)
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> None:
+        self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
+
+    def cancel(self) -> None:
+        """Cancel the work; it ends in order."""
+
+        def cancel() -> None:
+            if self._task is not None:
+                self._task.cancel()
+
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(cancel)
+
+
+class DriverLoop:
+    """Starts its thread at the first call, and runs as long as the process."""
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Call[T]:
+        """Begin work on the loop.
+
+        Raises:
+            UsageError: in a process that was forked, or on the loop's own thread.
+        """
+        if os.getpid() != self._process:
+            work.close()
+            raise UsageError(
+                "an environment cannot be used in a forked process",
+                why="its connections and its watch live in the process that opened it",
+                hint="start the process with spawn, or open the environment in it",
+            )
+        if self._thread is not None and threading.current_thread() is self._thread:
+            work.close()
+            raise UsageError(
+                "a callback cannot call an environment",
+                why="it runs on the thread that watches the machines, which must not wait",
+                hint="put what the callback gets into a queue, and call from your own thread",
+            )
+        return Call(self._started(), work)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work and wait for it. An interruption (Ctrl-C) cancels it, and comes when it has ended."""
+        call = self.submit(work)
+        try:
+            return call.outcome.result()
+        except BaseException:
+            if not call.outcome.done():
+                call.cancel()
+                with suppress(BaseException):
+                    call.outcome.result()
+            raise
+
+    async def awaited(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work, awaited on any event loop. A cancellation cancels it, and comes when it has ended."""
+        call = self.submit(work)
+        outcome = asyncio.wrap_future(call.outcome)
+        try:
+            return await asyncio.shield(outcome)
+        except asyncio.CancelledError:
+            call.cancel()
+            while not outcome.done():
+                with suppress(BaseException):
+                    await asyncio.shield(outcome)
+            outcome.exception()  # it is known; the cancellation is what the caller must see
+            raise
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._run, args=(loop,), daemon=True, name="orchestrator")
+                self._thread.start()
+                self._loop = loop
+            return self._loop
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+
+
+driver_loop = DriverLoop()

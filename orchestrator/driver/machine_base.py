@@ -1,0 +1,128 @@
+"""What all parts of a machine's object rest on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestrator.deadline import FOREVER, Deadline
+from orchestrator.driver.power import Power, PowerState
+from orchestrator.driver.results import JournalEntry, Seconds, seconds_of
+from orchestrator.environment.machine import LiveMachine
+from orchestrator.services.journal import parse_entry
+
+if TYPE_CHECKING:
+    from orchestrator.driver.fleet import Fleet
+
+T = TypeVar("T")
+SESSIONS = 8  # commands of one machine at once; OpenSSH's server allows ten
+JOURNAL_SHOWN = 20  # lines of the journal in an error
+JOURNAL_READ = 4 << 20  # bytes
+
+
+class MachineBase:
+    """A machine of an open environment, as far as all its parts need it."""
+
+    def __init__(self, fleet: Fleet, name: str) -> None:
+        self._fleet = fleet
+        self._name = name
+        self._slots: asyncio.LifoQueue[int] = asyncio.LifoQueue()
+        for slot in reversed(range(SESSIONS)):
+            self._slots.put_nowait(slot)
+        # The driver of testScripts starts a machine at its first command.
+        self._starts_itself = False
+        self._console_read = 0  # bytes of the console's log that wait_for_console_text has consumed
+
+    @property
+    def name(self) -> str:
+        """Its name in the topology, which is its host name too."""
+        return self._name
+
+    @property
+    def state(self) -> str:
+        """``off``, ``starting``, ``up`` or ``lost`` (it died, or panicked)."""
+        return self._power.state.value
+
+    @property
+    def booted(self) -> bool:
+        """Whether it was started and is not off."""
+        return self._power.booted
+
+    @property
+    def state_dir(self) -> Path:
+        """A folder of this host for files that belong to this machine's run."""
+        return self._live.paths.logs
+
+    @property
+    def _power(self) -> Power:
+        return self._fleet.powers[self._name]
+
+    @property
+    def _live(self) -> LiveMachine:
+        return self._fleet.session.machines[self._name]
+
+    def _deadline(self, timeout: Seconds | None) -> Deadline:
+        """The limit of a call: seconds on a host with KVM, scaled."""
+        seconds = FOREVER if timeout is None else seconds_of(timeout)
+        return Deadline.after(self._fleet.scale.limit(seconds))
+
+    async def _up(self) -> LiveMachine:
+        """The machine, handed over."""
+        if self._starts_itself and self._power.state is PowerState.OFF:
+            await self._fleet.start(self._name)
+        return await self._power.wait_up()
+
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work on the machine; its end ends the work, with the reason."""
+        return await self._power.guard(work)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[int]:
+        """One of the sessions that a machine's sshd allows."""
+        slot = await self._slots.get()
+        try:
+            yield slot
+        finally:
+            self._slots.put_nowait(slot)
+
+    # ------------------------------------------------------------------ what it has said
+
+    def _console_size(self) -> int:
+        return _size(self._live.paths.serial_log)
+
+    def _journal_size(self) -> int:
+        return _size(self._live.paths.journal)
+
+    def _console_since(self, start: int) -> str:
+        return _read(self._live.paths.serial_log, start).decode("utf-8", "replace").replace("\r", "")
+
+    def _journal_since(self, start: int, most: int = JOURNAL_SHOWN) -> list[JournalEntry]:
+        """The last entries that came after a place of the journal's file."""
+        lines = _read(self._live.paths.journal, start).decode("utf-8", "replace").splitlines()
+        return list(entries(lines))[-most:]
+
+
+def entries(lines: list[str]) -> list[JournalEntry]:
+    """Lines of ``journalctl -o json`` as entries; what is none is left out."""
+    parsed = (parse_entry(line) for line in lines)
+    return [JournalEntry(e.at, e.unit, e.identifier, e.message, e.priority) for e in parsed if e is not None]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _read(path: Path, start: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, 2)
+            file.seek(max(min(start, end), end - JOURNAL_READ))
+            return file.read()
+    except OSError:
+        return b""

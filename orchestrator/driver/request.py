@@ -1,0 +1,99 @@
+"""What an environment is opened with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from orchestrator.environment.lock import command_text
+from orchestrator.environment.paths import EnvironmentPaths, environments
+from orchestrator.environment.plan import Request
+from orchestrator.environment.state import read_state
+from orchestrator.errors import HostError, TopologyError, UsageError
+from orchestrator.topology.load import load_topology, missing_files
+
+StartMode = str
+KEEP = ("never", "failure", "always")
+START = ("auto", "warm", "cold")
+
+
+def checked(what: str, value: str, choices: tuple[str, ...]) -> str:
+    """A value that is among its choices.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if value not in choices:
+        raise UsageError(f"{what}={value!r} is not among its choices", why=f"choices are {', '.join(choices)}")
+    return value
+
+
+def from_file(  # noqa: PLR0913 - the keywords of `Environment.load`
+    file: str | Path,
+    *,
+    variant: str | None,
+    name: str | None,
+    app: str | Path | None,
+    suite: str | Path | None,
+    start: str,
+    images: str,
+    runs: str | Path,
+) -> Request:
+    """The request for a topology file.
+
+    Raises:
+        TopologyError, UsageError: what is wrong with it.
+    """
+    checked("start", start, START)
+    topology = load_topology(
+        Path(file),
+        variant=variant,
+        app=None if app is None else Path(app),
+        suite=None if suite is None else Path(suite),
+    )
+    missing = missing_files(topology)
+    if missing:
+        raise TopologyError(
+            "a file that the machines need does not exist",
+            evidence=missing,
+            where=[str(topology.path)],
+            hint="make it, or give it `required = false`; docs/topology.md, files",
+        )
+    return Request(
+        topology=topology,
+        name=name or topology.name,
+        provider=images,
+        runs=Path(runs),
+        command=command_text(),
+        start=start,
+        inherited=dict(os.environ),
+    )
+
+
+def of_running(name: str | None, runs: str | Path) -> Request:
+    """The request for an environment that runs already: what it was started with.
+
+    Raises:
+        UsageError: which one is not clear.
+        HostError: it does not run.
+    """
+    chosen = name or _only_one()
+    state = read_state(EnvironmentPaths.of(chosen).state)
+    if state is None or not state.any_alive:
+        raise HostError(f"environment {chosen} does not run", hint=f"orchestrator -n {chosen} up")
+    return Request(
+        topology=state.topology,
+        name=chosen,
+        provider=state.provider,
+        runs=Path(runs),
+        command=command_text(),
+        inherited=dict(os.environ),
+    )
+
+
+def _only_one() -> str:
+    known = environments()
+    if len(known) == 1:
+        return known[0]
+    why = f"environments are {', '.join(known)}" if known else "there is no environment"
+    raise UsageError("which environment?", why=why, hint='attach("NAME")')
