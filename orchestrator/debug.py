@@ -29,6 +29,8 @@ PROGRAMS = frozenset(
     {"chmod", "chown", "cp", "debugfs", "ip", "journalctl", "ln", "losetup", "mke2fs", "mkdir", "mmdebstrap", "mount"}
     | {"nft", "nix", "nix-build", "nix-store", "qemu-img", "rm", "systemctl", "tar", "true", "umount", "vde_switch"}
 )
+# Where this program is a library, only it and the libraries it uses are recorded.
+LIBRARIES = ("orchestrator", "paramiko", "qemu", "httpx", "httpcore")
 _ASSIGNMENT = re.compile(r"^(-*[A-Za-z_][A-Za-z0-9_.-]*)=(.*)$", re.DOTALL)
 
 commands = logging.getLogger("orchestrator.commands")
@@ -114,21 +116,31 @@ class DebugLog:
         self._before: _Before | None = None
         self._file: logging.Handler | None = None
         self._show: Callable[[str], object] | None = None
+        self._loggers = (logging.getLogger(),)
 
-    def configure(self, show: Callable[[str], object] | None = None) -> None:
+    def configure(self, show: Callable[[str], object] | None = None, loggers: Sequence[str] = ("",)) -> None:
         """Begin to record: in memory, until there is a run folder.
 
         Args:
             show: takes each record as a line (``-vv``); None: only the file has them.
+            loggers: whose records; a program of somebody else keeps its own (`LIBRARIES`).
         """
         if self._before is not None:  # a process may run several commands
             return
-        root = logging.getLogger()
+        self._loggers = tuple(map(logging.getLogger, loggers))
         self._before = _Before()
-        root.addHandler(self._before)
+        self._add(self._before)
         if show is not None:
             self._show = show
-            root.addHandler(_Lines(lambda line: self._show and self._show(line)))
+            self._add(_Lines(lambda line: self._show and self._show(line)))
+
+    def _add(self, handler: logging.Handler) -> None:
+        for logger in self._loggers:
+            logger.addHandler(handler)
+
+    def _remove(self, handler: logging.Handler) -> None:
+        for logger in self._loggers:
+            logger.removeHandler(handler)
 
     @contextmanager
     def shown_by(self, show: Callable[[str], object]) -> Iterator[None]:
@@ -146,20 +158,18 @@ class DebugLog:
             return
         file = _file(folder / FILE)
         self._before.hand_over(file)
-        root = logging.getLogger()
-        root.removeHandler(self._before)
-        root.addHandler(file)
+        self._remove(self._before)
+        self._add(file)
         self._file = file
 
     def leave(self) -> None:
         """The run folder is left: what follows belongs to another one."""
         if self._file is None or self._before is None:
             return
-        root = logging.getLogger()
-        root.removeHandler(self._file)
+        self._remove(self._file)
         self._file.close()
         self._file = None
-        root.addHandler(self._before)
+        self._add(self._before)
 
 
 debug_log = DebugLog()
@@ -186,7 +196,8 @@ def _file(path: Path) -> logging.Handler:
         """A file that ends quietly: a full disk stops the debug log and nothing else."""
 
         def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
-            logging.getLogger().removeHandler(self)
+            for name in ("", *LIBRARIES):
+                logging.getLogger(name).removeHandler(self)
 
     file = File(path, maxBytes=MOST, backupCount=1, encoding="utf-8", errors="replace", delay=True)
     file.setFormatter(_Format("%(asctime)s %(name)s %(message)s"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from orchestrator.deadline import Deadline
+from orchestrator.debug import LIBRARIES, debug_log
 from orchestrator.driver.background import BackgroundTasks
 from orchestrator.driver.fleet import Fleet
 from orchestrator.driver.machine import Machine
@@ -57,6 +58,7 @@ class Environment:
         subscriber: Callable[[Event], object] | None = None,
     ) -> None:
         self._request = request
+        self._name = request.name
         self._keep = checked("keep", keep, KEEP)
         self._boot = boot
         self._units = units
@@ -147,6 +149,7 @@ class Environment:
         if self._opened is not None:
             raise UsageError(f"environment {self.name} is open already")
         self._deadline = Deadline.after(LIMIT)
+        debug_log.configure(loggers=LIBRARIES)
         try:
             self._opened = await self._stack.enter_async_context(
                 open_environment(self._request, self._bus, self._deadline)
@@ -205,6 +208,7 @@ class Environment:
             finish(self._bus, self.name, outcome, code, self._deadline)
         finally:
             await self._stack.aclose()
+            debug_log.leave()
             with suppress(OSError):  # a full disk must not hide how it went
                 write_report(session.run_folder)
 

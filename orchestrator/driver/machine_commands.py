@@ -11,15 +11,17 @@ from orchestrator.deadline import Deadline, completes_before, monotonic
 from orchestrator.driver.machine_base import MachineBase
 from orchestrator.driver.process import Process
 from orchestrator.driver.results import CommandFailed, JournalEntry, Result, Seconds, ended_text
-from orchestrator.driver.shell import CONSOLE, as_text, command_text, stderr_file, to_file
+from orchestrator.driver.shell import CONSOLE, LOGIN, as_text, command_text, login_exports, stderr_file, to_file
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Sink
+from orchestrator.guest.ssh import Ssh
 
 Command = str | Sequence[str]
 TIMEOUT = 300.0  # seconds of a command, before scaling
 TOO_LATE = 124
-CONSOLE_LAG = 0.2  # seconds until what a command printed on the console is in its log
+LOG_LAG = 0.1  # seconds until what a command wrote into console and journal is in their files, before scaling
+LOGIN_LIMIT = 30.0  # seconds, before scaling
 STDERR_LIMIT = 1 << 20  # bytes
 
 
@@ -193,12 +195,13 @@ class Commands(MachineBase):
         deadline, began, out = self._deadline(timeout), monotonic(), bytearray()
         async with self._slot() as slot:
             ssh = await live.ssh()
-            script = command_text(text, CONSOLE if console else to_file(slot))
+            script = command_text(text, await self._login(ssh), CONSOLE if console else to_file(slot))
             code = await self._code(ssh.shell(script, deadline=deadline, on_stdout=out.extend), deadline)
             seconds = monotonic() - began
             if code == 0:
                 return Result(text, code, bytes(out), b"", seconds), []
-            stderr = await self._stderr(slot, printed, console=console)
+            await asyncio.sleep(self._fleet.scale.reply(LOG_LAG))  # journal and console are a little behind
+            stderr = self._console_since(printed).encode() if console else await self._stderr(slot)
         return Result(text, code, bytes(out), stderr, seconds), self._journal_since(journal)
 
     async def _code(self, work: Coroutine[Any, Any, GuestResult], deadline: Deadline) -> int:
@@ -210,10 +213,14 @@ class Commands(MachineBase):
                 return TOO_LATE
             raise
 
-    async def _stderr(self, slot: int, printed: int, *, console: bool) -> bytes:
-        if console:
-            await asyncio.sleep(self._fleet.scale.reply(CONSOLE_LAG))
-            return self._console_since(printed).encode()
+    async def _login(self, ssh: Ssh) -> str:
+        """The environment of root's login, asked once in each boot."""
+        if self._login_of is None or self._login_of[0] is not ssh:
+            result = await self._call(ssh.shell(LOGIN, deadline=self._deadline(LOGIN_LIMIT)))
+            self._login_of = (ssh, login_exports(result.stdout))
+        return self._login_of[1]
+
+    async def _stderr(self, slot: int) -> bytes:
         found = b""
 
         async def read() -> None:

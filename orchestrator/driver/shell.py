@@ -9,13 +9,10 @@ from __future__ import annotations
 import re
 import shlex
 
-PROFILE = "/run/orchestrator/login-environment"
 # Once in a boot: /etc/profile may take an emulated guest half a second.
-LOAD_PROFILE = (
-    f"[ -e {PROFILE} ] || {{ mkdir -p /run/orchestrator; bash -lc 'export -p >&3' 3> {PROFILE}.$$ > /dev/null 2>&1; "
-    f"mv -f {PROFILE}.$$ {PROFILE}; }}; . {PROFILE}"
-)
-VARIABLES = "export USER=root HOME=/root LOGNAME=root DISPLAY=:0.0 PAGER="
+LOGIN = "mkdir -p /run/orchestrator; env -0; printf '\\0'; bash -lc 'exec env -0' 2> /dev/null"
+OWN = {"USER": "root", "HOME": "/root", "LOGNAME": "root", "DISPLAY": ":0.0", "PAGER": ""}
+OF_SHELL = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "BASH_EXECUTION_STRING"})
 CONSOLE = "{ exec 2> /dev/console; } 2> /dev/null || :"
 
 
@@ -24,14 +21,32 @@ def stderr_file(slot: int) -> str:
     return f"/run/orchestrator/stderr-{slot}"
 
 
-def command_text(command: str, stderr: str = "") -> str:
+def login_exports(output: bytes) -> str:
+    """What root's login adds to the environment of a plain session, as text for bash.
+
+    Args:
+        output: of `LOGIN`.
+    """
+    plain, _, login = output.partition(b"\0\0")
+    before, after = _variables(plain), _variables(login)
+    changed = {name: value for name, value in after.items() if before.get(name) != value and name not in OF_SHELL}
+    words = [f"{name}={shlex.quote(value)}" for name, value in ({**changed, **OWN}).items()]
+    return f"export {' '.join(words)}"
+
+
+def _variables(output: bytes) -> dict[str, str]:
+    pairs = (item.decode("utf-8", "surrogateescape").partition("=") for item in output.split(b"\0") if item)
+    return {name: value for name, _, value in pairs if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)}
+
+
+def command_text(command: str, login: str, stderr: str) -> str:
     """A command as text for bash.
 
     Args:
-        stderr: a redirection for bash, that outlives the command; empty: it stays as it is.
+        login: of `login_exports`.
+        stderr: a redirection for bash, that outlives the command.
     """
-    prologue = [LOAD_PROFILE, VARIABLES, "cd /tmp", stderr, "unset OLDPWD", "set -euo pipefail"]
-    return "\n".join([*filter(None, prologue), command])
+    return f"{login}; cd /tmp; unset OLDPWD; {stderr}; set -euo pipefail\n{command}"
 
 
 def to_file(slot: int) -> str:
