@@ -116,7 +116,7 @@ class DebugLog:
         self._before: _Before | None = None
         self._file: logging.Handler | None = None
         self._show: Callable[[str], object] | None = None
-        self._loggers = (logging.getLogger(),)
+        self._loggers: tuple[logging.Logger, ...] = (logging.getLogger(),)
 
     def configure(self, show: Callable[[str], object] | None = None, loggers: Sequence[str] = ("",)) -> None:
         """Begin to record: in memory, until there is a run folder.
