@@ -20,7 +20,7 @@ from orchestrator.guest.ssh import Ssh
 Command = str | Sequence[str]
 TIMEOUT = 300.0  # seconds of a command, before scaling
 TOO_LATE = 124
-LOG_LAG = 0.1  # seconds until what a command wrote into console and journal is in their files, before scaling
+LOG_LAG = 0.5  # seconds until what a command wrote is in the files of console and journal: journald waits 0.25
 LOGIN_LIMIT = 30.0  # seconds, before scaling
 STDERR_LIMIT = 1 << 20  # bytes
 
@@ -52,7 +52,7 @@ class Commands(MachineBase):
         """
         output = ""
         for command in commands:
-            result, journal = await self._shell(command, timeout, user)
+            result, journal = await self._shell(command, timeout, user, explain=lambda code: code != 0)
             if result.rc != 0:
                 raise self._failed(f"`{result.command}` failed in {self.name}: {ended_text(result)}", result, journal)
             output += result.out
@@ -69,7 +69,7 @@ class Commands(MachineBase):
         """
         output = ""
         for command in commands:
-            result, journal = await self._shell(command, timeout, user)
+            result, journal = await self._shell(command, timeout, user, explain=lambda code: code == 0)
             if result.rc == 0:
                 raise self._failed(f"`{result.command}` succeeded in {self.name}, and must fail", result, journal)
             output += result.out
@@ -179,11 +179,18 @@ class Commands(MachineBase):
     # ------------------------------------------------------------------ inside
 
     async def _shell(
-        self, command: Command, timeout: Seconds | None, user: str = "root", *, console: bool = False
+        self,
+        command: Command,
+        timeout: Seconds | None,
+        user: str = "root",
+        *,
+        explain: Callable[[int], bool] = lambda _: False,
+        console: bool = False,
     ) -> tuple[Result, list[JournalEntry]]:
-        """Run a command with the driver's contract; with what the journal got, where it did not exit with 0.
+        """Run a command with the driver's contract.
 
         Args:
+            explain: whether an exit code is to be explained, by stderr and what the journal got. That takes a moment.
             console: its stderr goes to the machine's console, as in the NixOS driver.
         """
         text = as_text(list(command)) if not isinstance(command, str) else command
@@ -198,9 +205,9 @@ class Commands(MachineBase):
             script = command_text(text, await self._login(ssh), CONSOLE if console else to_file(slot))
             code = await self._code(ssh.shell(script, deadline=deadline, on_stdout=out.extend), deadline)
             seconds = monotonic() - began
-            if code == 0:
+            if not explain(code):
                 return Result(text, code, bytes(out), b"", seconds), []
-            await asyncio.sleep(self._fleet.scale.reply(LOG_LAG))  # journal and console are a little behind
+            await asyncio.sleep(LOG_LAG)
             stderr = self._console_since(printed).encode() if console else await self._stderr(slot)
         return Result(text, code, bytes(out), stderr, seconds), self._journal_since(journal)
 

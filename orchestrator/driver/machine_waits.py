@@ -10,7 +10,7 @@ from orchestrator.deadline import FOREVER, Deadline, completes_before, pause
 from orchestrator.driver.machine_commands import Command, Commands
 from orchestrator.driver.results import CommandFailed, JournalEntry, Seconds, WaitFailed, ended_text
 from orchestrator.driver.shell import file_loop, port_loop, unix_socket_loop, user_systemctl
-from orchestrator.errors import UsageError
+from orchestrator.errors import MachineError, UsageError
 from orchestrator.guest.tunnel import HttpAnswer, NoAnswerError, get, tls_context
 from orchestrator.services.systemd import PROPERTIES, UnitStatus, parse_show
 from orchestrator.threads import in_thread
@@ -154,7 +154,14 @@ class Waits(Commands):
         tries = 0
         while True:
             left = deadline.left / self._fleet.scale.limit(1.0) if deadline.left != FOREVER else None
-            result, journal = await self._shell(command, left)
+            try:
+                result, journal = await self._shell(command, left, explain=lambda _: deadline.expired)
+            except MachineError:
+                # A guest that reboots takes its connections down before QEMU tells of it.
+                if not self._power.booted or deadline.expired:
+                    raise
+                await pause(self._fleet.scale.reply(AGAIN), deadline)
+                continue
             tries += 1
             if wanted(result.rc) and not (result.rc == 124 and deadline.expired):
                 return result.out
@@ -215,7 +222,7 @@ class Waits(Commands):
         """A loop in the guest, which sees what it waits for at once."""
         await self._up()
         deadline = self._deadline(timeout)
-        result, _ = await self._shell(script, timeout)
+        result, _ = await self._shell(script, timeout, explain=lambda code: code not in (0, 124))
         if result.rc != 0:
             why = result.err.strip() if result.rc != 124 else ""
             raise WaitFailed(f"{what} in {self.name} after {deadline}", why=why, subject=self.name)

@@ -58,6 +58,7 @@ class Power:
         self._ended = ended
         self._up = asyncio.Event()
         self._gone = asyncio.Event()
+        self._reset = asyncio.Event()  # the boot that a call began in is over
         self._expected = False  # its end is ours, or the guest shut down
         self._watching: list[asyncio.Task[None]] = []
 
@@ -138,6 +139,8 @@ class Power:
             self.live.leave_boot()
         self.state = PowerState.STARTING
         self._up.clear()
+        self._reset.set()
+        self._reset = asyncio.Event()
         work = self.live.boot_again(self._key, Deadline.after(FOREVER))
         self._watching.append(self._tasks.begin(self._hand_over(work)))
 
@@ -176,7 +179,13 @@ class Power:
 
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work on the machine; its end ends the work, with the reason."""
-        return await run_with_watchdogs(work, [self.raise_when_gone])
+        return await run_with_watchdogs(work, [self.raise_when_gone, self._raise_when_reset])
+
+    async def _raise_when_reset(self) -> None:
+        await self._reset.wait()
+        raise MachineError(
+            f"machine {self.name} was reset during the call", subject=self.name, why="its guest boots again"
+        )
 
     async def raise_when_gone(self) -> None:
         """Wait for the machine's end, and raise it."""
