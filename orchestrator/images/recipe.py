@@ -127,11 +127,15 @@ def load_recipe(path: Path) -> Recipe:
         return tuple(value)
 
     def size(key: str, default: int = 0) -> int:
-        try:
-            return parse_size(text(key)) if key in data or not default else default
-        except ValueError:
-            problems.append(f'{key}: expected a size like "512MiB" or "3GiB"')
+        if default and key not in data:
             return default
+        try:
+            found = parse_size(text(key))
+        except ValueError:
+            found = 0
+        if found < MIB:
+            problems.append(f'{key}: expected a size from 1MiB, like "512MiB" or "3GiB"')
+        return found
 
     problems += [f"{key}: unknown key" for key in sorted(set(data) - _KEYS)]
     recipe = Recipe(
