@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from orchestrator.cli.runtime import say
 from orchestrator.debug import debug_log
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.events.run import Note, RunStarted
+from orchestrator.text import json_text
 
 
 class RunFolder:
@@ -66,3 +68,12 @@ def report_on(folder: Path, *, only_missing: bool = False) -> None:
         write_report(folder)
     except OSError as error:
         say(f"warning: the reports could not be written: {error}")
+
+
+def print_summary(folder: Path, code: int) -> None:
+    """Print the ``summary.json`` of a run folder on stdout; where a full disk has none, how the command ended."""
+    try:
+        text = (folder / "summary.json").read_text(encoding="utf-8")
+    except OSError:
+        text = json_text({"exit_code": code, "run_folder": str(folder)})
+    sys.stdout.write(text.rstrip("\n") + "\n")

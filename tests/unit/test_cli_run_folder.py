@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_process import Cli
 
-from orchestrator.cli.run_folder import continued
+from orchestrator.cli.run_folder import continued, print_summary
 from orchestrator.debug import debug_log
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
@@ -64,6 +64,14 @@ def test_reports_that_cannot_be_written_do_not_hide_how_it_went(
     with continued(folder, EventBus()):
         pass
     assert "the reports could not be written" in capsys.readouterr().err
+
+
+def test_what_is_printed_as_json_survives_a_full_disk(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(folder, 5)
+    assert json.loads(capsys.readouterr().out) == {"exit_code": 5, "run_folder": str(folder)}
+    (folder / "summary.json").write_text('{"outcome": "failed"}\n')
+    print_summary(folder, 5)
+    assert capsys.readouterr().out == '{"outcome": "failed"}\n'
 
 
 def test_restart_of_an_unknown_service_changes_and_writes_nothing(tmp_path: Path) -> None:
