@@ -128,9 +128,9 @@ class SnapshotStore:
         """The state after a cold start that fits."""
         return next((one for one in self._named(f"{HEALTHY}.{key}") if not one.problem), None)
 
-    def damaged(self, key: str) -> Snapshot | None:
-        """One that would fit, were it whole."""
-        return next((one for one in self._named(f"{HEALTHY}.{key}") if one.problem), None)
+    def damaged(self, key: str) -> list[Snapshot]:
+        """Those that would fit, were they whole."""
+        return [one for one in self._named(f"{HEALTHY}.{key}") if one.problem]
 
     def last_healthy(self, environment: str) -> Snapshot | None:
         """The newest automatic one of this environment, fitting or not."""
@@ -190,9 +190,13 @@ class SnapshotStore:
                 if folder.name.startswith(REMOVING) or (saver and not _alive(saver)):
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def prunable(self, keep: Sequence[Path] = ()) -> list[Snapshot]:
-        """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or ownerless."""
-        stored = self.all()
+    def prunable(self, keep: Sequence[Path] = (), *, stored: Sequence[Snapshot] | None = None) -> list[Snapshot]:
+        """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or ownerless.
+
+        Args:
+            stored: all snapshots, where they are known already.
+        """
+        stored = self.all() if stored is None else stored
         found = [one for one in stored if one.problem or one.ownerless]
         for kind in ("tmpfs", "disk"):
             kept, total = 0, 0
