@@ -126,11 +126,9 @@ def load_recipe(path: Path) -> Recipe:
             return ()
         return tuple(value)
 
-    def size(key: str, default: int = 0) -> int:
-        if default and key not in data:
-            return default
+    def size(key: str, default: str | None = None) -> int:
         try:
-            found = parse_size(text(key))
+            found = parse_size(text(key, default))
         except ValueError:
             found = 0
         if found < MIB:
@@ -146,7 +144,7 @@ def load_recipe(path: Path) -> Recipe:
         packages=tuple(sorted(set(texts("packages")))),
         dpkg_exclude=texts("dpkg_exclude"),
         size=size("size"),
-        memory=number("memory", 1024) if isinstance(data.get("memory"), int) else size("memory", 1024 * MIB) // MIB,
+        memory=number("memory", 1024) if isinstance(data.get("memory"), int) else size("memory", "1GiB") // MIB,
         cpus=number("cpus", 1),
         kernel_parameters=texts("kernel_parameters"),
         before=_early_files(data.get("before", []), problems),

@@ -152,8 +152,7 @@ def _port(word: str, node: Node) -> int:
     try:
         return parse_port(word)
     except ValueError as error:
-        wrong = f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}'
-        raise InvalidValue(wrong) from error
+        raise InvalidValue(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}') from error
 
 
 @value("date", pattern="^[0-9]{4}-?[0-9W]{2,3}-?[0-9]{1,2}$")
