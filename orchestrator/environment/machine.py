@@ -131,10 +131,7 @@ class LiveMachine:
 
     @require(Runstate.IDLE)
     async def reattach(self, process: ProcessId, user_key: str, deadline: Deadline) -> None:
-        """Attach to a machine that an earlier command handed over; set up again where it has rebooted meanwhile.
-
-        ``user_key`` is the public line that opens it.
-        """
+        """Attach to a machine that an earlier command handed over; set up again where it has rebooted meanwhile."""
         was_paused = await self.reattach_monitor(process, deadline)
         status = await self.monitor.run_state()
         if status != "running":
