@@ -191,7 +191,8 @@ class CommandParser(argparse.ArgumentParser):
         """A sentence if the wrong value came from a variable and not from the command line."""
         for action in self._actions:
             variable = re.search(r"\[(ORCH_\w+)", action.help or "")
-            if variable and repr(os.environ.get(variable[1])) in message:
+            value = os.environ.get(variable[1]) if variable else None
+            if variable and value is not None and repr(value) in message:
                 return [f"(the value is that of {variable[1]})"]
         return []
 

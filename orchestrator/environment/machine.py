@@ -130,7 +130,7 @@ class LiveMachine:
         self.guest.ssh.pin(host_key)
 
     @require(Runstate.IDLE)
-    async def reattach(self, process: ProcessId, user_key: Path, deadline: Deadline) -> None:
+    async def reattach(self, process: ProcessId, user_key: str, deadline: Deadline) -> None:
         """Attach to a machine that an earlier command handed over; set up again where it has rebooted meanwhile."""
         was_paused = await self.reattach_monitor(process, deadline)
         status = await self.monitor.run_state()
@@ -146,7 +146,7 @@ class LiveMachine:
         if await self.agent.read_file(HANDED_OVER, deadline=answers_before) is None:
             message = "it was rebooted, and not by this program; it is set up again"
             self._bus.emit(Note(self.name, level="warning", message=message))
-            await self.hand_over(user_key.read_text().strip(), deadline)
+            await self.hand_over(user_key, deadline)
         self._become_ready()
 
     @require(Runstate.IDLE)

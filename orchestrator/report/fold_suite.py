@@ -53,14 +53,7 @@ class PhaseFold:
         if self._state == "finished":
             self._end = event.time
             self._exit_code = event.exit_code
-            counts = {
-                "passed": event.passed,
-                "failed": event.failed,
-                "flaky": event.flaky,
-                "skipped": event.skipped,
-                "did_not_run": event.did_not_run,
-            }
-            self._reported = {status: count for status, count in counts.items() if count is not None}
+            self._reported = event.counts
 
     def _test(self, event: TestPlanned | TestBegan | TestEnded, subject: str) -> bool:
         key = clean(event.id, WORD) or subject

@@ -30,7 +30,7 @@ from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
 from orchestrator.events.services import CheckResulted
-from orchestrator.folders import cache_root
+from orchestrator.folders import cache_root, shared_memory
 from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import launch
@@ -41,7 +41,6 @@ from orchestrator.services.checks.tcp import TcpCheck
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
-from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.topology.check_kind import CheckKind
 from orchestrator.topology.load import load_topology
