@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from orchestrator.deadline import FOREVER, Deadline, completes_before, pause
+from orchestrator.debug import timed
 from orchestrator.driver.machine_commands import Command, Commands
 from orchestrator.driver.results import CommandFailed, JournalEntry, Seconds, WaitFailed, ended_text
 from orchestrator.driver.shell import file_loop, port_loop, unix_socket_loop, user_systemctl
@@ -260,7 +261,9 @@ class Waits(Commands):
                 return get(ssh, parsed, limit, lambda _: True, tls)
 
             try:
-                answer = await self._call(in_thread(request))
+                with timed("http", self.name, "GET <url>") as outcome:
+                    answer = await self._call(in_thread(request))
+                    outcome.text = str(answer.status)
                 last = f"status {answer.status}: {(answer.body or '')[:200]}"
                 if answer.status == status and contains in (answer.body or ""):
                     return answer.body or ""
