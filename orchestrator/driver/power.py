@@ -13,7 +13,7 @@ from orchestrator.driver.background import BackgroundTasks
 from orchestrator.driver.results import MachineOff
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.runstate import Runstate
-from orchestrator.errors import MachineError, OrchestratorError
+from orchestrator.errors import MachineError, OrchestratorError, UnforeseenError
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.vm.qmp import Monitor, event_summary
 
@@ -95,10 +95,10 @@ class Power:
         try:
             await work
             await self._ready(self.live)
-        except OrchestratorError as error:
+        except Exception as cause:  # noqa: BLE001 - calls would wait for ever
             # Where the machine has ended, its watch knows more.
             if not self._gone.is_set():
-                self.lose(error)
+                self.lose(cause if isinstance(cause, OrchestratorError) else _unforeseen(self.name, cause))
             return
         self._become_up()
 
@@ -210,6 +210,12 @@ class Power:
         if monitor is not None:
             with suppress(MachineError):  # it ends before it answers
                 await monitor.execute("quit", deadline=Deadline.after(2))
+
+
+def _unforeseen(machine: str, cause: Exception) -> UnforeseenError:
+    error = UnforeseenError(f"machine {machine} could not be set up", why=f"{type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 async def _wait(event: asyncio.Event) -> None:

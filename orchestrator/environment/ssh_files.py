@@ -14,7 +14,8 @@ from orchestrator.vm.arguments import SSH_GUEST_PORT
 
 
 def write_ssh_files(paths: EnvironmentPaths, machines: Mapping[str, MachineState]) -> None:
-    """Write both again, of what is recorded."""
+    """Write both again, of what is recorded; a machine that was never set up is in neither."""
+    machines = {name: machine for name, machine in machines.items() if machine.host_key and machine.ports}
     lines = [known_hosts_line(machine.ports[SSH_GUEST_PORT], machine.host_key) for machine in machines.values()]
     paths.known_hosts.write_text("\n".join(lines) + "\n")
     key, known_hosts = (_nameable(paths, path) for path in (paths.user_key, paths.known_hosts))

@@ -6,6 +6,8 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import HOSTS, MEASURES
-from host import HERE, Host
+from host import HERE, ROOT, Host, edited_topology
 
 from orchestrator import api
 from orchestrator.deadline import Deadline, monotonic
@@ -272,6 +274,27 @@ def test_a_snapshot_and_the_way_back(env: Environment, server: Machine) -> None:
     env.reset()
     assert not server.path(DISK_MARK).exists()
     assert env.services["nginx"].state == "healthy"
+
+
+def test_the_tutorial(env: Environment, host: Host, tmp_path: Path) -> None:
+    """Every block of docs/driver.md: the first as a program of its own, the others one after the other."""
+    program, *blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "driver.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    topology = edited_topology(tmp_path, ('name = "vm-tests"', 'name = "tutorial"'))
+    topology.rename(tmp_path / "orchestrator.toml")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=host.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0 and re.search(r"^\d+\.\d+", done.stdout), done.stderr
+    names: dict[str, object] = {"env": env, "server": env.server, "client": env.client}
+    for block in blocks:
+        exec(compile(block, "docs/driver.md", "exec"), names)
 
 
 def test_a_paused_machine_goes_on(server: Machine) -> None:
