@@ -12,6 +12,7 @@ import pytest
 from orchestrator.driver.keys import chord, keys_of
 from orchestrator.driver.results import CommandFailed, JournalEntry, Result, seconds_of
 from orchestrator.driver.shell import (
+    CONSOLE,
     as_text,
     command_text,
     file_loop,
@@ -68,6 +69,15 @@ def test_stderr_goes_where_it_is_sent_also_of_what_is_left_running(tmp_path: Pat
     done = run("echo out; echo err >&2; (sleep 1; echo late) >&2 &", f"exec 2>> {log}")
     assert done.stdout.endswith(b"\nout\n") and done.stderr == b""
     assert log.read_text() == "err\n"
+
+
+def test_the_console_is_stderr_for_the_whole_command(tmp_path: Path) -> None:
+    """The redirection must outlive the words that make it."""
+    console = tmp_path / "console"
+    console.touch()
+    done = run("echo words >&2", CONSOLE.replace("/dev/console", str(console)))
+    assert (done.stderr, console.read_text()) == (b"", "words\n")
+    assert run("echo words >&2", CONSOLE.replace("/dev/console", "/nowhere")).stderr == b"words\n"
 
 
 def test_what_a_login_adds_is_kept_and_what_a_shell_sets_is_not() -> None:
