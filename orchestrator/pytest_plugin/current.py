@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.deadline import monotonic
 from orchestrator.pytest_plugin.markers import Wanted, accepted
 from orchestrator.pytest_plugin.resets import Place
 

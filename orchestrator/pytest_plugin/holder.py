@@ -6,11 +6,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.deadline import monotonic
 from orchestrator.errors import OrchestratorError, TopologyError, UsageError
 from orchestrator.pytest_plugin.current import Current
 from orchestrator.pytest_plugin.markers import Wanted, wanted
@@ -38,6 +38,7 @@ class Holder:
     Attributes:
         keep: whether the machines stay at the end, as `Environment.load` has it.
         summary: lines for the end of the run.
+        refused: of a worker: what is wrong with the markers of its tests.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, sketch: Sketch | None, worker: Worker | None) -> None:
@@ -49,6 +50,7 @@ class Holder:
         self.environment: Environment | None = None
         self.current: Current | None = None
         self.summary: list[str] = []
+        self.refused = ""
         self.machines = Condition(HEALTHY)
         self._variant = ""
         self._process = os.getpid()
@@ -130,9 +132,10 @@ class Holder:
         """What limits are multiplied with on this host."""
         if self.environment is not None and not self._made_room:
             return self.environment.factor
-        with self._explained():
-            found = host_factor()
-        return found
+        try:
+            return host_factor()
+        except OrchestratorError as error:
+            pytest.fail(text_of(error), pytrace=False)
 
     # ------------------------------------------------------------------ opening and closing
 
@@ -268,7 +271,8 @@ class Holder:
         try:
             yield
         except OrchestratorError as error:
-            if isinstance(error, (UsageError, TopologyError)) and self.environment is None:
+            wrong_use = isinstance(error, (UsageError, TopologyError)) and self.environment is None
+            if wrong_use and self.worker is None:
                 pytest.exit(text_of(error), returncode=4)
             pytest.fail(text_of(error), pytrace=False)
 

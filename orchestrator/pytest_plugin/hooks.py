@@ -11,6 +11,7 @@ import pytest
 from orchestrator.pytest_plugin.holder import HEALTHY, Holder
 from orchestrator.pytest_plugin.markers import VARIANT, machines_of, problems, uses_environment, wanted
 from orchestrator.pytest_plugin.resets import in_groups
+from orchestrator.pytest_plugin.told import on_terminal, text_of
 
 MACHINE = "orchestrator_machine"
 
@@ -55,16 +56,21 @@ class Hooks:
             found[f"{users[0].nodeid} uses an environment, and there is no topology file: --orch-file FILE"] = None
         if not found and users:
             found |= dict.fromkeys(self._wrong_topologies(users))
+        if found and self._holder.worker is not None:
+            self._holder.refused, items[:] = "\n".join(found), []  # the controller of xdist raises it
+            return
         if found:
             raise pytest.UsageError("\n".join(found))
         if any(wanted(item).keep for item in users):
             self._holder.keep = "always"
-        items[:] = in_groups(items, self._group, self._first)
+        variant, snapshot = self._first
+        # Another variant costs a start, another snapshot a reset: variants are what the whole is divided by.
+        ordered = in_groups(items, lambda item: self._group(item)[1], snapshot)
+        items[:] = in_groups(ordered, lambda item: self._group(item)[0], variant)
 
     def _wrong_topologies(self, users: list[pytest.Item]) -> list[str]:
         """What is wrong with the topology, in each variant that a test wants."""
         from orchestrator.errors import TopologyError
-        from orchestrator.pytest_plugin.told import text_of
         from orchestrator.topology.load import load_topology
 
         settings = self._holder.settings
@@ -83,9 +89,10 @@ class Hooks:
         variant = self._holder.sketch.variant if self._holder.sketch is not None else ""
         return variant, self._holder.settings.start_from or HEALTHY
 
-    def _group(self, item: pytest.Item) -> tuple[str, str] | None:
+    def _group(self, item: pytest.Item) -> tuple[str, str] | tuple[None, None]:
+        """The variant and the snapshot of a test; one that uses no environment may be anywhere."""
         if not uses_environment(item):
-            return None
+            return None, None
         asked, (variant, snapshot) = wanted(item), self._first
         return asked.variant or variant, asked.snapshot or snapshot
 
@@ -139,9 +146,8 @@ class Hooks:
             return
         if current.item is not node or not isinstance(report, pytest.TestReport):
             return
-        capture = current.item.config.pluginmanager.getplugin("capturemanager")
         lines = [f"    orchestrator -n {environment.name} shell {name}" for name in environment.machines]
-        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+        with on_terminal(current.item.config):
             sys.stdout.write(
                 f"\n{report.longreprtext}\n\n{current.item.nodeid} failed; the machines stay as they are.\n"
                 f"Enter them from another terminal:\n" + "\n".join(lines) + "\nGo on with Enter: "

@@ -17,7 +17,7 @@ from orchestrator.pytest_plugin.holder import Holder
 NAME_LIMIT = 100  # characters of the name of a test's folder
 TYPES = {".png": "image/png", ".txt": "text/plain", ".jsonl": "application/jsonl"}
 PROPERTY = "orchestrator"  # of the run folder's part in JUnit
-SUMMARY = "orchestrator_summary"  # of xdist's workeroutput
+SUMMARY, REFUSED = "orchestrator_summary", "orchestrator_refused"  # of xdist's workeroutput
 
 
 class Results:
@@ -86,12 +86,19 @@ class Results:
         self._holder.finish()
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
-            output[SUMMARY] = self._holder.summary
+            output[SUMMARY], output[REFUSED] = self._holder.summary, self._holder.refused
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """A worker of xdist is done: what it has to say."""
-        self._of_workers += getattr(node, "workeroutput", {}).get(SUMMARY, [])
+        """A worker of xdist is done: what it has to say.
+
+        Raises:
+            pytest.UsageError: markers are wrong; all workers found the same.
+        """
+        output = getattr(node, "workeroutput", {})
+        if output.get(REFUSED):
+            raise pytest.UsageError(output[REFUSED])
+        self._of_workers += output.get(SUMMARY, [])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where the reports are, and which machines stay."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.pytest_plugin.told import on_terminal
 
 START = ("auto", "warm", "cold")
 KEEP = ("never", "failure", "always")
@@ -140,7 +140,7 @@ def _check(config: pytest.Config, settings: Settings) -> None:
     workers = distributed(config)
     if settings.sit and workers:
         raise pytest.UsageError("--orch-sit stops at a terminal, and workers of xdist have none: leave out -n")
-    if settings.sit and not (sys.__stdin__ is not None and sys.__stdin__.isatty()):
+    if settings.sit and not _has_terminal(config):
         raise pytest.UsageError("--orch-sit waits for Enter, and standard input is not a terminal")
     if settings.attach is not None and workers:
         raise pytest.UsageError("--orch-attach is for one process, an environment has one user: leave out -n")
@@ -151,6 +151,11 @@ def _check(config: pytest.Config, settings: Settings) -> None:
         )
     if settings.attach is not None and settings.start != "auto":
         raise pytest.UsageError("--orch-attach starts nothing, so --orch-start does not go with it")
+
+
+def _has_terminal(config: pytest.Config) -> bool:
+    with on_terminal(config):
+        return sys.__stdin__ is not None and sys.__stdin__.isatty()
 
 
 def distributed(config: pytest.Config) -> bool:
@@ -170,6 +175,8 @@ def sketch_for(settings: Settings) -> Sketch | None:
 
 
 def _of_file(file: Path, variant: str | None) -> Sketch:
+    import tomllib
+
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

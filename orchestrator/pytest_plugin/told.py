@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,11 +27,24 @@ def say(config: pytest.Config, text: str) -> None:
     if config.getoption("verbose") < 0:
         return
     reporter = config.pluginmanager.getplugin("terminalreporter")
-    capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+    with on_terminal(config):
         if reporter is not None and not hasattr(config, "workerinput"):
             reporter.ensure_newline()
             reporter.write_line(f"orchestrator: {text}")
         else:
             sys.stderr.write(f"orchestrator: {text}\n")
             sys.stderr.flush()
+
+
+@contextmanager
+def on_terminal(config: pytest.Config) -> Iterator[None]:
+    """Standard input and output are those of the process, whatever is captured."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        yield
+        return
+    capture.suspend(in_=True)
+    try:
+        yield
+    finally:
+        capture.resume()

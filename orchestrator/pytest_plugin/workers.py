@@ -15,7 +15,6 @@ from typing import IO
 
 import pytest
 
-from orchestrator.deadline import Deadline
 from orchestrator.errors import MemoryShort
 
 WAIT = 7200.0  # seconds for memory that another worker has
@@ -101,6 +100,8 @@ class Worker:
 
     def _wait_for_room(self) -> bool:
         """Wait until another worker's machines end; whether one had any."""
+        from orchestrator.deadline import Deadline  # it imports asyncio
+
         before = self._others()
         if not before:
             return False
