@@ -14,6 +14,7 @@ from orchestrator.debug import LIBRARIES, debug_log
 from orchestrator.driver.background import BackgroundTasks
 from orchestrator.driver.fleet import Fleet
 from orchestrator.driver.machine import Machine
+from orchestrator.driver.records import Records
 from orchestrator.driver.request import KEEP, checked, from_file, of_running
 from orchestrator.driver.services import Service
 from orchestrator.driver.shell import python_name
@@ -22,7 +23,6 @@ from orchestrator.environment.plan import Request
 from orchestrator.environment.reset import chosen
 from orchestrator.environment.run_events import emit_failure, finish, over_limit
 from orchestrator.environment.saving import save
-from orchestrator.environment.session import Session
 from orchestrator.environment.up import Environment as Opened
 from orchestrator.environment.up import bring_up, close_down, open_environment
 from orchestrator.errors import HostError, OrchestratorError, UsageError
@@ -36,7 +36,7 @@ LIMIT = 7200.0  # seconds of an opening, images included
 EVENTS_KEPT = 20_000
 
 
-class Environment:
+class Environment(Records):
     """A set of machines, and the services on them.
 
     Made by `load` or `attach`, opened and closed by ``with``::
@@ -66,13 +66,12 @@ class Environment:
         self._tasks = BackgroundTasks()
         self._opened: Opened | None = None
         self._fleet: Fleet | None = None
-        self._bus = EventBus()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
-        self._bus.subscribe(self._events.append)
-        if subscriber is not None:
-            self._bus.subscribe(subscriber)
+        self._subscribers = [self._events.append, *([] if subscriber is None else [subscriber])]
+        self._bus = EventBus()
         self._deadline = Deadline.after(LIMIT)
         self._clones = 0
+        self._joined = False
         self._failed = False
         self._error: OrchestratorError | None = None
 
@@ -91,6 +90,7 @@ class Environment:
         keep: str = "never",
         images: str = "auto",
         runs: str | Path = "runs",
+        free_ports: bool = False,
     ) -> Self:
         """An environment of a topology file. Opening it brings it up until every service is proven.
 
@@ -105,6 +105,7 @@ class Environment:
             keep: whether the machines stay when it is closed: ``"never"``, ``"failure"`` (of the block), ``"always"``.
             images: the provider, as ``--images``.
             runs: the folder of run folders.
+            free_ports: forward free ports of this host in place of the file's, so that several can run.
 
         Raises:
             TopologyError: the file is wrong; every mistake is told.
@@ -112,6 +113,8 @@ class Environment:
         request = from_file(
             file, variant=variant, name=name, app=app, suite=suite, start=start, images=images, runs=runs
         )
+        if free_ports:
+            request = replace(request, topology=request.topology.with_free_ports())
         return cls(request, keep=keep)
 
     @classmethod
@@ -140,7 +143,7 @@ class Environment:
     # ------------------------------------------------------------------ opening and closing
 
     async def open(self) -> Self:
-        """Bring it up; ``with`` does it. Return when every service is proven.
+        """Bring it up; ``with`` does it. Return when every service is proven. One that was closed may be opened again.
 
         Raises:
             LockedError: another command, or another driver, holds it.
@@ -148,14 +151,19 @@ class Environment:
         """
         if self._opened is not None:
             raise UsageError(f"environment {self.name} is open already")
-        self._deadline = Deadline.after(LIMIT)
+        self._stack, self._tasks, before = AsyncExitStack(), BackgroundTasks(), self._fleet
+        self._deadline, self._failed, self._error = Deadline.after(LIMIT), False, None
+        self._bus = EventBus()  # nothing of an opening before listens to this one
+        for subscriber in self._subscribers:
+            self._bus.subscribe(subscriber)
         debug_log.configure(loggers=LIBRARIES)
         try:
             self._opened = await self._stack.enter_async_context(
                 open_environment(self._request, self._bus, self._deadline)
             )
+            self._joined = self._opened.resumed
             await self._tasks.open()
-            self._fleet = Fleet(self._opened, self._tasks, self._request, units=self._units)
+            self._fleet = Fleet(self._opened, self._tasks, self._request, units=self._units, before=before)
             try:
                 if self._boot or self._opened.resumed:
                     await bring_up(self._opened, self._deadline)
@@ -228,16 +236,6 @@ class Environment:
     def services(self) -> Mapping[str, Service]:
         """All services by their names in the topology."""
         return self._whole.services
-
-    @property
-    def events(self) -> list[Event]:
-        """What happened so far, oldest first; the last 20,000. docs/events.md has the kinds."""
-        return list(self._events)
-
-    @property
-    def artifacts(self) -> Path:
-        """The run folder of this session: events, logs, screenshots, and what tests leave there."""
-        return self._session.run_folder
 
     @property
     def factor(self) -> float:
@@ -323,18 +321,6 @@ class Environment:
         deadline = Deadline.after(LIMIT)
         await self._whole.guard_all(save(session, name, point_name(name, session.paths.identity), deadline))
 
-    async def collect(self, step: str = "collected") -> Path:
-        """Bring home what the machines know now: screenshots, the logs of all services.
-
-        Args:
-            step: what the pictures show, part of their names.
-
-        Returns:
-            The run folder.
-        """
-        await collect_all(self._session, step)
-        return self.artifacts
-
     # ------------------------------------------------------------------ inside
 
     @property
@@ -342,7 +328,3 @@ class Environment:
         if self._fleet is None or self._opened is None:
             raise HostError(f"environment {self.name} is not open", hint="with Environment.load(…) as env: …")
         return self._fleet
-
-    @property
-    def _session(self) -> Session:
-        return self._whole.session

@@ -34,9 +34,12 @@ class Fleet:
 
     Args:
         units: whether the orchestrator starts the services of machines that come up.
+        before: of the same environment when it was open before: the objects of its machines and services go on.
     """
 
-    def __init__(self, opened: Opened, tasks: BackgroundTasks, request: Request, *, units: bool) -> None:
+    def __init__(
+        self, opened: Opened, tasks: BackgroundTasks, request: Request, *, units: bool, before: Fleet | None = None
+    ) -> None:
         self.session: Session = opened.session
         self.scale = opened.session.scale
         self._opened = opened
@@ -52,6 +55,12 @@ class Fleet:
         self._helpers_gone = asyncio.Event()
         self.machines: Mapping[str, Machine] = {name: Machine(self, name) for name in self.session.machines}
         self.services: Mapping[str, Service] = {name: Service(self, name) for name in self.session.topology.services}
+        if before is not None:
+            self.machines, self.services = before.machines, before.services
+            for machine in self.machines.values():
+                machine._fleet = self
+            for service in self.services.values():
+                service._fleet = self
         self.powers: dict[str, Power] = {}
 
     # ------------------------------------------------------------------ beginning and end

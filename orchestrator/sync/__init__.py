@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.driver.facade import Facade, closed, opened, wait
-from orchestrator.driver.results import CommandFailed, DriverFailed, JournalEntry, MachineOff, Result, WaitFailed
+from orchestrator.driver.results import (
+    CommandFailed,
+    DriverFailed,
+    JournalEntry,
+    MachineOff,
+    Moment,
+    Result,
+    WaitFailed,
+)
 from orchestrator.errors import GuestCommandError, HostError, LockedError, MachineError, OrchestratorError, ServiceError
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ __all__ = [
     "Machine",
     "MachineError",
     "MachineOff",
+    "Moment",
     "OrchestratorError",
     "Process",
     "Result",
@@ -75,6 +84,63 @@ class Environment(Facade):
             self._core.fail()
         self.close()
 
+    @property
+    def variant(self) -> str:
+        """The variant of the topology; empty where the file has none."""
+        return self._core.variant
+
+    @property
+    def joined(self) -> bool:
+        """Whether its machines ran before it was opened, so that nobody knows what was done in them."""
+        return self._core.joined
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened so far, oldest first; the last 20,000. docs/events.md has the kinds."""
+        return self._core.events
+
+    @property
+    def artifacts(self) -> Path:
+        """The run folder of this session: events, logs, screenshots, and what tests leave there."""
+        return self._core.artifacts
+
+    def record(self, event: Event) -> None:
+        """Add an event, such as `TestBegan` or `TestEnded` of `orchestrator.events.suite`: the reports show it.
+
+        Any thread may do it.
+        """
+        self._core.record(event)
+
+    def moment(self) -> Moment:
+        """Now, for `evidence`."""
+        return self._core.moment()
+
+    def evidence(self, folder: str | Path, since: Moment | None = None, timeout: Seconds = 20.0) -> list[Path]:
+        """Write what may explain a failure: a picture of each display, the journals, consoles and events.
+
+        What cannot be had, as of a machine that is off, is left out.
+
+        Args:
+            folder: relative to the run folder; made where it is missing.
+            since: of `moment`: journals, consoles and events begin there. None: at their beginning.
+            timeout: seconds for all pictures on a host with KVM; a slower host has more.
+
+        Returns:
+            The files that were written.
+        """
+        return wait(self._core.evidence(folder, since, timeout))
+
+    def collect(self, step: str = "collected") -> Path:
+        """Bring home what the machines know now: screenshots, the logs of all services.
+
+        Args:
+            step: what the pictures show, part of their names.
+
+        Returns:
+            The run folder.
+        """
+        return wait(self._core.collect(step))
+
     @classmethod
     def load(
         cls,
@@ -88,6 +154,7 @@ class Environment(Facade):
         keep: str = "never",
         images: str = "auto",
         runs: str | Path = "runs",
+        free_ports: bool = False,
     ) -> Self:
         """An environment of a topology file. Opening it brings it up until every service is proven.
 
@@ -102,6 +169,7 @@ class Environment(Facade):
             keep: whether the machines stay when it is closed: ``"never"``, ``"failure"`` (of the block), ``"always"``.
             images: the provider, as ``--images``.
             runs: the folder of run folders.
+            free_ports: forward free ports of this host in place of the file's, so that several can run.
 
         Raises:
             TopologyError: the file is wrong; every mistake is told.
@@ -110,7 +178,16 @@ class Environment(Facade):
 
         return cls._of(
             Core.load(
-                file, variant=variant, name=name, app=app, suite=suite, start=start, keep=keep, images=images, runs=runs
+                file,
+                variant=variant,
+                name=name,
+                app=app,
+                suite=suite,
+                start=start,
+                keep=keep,
+                images=images,
+                runs=runs,
+                free_ports=free_ports,
             )
         )
 
@@ -137,7 +214,7 @@ class Environment(Facade):
         return type(self)._of(self._core.clone(name))
 
     def open(self) -> Self:
-        """Bring it up; ``with`` does it. Return when every service is proven.
+        """Bring it up; ``with`` does it. Return when every service is proven. One that was closed may be opened again.
 
         Raises:
             LockedError: another command, or another driver, holds it.
@@ -170,16 +247,6 @@ class Environment(Facade):
     def services(self) -> Mapping[str, Service]:
         """All services by their names in the topology."""
         return {name: Service._of(core) for name, core in self._core.services.items()}
-
-    @property
-    def events(self) -> list[Event]:
-        """What happened so far, oldest first; the last 20,000. docs/events.md has the kinds."""
-        return self._core.events
-
-    @property
-    def artifacts(self) -> Path:
-        """The run folder of this session: events, logs, screenshots, and what tests leave there."""
-        return self._core.artifacts
 
     @property
     def factor(self) -> float:
@@ -251,17 +318,6 @@ class Environment(Facade):
             SnapshotError: the name is taken, or a machine cannot be saved.
         """
         wait(self._core.snapshot(name))
-
-    def collect(self, step: str = "collected") -> Path:
-        """Bring home what the machines know now: screenshots, the logs of all services.
-
-        Args:
-            step: what the pictures show, part of their names.
-
-        Returns:
-            The run folder.
-        """
-        return wait(self._core.collect(step))
 
 
 class Machine(Facade):
@@ -830,6 +886,17 @@ class Machine(Facade):
             What it prints. Errors are text too.
         """
         return wait(self._core.monitor(line))
+
+    @property
+    def testinfra(self) -> Any:
+        """A `testinfra.host.Host` of this machine: ``server.testinfra.service("nginx").is_running``.
+
+        Its calls wait, in async code too: use it in a thread there, as with `asyncio.to_thread`.
+
+        Raises:
+            HostError: testinfra is not installed.
+        """
+        return self._core.testinfra
 
     @property
     def address(self) -> str:
