@@ -65,7 +65,7 @@ class LiveQemu:
         p = self.paths
         for folder in (p.work, p.scratch, p.sockets, p.logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for stale in (p.qmp, p.qmp_side, p.agent, p.console, p.egress_in, p.egress_out):
+        for stale in (p.qmp, p.qmp_side, p.agent, p.console, p.egress_in, p.egress_out, p.vnc):
             stale.unlink(missing_ok=True)
         self.restart_clock()
         self.report("starting")

@@ -179,6 +179,7 @@ async def _prepare(
         accelerator=planned.accelerator.name,
         factor=planned.accelerator.factor,
         inputs=planned.inputs,
+        with_vnc=planned.with_vnc,
     )
     launch = Launch(
         planned.images,
