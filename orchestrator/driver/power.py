@@ -13,6 +13,7 @@ from orchestrator.driver.background import BackgroundTasks
 from orchestrator.driver.results import MachineOff
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.runstate import Runstate
+from orchestrator.environment.switched_off import note_switched_off
 from orchestrator.errors import MachineError, OrchestratorError
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.vm.qmp import Monitor, event_summary
@@ -150,6 +151,9 @@ class Power:
 
     def _end(self) -> None:
         self.state = PowerState.OFF
+        process = self.live.qemu.process
+        if process is not None:
+            note_switched_off(self.live.paths, process, "switched off by a driver")
         self._gone.set()
         self.off.set()
         self._ended()

@@ -51,6 +51,11 @@ class LiveQemu:
             raise StateError(f"QMP of machine {self.name} is not connected")
         return monitor
 
+    @property
+    def process(self) -> ProcessId | None:
+        """Its process; None before there was one."""
+        return self.watcher.process
+
     def report(self, state: MachineState, detail: str = "") -> None:
         """The machine came to a state; seconds count from its start."""
         elapsed = round(monotonic() - self._started, 3)

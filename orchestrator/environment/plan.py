@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Plan:
     accelerator: Accelerator
     images: Mapping[str, BuiltImage]
     inputs: Mapping[str, str]
-    with_vnc: Sequence[str] = ()
+    with_vnc: tuple[str, ...] = ()
 
 
 async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadline) -> Plan:
@@ -72,4 +72,4 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
     inputs = inputs_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
     cache = cache_root() / "vnc.json"
     with_vnc = [name for name, image in images.items() if await has_vnc(program_of(image.script_text), cache)]
-    return Plan(accelerator, images, inputs, with_vnc)
+    return Plan(accelerator, images, inputs, tuple(with_vnc))

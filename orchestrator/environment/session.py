@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from orchestrator.environment.failures import egress_filter_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import StateFile
+from orchestrator.environment.switched_off import ended_machines, not_running
 from orchestrator.environment.teardown import end_machines
 from orchestrator.events import Event, EventBus
 from orchestrator.events.services import ServiceStateChanged
@@ -140,14 +141,20 @@ class Session:
         """Record how a machine is reached, for later commands."""
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
 
-    async def reattach(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
-        """Attach to every running machine; of those about to be rebooted, only to QEMU.
+    async def reattach(self, deadline: Deadline, rebooting: Sequence[str] = (), absent: Collection[str] = ()) -> None:
+        """Attach to every machine but the absent ones; of those about to be rebooted, only to QEMU.
 
         Raises:
+            HostError: a machine does not run.
             MachineError: a machine does not answer.
         """
+        gone = [name for name in ended_machines(self.record.state) if name not in absent]
+        if gone:
+            raise not_running(self.paths, self.record.state, gone[0])
         self.switches = dict(self.record.state.networks)
         for name, live in self.machines.items():
+            if name in absent:
+                continue
             known = self.record.state.machines[name]
             live.recall(known.ports, known.host_key, known.addresses)
             if name in rebooting:

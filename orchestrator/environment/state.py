@@ -7,7 +7,7 @@ cannot verify: processes by pid, start time and boot id, services by asking.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -81,7 +81,7 @@ class EnvironmentState:
     inputs: Mapping[str, str] = field(default_factory=dict)
     snapshot: str = ""
     generation: int = 0
-    with_vnc: Sequence[str] = ()
+    with_vnc: tuple[str, ...] = ()
 
     @property
     def processes(self) -> list[ProcessId]:
