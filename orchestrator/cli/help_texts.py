@@ -96,14 +96,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator power off client",
         "orchestrator power on client",
         "orchestrator power crash server",
-        "orchestrator power pause server; orchestrator power resume server",
+        "orchestrator power pause server",
     ),
     "link": ("orchestrator link down client", "orchestrator link up client lan"),
     "view": ("orchestrator view client", "orchestrator view client --tcp 5901"),
     "repl": (
         "orchestrator repl",
         "orchestrator repl --warm --keep",
-        "echo 'print(server.succeed(\"uname -r\"))' | orchestrator repl",
+        "orchestrator repl < statements.py",
     ),
     "validate": ("orchestrator validate",),
     "config": ("orchestrator config --variant full", "orchestrator config --json | jq .machines"),
@@ -152,8 +152,8 @@ NOTES: dict[str, tuple[str, ...]] = {
         "starts it with the disk it has; `down` removes it with all others.",
         "`on` returns when the machine is set up and its services, and all that depend on them, are proven. Services\n"
         "that need another machine which is off are left out. It changes the environment, so no other command may\n"
-        "hold it (exit code 5). All other actions work beside a command that holds it; that command sees what\n"
-        "happens.",
+        "hold it (exit code 5). All other actions work while another command holds it, and that command\n"
+        "sees what happens.",
         "`reset` does not set the guest up again: its services are not started. A paused machine continues at\n"
         "`resume`, or at the next command that changes the environment.",
     ),

@@ -77,7 +77,7 @@ def machine_commands(add: Adder) -> None:
 def repl_command(add: Adder) -> None:
     """Add the prompt."""
     repl = add("repl", "a Python prompt with the machines as objects")
-    start_options(repl)
+    start_options(repl, outcome=False)
     repl.add_argument("--keep", action="store_true", help="leave the machines running afterwards")
     repl.add_argument(
         "--plain", action="store_true", help="Python's own prompt, even where IPython or ptpython is installed"

@@ -83,8 +83,12 @@ def provider_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def start_options(parser: argparse.ArgumentParser) -> None:
-    """What `up` and `run` have in common."""
+def start_options(parser: argparse.ArgumentParser, *, outcome: bool = True) -> None:
+    """What `up`, `run` and `repl` have in common.
+
+    Args:
+        outcome: with an option to print it.
+    """
     topology_options(parser)
     provider_option(parser)
     start = parser.add_mutually_exclusive_group()
@@ -103,4 +107,5 @@ def start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--free-ports", action="store_true", help="choose free ports of the host, even where the topology fixes them"
     )
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
+    if outcome:
+        parser.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")

@@ -81,18 +81,17 @@ def chord(text: str) -> list[str]:
     """
     if len(text) == 1:
         return keys_of(text)
-    words = [_key(word) for word in text.split("-")]
+    # A - at the end is the key itself.
+    words = [_key(word) for word in (f"{text[:-2]}-minus" if text.endswith("--") else text).split("-")]
     unknown = [word for word in words if word not in KEYS and not re.fullmatch("0x[0-9a-fA-F]+", word)]
     if not text or unknown:
         near = get_close_matches(unknown[0], sorted({*KEYS, *ALIASES}), n=3) if unknown else []
         why = f"similar keys are {', '.join(near)}" if near else ""
-        raise UsageError(f"{text!r} is no key", why=why, hint="keys are as in `ctrl-alt-f2`, `ret`, `a`, `0x1c`")
+        raise UsageError(f"{text!r} is not a key", why=why, hint="keys are as in `ctrl-alt-f2`, `ret`, `a`, `0x1c`")
     return words
 
 
 def _key(word: str) -> str:
-    if word == "":
-        return "minus"
     word = word.lower() if len(word) > 1 else word
     return ALIASES.get(word, word)
 

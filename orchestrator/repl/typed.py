@@ -47,7 +47,7 @@ class Typed:
             UsageError: there is nothing to write, or the file exists already.
         """
         path = Path(name)
-        text = test_text(self._environment, self._machines, self.statements)
+        text = module_text(self._environment, self._machines, self.statements)
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
@@ -58,7 +58,7 @@ class Typed:
         print(f"{path}: run it with `pytest {path}`")  # noqa: T201 - at the prompt
 
 
-def test_text(environment: str, machines: Collection[str], statements: Collection[str]) -> str:
+def module_text(environment: str, machines: Collection[str], statements: Collection[str]) -> str:
     """A module with one test. Pure.
 
     Raises:
