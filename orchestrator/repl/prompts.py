@@ -37,7 +37,7 @@ def _ipython(namespace: dict[str, Any], typed: Typed, history: Path, banner: str
     config = Config()
     config.HistoryManager.hist_file = str(history)
     config.TerminalInteractiveShell.confirm_exit = False
-    shell: Any = TerminalInteractiveShell(config=config, user_ns=namespace, banner1=f"{banner}\n", banner2="")
+    shell: Any = TerminalInteractiveShell.instance(config=config, user_ns=namespace)
 
     def ran(result: Any) -> None:
         if result.success and result.info.raw_cell.strip():
@@ -48,6 +48,7 @@ def _ipython(namespace: dict[str, Any], typed: Typed, history: Path, banner: str
 
     shell.events.register("post_run_cell", ran)
     shell.set_custom_exc((OrchestratorError, KeyboardInterrupt), failed)
+    sys.stderr.write(f"{banner}\n\n")
     shell.mainloop()
     return 0
 

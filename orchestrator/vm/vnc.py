@@ -95,6 +95,8 @@ async def open_display(monitor: Monitor, path: Path) -> None:
         )
     if path.is_socket() and any(one["service"] == str(path) for server in servers for one in server["server"]):
         return
+    # QEMU removes the file of the socket that it gives up: that must be before there is a new one.
+    await monitor.execute("display-update", {"type": "vnc", "addresses": []})
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
