@@ -45,6 +45,11 @@ async def _switch(arguments: argparse.Namespace) -> None:
         )
 
 
+def command(visited: Visit) -> str:
+    """What commands on this environment begin with."""
+    return f"orchestrator -n {visited.env_paths.name}"
+
+
 async def _off(visited: Visit, arguments: argparse.Namespace) -> None:
     """Shut the guest down in order, and wait for its end."""
     status = await visited.monitor.run_state()
@@ -52,7 +57,7 @@ async def _off(visited: Visit, arguments: argparse.Namespace) -> None:
         raise MachineError(
             f"machine {visited.name} cannot shut down",
             why=f"its state is {status}",
-            hint=f"orchestrator power resume {visited.name}, or orchestrator power crash {visited.name}",
+            hint=f"{command(visited)} power resume {visited.name}, or power crash {visited.name}",
         )
     process, scale = visited.known.process, TimeScale(visited.state.factor)
     limit = Deadline.after(arguments.wait_timeout or scale.limit(OFF_LIMIT))
@@ -64,10 +69,10 @@ async def _off(visited: Visit, arguments: argparse.Namespace) -> None:
         raise TimeLimit(
             f"machine {visited.name} did not shut down within {limit}",
             where=[str(visited.paths.serial_log)],
-            hint=f"orchestrator console {visited.name}, or orchestrator power crash {visited.name}",
+            hint=f"{command(visited)} console {visited.name}, or power crash {visited.name}",
         )
     await end_group(process)
-    say(f"{visited.name} is off; `orchestrator power on {visited.name}` starts it with the disk it has")
+    say(f"{visited.name} is off; `{command(visited)} power on {visited.name}` starts it with the disk it has")
 
 
 async def _ask(visited: Visit, limit: Deadline) -> None:
@@ -95,12 +100,12 @@ async def _crash(visited: Visit, arguments: argparse.Namespace) -> None:  # noqa
 
 async def _reset(visited: Visit, arguments: argparse.Namespace) -> None:  # noqa: ARG001
     await visited.monitor.execute("system_reset")
-    say(f"{visited.name} boots again; `orchestrator -n {visited.env_paths.name} up` sets it up and proves its services")
+    say(f"{visited.name} boots again; `{command(visited)} up` sets it up and proves its services")
 
 
 async def _pause(visited: Visit, arguments: argparse.Namespace) -> None:  # noqa: ARG001
     await visited.monitor.execute("stop")
-    say(f"{visited.name} is paused; `orchestrator power resume {visited.name}` lets it go on")
+    say(f"{visited.name} is paused; `{command(visited)} power resume {visited.name}` lets it go on")
 
 
 async def _resume(visited: Visit, arguments: argparse.Namespace) -> None:  # noqa: ARG001

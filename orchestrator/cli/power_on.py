@@ -18,8 +18,8 @@ from orchestrator.environment.start_again import start_again
 from orchestrator.environment.state import StateFile
 from orchestrator.environment.switched_off import ended_machines
 from orchestrator.errors import OrchestratorError
-from orchestrator.events import EventBus, JsonLinesLog
-from orchestrator.events.run import RunReady
+from orchestrator.events import Event, EventBus, JsonLinesLog
+from orchestrator.events.run import Note, RunReady
 from orchestrator.report.write import write_report
 
 ON_LIMIT = 3600.0
@@ -41,7 +41,7 @@ async def _power_on(paths: EnvironmentPaths, name: str, bus: EventBus, deadline:
             session = Session(paths, StateFile(paths.state, state), bus)
             try:
                 await _start(session, name, deadline)
-                bus.emit(RunReady(paths.name, elapsed=round(deadline.elapsed, 3)))
+                bus.emit(_up(session, name, deadline))
                 return 0
             except OrchestratorError as cause:
                 error = over_limit(cause, deadline)
@@ -53,6 +53,14 @@ async def _power_on(paths: EnvironmentPaths, name: str, bus: EventBus, deadline:
                 await session.close()
                 stop()
                 write_report(state.run_folder)
+
+
+def _up(session: Session, name: str, deadline: Deadline) -> Event:
+    """What is told at the end: READY where everything is."""
+    elapsed, off = round(deadline.elapsed, 3), ended_machines(session.record.state)
+    if not off:
+        return RunReady(session.paths.name, elapsed=elapsed)
+    return Note(name, level="info", message=f"is up after {elapsed:.1f} s; still off: {', '.join(off)}")
 
 
 async def _start(session: Session, name: str, deadline: Deadline) -> None:

@@ -102,7 +102,9 @@ async def look(env_paths: EnvironmentPaths) -> Seen:
 
 def _start_them(env_paths: EnvironmentPaths, off: Mapping[str, str]) -> str:
     told = ", ".join(f"{name} was {how}" for name, how in off.items())
-    return f"{told}; `orchestrator -n {env_paths.name} power on {next(iter(off))}` starts it again"
+    command = f"orchestrator -n {env_paths.name}"
+    again = f"`{command} power on {next(iter(off))}` starts it" if len(off) == 1 else f"`{command} up` starts them"
+    return f"{told}; {again} again"
 
 
 async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, seen: Seen) -> None:
