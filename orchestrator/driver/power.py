@@ -153,7 +153,7 @@ class Power:
         self.state = PowerState.OFF
         process = self.live.qemu.process
         if process is not None:
-            note_switched_off(self.live.paths, process, "switched off by a driver")
+            note_switched_off(self.live.paths, process, "switched off")
         self._gone.set()
         self.off.set()
         self._ended()

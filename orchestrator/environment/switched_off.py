@@ -23,11 +23,13 @@ HALTED = "halted"  # the log pattern of a kernel that powers down
 
 
 def note_switched_off(paths: MachinePaths, process: ProcessId, how: str) -> None:
-    """Note that the end of a machine's process is wanted.
+    """Note that the end of a machine's process is wanted; what was noted of it first stays.
 
     Args:
         how: for people, as ``shut down``.
     """
+    if _noted(paths, process):
+        return
     with suppress(OSError):  # it was taken down meanwhile
         write_atomically(paths.switched_off, json.dumps({"process": process.as_dict(), "how": how}))
 
@@ -41,12 +43,16 @@ def how_switched_off(paths: MachinePaths, process: ProcessId) -> str:
     """How a machine whose process has ended was switched off; empty where it was not, or still runs."""
     if process.alive:
         return ""
+    sign = last_words(paths)
+    return _noted(paths, process) or ("shut down by its guest" if sign is not None and sign.name == HALTED else "")
+
+
+def _noted(paths: MachinePaths, process: ProcessId) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         data = json.loads(paths.switched_off.read_text())
         if ProcessId.from_dict(data["process"]) == process:
             return str(data["how"])
-    sign = last_words(paths)
-    return "shut down by its guest" if sign is not None and sign.name == HALTED else ""
+    return ""
 
 
 def machines_off(env_paths: EnvironmentPaths, state: EnvironmentState) -> dict[str, str]:

@@ -15,7 +15,13 @@ from orchestrator.environment.reclaim import reclaim_previous
 from orchestrator.environment.session import Session
 from orchestrator.environment.start_again import services_on
 from orchestrator.environment.state import EnvironmentState, MachineState, StateFile
-from orchestrator.environment.switched_off import can_go_on, ended_machines, not_running, note_switched_off
+from orchestrator.environment.switched_off import (
+    can_go_on,
+    ended_machines,
+    machines_off,
+    not_running,
+    note_switched_off,
+)
 from orchestrator.errors import HostError
 from orchestrator.events import EventBus
 from orchestrator.process_id import ProcessId
@@ -79,6 +85,8 @@ def test_an_environment_goes_on_when_all_that_is_missing_was_switched_off(
     assert not can_go_on(paths, state), "it ended by itself"
     switch_off(paths, state, "client")
     assert can_go_on(paths, state)
+    note_switched_off(paths.machine("client", state.run_folder), ENDED, "switched off")
+    assert machines_off(paths, state) == {"client": "shut down"}, "what was noted first"
     assert ended_machines(state) == ["client"]
     assert not can_go_on(paths, replace(state, networks={"lan": ENDED})), "nothing connects to a new switch"
     booted = a_state(tmp_path, OWN, OTHER_BOOT)
