@@ -43,6 +43,13 @@ def clones(text: str) -> int:
     return number
 
 
+def port(text: str) -> int:
+    """A TCP port."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; write 1 to 65535")
+    return int(text)
+
+
 def variable(text: str) -> str:
     """``NAME=VALUE``, or ``NAME`` for the value in our own environment."""
     name, given, _ = text.partition("=")

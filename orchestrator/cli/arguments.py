@@ -6,11 +6,11 @@ docs/commands.md and the shell completion are made from this tree.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import orchestrator
 from orchestrator.cli.argument_types import clones, count, duration, shard, variable
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
+from orchestrator.cli.machine_arguments import Adder, machine_commands, repl_command
 from orchestrator.cli.parser import CommandParser
 from orchestrator.cli.shared_options import (
     change_limit,
@@ -57,6 +57,8 @@ def build_parser() -> CommandParser:
     _run_command(add)
     _changing(add)
     _looking(add)
+    machine_commands(add)
+    repl_command(add)
     _describing(add)
     return parser
 
@@ -221,7 +223,7 @@ def _describing(add: Adder) -> None:
         "kinds",
         nargs="*",
         metavar="KIND",
-        help="names: only these kinds (environment, machine, service, unit, variant)",
+        help="names: only these kinds (environment, machine, network, service, unit, variant)",
     )
 
 
@@ -239,9 +241,3 @@ def _images(add: Adder) -> None:
     images.add_argument("--older-than", type=duration, metavar="TIME", help="prune: only entries unused for this long")
     images.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")
     images.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes")
-
-
-class Adder(Protocol):
-    """The type of the function that adds a command."""
-
-    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser: ...

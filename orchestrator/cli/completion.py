@@ -51,6 +51,8 @@ def names(file: Path, environment: str | None) -> Iterator[tuple[str, str]]:
     source = deployed or topology
     for name in _table(source, "machines"):
         yield "machine", name
+    for name in _table(source, "networks"):
+        yield "network", name
     units = []
     for name, service in _table(source, "services").items():
         yield "service", name

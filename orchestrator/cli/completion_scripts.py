@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "MACHINE": ("machine",),
     "V": ("variant",),
     "UNIT": ("unit",),
+    "NETWORK": ("network",),
 }
 PATHS = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY, "FOLDER": shtab.DIRECTORY}
 COPY_SIDES = frozenset({"SOURCE", "TARGET"})  # MACHINE: or a path
@@ -149,6 +150,8 @@ def _named(kinds: tuple[str, ...]) -> dict[str, str]:
 def _bash_functions(text: str) -> list[str]:
     """For bash, shtab takes the name of a function and no arguments: one function for each set of kinds."""
     sets = sorted(
-        set(re.findall(r"_COMPGEN=_orchestrator_((?:environment|machine|service|unit|variant|_)+)$", text, re.M))
+        set(
+            re.findall(r"_COMPGEN=_orchestrator_((?:environment|machine|network|service|unit|variant|_)+)$", text, re.M)
+        )
     )
     return [f'_orchestrator_{name}() {{ _orchestrator_names "$1" {name.replace("_", " ")}; }}\n' for name in sets]

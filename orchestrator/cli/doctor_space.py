@@ -110,4 +110,4 @@ def socket_paths(topology: Topology, env_paths: EnvironmentPaths) -> Item:
 
 def _machine_sockets(env_paths: EnvironmentPaths, name: str) -> tuple[Path, ...]:
     paths = env_paths.machine(name, Path("/"))
-    return (paths.qmp, paths.qmp_side, paths.agent, paths.console)
+    return (paths.qmp, paths.qmp_side, paths.agent, paths.console, paths.vnc)

@@ -75,6 +75,36 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "logs": ("orchestrator logs -f server", "orchestrator logs --since 5m --unit alicia.service"),
     "ssh-config": ('ssh -F "$(orchestrator ssh-config --path)" server',),
+    "screen": (
+        "orchestrator screen client",
+        "orchestrator screen client -o login.png",
+        "orchestrator screen client | magick png:- -negate negative.png",
+        "orchestrator screen client --text | grep -i welcome",
+    ),
+    "keys": (
+        "orchestrator keys client ctrl-alt-f2",
+        "orchestrator keys client --text root ret",
+        "orchestrator keys client esc : w q ret",
+    ),
+    "forward": (
+        'curl "http://127.0.0.1:$(orchestrator forward server 8888)/health"',
+        "orchestrator forward server 5432 --host-port 15432",
+        "orchestrator forward server --list",
+        "orchestrator forward server 8888 --remove",
+    ),
+    "power": (
+        "orchestrator power off client",
+        "orchestrator power on client",
+        "orchestrator power crash server",
+        "orchestrator power pause server",
+    ),
+    "link": ("orchestrator link down client", "orchestrator link up client lan"),
+    "view": ("orchestrator view client", "orchestrator view client --tcp 5901"),
+    "repl": (
+        "orchestrator repl",
+        "orchestrator repl --warm --keep",
+        "orchestrator repl < statements.py",
+    ),
     "validate": ("orchestrator validate",),
     "config": ("orchestrator config --variant full", "orchestrator config --json | jq .machines"),
     "graph": ("orchestrator graph", "orchestrator graph --format mermaid"),
@@ -102,6 +132,48 @@ NOTES: dict[str, tuple[str, ...]] = {
         "`--timeout` passes (exit code 124), it is also ended in the machine, with everything it started in its\n"
         "session.",
     ),
+    "screen": (
+        "Terminals that are known to show pictures are kitty, iTerm2 and WezTerm, outside of tmux and screen.\n"
+        "`--text` needs an OCR engine: pip install 'orchestrator[ocr]', and Debian's tesseract-ocr for its data. The\n"
+        "text of a text console is exact without it: orchestrator exec MACHINE -- cat /dev/vcs1.",
+    ),
+    "keys": (
+        "Keys have QEMU's names, joined by - to chords: ret, spc, esc, tab, backspace, delete, up, f1, ctrl, alt,\n"
+        "shift, meta_l, minus. A single character stands for its keys. All names are checked before the first key is\n"
+        "pressed (exit code 2). `--text` is typed first. A guest with another layout than US gets other characters.",
+    ),
+    "forward": (
+        "Prints the port of this host. A port that is forwarded already is not forwarded again. The forward ends with\n"
+        "the machine's QEMU: with `power off`, `reset` and `down`. Exit code 2: the port of this host is in use.",
+    ),
+    "power": (
+        "`off` asks systemd over SSH, else presses the power button, and waits for the end (exit code 124 if it does\n"
+        "not come). `crash` ends QEMU at once. After both, the machine is off for `status`, and `power on` or `up`\n"
+        "starts it with the disk it has; `down` removes it with all others.",
+        "`on` returns when the machine is set up and its services, and all that depend on them, are proven. Services\n"
+        "that need another machine which is off are left out. It changes the environment, so no other command may\n"
+        "hold it (exit code 5). All other actions work while another command holds it, and that command\n"
+        "sees what happens.",
+        "`reset` does not set the guest up again: its services are not started. A paused machine continues at\n"
+        "`resume`, or at the next command that changes the environment.",
+    ),
+    "link": (
+        "Frames in both directions are lost while the link is down. The machine's connection to the orchestrator\n"
+        "stays. The link is up again after `power off`, `reset` and `down`.",
+    ),
+    "view": (
+        "Opens the display on a UNIX socket of mode 0600 and prints the lines to type for a viewer. `--tcp` is open\n"
+        "to every user of this host. From another computer: ssh -L 5900:SOCKET HOST. Needs a QEMU with VNC (exit code\n"
+        "3), which QEMU of Debian has.",
+    ),
+    "repl": (
+        "Joins the environment if it runs, else brings it up, and takes down on leaving what it brought up. Names at\n"
+        "the prompt: `env`, each machine (`client_2` for client-2), `services`, `start_all()`. Machines have the\n"
+        "methods of orchestrator.sync, and `shell_interact()` and `console_interact()`. Ctrl-C ends a wait. The\n"
+        "prompt is IPython's or ptpython's if it is installed.",
+        '`save_test("test_name.py")` writes the statements typed so far that did not fail as a test for pytest.',
+        "If standard input is not a terminal, statements are read from it. The first error ends it with exit code 1.",
+    ),
     "cp": (
         "Copies like cp -R: into a folder that exists, over a file, or to a new name whose parent folders are\n"
         "created. DIR/. means the content of DIR. A link on the command line is followed, on both sides. A link\n"
@@ -127,6 +199,19 @@ SYNONYMS = {
     "ls": "status",
     "list": "status",
     "ssh": "shell",
+    "screenshot": "screen",
+    "screendump": "screen",
+    "sendkey": "keys",
+    "send-key": "keys",
+    "type": "keys",
+    "port-forward": "forward",
+    "poweroff": "power",
+    "shutdown": "power",
+    "pause": "power",
+    "resume": "power",
+    "vnc": "view",
+    "python": "repl",
+    "interactive": "repl",
     "attach": "console",
     "copy": "cp",
     "scp": "cp",

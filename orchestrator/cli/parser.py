@@ -40,6 +40,9 @@ class CommandParser(argparse.ArgumentParser):
     Options must be written out: an abbreviation would change its meaning when an option is added.
     """
 
+    # The argument that takes words after options too: argparse gives it only those that follow the machine's name.
+    rest = ""
+
     def __init__(self, *args: Any, **keywords: Any) -> None:
         keywords.setdefault("allow_abbrev", False)
         keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -54,6 +57,7 @@ class CommandParser(argparse.ArgumentParser):
         words = self._without_stdin(words)
         found, extra = self.parse_known_args(words, namespace)
         parser = self.commands().get(getattr(found, "command", None) or "", self)
+        extra = parser.take_rest(extra, found)
         if extra:
             parser.explain_extra(extra, found)
         if found.command == GUEST_COMMAND:
@@ -64,6 +68,22 @@ class CommandParser(argparse.ArgumentParser):
                 )
             found.argv = rest
         return found
+
+    def take_rest(self, extra: list[str], found: argparse.Namespace) -> list[str]:
+        """Give `rest` the words that are left, as far as it takes them; the others."""
+        action = next((one for one in self._actions if one.dest == self.rest), None)
+        if action is None or not extra or any(word.startswith("-") and word != "-" for word in extra):
+            return extra
+        if action.nargs == "*":
+            setattr(found, self.rest, [*getattr(found, self.rest), *extra])
+            return []
+        if getattr(found, self.rest) is None:
+            try:
+                setattr(found, self.rest, self._get_value(action, extra[0]))
+            except argparse.ArgumentError as error:
+                self.error(str(error))
+            return extra[1:]
+        return extra
 
     def commands(self) -> dict[str, CommandParser]:
         """The commands by every name they have; empty for the parser of a command."""

@@ -140,23 +140,52 @@ def living_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, Envir
     Raises:
         HostError: it does not run.
     """
+    paths, state = recorded_state(arguments)
+    if not state.any_alive:
+        from orchestrator.environment.switched_off import machines_off  # when something is wrong
+
+        off = machines_off(paths, state)
+        if off:
+            hint = f"orchestrator -n {paths.name} power on {next(iter(off))}"
+            raise HostError(f"all machines of environment {paths.name} are off", hint=hint)
+        raise _does_not_run(paths.name, arguments)
+    return paths, state
+
+
+def recorded_state(arguments: argparse.Namespace) -> tuple[EnvironmentPaths, EnvironmentState]:
+    """The recorded state of the environment meant, whether or not its machines run.
+
+    Raises:
+        HostError: there is none.
+    """
     name = chosen_name(arguments)
     paths = EnvironmentPaths.of(name)
     state = read_state(paths.state)
-    if state is None or not state.any_alive:
-        raise HostError(
-            f"environment {name} does not run",
-            hint=f"orchestrator -n {name} up" if arguments.name else "orchestrator up",
-        )
+    if state is None:
+        raise _does_not_run(name, arguments)
     return paths, state
+
+
+def _does_not_run(name: str, arguments: argparse.Namespace) -> HostError:
+    hint = f"orchestrator -n {name} up" if arguments.name else "orchestrator up"
+    return HostError(f"environment {name} does not run", hint=hint)
 
 
 def known_machine(state: EnvironmentState, name: str) -> None:
     """Raise if ``name`` is not a running machine of the environment."""
-    if name not in state.machines:
-        raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.machines)}")
+    started_machine(state, name)
     if not state.machines[name].process.alive:
-        raise HostError(f"machine {name} is not running any more", hint="orchestrator status")
+        from orchestrator.environment.switched_off import not_running  # when something is wrong
+
+        raise not_running(EnvironmentPaths.of(state.name), state, name)
+
+
+def started_machine(state: EnvironmentState, name: str) -> None:
+    """Raise if ``name`` is not a machine of the environment, or was never started."""
+    if name not in state.topology.machines:
+        raise UsageError(f"no machine is named {name!r}", why=f"machines are {', '.join(state.topology.machines)}")
+    if name not in state.machines:
+        raise HostError(f"machine {name} is not started yet", hint="orchestrator status")
 
 
 def limit_of(seconds: float) -> Deadline:

@@ -125,8 +125,12 @@ def machine_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("machine", metavar="MACHINE", help="the machine's name")
 
 
-def start_options(parser: argparse.ArgumentParser) -> None:
-    """What `up` and `run` have in common."""
+def start_options(parser: argparse.ArgumentParser, *, outcome: bool = True) -> None:
+    """What `up`, `run` and `repl` have in common.
+
+    Args:
+        outcome: with an option to print it.
+    """
     topology_options(parser)
     provider_option(parser)
     start = parser.add_mutually_exclusive_group()
@@ -139,4 +143,5 @@ def start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--free-ports", action="store_true", help="choose free ports of the host, even where the topology fixes them"
     )
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
+    if outcome:
+        parser.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")

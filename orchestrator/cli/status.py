@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.lock import describe, held
 from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import EnvironmentState, read_state
+from orchestrator.environment.switched_off import machines_off
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.timescale import TimeScale
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = [asyncio.run(look(EnvironmentPaths.of(name))) for name in names]
     if arguments.checks:
         for seen in found:
-            if seen.state is not None and seen.word in ("ready", "degraded"):
+            if seen.word in ("ready", "degraded") and set(seen.machines.values()) == {"running"}:
                 run_command(arguments, partial(_checks, seen))
     if arguments.json:
         data = [as_json(seen) for seen in found]
@@ -72,6 +74,8 @@ async def look(env_paths: EnvironmentPaths) -> Seen:
     for name in state.topology.machines:
         machine = state.machines.get(name)
         seen.machines[name] = "not started" if machine is None else "running" if machine.process.alive else "gone"
+    off = machines_off(env_paths, state)
+    seen.machines.update(dict.fromkeys(off, "off"))
     if held(env_paths.lock):
         # Its owner holds the agents; what it records is the truth of this moment.
         seen.word, seen.note = state.phase, f"held by {describe(env_paths.lock)}"
@@ -79,9 +83,14 @@ async def look(env_paths: EnvironmentPaths) -> Seen:
             seen.services[service.name] = (state.services.get(service.name, "pending"), "")
         return seen
     if "running" not in seen.machines.values():
-        seen.word = "down"
-        seen.note = "its machines are gone; `orchestrator down` removes the leftovers"
+        seen.word, seen.note = "down", "its machines are gone; `orchestrator down` removes the leftovers"
+        if off:
+            seen.word, seen.note = "off", f"{_start_them(env_paths, off)}, `orchestrator down` removes everything"
         return seen
+    seen.note = _start_them(env_paths, off) if off else ""
+    for service in state.topology.services.values():
+        if service.machine in off:
+            seen.services[service.name] = ("off", f"its machine was {off[service.machine]}")
     running = [name for name, word in seen.machines.items() if word == "running"]
     await asyncio.gather(*(_ask(env_paths, state, name, seen) for name in running))
     good = all(word == "running" for word in seen.machines.values()) and all(
@@ -89,6 +98,13 @@ async def look(env_paths: EnvironmentPaths) -> Seen:
     )
     seen.word = "ready" if good and state.phase == "ready" else "failed" if state.phase == "failed" else "degraded"
     return seen
+
+
+def _start_them(env_paths: EnvironmentPaths, off: Mapping[str, str]) -> str:
+    told = ", ".join(f"{name} was {how}" for name, how in off.items())
+    command = f"orchestrator -n {env_paths.name}"
+    again = f"`{command} power on {next(iter(off))}` starts it" if len(off) == 1 else f"`{command} up` starts them"
+    return f"{told}; {again} again"
 
 
 async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, seen: Seen) -> None:
@@ -186,8 +202,9 @@ def as_text(seen: Seen) -> str:
     for name, word in seen.machines.items():
         machine = state.machines.get(name)
         ports = ", ".join(f"127.0.0.1:{h} → {g}" for g, h in machine.ports.items()) if machine else ""
-        pid = f"pid {machine.process.pid}" if machine else ""
-        lines.append(f"  machine {name:<14} {word:<12} {pid:<12} {ports}")
+        pid = f"pid {machine.process.pid}" if machine and word != "off" else ""
+        shown = "" if word == "off" else ports
+        lines.append(f"  machine {name:<14} {word:<12} {pid:<12} {shown}".rstrip())
     for name, (word, detail) in seen.services.items():
         where = state.topology.services[name].machine
         lines.append(f"  service {name:<14} {word:<12} on {where:<9} {detail}".rstrip())

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.driver.machine_screen import Screen
 from orchestrator.errors import UsageError
 from orchestrator.vm.arguments import SSH_GUEST_PORT
+from orchestrator.vm.forwards import add_forward, remove_forward
 
 
 class Forward:
@@ -30,7 +31,8 @@ class Forward:
 
     async def close(self) -> None:
         """End it; open connections go on."""
-        await self._machine.monitor(f"hostfwd_remove tcp:127.0.0.1:{self._host_port}")
+        self._machine._power.require_on()
+        await remove_forward(await self._machine._monitor(), self._host_port)
 
 
 class Machine(Screen):
@@ -51,19 +53,9 @@ class Machine(Screen):
         Raises:
             UsageError: the port of this host is taken.
         """
-        await self._up()
-        before = await self._forwards()
-        answer = await self.monitor(f"hostfwd_add tcp:127.0.0.1:{host_port}-:{guest_port}")
-        new = [pair for pair in await self._forwards() if pair not in before]
-        if not new:
-            why = answer.strip() or "QEMU does not say why"
-            raise UsageError(f"port {host_port} of this host cannot be forwarded", why=why, hint="host_port=0")
-        return Forward(self, new[0][0], guest_port)
-
-    async def _forwards(self) -> list[tuple[int, int]]:
-        lines = [line.split() for line in (await self.monitor("info usernet")).splitlines()]
-        found = [fields for fields in lines if len(fields) >= 6 and fields[0] == "TCP[HOST_FORWARD]"]
-        return [(int(fields[3]), int(fields[5])) for fields in found]
+        live = await self._up()
+        made = await add_forward(live.monitor, guest_port, host_port)
+        return Forward(self, made.host, guest_port)
 
     def port(self, guest_port: int) -> int:
         """The port of 127.0.0.1 on this host that leads to a port of the machine, as the topology forwards it.

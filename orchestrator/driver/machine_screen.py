@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, pause
-from orchestrator.driver.keys import chord, keys_of, values_of
+from orchestrator.driver.keys import BETWEEN, chord, keys_of, press
 from orchestrator.driver.machine_power import PowerCommands
 from orchestrator.driver.machine_waits import WAIT, _compiled
 from orchestrator.driver.results import Seconds, WaitFailed
@@ -17,8 +17,6 @@ from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.threads import in_thread
 from orchestrator.vm.qmp import Monitor
 
-HOLD = 30  # milliseconds that a key is down
-BETWEEN = 0.01  # seconds between keys
 LOOK_AT_SCREEN = 0.5  # seconds between pictures, before scaling
 
 
@@ -60,10 +58,7 @@ class Screen(PowerCommands):
 
     async def _press(self, keys: list[str]) -> None:
         self._power.require_on()
-        monitor = await self._monitor()
-        await monitor.execute("send-key", {"keys": values_of(keys), "hold-time": HOLD})
-        # QEMU takes the next keys when these are up.
-        await asyncio.sleep(HOLD / 1000)
+        await press(await self._monitor(), keys)
 
     # ------------------------------------------------------------------ pictures
 

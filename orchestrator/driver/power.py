@@ -13,6 +13,7 @@ from orchestrator.driver.background import BackgroundTasks
 from orchestrator.driver.results import MachineOff
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.runstate import Runstate
+from orchestrator.environment.switched_off import note_switched_off
 from orchestrator.errors import MachineError, OrchestratorError, UnforeseenError
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.vm.qmp import Monitor, event_summary
@@ -153,6 +154,9 @@ class Power:
 
     def _end(self) -> None:
         self.state = PowerState.OFF
+        process = self.live.qemu.process
+        if process is not None:
+            note_switched_off(self.live.paths, process, "switched off")
         self._gone.set()
         self.off.set()
         self._ended()

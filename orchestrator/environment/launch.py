@@ -104,6 +104,7 @@ def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: 
         memory=memory,
         user=user,
         drives=writable_drives(script),
+        vnc=live.machine.image in session.record.state.with_vnc,
     )
     arguments = script_arguments(live.machine, live.paths, nics, settings)
     environment = script_environment(

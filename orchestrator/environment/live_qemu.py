@@ -51,6 +51,11 @@ class LiveQemu:
             raise StateError(f"QMP of machine {self.name} is not connected")
         return monitor
 
+    @property
+    def process(self) -> ProcessId | None:
+        """Its process; None before there was one."""
+        return self.watcher.process
+
     def report(self, state: MachineState, detail: str = "") -> None:
         """The machine came to a state; seconds count from its start."""
         elapsed = round(monotonic() - self._started, 3)
@@ -65,7 +70,7 @@ class LiveQemu:
         p = self.paths
         for folder in (p.work, p.scratch, p.sockets, p.logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for stale in (p.qmp, p.qmp_side, p.agent, p.console, p.egress_in, p.egress_out):
+        for stale in (p.qmp, p.qmp_side, p.agent, p.console, p.egress_in, p.egress_out, p.vnc):
             stale.unlink(missing_ok=True)
         self.restart_clock()
         self.report("starting")

@@ -151,14 +151,14 @@ class LiveMachine:
 
     @require(Runstate.IDLE)
     async def reattach_monitor(self, process: ProcessId, deadline: Deadline) -> bool:
-        """Attach to QEMU only: the guest may be dead. Whether a killed command had left it paused."""
+        """Attach to QEMU only: the guest may be dead. Whether it was left paused; it continues then."""
         self.qemu.watcher.started(process)
         self.runstate = Runstate.LAUNCHED
         self.qemu.watcher.skip_logs()  # they were judged when they were written
         await self._open_monitor(deadline)
         if await self.monitor.run_state() not in LEFT_PAUSED:
             return False
-        message = "it was paused by a command that was killed; it continues"
+        message = "it was paused, by `power pause` or a command that was killed; it continues"
         self._bus.emit(Note(self.name, level="warning", message=message))
         await cont(self.monitor)
         return True

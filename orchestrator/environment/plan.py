@@ -16,6 +16,7 @@ from orchestrator.images.provider import ensure_images
 from orchestrator.snapshots.key import inputs_of
 from orchestrator.topology.model import Topology
 from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
+from orchestrator.vm.vnc import has_vnc, program_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a start rests on; ``inputs`` name a saved state that fits."""
+    """What a start rests on; ``inputs`` name a saved state that fits, ``with_vnc`` the images whose QEMU has VNC."""
 
     accelerator: Accelerator
     images: Mapping[str, BuiltImage]
     inputs: Mapping[str, str]
+    with_vnc: tuple[str, ...] = ()
 
 
 async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadline) -> Plan:
@@ -68,4 +70,6 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
         name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }
     inputs = inputs_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
-    return Plan(accelerator, images, inputs)
+    cache = cache_root() / "vnc.json"
+    with_vnc = [name for name, image in images.items() if await has_vnc(program_of(image.script_text), cache)]
+    return Plan(accelerator, images, inputs, tuple(with_vnc))

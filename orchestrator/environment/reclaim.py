@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, read_state
+from orchestrator.environment.switched_off import can_go_on
 from orchestrator.environment.teardown import orphans, take_down
 from orchestrator.errors import HostError
 from orchestrator.events import EventBus
@@ -31,8 +32,7 @@ async def reclaim_previous(env_paths: EnvironmentPaths, bus: EventBus) -> Enviro
             await take_down(env_paths, None, bus)
         return None
     machines = previous.machines
-    whole = set(machines) == set(previous.topology.machines) and all(m.process.alive for m in machines.values())
-    if whole and all(m.host_key for m in machines.values()):
+    if can_go_on(env_paths, previous) and all(m.host_key for m in machines.values()):
         return previous
     gone = [name for name, machine in machines.items() if not machine.process.alive]
     reason = f"machines no longer run: {', '.join(gone)}" if gone else "it never came up"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from orchestrator.environment.failures import egress_filter_gone, switch_gone
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import StateFile
+from orchestrator.environment.switched_off import ended_machines, not_running
 from orchestrator.environment.teardown import end_machines
 from orchestrator.events import Event, EventBus
 from orchestrator.events.services import ServiceStateChanged
@@ -140,12 +141,16 @@ class Session:
         """Record how a machine is reached, for later commands."""
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
 
-    async def reattach(self, deadline: Deadline, rebooting: Sequence[str] = ()) -> None:
-        """Attach to every running machine, all at once; of those about to be rebooted, only to QEMU.
+    async def reattach(self, deadline: Deadline, rebooting: Sequence[str] = (), absent: Collection[str] = ()) -> None:
+        """Attach to every machine but the absent ones, all at once; of those about to be rebooted, only to QEMU.
 
         Raises:
+            HostError: a machine does not run.
             MachineError: a machine does not answer.
         """
+        gone = [name for name in ended_machines(self.record.state) if name not in absent]
+        if gone:
+            raise not_running(self.paths, self.record.state, gone[0])
         self.switches = dict(self.record.state.networks)
         user_key = self.public_key()
 
@@ -157,7 +162,7 @@ class Session:
             else:
                 await live.reattach(known.process, user_key, deadline)
 
-        await run_all(*map(attach, self.machines.values()))
+        await run_all(*(attach(live) for name, live in self.machines.items() if name not in absent))
 
     async def renew(self, name: str) -> LiveMachine:
         """A machine as before it was started, in place of one that has ended; its disk stays."""

@@ -61,6 +61,7 @@ class EnvironmentState:
         inputs: what a snapshot of it depends on (`orchestrator.snapshots.key`).
         snapshot: the folder of its healthy point; empty when none was saved.
         generation: how often it was put back to a snapshot.
+        with_vnc: the images whose QEMU has a VNC server.
     """
 
     name: str
@@ -80,6 +81,7 @@ class EnvironmentState:
     inputs: Mapping[str, str] = field(default_factory=dict)
     snapshot: str = ""
     generation: int = 0
+    with_vnc: tuple[str, ...] = ()
 
     @property
     def processes(self) -> list[ProcessId]:

@@ -27,8 +27,10 @@ from orchestrator.environment.reclaim import note_unfinished_run, reclaim_previo
 from orchestrator.environment.run_events import emit_failure, emit_run_started, finish, over_limit
 from orchestrator.environment.session import Session
 from orchestrator.environment.ssh_files import write_ssh_files
+from orchestrator.environment.start_again import join_and_start
 from orchestrator.environment.startup import join
 from orchestrator.environment.state import EnvironmentState, StateFile
+from orchestrator.environment.switched_off import ended_machines
 from orchestrator.environment.teardown import take_down
 from orchestrator.environment.verdict import warn_of_expired
 from orchestrator.environment.warm import begin, choose, is_clone, save_healthy
@@ -179,6 +181,7 @@ async def _prepare(
         accelerator=planned.accelerator.name,
         factor=planned.accelerator.factor,
         inputs=planned.inputs,
+        with_vnc=planned.with_vnc,
     )
     launch = Launch(
         planned.images,
@@ -219,7 +222,9 @@ async def _start(environment: Environment, deadline: Deadline) -> bool:
     try:
         async with deadline.enforce():
             if launch is None:
-                await session.run_watched(join(session, deadline))
+                off = ended_machines(session.record.state)
+                work = join_and_start(session, off, environment.reaper, deadline) if off else join(session, deadline)
+                await session.run_watched(work)
                 return False
             return await begin(session, launch, deadline, require_restore=environment.require_restore)
     except BaseException as error:

@@ -87,6 +87,13 @@ class ServiceSupervisor:
         for name in self.graph.stop_order(names):
             await self._units.stop(self.graph.services[name], deadline)
 
+    def set_aside(self, names: tuple[str, ...]) -> None:
+        """Report services that cannot run now, since a machine that they need is off; nothing waits for them."""
+        for name in names:
+            state = self.graph.states[name]
+            if state not in (State.STOPPED, State.SKIPPED):
+                self._tracker.move(name, State.SKIPPED if state is State.PENDING else State.STOPPED)
+
     def mark_pending(self, names: tuple[str, ...]) -> None:
         """Make services pending again, so that `bring_up` starts them."""
         self._units.mark_pending(names)

@@ -90,6 +90,16 @@ class MachinePaths:
     def console(self) -> Path:
         return self.sockets / "console"
 
+    @property
+    def vnc(self) -> Path:
+        """The display, once `orchestrator view` has opened it."""
+        return self.sockets / "vnc"
+
+    @property
+    def switched_off(self) -> Path:
+        """Who was switched off on purpose, and how; see `orchestrator.environment.switched_off`."""
+        return self.work / "switched-off"
+
 
 @dataclass(frozen=True, slots=True)
 class Nic:
@@ -136,6 +146,7 @@ class QemuSettings:
         user: who QEMU becomes once it has opened its files, as `-run-with` takes it (``60800:60800``);
             empty: it stays who it is.
         drives: the ids of the script's writable drives, see `writable_drives`.
+        vnc: QEMU has a VNC server, without an address at first; see `orchestrator.vm.vnc`. No state depends on it.
     """
 
     accelerator: str
@@ -143,6 +154,7 @@ class QemuSettings:
     memory: Memory | None = None
     user: str = ""
     drives: Sequence[str] = ()
+    vnc: bool = False
 
 
 def script_arguments(
@@ -150,6 +162,8 @@ def script_arguments(
 ) -> tuple[str, ...]:
     """The arguments appended to the run script. Pure."""
     arguments = [*_board(machine, settings), *_channels(paths), *_guards(settings)]
+    if settings.vnc:
+        arguments += ["-vnc", "none"]
     if machine.destinations:
         arguments += _redirect_egress(paths)
     memory = settings.memory

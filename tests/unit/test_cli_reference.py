@@ -69,7 +69,7 @@ def test_examples_are_command_lines_that_parse() -> None:
     for lines in EXAMPLES.values():
         for line in lines:
             inner = re.search(r"\$\((orchestrator [^)]*)\)", line)
-            words = shlex.split(re.split(r" [|>] ", inner[1] if inner else line)[0])
+            words = shlex.split(re.split(r" [|<>] ", inner[1] if inner else line)[0])
             assert words[0] == "orchestrator"
             assert parser.parse_args(words[1:]).command in MODULES
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,7 +16,8 @@ from fake_qemu import run_async
 from topology_parts import link, machine, network
 
 from orchestrator.deadline import Deadline, completes_before
-from orchestrator.errors import MachineError, OrchestratorError
+from orchestrator.driver.keys import KEYS, chord, press
+from orchestrator.errors import MachineError, OrchestratorError, UsageError
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.process import exit_code, launch
 from orchestrator.process_id import ProcessId, watch_end
@@ -23,8 +25,10 @@ from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import EXIT_SEEN, QEMU, boot_sector
 from orchestrator.vm.arguments import MachinePaths, QemuSettings, net_options, script_arguments
+from orchestrator.vm.forwards import add_forward, forwards, remove_forward
 from orchestrator.vm.qmp import connect
 from orchestrator.vm.user import qemu_user
+from orchestrator.vm.vnc import has_vnc, open_display
 
 
 async def code_of(process: ProcessId) -> int | None:
@@ -86,7 +90,7 @@ def qemu(tmp_path: Path, user: str) -> Iterator[tuple[ProcessId, MachinePaths]]:
         "nic,netdev=user.0,model=virtio",
         "-netdev",
         f"user,id=user.0,{net_options(both)}",
-        *script_arguments(both, paths, nics, QemuSettings(accelerator="tcg", user=user)),
+        *script_arguments(both, paths, nics, QemuSettings(accelerator="tcg", user=user, vnc=True)),
     ]
     tmp_path.chmod(0o700)
     process = launch(argv, log=paths.qemu_log)
@@ -173,3 +177,80 @@ def test_a_state_is_written_where_qemu_may_open_nothing(tmp_path: Path, user: st
 
     with qemu(tmp_path, user) as (_, paths):
         run_async(scenario(paths))
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_viewer_gets_the_display_on_a_private_socket(tmp_path: Path, user: str) -> None:
+    async def greeting(path: Path) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        said = await reader.readexactly(12)
+        writer.write(said)
+        count = (await reader.readexactly(1))[0]
+        kinds = await reader.readexactly(count)
+        writer.write(kinds[:1])
+        said += await reader.readexactly(4)  # no password is asked for: nobody else can open the socket
+        writer.close()
+        return said
+
+    async def scenario(paths: MachinePaths) -> None:
+        side = await connect("server", paths.qmp_side, Deadline.after(20))
+        assert not paths.vnc.exists()
+        await open_display(side, paths.vnc)
+        assert paths.vnc.stat().st_mode & 0o077 == 0
+        made = paths.vnc.stat().st_ino
+        assert await greeting(paths.vnc) == b"RFB 003.008\n\0\0\0\0"
+        await open_display(side, paths.vnc)
+        assert paths.vnc.stat().st_ino == made, "it is opened once"
+        paths.vnc.unlink()
+        await open_display(side, paths.vnc)
+        assert await greeting(paths.vnc) == b"RFB 003.008\n\0\0\0\0"
+        await side.close()
+
+    with qemu(tmp_path, user) as (_, paths):
+        run_async(scenario(paths))
+
+
+def test_ports_are_forwarded_and_freed_while_it_runs(tmp_path: Path) -> None:
+    async def scenario(paths: MachinePaths) -> None:
+        side = await connect("server", paths.qmp_side, Deadline.after(20))
+        first = await add_forward(side, 8080)
+        second = await add_forward(side, 8080)
+        assert first.guest == second.guest == 8080
+        assert first.host != second.host
+        with pytest.raises(UsageError, match=f"port {first.host} of this host cannot be forwarded"):
+            await add_forward(side, 9, first.host)
+        await remove_forward(side, first.host)
+        assert await add_forward(side, 9, first.host) in await forwards(side)
+        await side.close()
+
+    with qemu(tmp_path, "") as (_, paths):
+        run_async(scenario(paths))
+
+
+def test_every_key_of_qemu_has_its_name(tmp_path: Path) -> None:
+    async def scenario(paths: MachinePaths) -> None:
+        side = await connect("server", paths.qmp_side, Deadline.after(20))
+        schema = await side.execute("query-qmp-schema")
+        [codes] = [one["values"] for one in schema if one["meta-type"] == "enum" and "ctrl_r" in one["values"]]
+        assert set(codes) >= KEYS
+        await press(side, chord("ctrl-alt-f2"))
+        await press(side, chord("0x1c"))
+        await side.close()
+
+    with qemu(tmp_path, "") as (_, paths):
+        run_async(scenario(paths))
+
+
+def test_whether_a_qemu_has_vnc_is_tried_once(tmp_path: Path) -> None:
+    cache = tmp_path / "cache/vnc.json"
+    assert run_async(has_vnc(QEMU, cache)) is True
+    kept = json.loads(cache.read_text())
+    assert list(kept.values()) == [True]
+    without = tmp_path / "qemu-without"
+    without.write_text("#!/bin/sh\necho 'VNC support is disabled' >&2\nexit 1\n")
+    without.chmod(0o755)
+    assert run_async(has_vnc(str(without), cache)) is False
+    assert len(json.loads(cache.read_text())) == 2
+    cache.write_text(json.dumps(dict.fromkeys(kept, False)))
+    assert run_async(has_vnc(QEMU, cache)) is False, "the answer is kept"
+    assert run_async(has_vnc(str(tmp_path / "no-such"), tmp_path / "other.json")) is False

@@ -1,0 +1,1 @@
+"""A prompt with the machines of an environment as objects; `orchestrator repl` opens it."""
