@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 import orchestrator
 from orchestrator.cli.argument_types import clones, count, duration, env, shard, variable
+from orchestrator.cli.arguments_test import test_command
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
-from orchestrator.cli.parser import CommandParser
+from orchestrator.cli.parser import Adder, CommandParser
 from orchestrator.cli.shared_options import common_options, provider_option, start_options, topology_options
 
 
@@ -45,6 +45,7 @@ def build_parser() -> CommandParser:
 
     _running(add)
     _run_command(add)
+    test_command(add)
     _changing(add)
     _looking(add)
     _describing(add)
@@ -264,9 +265,3 @@ def _images(add: Adder) -> None:
     images.add_argument("--older-than", type=duration, metavar="TIME", help="prune: only entries unused for this long")
     images.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")
     images.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes")
-
-
-class Adder(Protocol):
-    """The type of the function that adds a command."""
-
-    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser: ...

@@ -179,13 +179,10 @@ class Commands(MachineBase):
     # ------------------------------------------------------------------ inside
 
     async def _shell(
-        self, command: Command, timeout: Seconds | None, user: str = "root", *, console: bool = False
+        self, command: Command, timeout: Seconds | None, user: str = "root"
     ) -> tuple[Result, list[JournalEntry]]:
-        """Run a command with the driver's contract; with what the journal got, where it did not exit with 0.
-
-        Args:
-            console: its stderr goes to the machine's console, as in the NixOS driver.
-        """
+        """Run a command with the driver's contract; with what the journal got, where it did not exit with 0."""
+        console = self._stderr_to_console
         text = as_text(list(command)) if not isinstance(command, str) else command
         if user != "root":
             result = await self.run(["bash", "-euo", "pipefail", "-c", text], timeout=timeout, user=user)
