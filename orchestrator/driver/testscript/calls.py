@@ -48,7 +48,7 @@ class Calls:
         try:
             if self._stopped.is_set():
                 call.cancel()
-            return self._outcome(call)
+            outcome = self._outcome(call)
         except BaseException:
             call.cancel()
             with suppress(BaseException):
@@ -59,6 +59,9 @@ class Calls:
         finally:
             with self._lock:
                 self._open.discard(call)
+        if self._stopped.is_set():  # `stop` took it for open
+            raise ScriptStopped
+        return outcome
 
     def _outcome(self, call: Call[T]) -> T:
         while True:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _STEP = re.compile(r'#[^\n]*|/\*.*?\*/|"(?:[^"\\]|\\.)*"|\'\'|\btestScript\b', re.DOTALL)
 # What may be between the name and the string: `=`, and the head of a function.
 _HEAD = re.compile(r"\s*=\s*(?:(?:\{[^{}]*\}(?:\s*@\s*\w+)?|\w+(?:\s*@\s*\{[^{}]*\})?)\s*:\s*)?(?:''|(\"))")
+_MARK = "\0"  # where an escape was, while lines are cut
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -36,6 +37,12 @@ class Extracted:
 
     text: str
     problems: tuple[Problem, ...] = ()
+
+
+class Escaped(str):
+    """A character that was written as an escape: content of its line, never indentation or the end of a line."""
+
+    __slots__ = ()
 
 
 def extract(source: str) -> Extracted:
@@ -75,13 +82,13 @@ def _end(source: str, place: int) -> tuple[int, list[str | int]]:
     while place < len(source):
         here = source[place : place + 3]
         if here == "'''":
-            parts.append("''")
+            parts.append(Escaped("''"))
             place += 3
         elif here == "''$":
-            parts.append("\0$")
+            parts.append(Escaped("$"))
             place += 3
         elif here == "''\\":
-            parts.append(f"\0{_ESCAPES.get(source[place + 3 : place + 4], source[place + 3 : place + 4])}")
+            parts.append(Escaped(_ESCAPES.get(source[place + 3 : place + 4], source[place + 3 : place + 4])))
             place += 4
         elif here[:2] == "''":
             return place + 2, parts
@@ -118,16 +125,17 @@ def _taken(source: str, place: int) -> Extracted:
         Problem(_line(source, at), _shown(source, at), "an antiquotation of Nix: write its value in its place")
         for at in places
     )
-    text = "".join("\0?" if isinstance(part, int) else part for part in parts)
+    escaped = iter([part for part in parts if isinstance(part, Escaped)])
+    text = "".join("?" if isinstance(part, int) else _MARK if isinstance(part, Escaped) else part for part in parts)
     first = re.match(r" *\n", text)
     skipped = 0 if first is None else 1
     lines = (text if first is None else text[first.end() :]).split("\n")
     depth = min((len(line) - len(line.lstrip(" ")) for line in lines if line.strip(" ")), default=0)
-    # A character that was written as an escape is content; its mark has done its work.
-    stripped = [line[min(depth, len(line) - len(line.lstrip(" "))) :].replace("\0", "") for line in lines]
+    stripped = [line[min(depth, len(line) - len(line.lstrip(" "))) :] for line in lines]
     if not stripped[-1].strip(" "):
         stripped[-1] = ""
-    return Extracted("\n" * (_line(source, place) - 1 + skipped) + "\n".join(stripped), problems)
+    script = re.sub(_MARK, lambda _: next(escaped), "\n".join(stripped))
+    return Extracted("\n" * (_line(source, place) - 1 + skipped) + script, problems)
 
 
 def _shown(source: str, place: int) -> str:
