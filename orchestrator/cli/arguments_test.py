@@ -24,7 +24,7 @@ def test_command(add: Adder) -> None:
     test.add_argument(
         "--warm",
         action="store_true",
-        help="bring everything up from its saved healthy state before each script; start() then does nothing",
+        help="bring all up before each script, from the saved healthy state where it fits; start() then does nothing",
     )
     test.add_argument(
         "--units",

@@ -100,8 +100,8 @@ NOTES: dict[str, tuple[str, ...]] = {
     "test": (
         "A script is the Python text of a NixOS testScript, or a Nix file whose testScript is one string without\n"
         "antiquotations. Machines start at the script's start_all(), NAME.start(), or first call. Each script has an\n"
-        "environment of its own, one after the other. What it prints goes to stdout, its log to stderr. What it uses\n"
-        "that is not supported is told before anything boots; docs/nixos-testscripts.md has the list.",
+        "environment of its own, one after the other. What it prints goes to stdout, its log to stderr. It is\n"
+        "checked before anything boots: docs/nixos-testscripts.md lists what is not supported.",
     ),
     "exec": (
         "Standard input, output and error can be pipes, files, terminals or closed. The command has the PATH of\n"

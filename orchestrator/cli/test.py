@@ -87,7 +87,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         name=arguments.name,
         app=None,
         suite=None,
-        start="warm" if arguments.warm else "cold",
+        start="auto" if arguments.warm else "cold",
         images=arguments.images,
         runs=arguments.runs.absolute(),
     )
