@@ -57,13 +57,10 @@ class Environment:
         units: bool = True,
         subscriber: Callable[[Event], object] | None = None,
     ) -> None:
-        self._request = request
-        self._name = request.name
+        self._request, self._name = request, request.name
         self._keep = checked("keep", keep, KEEP)
-        self._boot = boot
-        self._units = units
-        self._stack = AsyncExitStack()
-        self._tasks = BackgroundTasks()
+        self._boot, self._units = boot, units
+        self._stack, self._tasks = AsyncExitStack(), BackgroundTasks()
         self._opened: Opened | None = None
         self._fleet: Fleet | None = None
         self._bus = EventBus()
@@ -72,8 +69,7 @@ class Environment:
         if subscriber is not None:
             self._bus.subscribe(subscriber)
         self._deadline = Deadline.after(LIMIT)
-        self._clones = 0
-        self._failed = False
+        self._clones, self._failed = 0, False
         self._error: OrchestratorError | None = None
 
     # ------------------------------------------------------------------ making one

@@ -198,6 +198,12 @@ def test_keep_going_goes_on_behind_a_failed_subtest(scene: Scene) -> None:
     assert ("succeed", "good", None) in machine.calls
 
 
+def test_a_failed_subtest_fails_the_script_even_if_its_error_is_caught(scene: Scene) -> None:
+    outcome = scene.play("try:\n    with subtest('one'): assert False, 'because'\nexcept AssertionError: pass\n")
+    assert (outcome.outcome, outcome.exit_code) == ("failed", 1)
+    assert outcome.error.endswith("1 of 1 subtests failed, first: because")
+
+
 def test_keep_going_ends_where_the_machines_do(scene: Scene) -> None:
     scene.environment.machines["server"].fails["bad"] = MachineError("machine server died")
     outcome = scene.play("with subtest('one'):\n    server.succeed('bad')\nassert False\n", keep_going=True)

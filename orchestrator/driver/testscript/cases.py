@@ -28,7 +28,7 @@ class Cases:
 
     def __init__(self, script: Script, emit: Emit, *, keep_going: bool = False) -> None:
         self.cases: list[Case] = []
-        self.first_error: BaseException | None = None  # of a subtest that was gone on behind
+        self.first_error: BaseException | None = None  # of a case
         self._script = script
         self._emit = emit
         self._keep_going = keep_going
@@ -78,11 +78,11 @@ class Cases:
             self._known.add(id(error))
             text = failure_text(failure_of(error, self._script))
             self._end(Case(title, line, "failed", monotonic() - began, text), number)
+            self.first_error = self.first_error or error
             if not (self._keep_going and is_of_script(error)):
                 raise
             if first:
                 self.say(text)
-            self.first_error = self.first_error or error
         else:
             self._end(Case(title, line, "passed", monotonic() - began), number)
 

@@ -20,6 +20,7 @@ NOT_SUPPORTED: dict[str, str] = {
     "shell_interact": "nobody sits at a script; `orchestrator shell MACHINE`, or the prompt of `orchestrator repl`",
     "console_interact": "nobody sits at a script; `orchestrator console MACHINE`",
     "wait_for_qmp_event": "QEMU's events are watched by the orchestrator",
+    "qmp_client": "send_monitor_command takes any command of the monitor",
     "create_machine": "machines are described in the topology",
 }
 
