@@ -13,7 +13,8 @@ import shlex
 LOGIN = "mkdir -p /run/orchestrator; env -0; printf '\\0'; bash -lc 'exec env -0' 2> /dev/null"
 OWN = {"USER": "root", "HOME": "/root", "LOGNAME": "root", "DISPLAY": ":0.0", "PAGER": ""}
 OF_SHELL = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "BASH_EXECUTION_STRING"})
-CONSOLE = "{ exec 2> /dev/console; } 2> /dev/null || :"
+# Not in a group with a redirection of its own: bash would take it back at the end of the group.
+CONSOLE = "[ ! -w /dev/console ] || exec 2> /dev/console"
 
 
 def stderr_file(slot: int) -> str:
