@@ -224,9 +224,13 @@ class Environment(Facade):
         opened(self._core)
         return self
 
-    def fail(self) -> None:
-        """Count this session as failed, for ``keep="failure"`` and the report."""
-        self._core.fail()
+    def emit(self, event: Event) -> None:
+        """Tell an event to all who follow this session, as that a test ended; from any thread."""
+        self._core.emit(event)
+
+    def fail(self, error: OrchestratorError | None = None) -> None:
+        """Count this session as failed, for ``keep="failure"`` and the report; by an error where no test failed."""
+        self._core.fail(error)
 
     async def close(self) -> None:
         """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.cli.argument_types import clones, count, duration, shard, variable
+from orchestrator.cli.arguments_test import test_command
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.machine_arguments import Adder, machine_commands, repl_command
 from orchestrator.cli.parser import CommandParser
@@ -55,6 +56,7 @@ def build_parser() -> CommandParser:
 
     _running(add)
     _run_command(add)
+    test_command(add)
     _changing(add)
     _looking(add)
     machine_commands(add)

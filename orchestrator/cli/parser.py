@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from orchestrator.cli.help_texts import SYNONYMS
 
@@ -232,3 +232,9 @@ class CommandParser(argparse.ArgumentParser):
 
 def _meant(near: str) -> str:
     return f" (did you mean {near}?)" if near else ""
+
+
+class Adder(Protocol):
+    """The type of the function that adds a command."""
+
+    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser: ...

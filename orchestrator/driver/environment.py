@@ -57,13 +57,10 @@ class Environment(Records):
         units: bool = True,
         subscriber: Callable[[Event], object] | None = None,
     ) -> None:
-        self._request = request
-        self._name = request.name
+        self._request, self._name = request, request.name
         self._keep = checked("keep", keep, KEEP)
-        self._boot = boot
-        self._units = units
-        self._stack = AsyncExitStack()
-        self._tasks = BackgroundTasks()
+        self._boot, self._units = boot, units
+        self._stack, self._tasks = AsyncExitStack(), BackgroundTasks()
         self._opened: Opened | None = None
         self._fleet: Fleet | None = None
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
@@ -190,9 +187,13 @@ class Environment(Records):
         self._error = told
         return told
 
-    def fail(self) -> None:
-        """Count this session as failed, for ``keep="failure"`` and the report."""
-        self._failed = True
+    def emit(self, event: Event) -> None:
+        """Tell an event to all who follow this session, as that a test ended; from any thread."""
+        self._bus.emit(event)
+
+    def fail(self, error: OrchestratorError | None = None) -> None:
+        """Count this session as failed, for ``keep="failure"`` and the report; by an error where no test failed."""
+        self._failed, self._error = True, error
 
     async def close(self) -> None:
         """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""
@@ -209,16 +210,18 @@ class Environment(Records):
             stays = opened.resumed or self._keep == "always" or (self._keep == "failure" and self._failed)
             if not (stays and (opened.resumed or opened.worth_keeping)):
                 await close_down(opened)
-            outcome: RunOutcome = "passed"
-            if self._failed:
-                outcome = "failed" if self._error is None else "error"
-            code = 0 if not self._failed else 1 if self._error is None else self._error.exit_code
-            finish(self._bus, self.name, outcome, code, self._deadline)
+            finish(self._bus, self.name, *self._outcome(), self._deadline)
         finally:
             await self._stack.aclose()
             debug_log.leave()
             with suppress(OSError):  # a full disk must not hide how it went
                 write_report(session.run_folder)
+
+    def _outcome(self) -> tuple[RunOutcome, int]:
+        if not self._failed or self._error is None:
+            return ("failed", 1) if self._failed else ("passed", 0)
+        code = self._error.exit_code
+        return "interrupted" if code > 128 else "error", code
 
     # ------------------------------------------------------------------ parts
 

@@ -34,6 +34,8 @@ class MachineBase:
             self._slots.put_nowait(slot)
         # The driver of testScripts starts a machine at its first command.
         self._starts_itself = False
+        # There, stderr of commands goes to the machine's console.
+        self._stderr_to_console = False
         self._login_of: tuple[object, str] | None = None  # of which connection, and its text
         self._console_read = 0  # bytes of the console's log that wait_for_console_text has consumed
 

@@ -185,14 +185,13 @@ class Commands(MachineBase):
         user: str = "root",
         *,
         explain: Callable[[int], bool] = lambda _: False,
-        console: bool = False,
     ) -> tuple[Result, list[JournalEntry]]:
         """Run a command with the driver's contract.
 
         Args:
             explain: whether an exit code is to be explained, by stderr and what the journal got. That takes a moment.
-            console: its stderr goes to the machine's console, as in the NixOS driver.
         """
+        console = self._stderr_to_console
         text = as_text(list(command)) if not isinstance(command, str) else command
         if user != "root":
             result = await self.run(["bash", "-euo", "pipefail", "-c", text], timeout=timeout, user=user)
