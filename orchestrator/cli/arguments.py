@@ -9,10 +9,10 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.cli.argument_types import clones, count, duration, shard, variable
-from orchestrator.cli.arguments_test import test_command
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
-from orchestrator.cli.machine_arguments import Adder, machine_commands, repl_command
-from orchestrator.cli.parser import CommandParser
+from orchestrator.cli.machine_arguments import machine_commands, repl_command
+from orchestrator.cli.parser import Adder, CommandParser
+from orchestrator.cli.script_arguments import test_command
 from orchestrator.cli.shared_options import (
     change_limit,
     common_options,
