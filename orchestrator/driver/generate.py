@@ -24,7 +24,7 @@ CLASSES = {
     "Forward": "orchestrator.driver.machine",
     "GuestPath": "orchestrator.driver.machine_files",
 }
-MIXINS = {"Files": "Machine", "Waits": "Machine"}
+MIXINS = {"Answers": "Machine", "Files": "Machine"}
 CONTEXTS = {"Environment": "close", "Forward": "close", "Process": "kill"}  # class → what ends its block
 SPECIAL = ("__getitem__", "__getattr__", "__iter__", "__str__", "__truediv__")
 OPERATORS = {

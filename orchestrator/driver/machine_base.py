@@ -107,6 +107,21 @@ class MachineBase:
         lines = _read(self._live.paths.journal, start).decode("utf-8", "replace").splitlines()
         return list(entries(lines))[-most:]
 
+    def journal(self, *, since: float | None = None, unit: str | None = None) -> list[JournalEntry]:
+        """What the machine's journal has told so far, oldest first; of the last 4 MiB of its copy on this host.
+
+        Args:
+            since: seconds since the epoch, by the machine's clock.
+            unit: only the lines of, and about, this unit; without a suffix a service.
+        """
+        name = None if unit is None else unit if "." in unit else f"{unit}.service"
+        found = self._journal_since(0, 1 << 30)
+        return [e for e in found if (since is None or e.at >= since) and (name is None or e.unit == name)]
+
+    def console_text(self) -> str:
+        """What the console has shown since the machine started, at most the last 4 MiB."""
+        return self._console_since(0)
+
 
 def entries(lines: list[str]) -> list[JournalEntry]:
     """Lines of ``journalctl -o json`` as entries; what is none is left out."""
