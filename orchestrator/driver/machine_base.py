@@ -12,6 +12,7 @@ from orchestrator.deadline import FOREVER, Deadline
 from orchestrator.driver.power import Power, PowerState
 from orchestrator.driver.results import JournalEntry, Seconds, seconds_of
 from orchestrator.environment.machine import LiveMachine
+from orchestrator.errors import MachineError
 from orchestrator.services.journal import parse_entry
 
 if TYPE_CHECKING:
@@ -82,10 +83,27 @@ class MachineBase:
         """Do work on the machine; its end ends the work, with the reason."""
         return await self._power.guard(work)
 
+    async def _take_slot(self, deadline: Deadline) -> int:
+        """One of the sessions that a machine's sshd allows.
+
+        Raises:
+            MachineError: none became free.
+        """
+
+        def taken() -> MachineError:
+            return MachineError(
+                f"{SESSIONS} commands run in {self._name} at once, and none ended within {deadline}",
+                subject=self._name,
+                hint="end what `spawn` started, or start it with systemd-run",
+            )
+
+        async with deadline.enforce(taken):
+            return await self._slots.get()
+
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[int]:
-        """One of the sessions that a machine's sshd allows."""
-        slot = await self._slots.get()
+    async def _slot(self, deadline: Deadline) -> AsyncIterator[int]:
+        """One of the sessions, for the block."""
+        slot = await self._take_slot(deadline)
         try:
             yield slot
         finally:

@@ -11,7 +11,6 @@ from orchestrator.errors import MachineError
 from orchestrator.vm.qmp import Monitor
 
 
-
 class Keyboard(PowerCommands):
     """Keys, and the serial console."""
 

@@ -54,9 +54,9 @@ class Units(Commands):
         return f"unit {unit} is inactive, and there is no job that would start it"
 
     async def _may_start(self, user: str | None) -> bool:
-        if self._fleet.bringing_up:
+        if self._fleet.starter.bringing_up:
             return True
-        self._fleet.raise_for_services()
+        self._fleet.starter.raise_for_services()
         output = await self._systemctl(["list-jobs", "--no-legend"], user)
         return bool(output[1].strip()) and "No jobs" not in output[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.deadline import FOREVER, pause
-from orchestrator.driver.machine_commands import Command
+from orchestrator.driver.machine_shell import Command
 from orchestrator.driver.machine_units import WAIT, Units
 from orchestrator.driver.results import CommandFailed, Seconds, WaitFailed, ended_text
 from orchestrator.driver.shell import file_loop, port_loop, unix_socket_loop

@@ -201,7 +201,7 @@ class Power:
         """From now on its end is no loss."""
         self._expected = True
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Stop to watch; what becomes of the machine is somebody else's business."""
         for task in self._watching:
             task.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 # Once in a boot: /etc/profile may take an emulated guest half a second.
 LOGIN = "mkdir -p /run/orchestrator; env -0; printf '\\0'; bash -lc 'exec env -0' 2> /dev/null"
@@ -56,7 +57,7 @@ def to_file(slot: int) -> str:
     return f": > {path}; exec 2>> {path}"
 
 
-def as_text(command: str | list[str] | tuple[str, ...]) -> str:
+def as_text(command: str | Sequence[str]) -> str:
     """A command as one text; words are quoted."""
     return command if isinstance(command, str) else shlex.join(command)
 

@@ -141,6 +141,35 @@ class Environment(Facade):
         """
         return wait(self._core.collect(step))
 
+    def open(self) -> Self:
+        """Bring it up; ``with`` does it. Return when every service is proven. One that was closed may be opened again.
+
+        Raises:
+            LockedError: another command, or another driver, holds it.
+            HostError, ImageError, MachineError, ServiceError: it does not come up.
+        """
+        wait(self._core.open())
+        opened(self._core)
+        return self
+
+    def emit(self, event: Event) -> None:
+        """Tell an event to all who follow this session, as that a test ended; from any thread."""
+        self._core.emit(event)
+
+    def fail(self, error: OrchestratorError | None = None) -> None:
+        """Count this session as failed, for ``keep="failure"`` and the report; by an error where no test failed."""
+        self._core.fail(error)
+
+    def close(self) -> None:
+        """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""
+        wait(self._core.close())
+        closed(self._core)
+
+    @property
+    def name(self) -> str:
+        """The environment's name."""
+        return self._core.name
+
     @classmethod
     def load(
         cls,
@@ -212,35 +241,6 @@ class Environment(Facade):
             name: of the clone; None: this one's name and a number.
         """
         return type(self)._of(self._core.clone(name))
-
-    def open(self) -> Self:
-        """Bring it up; ``with`` does it. Return when every service is proven. One that was closed may be opened again.
-
-        Raises:
-            LockedError: another command, or another driver, holds it.
-            HostError, ImageError, MachineError, ServiceError: it does not come up.
-        """
-        wait(self._core.open())
-        opened(self._core)
-        return self
-
-    def emit(self, event: Event) -> None:
-        """Tell an event to all who follow this session, as that a test ended; from any thread."""
-        self._core.emit(event)
-
-    def fail(self, error: OrchestratorError | None = None) -> None:
-        """Count this session as failed, for ``keep="failure"`` and the report; by an error where no test failed."""
-        self._core.fail(error)
-
-    def close(self) -> None:
-        """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""
-        wait(self._core.close())
-        closed(self._core)
-
-    @property
-    def name(self) -> str:
-        """The environment's name."""
-        return self._core.name
 
     @property
     def machines(self) -> Mapping[str, Machine]:
@@ -352,6 +352,19 @@ class Machine(Facade):
     def state_dir(self) -> Path:
         """A folder of this host for files that belong to this machine's run."""
         return self._core.state_dir
+
+    def journal(self, *, since: float | None = None, unit: str | None = None) -> list[JournalEntry]:
+        """What the machine's journal has told so far, oldest first; of the last 4 MiB of its copy on this host.
+
+        Args:
+            since: seconds since the epoch, by the machine's clock.
+            unit: only the lines of, and about, this unit; without a suffix a service.
+        """
+        return self._core.journal(since=since, unit=unit)
+
+    def console_text(self) -> str:
+        """What the console has shown since the machine started, at most the last 4 MiB."""
+        return self._core.console_text()
 
     def succeed(self, *commands: Command, timeout: Seconds | None = 300.0, user: str = "root") -> str:
         """Run commands that must exit with 0, one after the other.
@@ -596,19 +609,6 @@ class Machine(Facade):
         """
         return wait(self._core.wait_for_console_text(regex, timeout))
 
-    def journal(self, *, since: float | None = None, unit: str | None = None) -> list[JournalEntry]:
-        """What the machine's journal has told so far, oldest first; of the last 4 MiB of its copy on this host.
-
-        Args:
-            since: seconds since the epoch, by the machine's clock.
-            unit: only the lines of, and about, this unit; without a suffix a service.
-        """
-        return self._core.journal(since=since, unit=unit)
-
-    def console_text(self) -> str:
-        """What the console has shown since the machine started, at most the last 4 MiB."""
-        return self._core.console_text()
-
     def path(self, path: str) -> GuestPath:
         """A path in this machine."""
         return GuestPath._of(self._core.path(path))
@@ -736,40 +736,13 @@ class Machine(Facade):
         """
         wait(self._core.send_chars(text, delay))
 
-    def screenshot(self, name: str | Path = "screen") -> Path:
-        """A picture of the display, as PNG.
-
-        Args:
-            name: of the file; without a suffix it gets ``.png``; without a folder it goes to the run folder's
-                ``artifacts``.
-
-        Returns:
-            Where it is.
-        """
-        return wait(self._core.screenshot(name))
-
-    def screen_text(self) -> str:
-        """The text on the display, read by OCR. For text consoles `tty_text` is exact.
+    def send_console(self, text: str) -> None:
+        """Type a text on the serial console, as on a terminal that is connected to it.
 
         Raises:
-            HostError: no OCR engine is installed; the hint says how.
+            MachineError: somebody else (`orchestrator console`) is connected.
         """
-        return wait(self._core.screen_text())
-
-    def wait_for_text(self, regex: str, timeout: Seconds | None = 60.0) -> str:
-        """Wait until the display shows a text, read by OCR.
-
-        Args:
-            regex: for `re.search`, without flags.
-
-        Returns:
-            The text of the whole display.
-
-        Raises:
-            HostError: no OCR engine is installed.
-            WaitFailed: the limit passed; with the last text.
-        """
-        return wait(self._core.wait_for_text(regex, timeout))
+        wait(self._core.send_console(text))
 
     def tty_text(self, tty: str | int = "1") -> str:
         """The text of a virtual terminal, exactly, line by line.
@@ -826,17 +799,44 @@ class Machine(Facade):
         """
         wait(self._core.wait_for_x(timeout))
 
-    def send_console(self, text: str) -> None:
-        """Type a text on the serial console, as on a terminal that is connected to it.
-
-        Raises:
-            MachineError: somebody else (`orchestrator console`) is connected.
-        """
-        wait(self._core.send_console(text))
-
     def expect_console(self, regex: str, timeout: Seconds | None = 60.0) -> str:
         """Wait for a text on the serial console; see `wait_for_console_text`."""
         return wait(self._core.expect_console(regex, timeout))
+
+    def screenshot(self, name: str | Path = "screen") -> Path:
+        """A picture of the display, as PNG.
+
+        Args:
+            name: of the file; without a suffix it gets ``.png``; without a folder it goes to the run folder's
+                ``artifacts``.
+
+        Returns:
+            Where it is.
+        """
+        return wait(self._core.screenshot(name))
+
+    def screen_text(self) -> str:
+        """The text on the display, read by OCR. For text consoles `tty_text` is exact.
+
+        Raises:
+            HostError: no OCR engine is installed; the hint says how.
+        """
+        return wait(self._core.screen_text())
+
+    def wait_for_text(self, regex: str, timeout: Seconds | None = 60.0) -> str:
+        """Wait until the display shows a text, read by OCR.
+
+        Args:
+            regex: for `re.search`, without flags.
+
+        Returns:
+            The text of the whole display.
+
+        Raises:
+            HostError: no OCR engine is installed.
+            WaitFailed: the limit passed; with the last text.
+        """
+        return wait(self._core.wait_for_text(regex, timeout))
 
     def forward_port(self, guest_port: int, host_port: int = 0) -> Forward:
         """Make a TCP port of the machine reachable at 127.0.0.1 of this host.
