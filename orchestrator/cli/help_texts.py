@@ -87,8 +87,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator keys client esc : w q ret",
     ),
     "forward": (
-        'curl "http://127.0.0.1:$(orchestrator forward server 8888)/health"',
         "orchestrator forward server 5432 --host-port 15432",
+        'curl "http://127.0.0.1:$(orchestrator forward server 8888)/health"',
         "orchestrator forward server --list",
         "orchestrator forward server 8888 --remove",
     ),
