@@ -29,6 +29,7 @@ BROWSERS = f"{RUNNER}/browsers"  # what PLAYWRIGHT_BROWSERS_PATH is for the Play
 SCRIPTS = ("event-reporter.cjs", "prepared-runner.cjs", "browsers.cjs", "scaled-config.ts")
 PROGRAMS = {"chromium": "/usr/bin/chromium-headless-shell", "ffmpeg": f"{RUNNER}/ffmpeg"}
 DOWNLOAD_LIMIT = 120.0  # seconds without a byte
+ASK_LIMIT = 120.0  # seconds for Node.js to say where browsers are
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,11 @@ def registry(environment: Mapping[str, str], npmrc: str) -> str:
 
 
 def downloads_folder(environment: Mapping[str, str]) -> Path:
-    """Where downloads are kept, beside the image cache."""
+    """Where downloads are kept, beside the image cache; absolute, for the manifest names files below it."""
     if own := environment.get("ORCH_CACHE_DIR"):
-        return Path(own).expanduser() / "downloads"
+        return Path(own).expanduser().absolute() / "downloads"
     if xdg := environment.get("XDG_CACHE_HOME"):
-        return Path(xdg).expanduser() / "orchestrator" / "downloads"
+        return Path(xdg).expanduser().absolute() / "orchestrator" / "downloads"
     return Path.home() / ".cache" / "orchestrator" / "downloads"
 
 
@@ -174,7 +175,10 @@ def browser_items(tools: Path, packages: Mapping[str, Path]) -> list[Item]:
     """
     node = packages[str(PurePosixPath(NODE).parent.parent)] / "bin/node"
     command = [str(node), str(tools / "browsers.cjs"), "list", str(packages[CORE])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_LIMIT, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"browsers.cjs: it did not end within {ASK_LIMIT:g} s") from error
     if done.returncode != 0:
         raise ValueError(f"browsers.cjs: {done.stderr.strip() or f'ended with {done.returncode}'}")
     places = [line.split("\t") for line in done.stdout.splitlines()]

@@ -5,7 +5,8 @@
     OrchestratorError            exit 3 unless the class says otherwise
     ├── UsageError          (2)  the command line
     ├── TopologyError       (2)  the topology file: every problem with file:line:column
-    ├── HostError           (3)  QEMU missing or too old, no memory, no disk space, a name taken
+    ├── HostError           (3)  QEMU missing or too old, no disk space, a name taken
+    │   └── MemoryShort     (3)  too little memory is free now for the machines
     ├── ImageError          (3)  an image could not be built or used
     ├── SnapshotError       (3)  a snapshot does not fit, or could not be saved
     │   └── SnapshotDamaged (3)  its files are not what was saved
@@ -96,6 +97,10 @@ class TopologyError(OrchestratorError):
 
 class HostError(OrchestratorError):
     pass
+
+
+class MemoryShort(HostError):
+    """Too little memory is free now. It may be enough when something else has ended."""
 
 
 class ImageError(OrchestratorError):

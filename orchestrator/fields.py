@@ -7,7 +7,19 @@ from collections.abc import Mapping
 
 from orchestrator.text import SENTENCE, TEXT, WORD, clean
 
-__all__ = ["SENTENCE", "TEXT", "WORD", "as_number", "as_text", "entries", "number", "tables", "text", "whole"]
+__all__ = [
+    "SENTENCE",
+    "TEXT",
+    "WORD",
+    "as_number",
+    "as_text",
+    "as_whole",
+    "entries",
+    "number",
+    "tables",
+    "text",
+    "whole",
+]
 
 ENTRIES = 5_000  # of one list
 
@@ -33,6 +45,12 @@ def as_number(value: object) -> float | None:
     return result if math.isfinite(result) and abs(result) < 1e12 else None
 
 
+def as_whole(value: object) -> int | None:
+    """A number without its fraction; everything else None."""
+    number = as_number(value)
+    return None if number is None else int(number)
+
+
 def text(data: Mapping[str, object], key: str, limit: int = WORD, *, multiline: bool = False) -> str:
     """A field as clean text; numbers become text, everything else ``""``."""
     return clean(as_text(data.get(key)) or "", limit, multiline=multiline)
@@ -44,8 +62,7 @@ def number(data: Mapping[str, object], key: str) -> float | None:
 
 
 def whole(data: Mapping[str, object], key: str) -> int | None:
-    value = number(data, key)
-    return None if value is None else int(value)
+    return as_whole(data.get(key))
 
 
 def entries(data: Mapping[str, object], key: str) -> list[object]:

@@ -6,6 +6,7 @@ package on its path.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def parse_stat(text: str) -> ProcessStat:
     return ProcessStat(fields[0], int(fields[19]))
 
 
+@functools.cache
 def boot_id() -> str:
     """The kernel's id of this boot of the host."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -77,15 +77,15 @@ function focused(suite) {
 const projectOf = (suite) => suite.project?.() ?? undefined;
 const supportsOf = (project) => [...(project?.dependencies ?? []), ...(project?.teardown ? [project.teardown] : [])];
 
-/** The names of the projects that one of these rests on, however far. */
-function supportNames(suites) {
-  const projects = new Map(suites.map((one) => [projectOf(one)?.name, projectOf(one)]));
+/** The names of the projects, of those of all suites, that one of these rests on, however far. */
+function supportNames(suites, all = suites) {
+  const projects = new Map(all.map((one) => [projectOf(one)?.name, projectOf(one)]));
   const found = new Set();
   const visit = (names) => names.filter((name) => !found.has(name)).forEach((name) => {
     found.add(name);
     visit(supportsOf(projects.get(name)));
   });
-  for (const project of projects.values()) visit(supportsOf(project));
+  for (const one of suites) visit(supportsOf(projectOf(one)));
   return new Set([...found].filter((name) => projects.has(name)));
 }
 
@@ -95,19 +95,9 @@ function listed(root) {
   if (!found) return root.allTests();
   const chosen = new Set(found);
   const projects = root.suites.filter((one) => one.allTests().some((test) => chosen.has(test)));
-  const names = new Set(projects.map((one) => projectOf(one)?.name));
-  const support = supportNames(root.suites);
-  const needed = new Set();
-  const visit = (name) => {
-    const suite = root.suites.find((one) => projectOf(one)?.name === name);
-    for (const other of supportsOf(suite && projectOf(suite))) {
-      if (!needed.has(other)) needed.add(other) && visit(other);
-    }
-  };
-  names.forEach(visit);
+  const needed = supportNames(projects, root.suites);
   for (const one of root.suites) {
-    const name = projectOf(one)?.name;
-    if (support.has(name) && needed.has(name)) one.allTests().forEach((test) => chosen.add(test));
+    if (needed.has(projectOf(one)?.name)) one.allTests().forEach((test) => chosen.add(test));
   }
   return root.allTests().filter((test) => chosen.has(test));
 }

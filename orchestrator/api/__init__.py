@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.driver.facade import Facade, awaited, closed, opened
-from orchestrator.driver.results import CommandFailed, DriverFailed, JournalEntry, MachineOff, Result, WaitFailed
+from orchestrator.driver.results import (
+    CommandFailed,
+    DriverFailed,
+    JournalEntry,
+    MachineOff,
+    Moment,
+    Result,
+    WaitFailed,
+)
 from orchestrator.errors import GuestCommandError, HostError, LockedError, MachineError, OrchestratorError, ServiceError
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ __all__ = [
     "Machine",
     "MachineError",
     "MachineOff",
+    "Moment",
     "OrchestratorError",
     "Process",
     "Result",
@@ -75,6 +84,92 @@ class Environment(Facade):
             self._core.fail()
         await self.close()
 
+    @property
+    def variant(self) -> str:
+        """The variant of the topology; empty where the file has none."""
+        return self._core.variant
+
+    @property
+    def joined(self) -> bool:
+        """Whether its machines ran before it was opened, so that nobody knows what was done in them."""
+        return self._core.joined
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened so far, oldest first; the last 20,000. docs/events.md has the kinds."""
+        return self._core.events
+
+    @property
+    def artifacts(self) -> Path:
+        """The run folder of this session: events, logs, screenshots, and what tests leave there."""
+        return self._core.artifacts
+
+    def record(self, event: Event) -> None:
+        """Add an event, such as `TestBegan` or `TestEnded` of `orchestrator.events.suite`: the reports show it.
+
+        Any thread may do it.
+        """
+        self._core.record(event)
+
+    def moment(self) -> Moment:
+        """Now, for `evidence`."""
+        return self._core.moment()
+
+    async def evidence(self, folder: str | Path, since: Moment | None = None, timeout: Seconds = 20.0) -> list[Path]:
+        """Write what may explain a failure: a picture of each display, the journals, consoles and events.
+
+        What cannot be had, as of a machine that is off, is left out.
+
+        Args:
+            folder: relative to the run folder; made where it is missing.
+            since: of `moment`: journals, consoles and events begin there. None: at their beginning.
+            timeout: seconds for all pictures on a host with KVM; a slower host has more.
+
+        Returns:
+            The files that were written.
+        """
+        return await awaited(self._core.evidence(folder, since, timeout))
+
+    async def collect(self, step: str = "collected") -> Path:
+        """Bring home what the machines know now: screenshots, the logs of all services.
+
+        Args:
+            step: what the pictures show, part of their names.
+
+        Returns:
+            The run folder.
+        """
+        return await awaited(self._core.collect(step))
+
+    async def open(self) -> Self:
+        """Bring it up; ``with`` does it. Return when every service is proven. One that was closed may be opened again.
+
+        Raises:
+            LockedError: another command, or another driver, holds it.
+            HostError, ImageError, MachineError, ServiceError: it does not come up.
+        """
+        await awaited(self._core.open())
+        opened(self._core)
+        return self
+
+    def emit(self, event: Event) -> None:
+        """Tell an event to all who follow this session, as that a test ended; from any thread."""
+        self._core.emit(event)
+
+    def fail(self, error: OrchestratorError | None = None) -> None:
+        """Count this session as failed, for ``keep="failure"`` and the report; by an error where no test failed."""
+        self._core.fail(error)
+
+    async def close(self) -> None:
+        """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""
+        await awaited(self._core.close())
+        closed(self._core)
+
+    @property
+    def name(self) -> str:
+        """The environment's name."""
+        return self._core.name
+
     @classmethod
     def load(
         cls,
@@ -88,6 +183,7 @@ class Environment(Facade):
         keep: str = "never",
         images: str = "auto",
         runs: str | Path = "runs",
+        free_ports: bool = False,
     ) -> Self:
         """An environment of a topology file. Opening it brings it up until every service is proven.
 
@@ -102,6 +198,7 @@ class Environment(Facade):
             keep: whether the machines stay when it is closed: ``"never"``, ``"failure"`` (of the block), ``"always"``.
             images: the provider, as ``--images``.
             runs: the folder of run folders.
+            free_ports: forward free ports of this host in place of the file's, so that several can run.
 
         Raises:
             TopologyError: the file is wrong; every mistake is told.
@@ -110,7 +207,16 @@ class Environment(Facade):
 
         return cls._of(
             Core.load(
-                file, variant=variant, name=name, app=app, suite=suite, start=start, keep=keep, images=images, runs=runs
+                file,
+                variant=variant,
+                name=name,
+                app=app,
+                suite=suite,
+                start=start,
+                keep=keep,
+                images=images,
+                runs=runs,
+                free_ports=free_ports,
             )
         )
 
@@ -136,31 +242,6 @@ class Environment(Facade):
         """
         return type(self)._of(self._core.clone(name))
 
-    async def open(self) -> Self:
-        """Bring it up; ``with`` does it. Return when every service is proven.
-
-        Raises:
-            LockedError: another command, or another driver, holds it.
-            HostError, ImageError, MachineError, ServiceError: it does not come up.
-        """
-        await awaited(self._core.open())
-        opened(self._core)
-        return self
-
-    def fail(self) -> None:
-        """Count this session as failed, for ``keep="failure"`` and the report."""
-        self._core.fail()
-
-    async def close(self) -> None:
-        """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""
-        await awaited(self._core.close())
-        closed(self._core)
-
-    @property
-    def name(self) -> str:
-        """The environment's name."""
-        return self._core.name
-
     @property
     def machines(self) -> Mapping[str, Machine]:
         """All machines by their names in the topology."""
@@ -170,16 +251,6 @@ class Environment(Facade):
     def services(self) -> Mapping[str, Service]:
         """All services by their names in the topology."""
         return {name: Service._of(core) for name, core in self._core.services.items()}
-
-    @property
-    def events(self) -> list[Event]:
-        """What happened so far, oldest first; the last 20,000. docs/events.md has the kinds."""
-        return self._core.events
-
-    @property
-    def artifacts(self) -> Path:
-        """The run folder of this session: events, logs, screenshots, and what tests leave there."""
-        return self._core.artifacts
 
     @property
     def factor(self) -> float:
@@ -252,17 +323,6 @@ class Environment(Facade):
         """
         await awaited(self._core.snapshot(name))
 
-    async def collect(self, step: str = "collected") -> Path:
-        """Bring home what the machines know now: screenshots, the logs of all services.
-
-        Args:
-            step: what the pictures show, part of their names.
-
-        Returns:
-            The run folder.
-        """
-        return await awaited(self._core.collect(step))
-
 
 class Machine(Facade):
     """A machine of an open environment.
@@ -292,6 +352,19 @@ class Machine(Facade):
     def state_dir(self) -> Path:
         """A folder of this host for files that belong to this machine's run."""
         return self._core.state_dir
+
+    def journal(self, *, since: float | None = None, unit: str | None = None) -> list[JournalEntry]:
+        """What the machine's journal has told so far, oldest first; of the last 4 MiB of its copy on this host.
+
+        Args:
+            since: seconds since the epoch, by the machine's clock.
+            unit: only the lines of, and about, this unit; without a suffix a service.
+        """
+        return self._core.journal(since=since, unit=unit)
+
+    def console_text(self) -> str:
+        """What the console has shown since the machine started, at most the last 4 MiB."""
+        return self._core.console_text()
 
     async def succeed(self, *commands: Command, timeout: Seconds | None = 300.0, user: str = "root") -> str:
         """Run commands that must exit with 0, one after the other.
@@ -546,19 +619,6 @@ class Machine(Facade):
         """
         return await awaited(self._core.wait_for_console_text(regex, timeout))
 
-    def journal(self, *, since: float | None = None, unit: str | None = None) -> list[JournalEntry]:
-        """What the machine's journal has told so far, oldest first; of the last 4 MiB of its copy on this host.
-
-        Args:
-            since: seconds since the epoch, by the machine's clock.
-            unit: only the lines of, and about, this unit; without a suffix a service.
-        """
-        return self._core.journal(since=since, unit=unit)
-
-    def console_text(self) -> str:
-        """What the console has shown since the machine started, at most the last 4 MiB."""
-        return self._core.console_text()
-
     def path(self, path: str) -> GuestPath:
         """A path in this machine."""
         return GuestPath._of(self._core.path(path))
@@ -686,40 +746,13 @@ class Machine(Facade):
         """
         await awaited(self._core.send_chars(text, delay))
 
-    async def screenshot(self, name: str | Path = "screen") -> Path:
-        """A picture of the display, as PNG.
-
-        Args:
-            name: of the file; without a suffix it gets ``.png``; without a folder it goes to the run folder's
-                ``artifacts``.
-
-        Returns:
-            Where it is.
-        """
-        return await awaited(self._core.screenshot(name))
-
-    async def screen_text(self) -> str:
-        """The text on the display, read by OCR. For text consoles `tty_text` is exact.
+    async def send_console(self, text: str) -> None:
+        """Type a text on the serial console, as on a terminal that is connected to it.
 
         Raises:
-            HostError: no OCR engine is installed; the hint says how.
+            MachineError: somebody else (`orchestrator console`) is connected.
         """
-        return await awaited(self._core.screen_text())
-
-    async def wait_for_text(self, regex: str, timeout: Seconds | None = 60.0) -> str:
-        """Wait until the display shows a text, read by OCR.
-
-        Args:
-            regex: for `re.search`, without flags.
-
-        Returns:
-            The text of the whole display.
-
-        Raises:
-            HostError: no OCR engine is installed.
-            WaitFailed: the limit passed; with the last text.
-        """
-        return await awaited(self._core.wait_for_text(regex, timeout))
+        await awaited(self._core.send_console(text))
 
     async def tty_text(self, tty: str | int = "1") -> str:
         """The text of a virtual terminal, exactly, line by line.
@@ -776,17 +809,44 @@ class Machine(Facade):
         """
         await awaited(self._core.wait_for_x(timeout))
 
-    async def send_console(self, text: str) -> None:
-        """Type a text on the serial console, as on a terminal that is connected to it.
-
-        Raises:
-            MachineError: somebody else (`orchestrator console`) is connected.
-        """
-        await awaited(self._core.send_console(text))
-
     async def expect_console(self, regex: str, timeout: Seconds | None = 60.0) -> str:
         """Wait for a text on the serial console; see `wait_for_console_text`."""
         return await awaited(self._core.expect_console(regex, timeout))
+
+    async def screenshot(self, name: str | Path = "screen") -> Path:
+        """A picture of the display, as PNG.
+
+        Args:
+            name: of the file; without a suffix it gets ``.png``; without a folder it goes to the run folder's
+                ``artifacts``.
+
+        Returns:
+            Where it is.
+        """
+        return await awaited(self._core.screenshot(name))
+
+    async def screen_text(self) -> str:
+        """The text on the display, read by OCR. For text consoles `tty_text` is exact.
+
+        Raises:
+            HostError: no OCR engine is installed; the hint says how.
+        """
+        return await awaited(self._core.screen_text())
+
+    async def wait_for_text(self, regex: str, timeout: Seconds | None = 60.0) -> str:
+        """Wait until the display shows a text, read by OCR.
+
+        Args:
+            regex: for `re.search`, without flags.
+
+        Returns:
+            The text of the whole display.
+
+        Raises:
+            HostError: no OCR engine is installed.
+            WaitFailed: the limit passed; with the last text.
+        """
+        return await awaited(self._core.wait_for_text(regex, timeout))
 
     async def forward_port(self, guest_port: int, host_port: int = 0) -> Forward:
         """Make a TCP port of the machine reachable at 127.0.0.1 of this host.
@@ -840,6 +900,17 @@ class Machine(Facade):
             What it prints. Errors are text too.
         """
         return await awaited(self._core.monitor(line))
+
+    @property
+    def testinfra(self) -> Any:
+        """A `testinfra.host.Host` of this machine: ``server.testinfra.service("nginx").is_running``.
+
+        Its calls wait, in async code too: use it in a thread there, as with `asyncio.to_thread`.
+
+        Raises:
+            HostError: testinfra is not installed.
+        """
+        return self._core.testinfra
 
     @property
     def address(self) -> str:

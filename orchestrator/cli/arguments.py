@@ -5,15 +5,26 @@ docs/commands.md and the shell completion are made from this tree.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import orchestrator
-from orchestrator.cli.argument_types import clones, count, duration, env, shard, variable
+from orchestrator.cli.argument_types import clones, count, duration, shard, variable
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
-from orchestrator.cli.machine_arguments import Adder, machine_commands, repl_command
-from orchestrator.cli.parser import CommandParser
-from orchestrator.cli.shared_options import common_options, provider_option, start_options, topology_options
+from orchestrator.cli.machine_arguments import machine_commands, repl_command
+from orchestrator.cli.parser import Adder, CommandParser
+from orchestrator.cli.script_arguments import test_command
+from orchestrator.cli.shared_options import (
+    change_limit,
+    common_options,
+    guest_limit,
+    limit_option,
+    machine_argument,
+    provider_option,
+    runs_option,
+    start_options,
+    topology_options,
+    variant_option,
+)
 
 
 def build_parser() -> CommandParser:
@@ -45,6 +56,7 @@ def build_parser() -> CommandParser:
 
     _running(add)
     _run_command(add)
+    test_command(add)
     _changing(add)
     _looking(add)
     machine_commands(add)
@@ -56,13 +68,7 @@ def build_parser() -> CommandParser:
 def _running(add: Adder) -> None:
     up = add("up", "build what is missing, boot the machines, start and prove every service")
     start_options(up)
-    up.add_argument(
-        "--wait-timeout",
-        type=duration,
-        default=env("ORCH_WAIT_TIMEOUT", "2h"),
-        metavar="TIME",
-        help="limit of the whole command, images included [ORCH_WAIT_TIMEOUT, default 2h]",
-    )
+    limit_option(up, "--wait-timeout", "ORCH_WAIT_TIMEOUT", "2h", "limit of the whole command, images included")
     up.add_argument(
         "--down-on-failure", action="store_true", help="take everything down when it fails [the machines stay up]"
     )
@@ -71,13 +77,7 @@ def _running(add: Adder) -> None:
 def _run_command(add: Adder) -> None:
     run = add("run", "up, browser suite, report, down: the whole test run")
     start_options(run)
-    run.add_argument(
-        "--timeout",
-        type=duration,
-        default=env("ORCH_TIMEOUT", "3h"),
-        metavar="TIME",
-        help="limit of the whole run [ORCH_TIMEOUT, default 3h]",
-    )
+    limit_option(run, "--timeout", "ORCH_TIMEOUT", "3h", "limit of the whole run")
     run.add_argument(
         "--keep",
         choices=("never", "failure", "always"),
@@ -122,11 +122,11 @@ def _changing(add: Adder) -> None:
     restart = add("restart", "restart services or reboot machines, and prove everything that depends on them")
     names_help = "services, or machines (machine:NAME where both have it)"
     restart.add_argument("names", nargs="+", metavar="NAME", help=names_help)
-    restart.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
+    change_limit(restart)
 
     reset = add("reset", "put the running environment back to its healthy state, or to a saved one, in place")
     reset.add_argument("snapshot", nargs="?", metavar="SNAPSHOT", help="a named state [the healthy one]")
-    reset.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
+    change_limit(reset)
     reset.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
 
     snapshot = add("snapshot", "named states of a running environment, memory included")
@@ -138,7 +138,7 @@ def _changing(add: Adder) -> None:
     snapshot.add_argument(
         "snapshot", nargs="?", metavar="SNAPSHOT", help="its name: lower-case letters, digits, - and _"
     )
-    snapshot.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
+    change_limit(snapshot)
     snapshot.add_argument("--all", action="store_true", help="prune: every one that no running environment needs")
     snapshot.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")
     snapshot.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes")
@@ -151,16 +151,16 @@ def _looking(add: Adder) -> None:
     status.add_argument("--all", action="store_true", help="every environment of this user")
 
     shell = add("shell", "a terminal in a machine")
-    shell.add_argument("machine", metavar="MACHINE", help="the machine's name")
+    machine_argument(shell)
     shell.add_argument("--user", default="root", help="who [root]")
 
     console = add("console", "the machine's serial console; Ctrl-] leaves it")
-    console.add_argument("machine", metavar="MACHINE", help="the machine's name")
+    machine_argument(console)
 
     execute = add("exec", "run a command in a machine; its streams and exit code are the guest's")
-    execute.add_argument("machine", metavar="MACHINE", help="the machine's name")
+    machine_argument(execute)
     execute.add_argument("--user", default="root", help="who [root]")
-    execute.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
+    guest_limit(execute)
     execute.add_argument(
         "--no-stdin",
         action="store_true",
@@ -176,7 +176,7 @@ def _looking(add: Adder) -> None:
         metavar="TARGET",
         help="a path, or MACHINE:PATH; in a folder, or after a / at the end, the source keeps its name",
     )
-    copy.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
+    guest_limit(copy)
 
     logs = add("logs", "journals of the machines, merged")
     logs.add_argument("machine", nargs="*", metavar="MACHINE", help="only these machines")
@@ -205,33 +205,16 @@ def _describing(add: Adder) -> None:
     add("schema", "the JSON Schema of topology files, for editors")
     _images(add)
     doctor = add("doctor", "what this host offers, and what is missing")
-    doctor.add_argument(
-        "--variant",
-        default=os.environ.get("ORCH_VARIANT") or None,
-        metavar="V",
-        help="check the host for this variant [ORCH_VARIANT, default the file's own]",
-    )
+    variant_option(doctor, "check the host for this variant")
     provider_option(doctor)
-    doctor.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(env("ORCH_RUNS", "runs")),
-        metavar="DIR",
-        help="where run folders are made [ORCH_RUNS, default runs]",
-    )
+    runs_option(doctor)
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.add_argument("--fresh", action="store_true", help="probe the accelerator again")
     report = add("report", "write the reports of a run folder again, and print the path of the page")
     report.add_argument(
         "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
     )
-    report.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(env("ORCH_RUNS", "runs")),
-        metavar="DIR",
-        help="where run folders are made [ORCH_RUNS, default runs]",
-    )
+    runs_option(report)
     completion = add("completion", "a completion script for your shell")
     completion.add_argument(
         "shell",
@@ -255,13 +238,7 @@ def _images(add: Adder) -> None:
     )
     topology_options(images)
     provider_option(images)
-    images.add_argument(
-        "--timeout",
-        type=duration,
-        default=env("ORCH_WAIT_TIMEOUT", "2h"),
-        metavar="TIME",
-        help="build: limit for all images [ORCH_WAIT_TIMEOUT, default 2h]",
-    )
+    limit_option(images, "--timeout", "ORCH_WAIT_TIMEOUT", "2h", "build: limit for all images")
     images.add_argument("--keep", type=count, default=2, metavar="N", help="prune: newest entries kept of a layer [2]")
     images.add_argument("--older-than", type=duration, metavar="TIME", help="prune: only entries unused for this long")
     images.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.argument_types import LONGEST_NAME
+from orchestrator.cli.run_folder import print_summary
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
@@ -57,7 +58,7 @@ def run_clones(request: Request, arguments: argparse.Namespace) -> int:
     finally:
         say(f"report: {folder / 'report' / 'index.html'}")
     if arguments.json:
-        sys.stdout.write((folder / "summary.json").read_text())
+        print_summary(folder, code)
     return code
 
 

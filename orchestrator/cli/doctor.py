@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import shutil
 import sys
@@ -98,6 +99,7 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
     def cache() -> Path:
         return ImageCache().root
 
+    @functools.cache
     def facts() -> debian_host.HostFacts:
         return debian_host.gather(cache())
 
@@ -186,7 +188,8 @@ def _plan(topology: Topology | None, wanted: str) -> _Plan:
     try:
         provider = choose_provider(wanted, topology)
         sources = {name: provider_of(image, provider) for name, image in used_images(topology).items()}
-        to_build = [name for name, source in sources.items() if not source.ready(name, ImageCache())]
+        cache = ImageCache()
+        to_build = [name for name, source in sources.items() if not source.ready(name, cache)]
     except OrchestratorError as error:
         return _Plan(None, [look.failed("images", error)], [])
     except (OSError, RuntimeError) as error:

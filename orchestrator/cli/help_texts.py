@@ -51,6 +51,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator run --grep 'sends a message'",
         "orchestrator run --clones 4",
     ),
+    "test": (
+        "orchestrator test nfs.py",
+        "orchestrator test --check tests/*.py",
+        "orchestrator test --warm --keep-going smoke.nix",
+    ),
     "down": ("orchestrator down", "orchestrator down --all"),
     "restart": ("orchestrator restart backend",),
     "reset": ("orchestrator reset", "orchestrator reset before-import"),
@@ -122,6 +127,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 # Notes on a command, printed below its options in the help and as paragraphs in docs/commands.md.
 NOTES: dict[str, tuple[str, ...]] = {
+    "test": (
+        "A script is the Python text of a NixOS testScript, or a Nix file whose testScript is one string without\n"
+        "antiquotations. Machines start at the script's start_all(), NAME.start(), or first call. Each script has an\n"
+        "environment of its own, one after the other. What it prints goes to stdout, its log to stderr. It is\n"
+        "checked before anything boots: docs/nixos-testscripts.md lists what is not supported.",
+    ),
     "exec": (
         "Standard input, output and error can be pipes, files, terminals or closed. The command has the PATH of\n"
         "the guest. With `--user` it also has the HOME, USER and LOGNAME of that user and starts in that home.\n"
@@ -215,7 +226,6 @@ SYNONYMS = {
     "attach": "console",
     "copy": "cp",
     "scp": "cp",
-    "test": "run",
     "check": "validate",
     "lint": "validate",
     "log": "logs",

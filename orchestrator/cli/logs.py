@@ -11,11 +11,13 @@ import asyncio
 import heapq
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.cli.argument_types import env
 from orchestrator.cli.runtime import chosen_name, say
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import read_state
@@ -41,17 +43,17 @@ def run(arguments: argparse.Namespace) -> int:
         )
     chosen = {name: path for name, path in files.items() if not arguments.machine or name in arguments.machine}
     printer = Printer(arguments, chosen, real_names(folder.parent) if arguments.unit else {})
-    sizes = {name: path.stat().st_size for name, path in chosen.items()}
-    entries = [(entry, name) for entry, name in _merged(chosen) if printer.wanted(entry)]
-    if arguments.lines is not None:
-        entries = entries[-arguments.lines :] if arguments.lines > 0 else []
-    for entry, name in entries:
+    ends: dict[str, int] = {}
+    entries = ((entry, name) for entry, name in _merged(chosen, ends) if printer.wanted(entry))
+    shown = 0
+    for entry, name in entries if arguments.lines is None else deque(entries, maxlen=arguments.lines):
         printer.show(entry, name)
+        shown += 1
     if arguments.follow and chosen:
         sys.stdout.flush()
         with suppress(KeyboardInterrupt):
-            asyncio.run(_follow(chosen, sizes, printer))
-    elif not entries:
+            asyncio.run(_follow(chosen, ends, printer))
+    elif not shown:
         say("no lines" + (" match" if arguments.unit or arguments.since else " yet"))
     return 0
 
@@ -62,7 +64,7 @@ def _logs_folder(arguments: argparse.Namespace) -> Path:
     state = read_state(EnvironmentPaths.of(name).state)
     if state is not None:
         return state.run_folder / "machines"
-    latest = Path(os.environ.get("ORCH_RUNS", "runs")) / "latest" / "machines"
+    latest = Path(env("ORCH_RUNS", "runs")) / "latest" / "machines"
     if latest.is_dir():
         say(f"environment {name} does not run; these are the journals of {latest.parent.resolve().name}")
         return latest
@@ -86,14 +88,20 @@ def real_names(run_folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def _merged(files: dict[str, Path]) -> Iterator[tuple[Entry, str]]:
-    return heapq.merge(*(_read(path, name) for name, path in files.items()), key=lambda pair: pair[0].at)
+def _merged(files: dict[str, Path], ends: dict[str, int]) -> Iterator[tuple[Entry, str]]:
+    return heapq.merge(*(_read(path, name, ends) for name, path in files.items()), key=lambda pair: pair[0].at)
 
 
-def _read(path: Path, name: str) -> Iterator[tuple[Entry, str]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            entry = parse_entry(line)
+def _read(path: Path, name: str, ends: dict[str, int]) -> Iterator[tuple[Entry, str]]:
+    """What a journal holds now; ``ends`` gets where that ends, which is where following it begins."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        ends[name] = 0
+        while ends[name] < size and (line := file.readline()):
+            entry = parse_entry(line.decode("utf-8", "replace"))
+            if entry is None and not line.endswith(b"\n"):
+                return  # half of a line; its rest is being written
+            ends[name] += len(line)
             if entry is not None:
                 yield entry, name
 
@@ -133,7 +141,7 @@ class Printer:
             sys.stdout.write(f"{time} {name} | {entry.identifier}: {clean(line, LINE_LIMIT)}\n")
 
 
-async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printer) -> None:
+async def _follow(files: dict[str, Path], starts: dict[str, int], printer: Printer) -> None:
     """Print until cancelled or until the reader is gone.
 
     Raises:
@@ -141,7 +149,7 @@ async def _follow(files: dict[str, Path], sizes: dict[str, int], printer: Printe
     """
 
     async def one(name: str, path: Path) -> None:
-        async for line in follow_lines(path, start=sizes[name]):
+        async for line in follow_lines(path, start=starts[name]):
             entry = parse_entry(line)
             if entry is not None and printer.wanted(entry):
                 printer.show(entry, name)

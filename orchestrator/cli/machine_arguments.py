@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.cli.argument_types import duration, port
-from orchestrator.cli.parser import CommandParser
+from orchestrator.cli.parser import Adder, CommandParser
 from orchestrator.cli.shared_options import start_options
-
-
-class Adder(Protocol):
-    """The type of the function that adds a command."""
-
-    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser: ...
 
 
 def machine_commands(add: Adder) -> None:

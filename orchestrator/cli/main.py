@@ -11,12 +11,14 @@ from orchestrator.cli.arguments import build_parser
 from orchestrator.errors import Interrupted, OrchestratorError
 from orchestrator.streams import ReaderGoneError, abandon_stdout
 
+DESCRIBING = "orchestrator.cli.describe"  # runs nothing that a debug log could tell of
 NOBODY_READS = 141  # as a shell reports SIGPIPE
 
 # Command → module with ``run(arguments) -> int``; imported only when it is called.
 MODULES = {
     "up": "orchestrator.cli.up",
     "run": "orchestrator.cli.run",
+    "test": "orchestrator.cli.test",
     "down": "orchestrator.cli.down",
     "restart": "orchestrator.cli.restart",
     "reset": "orchestrator.cli.reset",
@@ -35,10 +37,10 @@ MODULES = {
     "view": "orchestrator.cli.view",
     "repl": "orchestrator.cli.repl",
     "ssh-config": "orchestrator.cli.ssh_config",
-    "validate": "orchestrator.cli.describe",
-    "config": "orchestrator.cli.describe",
-    "graph": "orchestrator.cli.describe",
-    "schema": "orchestrator.cli.describe",
+    "validate": DESCRIBING,
+    "config": DESCRIBING,
+    "graph": DESCRIBING,
+    "schema": DESCRIBING,
     "images": "orchestrator.cli.images",
     "doctor": "orchestrator.cli.doctor",
     "report": "orchestrator.cli.report",
@@ -51,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments: argparse.Namespace | None = None
     try:
         arguments = build_parser().parse_args(argv)
-        _configure_logging(arguments.verbose)
+        if MODULES[arguments.command] != DESCRIBING:
+            _configure_logging(arguments.verbose)
         module = importlib.import_module(MODULES[arguments.command])
         code = int(module.run(arguments))
         sys.stdout.flush()

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from orchestrator.cli.help_texts import SYNONYMS
 
@@ -211,7 +211,8 @@ class CommandParser(argparse.ArgumentParser):
         """A sentence if the wrong value came from a variable and not from the command line."""
         for action in self._actions:
             variable = re.search(r"\[(ORCH_\w+)", action.help or "")
-            if variable and repr(os.environ.get(variable[1])) in message:
+            value = os.environ.get(variable[1]) if variable else None
+            if variable and value is not None and repr(value) in message:
                 return [f"(the value is that of {variable[1]})"]
         return []
 
@@ -231,3 +232,9 @@ class CommandParser(argparse.ArgumentParser):
 
 def _meant(near: str) -> str:
     return f" (did you mean {near}?)" if near else ""
+
+
+class Adder(Protocol):
+    """The type of the function that adds a command."""
+
+    def __call__(self, name: str, help_text: str, aliases: tuple[str, ...] = ()) -> CommandParser: ...

@@ -23,13 +23,13 @@ from orchestrator.events.suite import (
     TestBegan,
     TestEnded,
 )
+from orchestrator.report.model import BROKEN_STATES
 from orchestrator.report.model_tests import FAILED_TESTS, words
 from orchestrator.text import WORD, about, clean, duration_text
 
 HEARTBEAT = 30.0  # seconds between two lines about the same wait
 _LINE = 300
 _QUIET_STATES = frozenset({"pending"})
-_BAD_STATES = frozenset({"failed", "died", "panicked"})
 
 
 class LineWriter:
@@ -118,7 +118,7 @@ class LineWriter:
         if state in _QUIET_STATES or self._states.get((noun, subject)) == state:
             return None
         self._states[noun, subject] = state
-        if (noun == "network" or (self._restoring and state not in _BAD_STATES)) and not self._verbose:
+        if (noun == "network" or (self._restoring and state not in BROKEN_STATES)) and not self._verbose:
             return None
         # while stopping, the seconds would be those since its start: true, but not what one reads
         spent = f" ({duration_text(elapsed)})" if elapsed and state not in ("stopping", "stopped") else ""
@@ -166,14 +166,7 @@ def _log_match(event: LogMatched, machine: str) -> str:
 def _suite(event: SuiteStateChanged, phase: str) -> str:
     if event.state != "finished":
         return f"suite {phase}: {clean(event.state, WORD)}"
-    counts = {
-        "passed": event.passed,
-        "failed": event.failed,
-        "flaky": event.flaky,
-        "skipped": event.skipped,
-        "did_not_run": event.did_not_run,
-    }
-    told = [f"{count} {words(status)}" for status, count in counts.items() if count]
+    told = [f"{count} {words(status)}" for status, count in event.counts.items() if count]
     return f"suite {phase}: {', '.join(told) or 'no test ran'} ({duration_text(event.elapsed or 0.0)})"
 
 

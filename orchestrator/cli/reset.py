@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import suppress
 
+from orchestrator.cli.run_folder import continued
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
-from orchestrator.debug import debug_log
 from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
@@ -19,9 +18,8 @@ from orchestrator.environment.run_events import emit_failure, over_limit
 from orchestrator.environment.session import Session
 from orchestrator.environment.state import StateFile
 from orchestrator.errors import OrchestratorError
-from orchestrator.events import EventBus, JsonLinesLog
+from orchestrator.events import EventBus
 from orchestrator.events.run import RunReady
-from orchestrator.report.write import write_report
 from orchestrator.snapshots.manifest import HEALTHY
 
 
@@ -44,9 +42,7 @@ def reset_to(arguments: argparse.Namespace, name: str) -> int:
 async def _reset(paths: EnvironmentPaths, name: str, bus: EventBus, deadline: Deadline) -> int:
     with hold(paths.lock, paths.name, command_text()):
         state = state_to_change(paths)
-        debug_log.write_to(state.run_folder)
-        with JsonLinesLog(state.run_folder / "events.jsonl") as log:
-            stop = bus.subscribe(log)
+        with continued(state.run_folder, bus):
             session = Session(paths, StateFile(paths.state, state), bus)
             try:
                 async with reaper_client() as group:
@@ -60,6 +56,3 @@ async def _reset(paths: EnvironmentPaths, name: str, bus: EventBus, deadline: De
                 return error.exit_code
             finally:
                 await session.close()
-                stop()
-                with suppress(OSError):  # a full disk must not hide how it went
-                    write_report(state.run_folder)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import replace
 
 from orchestrator.cli.crash import explained
-from orchestrator.cli.run_folder import RunFolder
+from orchestrator.cli.run_folder import RunFolder, print_summary
 from orchestrator.cli.runtime import (
     interrupt_code,
     kill_environment,
@@ -109,7 +108,7 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
         if folder.path is not None:
             say(f"report: {folder.path / 'report' / 'index.html'}")
     if arguments.json and folder.path is not None:
-        sys.stdout.write((folder.path / "summary.json").read_text() + "\n")
+        print_summary(folder.path, code)
     return code
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from orchestrator.cli.argument_types import Providers, env, environment_name
+from orchestrator.cli.argument_types import Providers, duration, env, environment_name
 from orchestrator.cli.parser import CommandParser, one_of
 from orchestrator.plugin_names import module_names
 
@@ -62,12 +62,7 @@ def common_options(*, defaults: bool) -> CommandParser:
 
 def topology_options(parser: argparse.ArgumentParser) -> None:
     """Which topology, application and suite."""
-    parser.add_argument(
-        "--variant",
-        default=os.environ.get("ORCH_VARIANT") or None,
-        metavar="V",
-        help="a variant of the topology [ORCH_VARIANT, default the file's own]",
-    )
+    variant_option(parser, "a variant of the topology")
     parser.add_argument("--app", type=Path, metavar="DIR", help="another application package in place of the file's")
     parser.add_argument("--suite", type=Path, metavar="DIR", help="another browser suite in place of the file's")
 
@@ -83,6 +78,53 @@ def provider_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def variant_option(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Which variant of the topology."""
+    parser.add_argument(
+        "--variant",
+        default=os.environ.get("ORCH_VARIANT") or None,
+        metavar="V",
+        help=f"{purpose} [ORCH_VARIANT, default the file's own]",
+    )
+
+
+def runs_option(parser: argparse.ArgumentParser) -> None:
+    """Where run folders are."""
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path(env("ORCH_RUNS", "runs")),
+        metavar="DIR",
+        help="where run folders are made [ORCH_RUNS, default runs]",
+    )
+
+
+def limit_option(parser: argparse.ArgumentParser, option: str, variable: str, default: str, purpose: str) -> None:
+    """The limit of a whole command that builds or starts something; a variable can set it."""
+    parser.add_argument(
+        option,
+        type=duration,
+        default=env(variable, default),
+        metavar="TIME",
+        help=f"{purpose} [{variable}, default {default}]",
+    )
+
+
+def change_limit(parser: argparse.ArgumentParser) -> None:
+    """The limit of a command that changes what runs."""
+    parser.add_argument("--wait-timeout", type=duration, default="1h", metavar="TIME", help="limit [1h]")
+
+
+def guest_limit(parser: argparse.ArgumentParser) -> None:
+    """The limit of what is done in a guest; none by itself."""
+    parser.add_argument("--timeout", type=duration, default=None, metavar="TIME", help="end it after this time (124)")
+
+
+def machine_argument(parser: argparse.ArgumentParser) -> None:
+    """Which machine."""
+    parser.add_argument("machine", metavar="MACHINE", help="the machine's name")
+
+
 def start_options(parser: argparse.ArgumentParser, *, outcome: bool = True) -> None:
     """What `up`, `run` and `repl` have in common.
 
@@ -94,13 +136,7 @@ def start_options(parser: argparse.ArgumentParser, *, outcome: bool = True) -> N
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--fresh", action="store_true", help="cold start, even when the environment is up already")
     start.add_argument("--warm", action="store_true", help="start from a saved healthy state, or not at all")
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(env("ORCH_RUNS", "runs")),
-        metavar="DIR",
-        help="where run folders are made [ORCH_RUNS, default runs]",
-    )
+    runs_option(parser)
     parser.add_argument(
         "--kernel-parameters", default="", metavar="TEXT", help="appended to every guest's kernel command line"
     )

@@ -140,10 +140,11 @@ def _prune(arguments: argparse.Namespace) -> int:
     store = default_store()
     store.remove_leftovers()
     needed = in_use()
-    free = [one for one in store.all() if one.folder not in needed and (one.ownerless or one.name != ISOLATE)]
-    gone = free if arguments.all else store.prunable([*needed])
+    stored = store.all()
+    free = [one for one in stored if one.folder not in needed and (one.ownerless or one.name != ISOLATE)]
+    gone = free if arguments.all else store.prunable([*needed], stored=stored)
     known = {one.folder for one in gone}
-    gone += [one for one in store.all() if one.folder not in known and asyncio.run(_damaged(one))]
+    gone += [one for one in stored if one.folder not in known and asyncio.run(_damaged(one))]
     if not arguments.dry_run:
         for one in gone:
             store.remove(one)

@@ -22,6 +22,7 @@ from orchestrator.errors import OrchestratorError, TopologyError
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
 from orchestrator.topology.load import load_topology, missing_files
+from orchestrator.vm.arguments import SSH_GUEST_PORT
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,7 +113,7 @@ def announce(environment: Environment, bus: EventBus) -> None:
     session = environment.session
     for name, machine in session.record.state.machines.items():
         for guest, host in machine.ports.items():
-            if guest != 22:
+            if guest != SSH_GUEST_PORT:
                 bus.emit(Note(name, level="info", message=f"http://127.0.0.1:{host} is {name}:{guest}"))
     first = next(iter(session.machines))
     name = session.paths.name

@@ -50,5 +50,5 @@ async def _contained(work: Coroutine[Any, Any, None]) -> None:
     """A task's error ends the task and nothing else."""
     try:
         await work
-    except Exception as error:  # noqa: BLE001 - the other tasks go on
-        log.debug("a background task failed: %r", error)
+    except Exception as error:
+        log.warning("a background task failed: %r", error, exc_info=error)

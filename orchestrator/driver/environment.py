@@ -1,42 +1,26 @@
-"""An environment as an object: opened, driven, closed."""
+"""An environment as an object: its machines, its services, its saved states."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from orchestrator.deadline import Deadline
-from orchestrator.debug import LIBRARIES, debug_log
-from orchestrator.driver.background import BackgroundTasks
-from orchestrator.driver.fleet import Fleet
+from orchestrator.driver.environment_life import LIMIT, EnvironmentLife
 from orchestrator.driver.machine import Machine
-from orchestrator.driver.request import KEEP, checked, from_file, of_running
+from orchestrator.driver.request import from_file, of_running
 from orchestrator.driver.services import Service
 from orchestrator.driver.shell import python_name
-from orchestrator.environment.evidence import add_machine_status, collect_all
-from orchestrator.environment.plan import Request
 from orchestrator.environment.reset import chosen
-from orchestrator.environment.run_events import emit_failure, finish, over_limit
 from orchestrator.environment.saving import save
-from orchestrator.environment.session import Session
-from orchestrator.environment.up import Environment as Opened
-from orchestrator.environment.up import bring_up, close_down, open_environment
-from orchestrator.errors import HostError, OrchestratorError, UsageError
-from orchestrator.events import Event, EventBus
-from orchestrator.events.run import RunOutcome
-from orchestrator.report.write import write_report
+from orchestrator.errors import UsageError
 from orchestrator.snapshots.manifest import HEALTHY
 from orchestrator.snapshots.store import check_name, point_name
 
-LIMIT = 7200.0  # seconds of an opening, images included
-EVENTS_KEPT = 20_000
 
-
-class Environment:
+class Environment(EnvironmentLife):
     """A set of machines, and the services on them.
 
     Made by `load` or `attach`, opened and closed by ``with``::
@@ -47,34 +31,6 @@ class Environment:
     Machines are attributes (``env.server``; a name that is no identifier has ``_`` in place of the other characters)
     and items (``env["client-2"]``).
     """
-
-    def __init__(
-        self,
-        request: Request,
-        *,
-        keep: str = "never",
-        boot: bool = True,
-        units: bool = True,
-        subscriber: Callable[[Event], object] | None = None,
-    ) -> None:
-        self._request = request
-        self._name = request.name
-        self._keep = checked("keep", keep, KEEP)
-        self._boot = boot
-        self._units = units
-        self._stack = AsyncExitStack()
-        self._tasks = BackgroundTasks()
-        self._opened: Opened | None = None
-        self._fleet: Fleet | None = None
-        self._bus = EventBus()
-        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
-        self._bus.subscribe(self._events.append)
-        if subscriber is not None:
-            self._bus.subscribe(subscriber)
-        self._deadline = Deadline.after(LIMIT)
-        self._clones = 0
-        self._failed = False
-        self._error: OrchestratorError | None = None
 
     # ------------------------------------------------------------------ making one
 
@@ -91,6 +47,7 @@ class Environment:
         keep: str = "never",
         images: str = "auto",
         runs: str | Path = "runs",
+        free_ports: bool = False,
     ) -> Self:
         """An environment of a topology file. Opening it brings it up until every service is proven.
 
@@ -105,6 +62,7 @@ class Environment:
             keep: whether the machines stay when it is closed: ``"never"``, ``"failure"`` (of the block), ``"always"``.
             images: the provider, as ``--images``.
             runs: the folder of run folders.
+            free_ports: forward free ports of this host in place of the file's, so that several can run.
 
         Raises:
             TopologyError: the file is wrong; every mistake is told.
@@ -112,6 +70,8 @@ class Environment:
         request = from_file(
             file, variant=variant, name=name, app=app, suite=suite, start=start, images=images, runs=runs
         )
+        if free_ports:
+            request = replace(request, topology=request.topology.with_free_ports())
         return cls(request, keep=keep)
 
     @classmethod
@@ -137,88 +97,6 @@ class Environment:
         own = name or f"{self.name}-clone{self._clones}"
         return type(self)(replace(self._request, topology=topology, name=own, start="warm"), keep="never")
 
-    # ------------------------------------------------------------------ opening and closing
-
-    async def open(self) -> Self:
-        """Bring it up; ``with`` does it. Return when every service is proven.
-
-        Raises:
-            LockedError: another command, or another driver, holds it.
-            HostError, ImageError, MachineError, ServiceError: it does not come up.
-        """
-        if self._opened is not None:
-            raise UsageError(f"environment {self.name} is open already")
-        self._deadline = Deadline.after(LIMIT)
-        debug_log.configure(loggers=LIBRARIES)
-        try:
-            self._opened = await self._stack.enter_async_context(
-                open_environment(self._request, self._bus, self._deadline)
-            )
-            await self._tasks.open()
-            self._fleet = Fleet(self._opened, self._tasks, self._request, units=self._units)
-            try:
-                if self._boot or self._opened.resumed:
-                    await bring_up(self._opened, self._deadline)
-                    self._fleet.follow_all()
-                else:
-                    await self._fleet.prepare(self._deadline)
-            except OrchestratorError as error:
-                raise await self._explained(error) from None
-        except BaseException:
-            self._failed = True
-            await self.close()
-            raise
-        return self
-
-    async def _explained(self, error: OrchestratorError) -> OrchestratorError:
-        """The error of an opening, told and with its evidence collected."""
-        assert self._opened is not None
-        session = self._opened.session
-        told = over_limit(error, self._deadline)
-        await add_machine_status(session.machines.values(), told)
-        emit_failure(told, self._bus)
-        await collect_all(session, "failure")
-        told.shown = False  # it is raised, and whoever catches it shows it
-        self._error = told
-        return told
-
-    def fail(self) -> None:
-        """Count this session as failed, for ``keep="failure"`` and the report."""
-        self._failed = True
-
-    async def close(self) -> None:
-        """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""
-        opened, self._opened = self._opened, None
-        if opened is None:
-            await self._tasks.close()
-            await self._stack.aclose()
-            return
-        session = opened.session
-        if self._fleet is not None:
-            await self._fleet.release()
-        await self._tasks.close()
-        try:
-            stays = opened.resumed or self._keep == "always" or (self._keep == "failure" and self._failed)
-            if not (stays and (opened.resumed or opened.worth_keeping)):
-                await close_down(opened)
-            outcome: RunOutcome = "passed"
-            if self._failed:
-                outcome = "failed" if self._error is None else "error"
-            code = 0 if not self._failed else 1 if self._error is None else self._error.exit_code
-            finish(self._bus, self.name, outcome, code, self._deadline)
-        finally:
-            await self._stack.aclose()
-            debug_log.leave()
-            with suppress(OSError):  # a full disk must not hide how it went
-                write_report(session.run_folder)
-
-    # ------------------------------------------------------------------ parts
-
-    @property
-    def name(self) -> str:
-        """The environment's name."""
-        return self._request.name
-
     @property
     def machines(self) -> Mapping[str, Machine]:
         """All machines by their names in the topology."""
@@ -228,16 +106,6 @@ class Environment:
     def services(self) -> Mapping[str, Service]:
         """All services by their names in the topology."""
         return self._whole.services
-
-    @property
-    def events(self) -> list[Event]:
-        """What happened so far, oldest first; the last 20,000. docs/events.md has the kinds."""
-        return list(self._events)
-
-    @property
-    def artifacts(self) -> Path:
-        """The run folder of this session: events, logs, screenshots, and what tests leave there."""
-        return self._session.run_folder
 
     @property
     def factor(self) -> float:
@@ -322,27 +190,3 @@ class Environment:
         session = self._session
         deadline = Deadline.after(LIMIT)
         await self._whole.guard_all(save(session, name, point_name(name, session.paths.identity), deadline))
-
-    async def collect(self, step: str = "collected") -> Path:
-        """Bring home what the machines know now: screenshots, the logs of all services.
-
-        Args:
-            step: what the pictures show, part of their names.
-
-        Returns:
-            The run folder.
-        """
-        await collect_all(self._session, step)
-        return self.artifacts
-
-    # ------------------------------------------------------------------ inside
-
-    @property
-    def _whole(self) -> Fleet:
-        if self._fleet is None or self._opened is None:
-            raise HostError(f"environment {self.name} is not open", hint="with Environment.load(…) as env: …")
-        return self._fleet
-
-    @property
-    def _session(self) -> Session:
-        return self._whole.session

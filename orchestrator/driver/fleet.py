@@ -10,7 +10,9 @@ from orchestrator.deadline import FOREVER, Deadline
 from orchestrator.driver.background import BackgroundTasks
 from orchestrator.driver.machine import Machine
 from orchestrator.driver.power import Power, PowerState, again
+from orchestrator.driver.service_starter import ServiceStarter
 from orchestrator.driver.services import Service
+from orchestrator.environment import up
 from orchestrator.environment.launch import Launch, launch_machine, resolve_destinations, start_networks
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import new_memory
@@ -20,7 +22,6 @@ from orchestrator.environment.runstate import Runstate
 from orchestrator.environment.session import Session
 from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.startup import restart
-from orchestrator.environment.up import Environment as Opened
 from orchestrator.errors import OrchestratorError
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.store import Snapshot
@@ -34,24 +35,35 @@ class Fleet:
 
     Args:
         units: whether the orchestrator starts the services of machines that come up.
+        before: of the same environment when it was open before: the objects of its machines and services go on.
     """
 
-    def __init__(self, opened: Opened, tasks: BackgroundTasks, request: Request, *, units: bool) -> None:
+    def __init__(
+        self,
+        opened: up.Environment,
+        tasks: BackgroundTasks,
+        request: Request,
+        *,
+        units: bool,
+        before: Fleet | None = None,
+    ) -> None:
         self.session: Session = opened.session
         self.scale = opened.session.scale
         self._opened = opened
         self._tasks = tasks
         self._request = request
-        self._units = units
         self._key = self.session.public_key() if opened.resumed else ""
-        self._bringing: asyncio.Task[None] | None = None
-        self._settled = asyncio.Event()
-        self._settled.set()
-        self._services_error: OrchestratorError | None = None
+        self.starter = ServiceStarter(opened.session, tasks, units=units)
         self._helpers_error: OrchestratorError | None = None
         self._helpers_gone = asyncio.Event()
         self.machines: Mapping[str, Machine] = {name: Machine(self, name) for name in self.session.machines}
         self.services: Mapping[str, Service] = {name: Service(self, name) for name in self.session.topology.services}
+        if before is not None:
+            self.machines, self.services = before.machines, before.services
+            for machine in self.machines.values():
+                machine._fleet = self
+            for service in self.services.values():
+                service._fleet = self
         self.powers: dict[str, Power] = {}
 
     # ------------------------------------------------------------------ beginning and end
@@ -85,9 +97,9 @@ class Fleet:
 
     async def release(self) -> None:
         """Stop to watch."""
-        await self._stop_bringing()
+        await self.starter.stop()
         for power in self.powers.values():
-            power.forget()
+            power.release()
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin work that goes on between calls, and ends with the driver."""
@@ -105,7 +117,7 @@ class Fleet:
         power = self.powers[name]
         if power.state in (PowerState.UP, PowerState.STARTING):
             return
-        power.forget()
+        power.release()
         session, launch = self.session, self._launch()
         live = session.machines[name]
         if live.runstate is not Runstate.IDLE:
@@ -113,7 +125,7 @@ class Fleet:
         live.guest.addresses = power.live.guest.addresses
         launch_machine(session, live, launch, new_memory(session.paths, live.machine, self._image(name), launch.ram))
         power.boot(live, Deadline.after(self.scale.limit(FOREVER)))
-        await self._begin_services(self._services_on(name))
+        await self.starter.begin(self._services_on(name))
 
     def _image(self, name: str) -> BuiltImage:
         return self._launch().images[self.session.topology.machines[name].image]
@@ -127,8 +139,7 @@ class Fleet:
 
     def _ended(self) -> None:
         """A machine is off or lost: what was being started there cannot go on."""
-        if self._bringing is not None:
-            self._bringing.cancel()
+        self.starter.cancel()
 
     async def reboot(self, name: str) -> None:
         """Reboot the guest in order; what depends on its services is proven again."""
@@ -140,12 +151,12 @@ class Fleet:
             await power.guard(self._handed_over(live))
         finally:
             power.state = PowerState.UP if power.error is None and not power.off.is_set() else power.state
-        await self._begin_services(self._services_on(name))
+        await self.starter.begin(self._services_on(name))
 
     def boots_again(self, name: str) -> None:
         """QEMU was told to reset a machine: its guest boots again in the background."""
         self.powers[name].boots_again()
-        self._tasks.begin(self._begin_services(self._services_on(name)))
+        self._tasks.begin(self.starter.begin(self._services_on(name)))
 
     async def guard_all(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work that needs all machines; the loss of one ends it, with the reason."""
@@ -164,74 +175,26 @@ class Fleet:
         graph = self.session.services.graph
         return graph.with_dependants(tuple(n for n, one in graph.services.items() if one.machine == machine))
 
-    async def _begin_services(self, names: tuple[str, ...]) -> None:
-        """Start and prove these services in the background, as their machines come up."""
-        if not self._units or not names:
-            return
-        await self._stop_bringing()
-        # Those that were being started are started again: nobody knows how far they came.
-        self.session.services.mark_pending(tuple({*names, *self._unproven()}))
-        self._services_error = None
-        self._settled.clear()
-        self._bringing = self._tasks.begin(self._bring_up())
-
-    def _unproven(self) -> set[str]:
-        graph = self.session.services.graph
-        return set(graph.services) - set(graph.proven())
-
-    async def _bring_up(self) -> None:
-        try:
-            await self.session.start_services(Deadline.after(FOREVER))
-        except OrchestratorError as error:
-            self._services_error = error
-        finally:
-            self._settled.set()
-
-    async def _stop_bringing(self) -> None:
-        if self._bringing is not None:
-            self._bringing.cancel()
-            await asyncio.wait([self._bringing])
-            self._bringing = None
-
-    @property
-    def bringing_up(self) -> bool:
-        """Whether services are being started now, so that a unit which is not active may become it."""
-        return not self._settled.is_set()
-
-    def raise_for_services(self) -> None:
-        """Raise the error of the services that were started in the background."""
-        if self._services_error is not None:
-            raise again(self._services_error)
-
-    async def wait_settled(self) -> None:
-        """Wait until no service is being started any more.
-
-        Raises:
-            ServiceError: one failed.
-        """
-        await self._settled.wait()
-        self.raise_for_services()
-
     async def wait_ready(self) -> None:
         """Wait until all machines are up and all services are proven."""
         for power in self.powers.values():
             await power.wait_up()
-        await self.guard_all(self.wait_settled())
+        await self.guard_all(self.starter.wait_settled())
         await self.guard_all(self.session.verify_still_healthy(Deadline.after(FOREVER)))
 
     async def restart_service(self, name: str, deadline: Deadline) -> None:
         """Restart a service, and prove it and what depends on it."""
-        await self.guard_all(self._settled.wait())
+        await self.guard_all(self.starter.settled.wait())
         await self.guard_all(restart(self.session, [name], deadline))
 
     async def stop_service(self, name: str, deadline: Deadline) -> None:
-        await self.guard_all(self._settled.wait())
+        await self.guard_all(self.starter.settled.wait())
         await self.guard_all(self.session.services.stop((name,), deadline))
 
     async def start_service(self, name: str, deadline: Deadline) -> None:
         """Start a service that is stopped, what it depends on first, and prove what depends on it."""
-        await self.guard_all(self._settled.wait())
-        wanted = self.session.services.graph.with_dependants({name, *self._unproven()})
+        await self.guard_all(self.starter.settled.wait())
+        wanted = self.session.services.graph.with_dependants({name, *self.starter.unproven()})
         self.session.services.mark_pending(wanted)
         await self.guard_all(self.session.start_services(deadline))
 
@@ -239,15 +202,15 @@ class Fleet:
 
     async def restore(self, snapshot: Snapshot, deadline: Deadline) -> None:
         """Put everything back to a saved state."""
-        await self._stop_bringing()
+        await self.starter.stop()
         for power in self.powers.values():
-            power.forget()
+            power.release()
         try:
             await reset(self.session, snapshot, self._opened.reaper, deadline)
         except OrchestratorError as error:
             for power in self.powers.values():
                 power.lose(error)
             raise
-        self._services_error = None
+        self.starter.clear()
         for name, live in self.session.machines.items():
             self.powers[name].follow(live)

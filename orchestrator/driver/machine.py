@@ -123,6 +123,19 @@ class Machine(Screen):
     # ------------------------------------------------------------------ others
 
     @property
+    def testinfra(self) -> Any:
+        """A `testinfra.host.Host` of this machine: ``server.testinfra.service("nginx").is_running``.
+
+        Its calls wait, in async code too: use it in a thread there, as with `asyncio.to_thread`.
+
+        Raises:
+            HostError: testinfra is not installed.
+        """
+        from orchestrator.driver.testinfra_backend import host_of
+
+        return host_of(self)
+
+    @property
     def address(self) -> str:
         """Its first address in the topology's networks; empty where it is in none."""
         links = self._live.machine.links

@@ -12,6 +12,7 @@ from orchestrator.deadline import FOREVER, Deadline
 from orchestrator.driver.power import Power, PowerState
 from orchestrator.driver.results import JournalEntry, Seconds, seconds_of
 from orchestrator.environment.machine import LiveMachine
+from orchestrator.errors import MachineError
 from orchestrator.services.journal import parse_entry
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class MachineBase:
             self._slots.put_nowait(slot)
         # The driver of testScripts starts a machine at its first command.
         self._starts_itself = False
+        # There, stderr of commands goes to the machine's console.
+        self._stderr_to_console = False
         self._login_of: tuple[object, str] | None = None  # of which connection, and its text
         self._console_read = 0  # bytes of the console's log that wait_for_console_text has consumed
 
@@ -80,10 +83,27 @@ class MachineBase:
         """Do work on the machine; its end ends the work, with the reason."""
         return await self._power.guard(work)
 
+    async def _take_slot(self, deadline: Deadline) -> int:
+        """One of the sessions that a machine's sshd allows.
+
+        Raises:
+            MachineError: none became free.
+        """
+
+        def taken() -> MachineError:
+            return MachineError(
+                f"{SESSIONS} commands run in {self._name} at once, and none ended within {deadline}",
+                subject=self._name,
+                hint="end what `spawn` started, or start it with systemd-run",
+            )
+
+        async with deadline.enforce(taken):
+            return await self._slots.get()
+
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[int]:
-        """One of the sessions that a machine's sshd allows."""
-        slot = await self._slots.get()
+    async def _slot(self, deadline: Deadline) -> AsyncIterator[int]:
+        """One of the sessions, for the block."""
+        slot = await self._take_slot(deadline)
         try:
             yield slot
         finally:
@@ -104,6 +124,21 @@ class MachineBase:
         """The last entries that came after a place of the journal's file."""
         lines = _read(self._live.paths.journal, start).decode("utf-8", "replace").splitlines()
         return list(entries(lines))[-most:]
+
+    def journal(self, *, since: float | None = None, unit: str | None = None) -> list[JournalEntry]:
+        """What the machine's journal has told so far, oldest first; of the last 4 MiB of its copy on this host.
+
+        Args:
+            since: seconds since the epoch, by the machine's clock.
+            unit: only the lines of, and about, this unit; without a suffix a service.
+        """
+        name = None if unit is None else unit if "." in unit else f"{unit}.service"
+        found = self._journal_since(0, 1 << 30)
+        return [e for e in found if (since is None or e.at >= since) and (name is None or e.unit == name)]
+
+    def console_text(self) -> str:
+        """What the console has shown since the machine started, at most the last 4 MiB."""
+        return self._console_since(0)
 
 
 def entries(lines: list[str]) -> list[JournalEntry]:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from orchestrator.deadline import Deadline, completes_before, monotonic
-from orchestrator.driver.machine_base import MachineBase
+from orchestrator.driver.machine_shell import Command, Shell, words_of
 from orchestrator.driver.process import Process
-from orchestrator.driver.results import CommandFailed, JournalEntry, Result, Seconds, ended_text
-from orchestrator.driver.shell import CONSOLE, LOGIN, as_text, command_text, login_exports, stderr_file, to_file
-from orchestrator.errors import MachineError
+from orchestrator.driver.results import Result, Seconds, ended_text
+from orchestrator.driver.shell import as_text
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Sink
-from orchestrator.guest.ssh import Ssh
 
-Command = str | Sequence[str]
 TIMEOUT = 300.0  # seconds of a command, before scaling
-TOO_LATE = 124
-LOG_LAG = 0.1  # seconds until what a command wrote into console and journal is in their files, before scaling
-LOGIN_LIMIT = 30.0  # seconds, before scaling
-STDERR_LIMIT = 1 << 20  # bytes
+SPAWN = 60.0  # seconds to begin a command, before scaling
 
 
-class Commands(MachineBase):
+class Commands(Shell):
     """Commands in a machine.
 
     A command is a text for bash, or a list of words. A text runs as in the NixOS test driver: ``bash`` with
@@ -52,7 +43,7 @@ class Commands(MachineBase):
         """
         output = ""
         for command in commands:
-            result, journal = await self._shell(command, timeout, user)
+            result, journal = await self._shell(command, timeout, user, explain=lambda code: code != 0)
             if result.rc != 0:
                 raise self._failed(f"`{result.command}` failed in {self.name}: {ended_text(result)}", result, journal)
             output += result.out
@@ -69,7 +60,7 @@ class Commands(MachineBase):
         """
         output = ""
         for command in commands:
-            result, journal = await self._shell(command, timeout, user)
+            result, journal = await self._shell(command, timeout, user, explain=lambda code: code == 0)
             if result.rc == 0:
                 raise self._failed(f"`{result.command}` succeeded in {self.name}, and must fail", result, journal)
             output += result.out
@@ -115,36 +106,17 @@ class Commands(MachineBase):
             CommandFailed: with ``check``.
             MachineError: the machine is lost.
         """
-        words = ["bash", "-euo", "pipefail", "-c", command] if isinstance(command, str) else list(command)
-        out, err = bytearray(), bytearray()
-        live = await self._up()
-        journal = self._journal_size()
-        deadline, began = self._deadline(timeout), monotonic()
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        async with self._slot():
-            ssh = await live.ssh()
-            work = ssh.exec(
-                words,
-                deadline=deadline,
-                user=user,
-                environment=environment,
-                cwd=cwd,
-                stdin=data,
-                on_stdout=on_stdout or out.extend,
-                on_stderr=on_stderr or err.extend,
-            )
-            code = await self._code(work, deadline)
-        result = Result(
-            as_text(list(words) if not isinstance(command, str) else command),
-            code,
-            bytes(out),
-            bytes(err),
-            monotonic() - began,
-        )
-        if check and code != 0:
-            raise self._failed(
-                f"`{result.command}` failed in {self.name}: {ended_text(result)}", result, self._journal_since(journal)
-            )
+        streams = {
+            "stdin": stdin.encode() if isinstance(stdin, str) else stdin,
+            "environment": environment,
+            "cwd": cwd,
+            "on_stdout": on_stdout,
+            "on_stderr": on_stderr,
+        }
+        result, journal = await self._captured(command, timeout, user, streams=streams)
+        if check and result.rc != 0:
+            what = f"`{result.command}` failed in {self.name}: {ended_text(result)}"
+            raise self._failed(what, result, self._journal_since(journal))
         return result
 
     async def spawn(
@@ -162,11 +134,14 @@ class Commands(MachineBase):
         Args:
             command: a text for bash, or a list of words.
         """
-        words = ["bash", "-euo", "pipefail", "-c", command] if isinstance(command, str) else list(command)
+        words = words_of(command)
         live = await self._up()
-        slot = await self._slots.get()
-        ssh = await live.ssh()
-        text = command if isinstance(command, str) else as_text(words)
+        slot = await self._take_slot(self._deadline(SPAWN))
+        try:
+            ssh = await self._call(live.ssh())
+        except BaseException:
+            self._slots.put_nowait(slot)
+            raise
 
         def work(out: Sink, err: Sink) -> Coroutine[Any, Any, GuestResult]:
             forever = self._deadline(None)
@@ -174,66 +149,6 @@ class Commands(MachineBase):
                 words, deadline=forever, user=user, environment=environment, cwd=cwd, on_stdout=out, on_stderr=err
             )
 
-        return Process(text, work, self._call, self._fleet.begin, self._deadline, lambda: self._slots.put_nowait(slot))
-
-    # ------------------------------------------------------------------ inside
-
-    async def _shell(
-        self, command: Command, timeout: Seconds | None, user: str = "root", *, console: bool = False
-    ) -> tuple[Result, list[JournalEntry]]:
-        """Run a command with the driver's contract; with what the journal got, where it did not exit with 0.
-
-        Args:
-            console: its stderr goes to the machine's console, as in the NixOS driver.
-        """
-        text = as_text(list(command)) if not isinstance(command, str) else command
-        if user != "root":
-            result = await self.run(["bash", "-euo", "pipefail", "-c", text], timeout=timeout, user=user)
-            return Result(text, result.rc, result.stdout, result.stderr, result.seconds), []
-        live = await self._up()
-        journal, printed = self._journal_size(), self._console_size()
-        deadline, began, out = self._deadline(timeout), monotonic(), bytearray()
-        async with self._slot() as slot:
-            ssh = await live.ssh()
-            script = command_text(text, await self._login(ssh), CONSOLE if console else to_file(slot))
-            code = await self._code(ssh.shell(script, deadline=deadline, on_stdout=out.extend), deadline)
-            seconds = monotonic() - began
-            if code == 0:
-                return Result(text, code, bytes(out), b"", seconds), []
-            await asyncio.sleep(self._fleet.scale.reply(LOG_LAG))  # journal and console are a little behind
-            stderr = self._console_since(printed).encode() if console else await self._stderr(slot)
-        return Result(text, code, bytes(out), stderr, seconds), self._journal_since(journal)
-
-    async def _code(self, work: Coroutine[Any, Any, GuestResult], deadline: Deadline) -> int:
-        """The exit code of a command that was given to SSH; 124 where its time was over."""
-        try:
-            return (await self._call(work)).code
-        except MachineError:
-            if deadline.expired and self._power.booted:
-                return TOO_LATE
-            raise
-
-    async def _login(self, ssh: Ssh) -> str:
-        """The environment of root's login, asked once in each boot."""
-        if self._login_of is None or self._login_of[0] is not ssh:
-            result = await self._call(ssh.shell(LOGIN, deadline=self._deadline(LOGIN_LIMIT)))
-            self._login_of = (ssh, login_exports(result.stdout))
-        return self._login_of[1]
-
-    async def _stderr(self, slot: int) -> bytes:
-        found = b""
-
-        async def read() -> None:
-            nonlocal found
-            ssh = await self._live.ssh()
-            limit = self._deadline(10)
-            found = (await ssh.exec(["tail", "-c", str(STDERR_LIMIT), stderr_file(slot)], deadline=limit)).stdout
-
-        with suppress(MachineError):
-            await completes_before(lambda: self._call(read()), self._deadline(10))
-        return found
-
-    def _failed(self, what: str, result: Result, journal: Sequence[JournalEntry]) -> CommandFailed:
-        name = self._fleet.session.paths.name
-        hint = f"orchestrator -n {name} shell {self.name}"
-        return CommandFailed(what, result, journal, machine=self.name, hint=hint)
+        return Process(
+            as_text(command), work, self._call, self._fleet.begin, self._deadline, lambda: self._slots.put_nowait(slot)
+        )

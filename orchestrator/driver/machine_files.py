@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.driver.machine_waits import Waits
+from orchestrator.driver.machine_answers import Answers
 from orchestrator.driver.results import Seconds
 from orchestrator.errors import IncompleteCopy, UsageError
 from orchestrator.guest.copy_entries import Tally
@@ -17,7 +17,7 @@ COPY = 600.0  # seconds of a copy, before scaling
 class GuestPath:
     """A path in a machine. Nothing is asked by making it."""
 
-    def __init__(self, machine: Waits, path: str) -> None:
+    def __init__(self, machine: Answers, path: str) -> None:
         self._machine = machine
         self._path = path
 
@@ -83,7 +83,7 @@ class GuestPath:
         return (await self._machine.run(["test", flag, self._path])).rc == 0
 
 
-class Files(Waits):
+class Files(Answers):
     """Files between this host and machines. Modes, times and links keep; docs/commands.md, cp, has the rules."""
 
     def path(self, path: str) -> GuestPath:

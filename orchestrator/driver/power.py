@@ -14,7 +14,7 @@ from orchestrator.driver.results import MachineOff
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.runstate import Runstate
 from orchestrator.environment.switched_off import note_switched_off
-from orchestrator.errors import MachineError, OrchestratorError
+from orchestrator.errors import MachineError, OrchestratorError, UnforeseenError
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.vm.qmp import Monitor, event_summary
 
@@ -59,6 +59,7 @@ class Power:
         self._ended = ended
         self._up = asyncio.Event()
         self._gone = asyncio.Event()
+        self._reset = asyncio.Event()  # the boot that a call began in is over
         self._expected = False  # its end is ours, or the guest shut down
         self._watching: list[asyncio.Task[None]] = []
 
@@ -95,10 +96,10 @@ class Power:
         try:
             await work
             await self._ready(self.live)
-        except OrchestratorError as error:
+        except Exception as cause:  # noqa: BLE001 - calls would wait for ever
             # Where the machine has ended, its watch knows more.
             if not self._gone.is_set():
-                self.lose(error)
+                self.lose(cause if isinstance(cause, OrchestratorError) else _unforeseen(self.name, cause))
             return
         self._become_up()
 
@@ -139,6 +140,8 @@ class Power:
             self.live.leave_boot()
         self.state = PowerState.STARTING
         self._up.clear()
+        self._reset.set()
+        self._reset = asyncio.Event()
         work = self.live.boot_again(self._key, Deadline.after(FOREVER))
         self._watching.append(self._tasks.begin(self._hand_over(work)))
 
@@ -180,7 +183,13 @@ class Power:
 
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work on the machine; its end ends the work, with the reason."""
-        return await run_with_watchdogs(work, [self.raise_when_gone])
+        return await run_with_watchdogs(work, [self.raise_when_gone, self._raise_when_reset])
+
+    async def _raise_when_reset(self) -> None:
+        await self._reset.wait()
+        raise MachineError(
+            f"machine {self.name} was reset during the call", subject=self.name, why="its guest boots again"
+        )
 
     async def raise_when_gone(self) -> None:
         """Wait for the machine's end, and raise it."""
@@ -192,7 +201,7 @@ class Power:
         """From now on its end is no loss."""
         self._expected = True
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Stop to watch; what becomes of the machine is somebody else's business."""
         for task in self._watching:
             task.cancel()
@@ -205,6 +214,12 @@ class Power:
         if monitor is not None:
             with suppress(MachineError):  # it ends before it answers
                 await monitor.execute("quit", deadline=Deadline.after(2))
+
+
+def _unforeseen(machine: str, cause: Exception) -> UnforeseenError:
+    error = UnforeseenError(f"machine {machine} could not be set up", why=f"{type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -70,6 +70,20 @@ class JournalEntry:
 
     def __str__(self) -> str:
         return f"{self.unit or self.identifier}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment in the life of an environment, from `Environment.moment`.
+
+    Attributes:
+        at: on this host's monotonic clock, as events have it.
+        journals, consoles: bytes that each machine had written by then.
+    """
+
+    at: float
+    journals: Mapping[str, int]
+    consoles: Mapping[str, int]
 
 
 class DriverFailed(OrchestratorError, AssertionError):

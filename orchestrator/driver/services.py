@@ -52,7 +52,7 @@ class Service:
         """
         deadline = self._deadline(timeout)
         async with deadline.enforce(lambda: WaitFailed(f"service {self._name} is {self.state} after {deadline}")):
-            await self._fleet.guard_all(self._fleet.wait_settled())
+            await self._fleet.guard_all(self._fleet.starter.wait_settled())
         if self.state not in ("healthy", "completed"):
             raise WaitFailed(f"service {self._name} is {self.state}", subject=self._name)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 # Once in a boot: /etc/profile may take an emulated guest half a second.
 LOGIN = "mkdir -p /run/orchestrator; env -0; printf '\\0'; bash -lc 'exec env -0' 2> /dev/null"
 OWN = {"USER": "root", "HOME": "/root", "LOGNAME": "root", "DISPLAY": ":0.0", "PAGER": ""}
 OF_SHELL = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "BASH_EXECUTION_STRING"})
-CONSOLE = "{ exec 2> /dev/console; } 2> /dev/null || :"
+# Not in a group with a redirection of its own: bash would take it back at the end of the group.
+CONSOLE = "[ ! -w /dev/console ] || exec 2> /dev/console"
 
 
 def stderr_file(slot: int) -> str:
@@ -55,7 +57,7 @@ def to_file(slot: int) -> str:
     return f": > {path}; exec 2>> {path}"
 
 
-def as_text(command: str | list[str] | tuple[str, ...]) -> str:
+def as_text(command: str | Sequence[str]) -> str:
     """A command as one text; words are quoted."""
     return command if isinstance(command, str) else shlex.join(command)
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.errors import HostError
+from orchestrator.errors import HostError, MemoryShort
 from orchestrator.topology.model import Machine
 
 MEMORY_RESERVE = 256  # MiB left to the host
@@ -56,6 +56,7 @@ def admit(machines: Iterable[Machine], folders: Iterable[Path], *, times: int = 
     """Check memory, disk space and fixed ports; ``times`` and ``shared`` as `memory_shortage` has them.
 
     Raises:
+        MemoryShort: memory is all that is short.
         HostError: with every shortage in its evidence.
     """
     machines = list(machines)
@@ -75,7 +76,8 @@ def admit(machines: Iterable[Machine], folders: Iterable[Path], *, times: int = 
             if port.host and not _free(port.host)
         ]
     if problems:
-        raise HostError(
+        kind = MemoryShort if problems == [shortage] else HostError
+        raise kind(
             "this host cannot run the environment now" if len(problems) > 1 else problems[0],
             evidence=problems if len(problems) > 1 else [],
             hint="smaller machines (memory = …), another port, or free what is short; `orchestrator doctor` shows both",

@@ -16,6 +16,7 @@ from orchestrator.guest.ssh import Ssh, SshTarget, connect
 from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.timescale import TimeScale
+from orchestrator.vm.arguments import SSH_GUEST_PORT
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ async def ssh_to(
             why="its guest agent has not answered so far",
             hint=f"orchestrator -n {env_paths.name} console {machine}",
         )
-    target = SshTarget(machine, known.ports[22], host_key_blob(machine, known.host_key), env_paths.user_key)
+    target = SshTarget(machine, known.ports[SSH_GUEST_PORT], host_key_blob(machine, known.host_key), env_paths.user_key)
     paths = env_paths.machine(machine, state.run_folder)
     # One whose console has said its last word is given the time of a short answer only.
     seconds = TimeScale(state.factor).transfer(CONNECT_LIMIT if last_words(paths) is None else LOST_LIMIT)

@@ -115,7 +115,7 @@ def paused(name: str, paths: MachinePaths, word: str) -> MachineError:
 
 
 def _from_console(what: str, name: str, paths: MachinePaths, hint: str) -> MachineError:
-    said = tail(paths.serial_log, 60)
+    said = tail(paths.serial_log, END)
     return MachineError(
         what,
         subject=name,

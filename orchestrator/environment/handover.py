@@ -35,7 +35,7 @@ def handover_script(machine: Machine, topology: Topology, user_key: str) -> str:
     return "\n".join(
         [
             "set -e",
-            guest_network_script(machine, topology.machines, topology.networks),
+            guest_network_script(machine, topology.machines),
             _authorize(user_key),
             *_environment(mine),
             f": > {HANDED_OVER}",

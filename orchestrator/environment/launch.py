@@ -18,6 +18,7 @@ from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
+from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.arguments import Memory, QemuSettings, script_arguments, script_environment, writable_drives
 from orchestrator.vm.user import qemu_user
@@ -75,15 +76,18 @@ async def resolve_destinations(session: Session, deadline: Deadline) -> None:
     Raises:
         HostError: a name has no address, and had none before.
     """
-    for name, live in session.machines.items():
-        known = session.record.state.machines.get(name)
+
+    async def resolve(live: LiveMachine) -> None:
+        known = session.record.state.machines.get(live.name)
         try:
             live.guest.addresses = await addresses_of(live.machine, deadline)
         except HostError as error:
             if known is None or not known.addresses:
                 raise
             live.guest.addresses = known.addresses
-            session.bus.emit(Note(name, level="warning", message=f"{error.what}; the addresses it had are kept"))
+            session.bus.emit(Note(live.name, level="warning", message=f"{error.what}; the addresses it had are kept"))
+
+    await run_all(*map(resolve, session.machines.values()))
 
 
 def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: Memory | None) -> None:

@@ -14,12 +14,12 @@ from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus
 from orchestrator.events.machines import MachineState, MachineStateChanged
-from orchestrator.log_patterns import Waiver
 from orchestrator.process import launch, tail
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import MachineFiles
 from orchestrator.vm.arguments import MachinePaths
 from orchestrator.vm.qmp import Monitor, connect
+from orchestrator.waivers import Waiver
 
 STATUS_LIMIT = 1.0  # seconds QEMU has to say how a machine is, in an error
 QMP_LIMIT = 20.0  # not scaled: QEMU itself is not emulated

@@ -8,12 +8,10 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.environment.failures import last_words, paused, told_by_console
 from orchestrator.environment.handover import HANDED_OVER
-from orchestrator.environment.live_guest import HANDOVER_LIMIT, LiveGuest, setup_deadline
-from orchestrator.environment.live_qemu import LiveQemu
-from orchestrator.environment.machine_ssh import MachineSsh
+from orchestrator.environment.live_guest import HANDOVER_LIMIT, setup_deadline
+from orchestrator.environment.machine_parts import MachineParts
 from orchestrator.environment.reboot import go_down
 from orchestrator.environment.runstate import Runstate, require
-from orchestrator.events import EventBus
 from orchestrator.events.run import Note
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.ssh import Ssh
@@ -21,11 +19,6 @@ from orchestrator.net.egress import Addresses
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.restore import load, set_clock
 from orchestrator.snapshots.save import cont
-from orchestrator.tasks import Later
-from orchestrator.timescale import TimeScale
-from orchestrator.topology.model import Machine, Topology
-from orchestrator.vm.arguments import MachinePaths
-from orchestrator.vm.qmp import Monitor
 
 BOOT_LIMIT = 60.0  # seconds from power-on to the guest agent, before scaling
 REJOIN_LIMIT = 15.0  # seconds for the agent of a machine that was up before, before scaling
@@ -34,7 +27,7 @@ LOAD_LIMIT = 60.0  # seconds to load a saved state: the disk may be slow
 LEFT_PAUSED = ("paused", "postmigrate", "finish-migrate")  # what `snapshot save` leaves when it is killed
 
 
-class LiveMachine:
+class LiveMachine(MachineParts):
     """A machine that this command drives. `Runstate` says which methods may be called when.
 
     Attributes:
@@ -42,44 +35,6 @@ class LiveMachine:
         guest: what is inside.
         runstate: where it is.
     """
-
-    def __init__(
-        self, machine: Machine, topology: Topology, paths: MachinePaths, bus: EventBus, scale: TimeScale, key_file: Path
-    ) -> None:
-        self.machine = machine
-        self.name = machine.name
-        self.paths = paths
-        self.runstate = Runstate.IDLE
-        self.qemu = LiveQemu(machine.name, paths, topology.waivers, bus)
-        ssh = MachineSsh(machine.name, paths, self.qemu.watcher, scale, key_file)
-        self.guest = LiveGuest(machine, topology, paths, ssh)
-        self._bus = bus
-        self._scale = scale
-        self._handed_over = Later[Agent]()
-
-    @property
-    def agent(self) -> Agent:
-        return self.guest.agent
-
-    @property
-    def monitor(self) -> Monitor:
-        """The connection to QEMU; `StateError` before there is one."""
-        return self.qemu.monitor
-
-    @property
-    def handed_over(self) -> bool:
-        """Whether its agent answers and it is set up."""
-        return self.runstate is Runstate.READY
-
-    @property
-    def ports(self) -> Mapping[int, int]:
-        """Guest port → port of 127.0.0.1."""
-        return self.guest.ssh.ports
-
-    @property
-    def host_key(self) -> str:
-        """The pinned SSH host key; empty before its sshd listens."""
-        return self.guest.ssh.host_key
 
     # ------------------------------------------------------------------ a new QEMU
 
@@ -130,7 +85,7 @@ class LiveMachine:
         self.guest.ssh.pin(host_key)
 
     @require(Runstate.IDLE)
-    async def reattach(self, process: ProcessId, user_key: Path, deadline: Deadline) -> None:
+    async def reattach(self, process: ProcessId, user_key: str, deadline: Deadline) -> None:
         """Attach to a machine that an earlier command handed over; set up again where it has rebooted meanwhile."""
         was_paused = await self.reattach_monitor(process, deadline)
         status = await self.monitor.run_state()
@@ -146,7 +101,7 @@ class LiveMachine:
         if await self.agent.read_file(HANDED_OVER, deadline=answers_before) is None:
             message = "it was rebooted, and not by this program; it is set up again"
             self._bus.emit(Note(self.name, level="warning", message=message))
-            await self.hand_over(user_key.read_text().strip(), deadline)
+            await self.hand_over(user_key, deadline)
         self._become_ready()
 
     @require(Runstate.IDLE)

@@ -76,21 +76,29 @@ class MachineSsh:
             MachineError: sshd does not listen in time, or shows another key.
         """
         async with self._lock:
-            if self._ssh is not None and self._ssh.alive:
-                return self._ssh, False
-            match self._key_state:
-                case HostKeyState.UNKNOWN:
-                    await self.learn_host_key(agent, Deadline.after(self._scale.limit(HOST_KEY_TIMEOUT)))
-                case HostKeyState.REPLACED:
-                    self._key_state = HostKeyState.PINNED
-                    restarted = Deadline.after(self._scale.reply(NEW_KEY_TIMEOUT))
-                    await completes_before(self._watcher.sshd_listens.wait, restarted)
-                case HostKeyState.PINNED:
-                    pass
-            key = host_key_blob(self._name, self.host_key)
-            target = SshTarget(self._name, self.ports[SSH_GUEST_PORT], key, self._key_file)
-            self._ssh = await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
-            return self._ssh, True
+            while self._ssh is None or not self._ssh.alive or not self.host_key:
+                new = await self._connect(agent)
+                if new.target.host_key == self._key_blob():
+                    self._ssh = new
+                    return new, True
+                await new.close()  # the guest was reset meanwhile: its key is to be learnt again
+            return self._ssh, False
+
+    def _key_blob(self) -> bytes:
+        return host_key_blob(self._name, self.host_key) if self.host_key else b""
+
+    async def _connect(self, agent: Agent) -> Ssh:
+        match self._key_state:
+            case HostKeyState.UNKNOWN:
+                await self.learn_host_key(agent, Deadline.after(self._scale.limit(HOST_KEY_TIMEOUT)))
+            case HostKeyState.REPLACED:
+                self._key_state = HostKeyState.PINNED
+                restarted = Deadline.after(self._scale.reply(NEW_KEY_TIMEOUT))
+                await completes_before(self._watcher.sshd_listens.wait, restarted)
+            case HostKeyState.PINNED:
+                pass
+        target = SshTarget(self._name, self.ports[SSH_GUEST_PORT], self._key_blob(), self._key_file)
+        return await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
 
     async def learn_host_key(self, agent: Agent, deadline: Deadline) -> None:
         """Wait until the guest's sshd listens, and pin its host key.

@@ -11,9 +11,9 @@ from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import MachineState
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
+from orchestrator.folders import make_private
 from orchestrator.images.contract import BuiltImage, find_run_script
 from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, touched
-from orchestrator.snapshots.store import make_private
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.arguments import Memory
 

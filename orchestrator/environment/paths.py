@@ -8,14 +8,16 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import HostError
 from orchestrator.events import wall_clock
-from orchestrator.folders import socket_root, state_root
+from orchestrator.folders import make_private, shared_memory, socket_root, state_root
 from orchestrator.net.networks import NetworkPaths
-from orchestrator.snapshots.memory import RamBacking, shared_memory
-from orchestrator.snapshots.store import make_private
 from orchestrator.vm.arguments import MachinePaths
+
+if TYPE_CHECKING:
+    from orchestrator.snapshots.memory import RamBacking
 
 
 def identity_of(folder: Path) -> str:
@@ -78,7 +80,7 @@ class EnvironmentPaths:
 
     @property
     def memory(self) -> Path:
-        """The folder of RAM files, where a file is memory; see `orchestrator.snapshots.memory`."""
+        """The folder of RAM files, where a file is memory; see `orchestrator.folders`."""
         return shared_memory() / f"orch-{os.getuid()}" / f"ram-{self.identity}"
 
     @property

@@ -16,10 +16,11 @@ from orchestrator.environment.ssh_files import write_ssh_files
 from orchestrator.environment.startup import restore
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, OrchestratorError, SnapshotError
+from orchestrator.folders import shared_memory
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences
 from orchestrator.snapshots.manifest import HEALTHY
-from orchestrator.snapshots.memory import RamBacking, file_system, shared_memory
+from orchestrator.snapshots.memory import RamBacking, file_system
 from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import Snapshot
 

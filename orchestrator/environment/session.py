@@ -21,7 +21,7 @@ from orchestrator.services.channels import Channels
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
-from orchestrator.tasks import run_with_watchdogs
+from orchestrator.tasks import run_all, run_with_watchdogs
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service, Topology
 
@@ -142,7 +142,7 @@ class Session:
         self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
 
     async def reattach(self, deadline: Deadline, rebooting: Sequence[str] = (), absent: Collection[str] = ()) -> None:
-        """Attach to every machine but the absent ones; of those about to be rebooted, only to QEMU.
+        """Attach to every machine but the absent ones, all at once; of those about to be rebooted, only to QEMU.
 
         Raises:
             HostError: a machine does not run.
@@ -152,15 +152,17 @@ class Session:
         if gone:
             raise not_running(self.paths, self.record.state, gone[0])
         self.switches = dict(self.record.state.networks)
-        for name, live in self.machines.items():
-            if name in absent:
-                continue
-            known = self.record.state.machines[name]
+        user_key = self.public_key()
+
+        async def attach(live: LiveMachine) -> None:
+            known = self.record.state.machines[live.name]
             live.recall(known.ports, known.host_key, known.addresses)
-            if name in rebooting:
+            if live.name in rebooting:
                 await live.reattach_monitor(known.process, deadline)
             else:
-                await live.reattach(known.process, self.paths.public_key, deadline)
+                await live.reattach(known.process, user_key, deadline)
+
+        await run_all(*(attach(live) for name, live in self.machines.items() if name not in absent))
 
     async def renew(self, name: str) -> LiveMachine:
         """A machine as before it was started, in place of one that has ended; its disk stays."""

@@ -10,14 +10,16 @@ from pathlib import Path
 from orchestrator.environment.handover import known_hosts_line
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import MachineState
+from orchestrator.vm.arguments import SSH_GUEST_PORT
 
 
 def write_ssh_files(paths: EnvironmentPaths, machines: Mapping[str, MachineState]) -> None:
-    """Write both again, of what is recorded."""
-    lines = [known_hosts_line(machine.ports[22], machine.host_key) for machine in machines.values()]
+    """Write both again, of what is recorded; a machine that was never set up is in neither."""
+    machines = {name: machine for name, machine in machines.items() if machine.host_key and machine.ports}
+    lines = [known_hosts_line(machine.ports[SSH_GUEST_PORT], machine.host_key) for machine in machines.values()]
     paths.known_hosts.write_text("\n".join(lines) + "\n")
     key, known_hosts = (_nameable(paths, path) for path in (paths.user_key, paths.known_hosts))
-    ports = {name: machine.ports[22] for name, machine in machines.items()}
+    ports = {name: machine.ports[SSH_GUEST_PORT] for name, machine in machines.items()}
     text = ssh_config(ports, key=key, known_hosts=known_hosts)
     paths.ssh_config.write_text(text, encoding="utf-8", errors="surrogateescape")
 

@@ -119,7 +119,7 @@ async def _invoke(
     finally:
         await qemu.screenshot(f"suite-{part.label}-end", run_folder)
         if reader.total or not reader.account.begun:  # a phase without tests must not replace what others wrote
-            await _bring_home(run, ssh)
+            await bring_home(run, ssh)
 
 
 def _so_far(account: Account) -> str:
@@ -137,7 +137,7 @@ def _note_version(run: SuiteRun, runner: str) -> None:
         run.note("warning", message)
 
 
-async def _bring_home(run: SuiteRun, ssh: Ssh) -> None:
+async def bring_home(run: SuiteRun, ssh: Ssh) -> None:
     """Artifacts into ``playwright/``; whatever hinders that is noted, and hides no failure."""
     try:
         deadline = Deadline.after(run.scale.transfer(COPY_LIMIT))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.environment.suite_invoke import Invocation, Reader, emit_planned, invoke
 from orchestrator.environment.suite_run import SuiteRun, TestSelection
-from orchestrator.environment.suite_tally import Account, Tally
+from orchestrator.environment.suite_tally import NO_TEST_RAN, Account, Tally
 from orchestrator.errors import GuestCommandError
 from orchestrator.events import EventBus
 from orchestrator.events.suite import SuiteError
@@ -30,7 +30,7 @@ async def list_tests(run: SuiteRun, phase: SuitePhase, selection: TestSelection)
     account = reader.account
     if account.errors and code == 1:
         return account
-    if code not in (0, 4) or not account.ended:  # 4: nothing was executed
+    if code not in (0, NO_TEST_RAN) or not account.ended:
         raise GuestCommandError(
             f"the tests of phase {phase.name} cannot be listed",
             why="\n".join(reader.first) or f"the runner ended with {code} and reported nothing",

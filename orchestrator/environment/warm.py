@@ -51,8 +51,8 @@ def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBu
         return found
     last = store.last_healthy(environment)
     damaged = store.damaged(key_of(inputs))
-    if damaged is not None:
-        why = f"the saved healthy state is damaged ({damaged.problem})"
+    if damaged:
+        why = f"the saved healthy state is damaged ({damaged[0].problem})"
     elif last is None or last.manifest is None:
         why = "no healthy state was saved yet"
     else:
@@ -108,18 +108,18 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         MachineError: a machine is lost.
     """
     state, bus, store = session.record.state, session.bus, default_store()
-    known = store.healthy(key_of(state.inputs))
+    key = key_of(state.inputs)
+    known = store.healthy(key)
     if known is not None:
         session.record.change(snapshot=str(known.folder))
         return
     if not all(savable(machine) for machine in state.machines.values()):
         return  # its image forbids it, at every start
-    for one in store.all():
-        if one.problem:
-            store.remove(one)  # it may hold the name
+    for one in store.damaged(key):
+        store.remove(one)  # it may hold the name
     await session.verify_still_healthy(deadline)
     try:
-        stored = await save(session, HEALTHY, f"{HEALTHY}.{key_of(state.inputs)}", deadline)
+        stored = await save(session, HEALTHY, f"{HEALTHY}.{key}", deadline)
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
             raise  # a machine is lost, or is paused: that is no lack of a snapshot
@@ -127,7 +127,8 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         return
     session.record.change(snapshot=str(stored.folder))
     for one in store.prunable(keep=[stored.folder, *in_use()]):
-        store.remove(one)
+        if one.automatic:  # what a user saved goes when the user says so, damaged or not
+            store.remove(one)
 
 
 async def _all_run(session: Session) -> bool:

@@ -15,7 +15,7 @@ from orchestrator.events import EventBus, wall_clock
 from orchestrator.events.machines import LogMatched, MachineState
 from orchestrator.events.run import Note
 from orchestrator.events.services import Heartbeat
-from orchestrator.log_patterns import CPU_STALL, LogPattern, Waiver, find_in_console, find_in_journal, waiver_for
+from orchestrator.log_patterns import CPU_STALL, LogPattern, find_in_console, find_in_journal, waiver_for
 from orchestrator.process import describe_exit, exit_code, tail
 from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.services.journal import Entry, Journal
@@ -24,6 +24,7 @@ from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
 from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
 from orchestrator.vm.qmp import Monitor, event_summary
+from orchestrator.waivers import Waiver
 
 RESET_LIMIT = 10.0
 HEARTBEAT = 30.0

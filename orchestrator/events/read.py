@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 
 from orchestrator.events import machines, run, services, suite
 from orchestrator.events.base import ENVELOPE, FORMAT, KINDS, Event
-from orchestrator.fields import ENTRIES, as_number, as_text
+from orchestrator.fields import ENTRIES, as_number, as_text, as_whole
 
 __all__ = ["UnknownEvent", "event_of", "load_events", "machines", "parse_event", "run", "services", "suite"]
 
@@ -131,7 +131,7 @@ def _seconds(value: object, default: float) -> float:
 # ---------------------------------------------------------------------- one field
 
 Reader = Callable[[object], object]  # None: the value is of no use
-_COMMON = frozenset({"subject", "time", "at"})
+_COMMON = frozenset(one.name for one in fields(Event))
 _KNOWN: dict[type[Any], dict[str, tuple[Reader, object]]] = {}
 
 
@@ -175,15 +175,10 @@ def _reader(hint: Any) -> tuple[Reader, object]:
     readers: dict[object, tuple[Reader, object]] = {
         str: (as_text, ""),
         float: (as_number, 0.0),
-        int: (_whole, 0),
+        int: (as_whole, 0),
         bool: (lambda value: value if isinstance(value, bool) else None, False),
     }
     return readers[hint]
-
-
-def _whole(value: object) -> int | None:
-    number = as_number(value)
-    return None if number is None else int(number)
 
 
 def _word_reader(words: type[StrEnum]) -> Reader:

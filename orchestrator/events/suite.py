@@ -64,6 +64,18 @@ class SuiteStateChanged(Event):
     did_not_run: int | None = None
     elapsed: float | None = None
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Those that were told, by status."""
+        counts = {
+            "passed": self.passed,
+            "failed": self.failed,
+            "flaky": self.flaky,
+            "skipped": self.skipped,
+            "did_not_run": self.did_not_run,
+        }
+        return {status: count for status, count in counts.items() if count is not None}
+
 
 @event_kind("suite.output")
 class SuiteOutput(Event):

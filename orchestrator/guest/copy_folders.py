@@ -60,14 +60,14 @@ class FolderStack:
             level.mode, level.mtime = entry.mode, entry.mtime
 
     def make(self, above: int, name: str, entry: Entry) -> None:
-        try:
+        new = False
+        with suppress(FileExistsError):  # it must be a folder then; its mode stays
             os.mkdir(name, 0o700, dir_fd=above)
-        except FileExistsError:
-            descriptor = os.open(name, FOLDER, dir_fd=above)  # it must be a folder; its mode stays
-            os.close(descriptor)
-            return
-        level = Level(name, os.open(name, FOLDER, dir_fd=above), entry.mode, entry.mtime)
+            new = True
+        level = Level(name, os.open(name, FOLDER, dir_fd=above))
         self._levels.append(level)
+        if new:
+            level.mode, level.mtime = entry.mode, entry.mtime
 
     def enter(self, path: list[str]) -> int:
         """The descriptor of a folder below the top; what is on the way is left, entered or made."""

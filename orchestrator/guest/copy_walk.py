@@ -47,7 +47,7 @@ def kind_of(mode: int) -> str:
     return SPECIAL.get(stat.S_IFMT(mode), "something of no known kind")
 
 
-def content_size(source: str, skip: frozenset[str] = frozenset()) -> int:
+def content_size(source: str) -> int:
     """Bytes that a walk will read, about: what changes meanwhile, and what is refused, is not known yet."""
     total, pending = 0, [source]
     with suppress(OSError):
@@ -58,8 +58,6 @@ def content_size(source: str, skip: frozenset[str] = frozenset()) -> int:
         with suppress(OSError), os.scandir(pending.pop()) as entries:
             for each in entries:
                 with suppress(OSError):
-                    if each.name in skip:
-                        continue
                     if each.is_dir(follow_symlinks=False):
                         pending.append(each.path)
                     elif each.is_file(follow_symlinks=False):

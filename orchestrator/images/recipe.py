@@ -126,12 +126,14 @@ def load_recipe(path: Path) -> Recipe:
             return ()
         return tuple(value)
 
-    def size(key: str, default: int = 0) -> int:
+    def size(key: str, default: str | None = None) -> int:
         try:
-            return parse_size(text(key)) if key in data or not default else default
+            found = parse_size(text(key, default))
         except ValueError:
-            problems.append(f'{key}: expected a size like "512MiB" or "3GiB"')
-            return default
+            found = 0
+        if found < MIB:
+            problems.append(f'{key}: expected a size from 1MiB, like "512MiB" or "3GiB"')
+        return found
 
     problems += [f"{key}: unknown key" for key in sorted(set(data) - _KEYS)]
     recipe = Recipe(
@@ -142,7 +144,7 @@ def load_recipe(path: Path) -> Recipe:
         packages=tuple(sorted(set(texts("packages")))),
         dpkg_exclude=texts("dpkg_exclude"),
         size=size("size"),
-        memory=number("memory", 1024) if isinstance(data.get("memory"), int) else size("memory", 1024 * MIB) // MIB,
+        memory=number("memory", 1024) if isinstance(data.get("memory"), int) else size("memory", "1GiB") // MIB,
         cpus=number("cpus", 1),
         kernel_parameters=texts("kernel_parameters"),
         before=_early_files(data.get("before", []), problems),

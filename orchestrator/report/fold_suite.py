@@ -53,14 +53,7 @@ class PhaseFold:
         if self._state == "finished":
             self._end = event.time
             self._exit_code = event.exit_code
-            counts = {
-                "passed": event.passed,
-                "failed": event.failed,
-                "flaky": event.flaky,
-                "skipped": event.skipped,
-                "did_not_run": event.did_not_run,
-            }
-            self._reported = {status: count for status, count in counts.items() if count is not None}
+            self._reported = event.counts
 
     def _test(self, event: TestPlanned | TestBegan | TestEnded, subject: str) -> bool:
         key = clean(event.id, WORD) or subject
@@ -91,7 +84,7 @@ class PhaseFold:
         return mt.PhaseView(
             name=self._name,
             start=self._start,
-            end=max(self._start, ended if self._end is None else self._end),
+            end=max(self._start, self._last(ended)),
             state=self._state,
             exit_code=self._exit_code,
             reported=self._reported,
@@ -100,6 +93,13 @@ class PhaseFold:
             errors=tuple(self._errors),
             elsewhere=len(self._elsewhere),
         )
+
+    def _last(self, ended: float) -> float:
+        """When it ended. Tests of a driver end with the last of them."""
+        if self._end is not None:
+            return self._end
+        ends = [attempt.end for attempts in self._attempts.values() for attempt in attempts]
+        return ended if self._state or self._open or not ends else max(ends)
 
 
 def append(items: list[Item], item: Item) -> bool:

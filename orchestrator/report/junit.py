@@ -41,7 +41,7 @@ def junit_xml(view: RunView) -> str:
             _test_case(suite, test)
         # A phase that executes no test is no error: `--grep` and `--shard` leave some empty, others are all skipped.
         well = phase.exit_code in (0, None, NothingRan.exit_code)
-        if phase.state != "finished" or phase.errors or not (well or phase.count("failed")):
+        if phase.unfinished or phase.errors or not (well or phase.count("failed")):
             _phase_case(suite, phase)
     for suite in root:
         _count(suite, list(suite))
@@ -93,8 +93,8 @@ def _run_case(suite: Element, view: RunView, told: set[int]) -> None:
 
 def _phase_case(suite: Element, phase: PhaseView) -> None:
     case = SubElement(suite, "testcase", classname="suite", name=_text(phase.name), time="0.000")
-    ended = phase.state == "finished"
-    what = f"the suite ended with exit code {phase.exit_code}" if ended else "the suite did not finish"
+    ended = f"the suite ended with exit code {phase.exit_code}"
+    what = "the suite did not finish" if phase.unfinished else ended
     if phase.errors:
         what = phase.errors[0].strip().split("\n", 1)[0] or what
     body = "\n\n".join(phase.errors) or "\n".join(phase.output[-50:])

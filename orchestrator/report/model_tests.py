@@ -75,9 +75,10 @@ class TestView:
 
 @dataclass(frozen=True, slots=True)
 class PhaseView:
-    """One phase of the suite.
+    """One phase of the suite, or the tests of a driver, such as pytest: nobody reports their beginning and end.
 
     Attributes:
+        state: the last that was reported; empty: none.
         reported: what it counted itself, by status.
         output: its last lines.
         errors: of no test.
@@ -94,6 +95,11 @@ class PhaseView:
     output: tuple[str, ...]
     errors: tuple[str, ...] = ()
     elsewhere: int = 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it began and did not end."""
+        return self.state not in ("", "finished")
 
     def count(self, status: str) -> int:
         """Tests of a status (`STATUSES`), or what the suite reported if no test was seen."""

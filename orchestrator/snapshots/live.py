@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,28 +108,26 @@ async def flowing(
         OSError: the files cannot be made.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    ram = os.open(files.ram, flags, 0o600)
-    # Not a pipe: QEMU can give up a write to a socket.
-    ours, theirs = socket.socketpair()
-    holes = Holes.of(base) if base is not None else None
-    try:
+    with ExitStack() as stack:
+        ram = os.open(files.ram, flags, 0o600)
+        stack.callback(os.close, ram)
+        # Not a pipe: QEMU can give up a write to a socket.
+        ours, theirs = map(stack.enter_context, socket.socketpair())
+        holes = Holes.of(base) if base is not None else None
+        if holes is not None:
+            stack.callback(holes.close)
         ours.setblocking(False)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
-        with theirs:
-            await monitor.give(NAME, theirs.fileno())
-        with os.fdopen(os.open(files.state, flags, 0o600), "wb") as state:
-            try:
-                await monitor.execute("migrate", {"uri": f"fd:{NAME}"}, deadline=limit)
-            except MachineError as error:
-                if "refused" not in error.what:
-                    raise
-                raise cannot_be_saved(name, error.why) from error
-            yield Flow(name, monitor, ours, StreamSorter(ram, state), holes)
-    finally:
-        ours.close()
-        os.close(ram)
-        if holes is not None:
-            holes.close()
+        await monitor.give(NAME, theirs.fileno())
+        theirs.close()  # QEMU has its own; only then is the end of what it sends seen
+        state = stack.enter_context(os.fdopen(os.open(files.state, flags, 0o600), "wb"))
+        try:
+            await monitor.execute("migrate", {"uri": f"fd:{NAME}"}, deadline=limit)
+        except MachineError as error:
+            if "refused" not in error.what:
+                raise
+            raise cannot_be_saved(name, error.why) from error
+        yield Flow(name, monitor, ours, StreamSorter(ram, state), holes)
 
 
 def cannot_be_saved(name: str, why: str) -> SnapshotError:

@@ -12,13 +12,14 @@ import mmap
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
+from orchestrator.folders import shared_memory
 from orchestrator.text import size_text
 
 MIB = 1 << 20
@@ -43,11 +44,6 @@ class RamBacking:
     folder: Path
     kind: str
     reason: str
-
-
-def shared_memory(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where a file is memory: ORCH_RAM_DIR, else /dev/shm."""
-    return Path(environment.get("ORCH_RAM_DIR") or "/dev/shm")  # noqa: S108 - folders of mode 0700 are made in it
 
 
 def choose_place(wanted: int, disk: Path, *, shared: Path | None = None) -> RamBacking:

@@ -12,16 +12,16 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import HostError, SnapshotDamaged, SnapshotError, UsageError
+from orchestrator.errors import SnapshotDamaged, SnapshotError, UsageError
+from orchestrator.folders import make_private, shared_memory
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.manifest import HEALTHY, Manifest, read_manifest, write_manifest
-from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, file_system, shared_memory
+from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, file_system
 
 SAVING = ".saving-"
 REMOVING = ".removing-"
@@ -128,9 +128,9 @@ class SnapshotStore:
         """The state after a cold start that fits."""
         return next((one for one in self._named(f"{HEALTHY}.{key}") if not one.problem), None)
 
-    def damaged(self, key: str) -> Snapshot | None:
-        """One that would fit, were it whole."""
-        return next((one for one in self._named(f"{HEALTHY}.{key}") if one.problem), None)
+    def damaged(self, key: str) -> list[Snapshot]:
+        """Those that would fit, were they whole."""
+        return [one for one in self._named(f"{HEALTHY}.{key}") if one.problem]
 
     def last_healthy(self, environment: str) -> Snapshot | None:
         """The newest automatic one of this environment, fitting or not."""
@@ -190,9 +190,13 @@ class SnapshotStore:
                 if folder.name.startswith(REMOVING) or (saver and not _alive(saver)):
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def prunable(self, keep: Sequence[Path] = ()) -> list[Snapshot]:
-        """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or ownerless."""
-        stored = self.all()
+    def prunable(self, keep: Sequence[Path] = (), *, stored: Sequence[Snapshot] | None = None) -> list[Snapshot]:
+        """The automatic snapshots beyond the limits on number and bytes, and all that are damaged or ownerless.
+
+        Args:
+            stored: all snapshots, where they are known already.
+        """
+        stored = self.all() if stored is None else stored
         found = [one for one in stored if one.problem or one.ownerless]
         for kind in ("tmpfs", "disk"):
             kept, total = 0, 0
@@ -254,33 +258,6 @@ def place_for(store: SnapshotStore, wanted: int) -> RamBacking:
             hint="orchestrator snapshot prune, or orchestrator images prune",
         )
     return place
-
-
-def make_private(folder: Path, *, parent: bool = True) -> None:
-    """Make a folder of mode 0700 that is ours.
-
-    Args:
-        parent: its parent must be ours too, with nobody else writing in it: in a place that
-            all users share, somebody could put another folder in the place of ours.
-
-    Raises:
-        HostError: it is not so.
-    """
-    checked = (folder.parent, folder) if parent else (folder,)
-    try:
-        for one in (folder.parent, folder):
-            one.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for one in checked:
-            found = one.lstat()
-            if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
-                raise HostError(
-                    f"{one} is not this user's own folder",
-                    why="another user created it or can write to it; its files would not be private",
-                    hint="remove it, or set ORCH_RAM_DIR",
-                )
-        folder.chmod(0o700)
-    except OSError as error:
-        raise HostError(f"{folder} cannot be made", why=str(error)) from error
 
 
 def mine() -> str:

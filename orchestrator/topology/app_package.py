@@ -57,7 +57,7 @@ def binary_problem(path: Path) -> str:
                 name = MACHINES.get(machine, f"processor {machine}")
                 return f"is a program for {name}; the guests are {MACHINES[GUEST_MACHINE]}"
             loader = _loader(file.fileno(), head)
-    except (OSError, struct.error):
+    except (OSError, OverflowError, struct.error):  # a place that no file reaches overflows
         return "cannot be read as the kind of program that its header names"
     if loader and loader not in LOADERS:
         return f"wants the loader {loader}, which a guest does not have; build it static, or for glibc"

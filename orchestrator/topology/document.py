@@ -46,14 +46,6 @@ class Node:
                 node = node.fields.get(part) if node.fields else None
         return node
 
-    def plain(self) -> object:
-        """The value without places."""
-        if self.fields is not None:
-            return {name: node.plain() for name, node in self.fields.items()}
-        if self.items is not None:
-            return [node.plain() for node in self.items]
-        return self.value
-
     def describe(self) -> str:
         """What this is, for "expected …, found …"."""
         if self.fields is not None:

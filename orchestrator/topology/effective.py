@@ -45,7 +45,7 @@ def _document(topology: Topology) -> Iterator[str]:
     yield from _pairs(
         name=topology.name,
         variant=topology.variant or None,
-        app=_relative(topology.app, root) if topology.app else None,
+        app=plain(topology.app, root) if topology.app else None,
     )
     for network in topology.networks.values():
         yield from _table("networks", network.name)
@@ -102,7 +102,7 @@ def _destination(one: Destination) -> str:
 
 def _file(file: GuestFile, root: Path) -> dict[str, object]:
     return {
-        "source": _relative(file.source, root),
+        "source": plain(file.source, root),
         "target": file.target,
         "mode": f"{file.mode:04o}",
         "required": file.required,
@@ -116,11 +116,11 @@ def _service(service: Service, root: Path) -> Iterator[str]:
         machine=service.machine,
         kind=service.kind,
         unit=service.unit,
-        timeout=_seconds(service.timeout),
+        timeout=plain(service.timeout, root),
         logs=list(service.logs) or None,
         after_restore=list(service.after_restore) or None,
         environment=dict(service.environment) or None,
-        environment_file=_relative(service.environment_file, root) if service.environment_file else None,
+        environment_file=plain(service.environment_file, root) if service.environment_file else None,
     )
     for dependency in service.depends_on:
         yield f"depends_on.{_key(dependency.service)}.condition = {_value(dependency.condition)}"
@@ -140,26 +140,18 @@ def _suite(suite: Suite, root: Path) -> Iterator[str]:
     yield from _table("suite")
     yield from _pairs(
         machine=suite.machine,
-        path=_relative(suite.path, root),
+        path=plain(suite.path, root),
         command=list(suite.command),
         user=suite.user,
         environment=dict(suite.environment),
         artifacts=suite.artifacts,
-        timeout=_seconds(suite.timeout),
+        timeout=plain(suite.timeout, root),
         prepare=list(suite.prepare) or None,
         scale_timeouts=None if suite.scale_timeouts else False,
     )
     for phase in suite.phases:
         yield from ("", "[[suite.phases]]")
         yield from _pairs(name=phase.name, args=list(phase.args), stop=list(phase.stop))
-
-
-def _seconds(time: float) -> float:
-    return int(time) if time.is_integer() else time
-
-
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def _table(*path: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from orchestrator.log_patterns import Waiver, waivable
 from orchestrator.topology import read_machines, values
 from orchestrator.topology.app_package import package_problems
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
@@ -16,6 +15,7 @@ from orchestrator.topology.suite_package import is_empty
 from orchestrator.topology.tables import NAME_RULE, Table, absolute, name
 from orchestrator.topology.values import NAME
 from orchestrator.topology.variants import Merged, apply
+from orchestrator.waivers import Waiver
 
 _IMPLIED_PHASE = "suite"
 
@@ -199,6 +199,8 @@ def _suite_folder(table: Table, root: Path, given: Path | None) -> Path:
 def _waivers(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tuple[Waiver, ...]:
     found = []
     for index, node in enumerate(file.items("waivers")):
+        from orchestrator.log_patterns import waivable  # few files have one
+
         table = Table(node, file.problems, "waivers", f"waiver {index + 1}")
         pattern = table.required("pattern", values.nonempty, "")
         table.refer(table.get("pattern"), "log pattern", waivable())

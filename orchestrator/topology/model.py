@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from orchestrator.log_patterns import Waiver
 from orchestrator.topology.check_kind import CheckKind
 from orchestrator.topology.image_source import ImageSource
 from orchestrator.topology.words import Condition as Condition
@@ -19,6 +18,7 @@ from orchestrator.topology.words import Destination as Destination
 from orchestrator.topology.words import NetworkKind as NetworkKind
 from orchestrator.topology.words import PortForward as PortForward
 from orchestrator.topology.words import ServiceKind as ServiceKind
+from orchestrator.waivers import Waiver
 
 
 @dataclass(frozen=True, slots=True)

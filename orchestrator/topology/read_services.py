@@ -10,6 +10,7 @@ from orchestrator.topology import values
 from orchestrator.topology.check_kind import CHECK_KINDS, CHECKS_TABLE, check_keys
 from orchestrator.topology.dependencies import dependencies
 from orchestrator.topology.document import quote
+from orchestrator.topology.keys import ENVIRONMENT_NAME
 from orchestrator.topology.kinds import known_kinds, owners
 from orchestrator.topology.model import Check, Dependency, Machine, Service, ServiceKind
 from orchestrator.topology.tables import Table
@@ -17,7 +18,6 @@ from orchestrator.topology.variants import Merged
 
 IMPLIED_CHECK = "unit"
 RENAMED_KINDS = {"gate": ServiceKind.TARGET}
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def services(file: Table, machines: Mapping[str, Machine], merged: Merged, root: Path) -> dict[str, Service]:
@@ -83,7 +83,7 @@ def environment(table: Table) -> Mapping[str, str]:
     """The key ``environment``: names of variables, and their values."""
     found = table.mapping("environment", values.string)
     for name in found:
-        if not _ENVIRONMENT_NAME.fullmatch(name):
+        if not re.fullmatch(ENVIRONMENT_NAME, name):
             table.complain("environment", f"{quote(name)} is not the name of an environment variable")
     return found
 

@@ -16,7 +16,7 @@ from typing import Final
 from orchestrator import patterns
 from orchestrator.quantities import DURATION_PATTERN, MIB, SIZE_PATTERN, parse_duration, parse_size
 from orchestrator.topology.document import Node, quote
-from orchestrator.topology.urls import parse_endpoint, parse_url
+from orchestrator.topology.urls import parse_endpoint, parse_port, parse_url
 from orchestrator.topology.value_types import InvalidValue, value
 from orchestrator.topology.words import Destination, PortForward
 
@@ -149,9 +149,10 @@ def port_forward(node: Node) -> PortForward:
 
 
 def _port(word: str, node: Node) -> int:
-    if word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= 65535:
-        return int(word)
-    raise InvalidValue(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}')
+    try:
+        return parse_port(word)
+    except ValueError as error:
+        raise InvalidValue(f'expected a port from 1 to 65535, as "80" or "8080:80", found {node.describe()}') from error
 
 
 @value("date", pattern="^[0-9]{4}-?[0-9W]{2,3}-?[0-9]{1,2}$")
@@ -187,9 +188,10 @@ def destination(node: Node) -> Destination:
             raise InvalidValue(f"{quote(host)} is not an IPv4 address: {error}") from error
     elif not _HOST.fullmatch(host):
         raise InvalidValue(f"{example}; {quote(host)} is neither a host name nor an IPv4 address")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise InvalidValue(f"{example}; the port is from 1 to 65535")
-    return Destination(host, int(port), protocol or "tcp")
+    try:
+        return Destination(host, parse_port(port), protocol or "tcp")
+    except ValueError as error:
+        raise InvalidValue(f"{example}; the port is from 1 to 65535") from error
 
 
 @value("IPv4 network", pattern="^[0-9.]+/[0-9]+$")

@@ -30,7 +30,7 @@ from orchestrator.environment.session import Session
 from orchestrator.environment.state import EnvironmentState, StateFile, read_state
 from orchestrator.events import Event, EventBus, wall_clock
 from orchestrator.events.services import CheckResulted
-from orchestrator.folders import cache_root
+from orchestrator.folders import cache_root, shared_memory
 from orchestrator.images.provider import ensure_images
 from orchestrator.net.networks import NetworkPaths, nics_of, start_switch
 from orchestrator.process import launch
@@ -41,7 +41,6 @@ from orchestrator.services.checks.tcp import TcpCheck
 from orchestrator.services.graph import ServiceGraph
 from orchestrator.services.reach import Reach
 from orchestrator.services.supervisor import ServiceSupervisor
-from orchestrator.snapshots.memory import shared_memory
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.topology.check_kind import CheckKind
 from orchestrator.topology.load import load_topology
@@ -248,13 +247,14 @@ def main() -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["all", "warm", "copy"],
+        choices=["all", "warm", "copy", "driver"],
         default="all",
-        help="warm: saved states, resets and clones instead; copy: `cp` beside scp and exec",
+        help="warm: saved states, resets and clones instead; copy: `cp` beside scp and exec; driver: the Python API",
     )
     parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm: starts and resets of each side [5]")
     parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
     parser.add_argument("--copies", type=int, default=5, metavar="N", help="copy: copies of each side and way [5]")
+    parser.add_argument("--calls", type=int, default=5, metavar="N", help="driver: measured waits and resets [5]")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     arguments = parser.parse_args()
 
@@ -295,6 +295,10 @@ def measured(arguments: argparse.Namespace, environment: Mapping[str, str], say:
 
         with tempfile.TemporaryDirectory(prefix="orch-bench-", dir="/var/tmp") as folder:
             return bench_copy.measure(arguments.copies, Path(folder), environment, say)
+    if arguments.what == "driver":
+        import bench_driver
+
+        return bench_driver.measure(arguments.calls, environment, say)
     return measure_all(arguments, environment, say)
 
 

@@ -62,6 +62,12 @@ def test_a_wrong_variable_is_named(cli: Cli, variable: str, command: str) -> Non
     assert f"(the value is that of {variable})" in done.stderr
 
 
+def test_a_variable_that_is_not_set_is_not_blamed(cli: Cli) -> None:
+    done = cli("-n", "None", "graph")
+    assert done.returncode == 2
+    assert "the value is that of" not in done.stderr
+
+
 def test_a_wrong_variable_does_not_break_help(cli: Cli) -> None:
     assert cli("up", "--help", ORCH_WAIT_TIMEOUT="Wrong!").returncode == 0
 

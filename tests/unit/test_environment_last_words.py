@@ -82,7 +82,7 @@ def test_who_joins_a_panicked_machine_is_told_so_and_soon(tmp_path: Path, monkey
             limit = Deadline.after(10)
             stage.join()
             with pytest.raises(MachineError, match="machine server is lost: the guest's kernel panicked"):
-                await stage.live.reattach(stage.process, tmp_path / "key.pub", limit)
+                await stage.live.reattach(stage.process, "ssh-ed25519 MINE", limit)
             assert not limit.expired
 
     run_async(scenario())

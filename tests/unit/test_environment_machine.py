@@ -147,7 +147,6 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
 ) -> None:
     monkeypatch.setattr(live_guest, "handover_script", lambda *given: f"echo {given[-1]}\n")
     monkeypatch.setattr(live_guest, "journal_script", lambda: "true\n")
-    (tmp_path / "key.pub").write_text("ssh-ed25519 MINE\n")
     mark = tmp_path / "guest" / module.HANDED_OVER.lstrip("/")
     mark.parent.mkdir(parents=True)
     if not rebooted:
@@ -158,7 +157,7 @@ def test_a_guest_that_rebooted_by_itself_is_set_up_again(
             stage.guest.root = tmp_path / "guest"
             stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
             stage.join()
-            await stage.live.reattach(stage.process, tmp_path / "key.pub", Deadline.after(10))
+            await stage.live.reattach(stage.process, "ssh-ed25519 MINE", Deadline.after(10))
             assert stage.live.handed_over
             assert ([["sh", "-s"]] * 2 if rebooted else []) == stage.guest.commands
             told = notes(stage.events)
@@ -198,7 +197,7 @@ def test_a_machine_that_panicked_is_not_waited_for(tmp_path: Path) -> None:
             begun = Deadline.after(10)
             stage.join()
             with pytest.raises(MachineError, match="machine server is paused: QEMU reports guest-panicked") as caught:
-                await stage.live.reattach(stage.process, tmp_path / "key.pub", begun)
+                await stage.live.reattach(stage.process, "ssh-ed25519 MINE", begun)
             assert begun.elapsed < 1.5
             assert "sysrq triggered crash" in caught.value.why
             assert "restart machine:server" in caught.value.hint

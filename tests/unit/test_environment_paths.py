@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.teardown import remove_traces
-from orchestrator.snapshots.memory import RamBacking, shared_memory
+from orchestrator.folders import shared_memory
+from orchestrator.snapshots.memory import RamBacking
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 from simulated_time import run_simulated
-from warm_states import INPUTS, SERVER, Notes, a_state, damage, put
+from warm_states import BASE, INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import saving
@@ -34,7 +34,7 @@ from orchestrator.process_id import ProcessId
 from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.manifest import HEALTHY, SavedMachine
-from orchestrator.snapshots.memory import MIB
+from orchestrator.snapshots.memory import MIB, RamBacking
 from orchestrator.snapshots.store import KEPT_HEALTHY, Snapshot, SnapshotWriter
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -194,6 +194,15 @@ def test_a_damaged_state_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = default_store().healthy(key_of(INPUTS))
     assert found is not None
     assert [one.folder for one in default_store().all()] == [found.folder]
+
+
+def test_a_damaged_point_that_a_user_saved_stays_for_the_user_to_remove(tmp_path: Path) -> None:
+    store = default_store()
+    with store.saving("alicia", "mine~ab12", RamBacking(store.memory, "tmpfs", "")) as saving:
+        point = saving.publish(BASE)
+    damage(point)
+    assert Saver(tmp_path).saved() != ""
+    assert point.folder.is_dir()
 
 
 def test_the_oldest_state_gives_way_to_the_new_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ CODES = {
     "UsageError": 2,
     "TopologyError": 2,
     "HostError": 3,
+    "MemoryShort": 3,
     "ImageError": 3,
     "MachineError": 3,
     "SnapshotError": 3,

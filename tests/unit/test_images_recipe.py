@@ -69,6 +69,14 @@ def test_all_problems_are_said(tmp_path: Path) -> None:
         assert key in text
 
 
+@pytest.mark.parametrize("line", ['size = "0MiB"', 'size = "1023KiB"', 'memory = "512KiB"'])
+def test_a_size_that_nothing_fits_into_is_refused(tmp_path: Path, line: str) -> None:
+    others = MINIMAL.replace('size = "1GiB"\n', "") if line.startswith("size") else MINIMAL
+    with pytest.raises(ImageError) as error:
+        load_recipe(recipe(tmp_path, f"{others}{line}\n"))
+    assert error.value.evidence == (f'{line.split()[0]}: expected a size from 1MiB, like "512MiB" or "3GiB"',)
+
+
 def test_missing_broken_and_circular_recipes(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="there is no recipe"):
         load_recipe(tmp_path / "none.toml")

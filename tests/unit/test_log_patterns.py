@@ -19,7 +19,6 @@ from orchestrator.log_patterns import (
     LOG_PATTERNS,
     LogPattern,
     Severity,
-    Waiver,
     find_in_console,
     find_in_journal,
     waivable,
@@ -29,6 +28,7 @@ from orchestrator.report.fold import fold
 from orchestrator.report.html import render_html
 from orchestrator.report.summary import summary
 from orchestrator.topology.model import Topology
+from orchestrator.waivers import Waiver
 
 FATAL, FAILING, SUSPICIOUS, NOTED = Severity
 TODAY = date(2026, 11, 23)

@@ -135,17 +135,16 @@ TWO_NETWORKS = {
     "server": machine("server", links=(link("lan", 2), link("db-net", 9, subnet=7))),
     "client": machine("client", links=(link("lan", 1),)),
 }
-NETWORKS = {"lan": network("lan"), "db-net": network("db-net", subnet=7)}
 
 
 def test_guest_script_text() -> None:
-    golden("net/guest-script.sh", guest_network_script(TWO_NETWORKS["server"], TWO_NETWORKS, NETWORKS))
-    golden("net/guest-script-alone.sh", guest_network_script(THREE["alone"], THREE, {"lan": network("lan")}))
+    golden("net/guest-script.sh", guest_network_script(TWO_NETWORKS["server"], TWO_NETWORKS))
+    golden("net/guest-script-alone.sh", guest_network_script(THREE["alone"], THREE))
 
 
 @pytest.mark.parametrize("name", list(THREE))
 def test_guest_script_is_shell(name: str) -> None:
-    script = guest_network_script(THREE[name], THREE, {"lan": network("lan")})
+    script = guest_network_script(THREE[name], THREE)
     subprocess.run(["sh", "-n"], input=script.encode(), check=True)
 
 
@@ -182,7 +181,7 @@ def test_guest_script_in_a_guest_twice(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.write_text("read-only\n")
     (tmp_path / "etc/hosts").symlink_to(store)
-    script = guest_network_script(TWO_NETWORKS["server"], TWO_NETWORKS, NETWORKS)
+    script = guest_network_script(TWO_NETWORKS["server"], TWO_NETWORKS)
     for _ in range(2):
         done = guest.run(script)
         assert done.returncode == 0, done.stderr
@@ -208,7 +207,7 @@ def test_names_outside_are_only_asked_for_where_somebody_answers(tmp_path: Path,
     store = tmp_path / "store"
     store.write_text("nameserver 10.0.2.3\n")
     (tmp_path / "etc/resolv.conf").symlink_to(store)
-    done = guest.run(guest_network_script(machine("alone", egress=egress), {}, {}))
+    done = guest.run(guest_network_script(machine("alone", egress=egress), {}))
     assert done.returncode == 0, done.stderr
     assert ("nameserver" in (tmp_path / "etc/resolv.conf").read_text()) is egress
     assert store.read_text() == "nameserver 10.0.2.3\n"
@@ -216,7 +215,7 @@ def test_names_outside_are_only_asked_for_where_somebody_answers(tmp_path: Path,
 
 def test_guest_script_without_the_card_says_which_and_leaves_the_names(tmp_path: Path) -> None:
     guest = Guest(tmp_path, {"ens4": "52:54:00:00:01:02"})
-    done = guest.run(guest_network_script(TWO_NETWORKS["server"], TWO_NETWORKS, NETWORKS))
+    done = guest.run(guest_network_script(TWO_NETWORKS["server"], TWO_NETWORKS))
     assert done.returncode == 71
     assert "no network card with the address 52:54:00:00:07:09" in done.stderr
     assert not (tmp_path / "etc/hosts").exists()
@@ -224,6 +223,6 @@ def test_guest_script_without_the_card_says_which_and_leaves_the_names(tmp_path:
 
 def test_a_machine_without_links_still_knows_its_own_name(tmp_path: Path) -> None:
     guest = Guest(tmp_path, {"lo": "00:00:00:00:00:00"})
-    done = guest.run(guest_network_script(THREE["alone"], THREE, {"lan": network("lan")}))
+    done = guest.run(guest_network_script(THREE["alone"], THREE))
     assert done.returncode == 0, done.stderr
     assert "127.0.1.1 alone\n" in (tmp_path / "etc/hosts").read_text()

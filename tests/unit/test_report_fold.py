@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from event_records import notes, recorded
@@ -10,6 +11,9 @@ from orchestrator.events import Event, read
 from orchestrator.events.read import load_events
 from orchestrator.report import fold_suite as f
 from orchestrator.report.fold import fold
+from orchestrator.report.html import render_html
+from orchestrator.report.junit import junit_xml
+from orchestrator.report.summary import summary
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 PASSED = GOLDEN / "sample-events.jsonl"
@@ -197,3 +201,47 @@ def test_an_empty_shard_says_so() -> None:
 def test_errors_of_the_suite_itself_are_kept() -> None:
     view = fold([at(1, "suite.error", "stack", error="SyntaxError: no"), at(2, "suite.error", "stack", error=[])])
     assert view.phases[0].errors == ("SyntaxError: no", "")
+
+
+def pytest_events() -> list[Event]:
+    """What the pytest plugin reports: tests, and no phase that begins or ends."""
+
+    def one(kind: str, name: str, second: float, **data: object) -> Event:
+        common = {"phase": "pytest", "id": f"test_a.py::{name}", "file": "test_a.py", "line": 3}
+        return at(second, kind, f"test_a.py › {name}", **common, **data)
+
+    return [
+        at(0, "run.ready", "vm"),
+        one("test.begin", "test_one", 10),
+        one("test.end", "test_one", 12, status="passed", duration=2.0, retry=0),
+        one("test.begin", "test_two", 20),
+        one("test.end", "test_two", 25, status="failed", duration=4.5, retry=0, error="assert 1 == 2\nmore"),
+        at(60, "run.finished", "vm", outcome="failed", exit_code=1, elapsed=60.0),
+    ]
+
+
+def test_the_tests_of_a_driver_are_listed_with_their_times_and_no_suite_is_missed() -> None:
+    view = fold(pytest_events())
+    [phase] = view.phases
+    assert [(test.title, test.status, test.duration) for test in phase.tests] == [
+        ("test_a.py › test_one", "passed", 2.0),
+        ("test_a.py › test_two", "failed", 4.5),
+    ]
+    assert (phase.end - phase.start, phase.unfinished) == (15.0, False)
+    assert view.cause == "1 of 2 tests failed, first: test_a.py › test_two"
+    [_, suite] = ElementTree.fromstring(junit_xml(view))
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures"), suite.get("errors")) == (
+        "pytest",
+        "2",
+        "1",
+        "0",
+    )
+    assert [case.get("time") for case in suite] == ["2.000", "4.500"]
+    assert "did not finish" not in render_html(view)
+    assert summary(view)["tests"]["failed"] == 1  # type: ignore[index]
+
+
+def test_a_driver_that_is_killed_leaves_its_test_interrupted() -> None:
+    view = fold(pytest_events()[:4])
+    assert [test.status for test in view.tests] == ["passed", "failed"]
+    assert view.tests[1].attempts[0].status == "interrupted"

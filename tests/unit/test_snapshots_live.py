@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from fake_qemu import run_async
@@ -22,8 +23,9 @@ from orchestrator.environment.state import MachineState
 from orchestrator.errors import MachineError, SnapshotError
 from orchestrator.process import launch
 from orchestrator.process_id import ProcessId
+from orchestrator.snapshots.live import flowing
 from orchestrator.snapshots.manifest import SavedMachine, files_of
-from orchestrator.snapshots.memory import MIB, digest, touched
+from orchestrator.snapshots.memory import MIB, Holes, digest, touched
 from orchestrator.snapshots.restore import load, stage_files
 from orchestrator.snapshots.save import Source, save_machines
 from orchestrator.vm.accelerator import QEMU
@@ -217,3 +219,25 @@ def test_a_machine_that_dies_while_it_is_saved_is_lost(folder: Path) -> None:
 
     with running(folder / "one", Memory(None, shared=False)) as paths:
         run_async(scenario(paths), 60)
+
+
+def descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def test_a_save_that_cannot_begin_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_holes(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "no", str(path))
+
+    monkeypatch.setattr(Holes, "of", no_holes)
+    files = files_of(tmp_path, "server")
+    files.ram.parent.mkdir(parents=True, exist_ok=True)
+    before = descriptors()
+
+    async def scenario() -> None:
+        async with flowing("server", cast("Monitor", None), tmp_path, files, Deadline.after(5)):
+            raise AssertionError("it began")
+
+    with pytest.raises(PermissionError):
+        asyncio.run(scenario())
+    assert descriptors() <= before

@@ -179,6 +179,25 @@ def test_a_package_that_is_not_what_the_lock_says_is_refused(tmp_path: Path, mon
     assert not (tmp_path / package.folder_name).exists()
 
 
+def test_downloads_have_an_absolute_path_whatever_the_variable_says() -> None:
+    """The manifest names files below it, and relative ones are looked for beside the manifest."""
+    here = Path.cwd()
+    assert render_client.downloads_folder({"ORCH_CACHE_DIR": "cache"}) == here / "cache/downloads"
+    assert render_client.downloads_folder({"XDG_CACHE_HOME": "xdg"}) == here / "xdg/orchestrator/downloads"
+
+
+def test_a_node_that_never_ends_is_an_explained_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / Path(render_client.NODE).parent.parent.name
+    node = package / "bin/node"
+    node.parent.mkdir(parents=True)
+    node.write_text("#!/bin/sh\nexec sleep 60\n")
+    node.chmod(0o755)
+    monkeypatch.setattr(render_client, "ASK_LIMIT", 0.2)
+    packages = {str(Path(render_client.NODE).parent.parent): package, render_client.CORE: tmp_path}
+    with pytest.raises(ValueError, match=r"did not end within 0\.2 s"):
+        render_client.browser_items(tmp_path, packages)
+
+
 CORES = {
     "1.44.1": "sha512-wh0JWtYTrhv1+OSsLPgFzGzt67Y7BE/ZS3jEqgGBlp2ppp1ZDj8c+9IARNW4dwf1poq5MgHreEM2KV/GuR4cFA==",
     "1.57.0": "sha512-agTcKlMw/mjBWOnD6kFZttAAGHgi/Nw0CZ2o6JqWSbMlI219lAFLZZCyqByTsvVAJq5XA5H8cA6PrvBRpBWEuQ==",

@@ -50,8 +50,13 @@ def tells_time(node: ast.AST, clocks: set[str]) -> bool:
 
 
 def number(node: ast.AST) -> float:
-    """The largest number in an expression; one that holds a name grows with what that tells."""
+    """The largest number in an expression; one that holds a name grows with what that tells.
+
+    A part of another duration is as tight as can be: both depend on what else the machine does.
+    """
     parts = list(ast.walk(node))
+    if any(isinstance(part, ast.Div) or (isinstance(part, ast.Attribute) and part.attr in DURATIONS) for part in parts):
+        return 0.0
     if any(isinstance(part, ast.Name | ast.Attribute) for part in parts):
         return TIGHT
     return max((float(part.value) for part in parts if isinstance(part, ast.Constant)), default=TIGHT)

@@ -57,6 +57,8 @@ def test_everything_is_told_at_once_and_names_the_file(tmp_path: Path) -> None:
         (elf(40), "is a program for ARM (32 bits)"),
         (elf(22, order=">"), "is a program for processor 22"),
         (elf(62, b"x")[:70], "cannot be read"),
+        (elf(62, b"x")[:32] + b"\xff" * 8 + elf(62, b"x")[40:], "cannot be read"),  # its headers are beyond every file
+        (elf(62, b"x")[:72] + b"\xff" * 8 + elf(62, b"x")[80:], "cannot be read"),  # so is its loader's name
     ],
 )
 def test_programs_that_a_guest_cannot_run(content: bytes, why: str, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Terminal:
         """Whether the terminal hands every key over as it is."""
         return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ISIG | termios.ECHO)
 
-    def expect(self, pattern: str, limit: float = 30) -> str:
+    def expect(self, pattern: str, limit: float = 90) -> str:
         """Read until the regular expression comes after what was expected before; the matching text."""
         end = time.monotonic() + limit
         while not (found := re.search(pattern, self.seen[self._read :])):

@@ -81,7 +81,7 @@ def test_a_backend_that_runs_but_never_answers(vm: Host) -> None:
             r"last answer: GET http://127\.0\.0\.1:8888/\S+: Connect(ion)? (failed|refused)",
         )
         limit = float(re.findall(r"is not up within (\d+) s", done.stderr)[0])
-        assert limit <= done.seconds <= limit + 25, done.shown()
+        assert limit <= done.seconds <= limit + 90, done.shown()
 
 
 def test_a_broken_nginx_configuration(vm: Host) -> None:
@@ -107,7 +107,7 @@ def test_a_client_that_does_not_know_the_server(vm: Host) -> None:
         explained(done, "client", machine="client")
         done.expect(3, r"check (health|api) made from machine client never passed; last answer: GET http://server/")
         limit = float(re.findall(r"is not up within (\d+) s", done.stderr)[0])
-        assert limit <= done.seconds <= limit + 15, done.shown()
+        assert limit <= done.seconds <= limit + 90, done.shown()
 
 
 def test_a_unit_stopped_from_inside_is_seen_and_up_mends_it(vm: Host) -> None:

@@ -84,7 +84,6 @@ def test_a_warm_start_proves_every_check(shared: Shared, second: tuple[Host, Don
     host, done = second
     done.expect(0, r"start from the saved healthy state \(\d+ MiB in memory, vm-tests@healthy", "READY")
     MEASURES.append(f"warm start beside another environment {done.seconds:.1f} s, cold start {shared.up.seconds:.1f} s")
-    assert done.seconds < shared.up.seconds / 3
     status = host.status(CLONE)
     assert status["state"] == "ready"
     answers = {(e["subject"], e["check"]) for e in host.events("check.result") if e["ok"]}

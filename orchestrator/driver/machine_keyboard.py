@@ -1,0 +1,74 @@
+"""What is typed at a machine: keys, and the serial console."""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchestrator.deadline import Deadline
+from orchestrator.driver.keys import BETWEEN, chord, keys_of, press
+from orchestrator.driver.machine_power import PowerCommands
+from orchestrator.errors import MachineError
+from orchestrator.vm.qmp import Monitor
+
+
+class Keyboard(PowerCommands):
+    """Keys, and the serial console."""
+
+    async def _monitor(self) -> Monitor:
+        if self._starts_itself and not self._power.booted:
+            await self._fleet.start(self.name)
+        return await self._power.monitor()
+
+    async def send_key(self, key: str, delay: float = BETWEEN) -> None:
+        """Press a key or a chord, and release it.
+
+        Args:
+            key: QEMU's names, joined by ``-``: ``ret``, ``ctrl-alt-f2``; a single character; a scan code ``0x1c``.
+            delay: seconds to wait afterwards.
+
+        Raises:
+            UsageError, MachineError: there is no such key.
+        """
+        await self._press(chord(key))
+        await asyncio.sleep(delay)
+
+    async def send_chars(self, text: str, delay: float = BETWEEN) -> None:
+        """Type a text on a keyboard with the US layout. The guest must use this layout.
+
+        Args:
+            delay: seconds between keys.
+
+        Raises:
+            UsageError: a character that the layout does not have; nothing is typed then.
+        """
+        for keys in [keys_of(character) for character in text]:
+            await self._press(keys)
+            await asyncio.sleep(delay)
+
+    async def _press(self, keys: list[str]) -> None:
+        self._power.require_on()
+        await press(await self._monitor(), keys)
+
+    async def send_console(self, text: str) -> None:
+        """Type a text on the serial console, as on a terminal that is connected to it.
+
+        Raises:
+            MachineError: somebody else (`orchestrator console`) is connected.
+        """
+        self._power.require_on()
+        await self._monitor()
+
+        async def send() -> None:
+            reader, writer = await asyncio.open_unix_connection(str(self._live.paths.console))
+            del reader
+            writer.write(text.encode())
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        limit = Deadline.after(10)
+        try:
+            async with limit.enforce(lambda: MachineError(f"the console of {self.name} does not take input")):
+                await send()
+        except OSError as error:
+            raise MachineError(f"the console of {self.name} cannot be reached", why=str(error)) from error

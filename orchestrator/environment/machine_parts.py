@@ -1,0 +1,60 @@
+"""The parts of a machine that a command drives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.environment.live_guest import LiveGuest
+from orchestrator.environment.live_qemu import LiveQemu
+from orchestrator.environment.machine_ssh import MachineSsh
+from orchestrator.environment.runstate import Runstate
+from orchestrator.events import EventBus
+from orchestrator.guest.agent import Agent
+from orchestrator.tasks import Later
+from orchestrator.timescale import TimeScale
+from orchestrator.topology.model import Machine, Topology
+from orchestrator.vm.arguments import MachinePaths
+from orchestrator.vm.qmp import Monitor
+
+
+class MachineParts:
+    """What a machine consists of."""
+
+    def __init__(
+        self, machine: Machine, topology: Topology, paths: MachinePaths, bus: EventBus, scale: TimeScale, key_file: Path
+    ) -> None:
+        self.machine = machine
+        self.name = machine.name
+        self.paths = paths
+        self.runstate = Runstate.IDLE
+        self.qemu = LiveQemu(machine.name, paths, topology.waivers, bus)
+        ssh = MachineSsh(machine.name, paths, self.qemu.watcher, scale, key_file)
+        self.guest = LiveGuest(machine, topology, paths, ssh)
+        self._bus = bus
+        self._scale = scale
+        self._handed_over = Later[Agent]()
+
+    @property
+    def agent(self) -> Agent:
+        return self.guest.agent
+
+    @property
+    def monitor(self) -> Monitor:
+        """The connection to QEMU; `StateError` before there is one."""
+        return self.qemu.monitor
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether its agent answers and it is set up."""
+        return self.runstate is Runstate.READY
+
+    @property
+    def ports(self) -> Mapping[int, int]:
+        """Guest port → port of 127.0.0.1."""
+        return self.guest.ssh.ports
+
+    @property
+    def host_key(self) -> str:
+        """The pinned SSH host key; empty before its sshd listens."""
+        return self.guest.ssh.host_key
