@@ -125,7 +125,7 @@ class Fleet:
         live.guest.addresses = power.live.guest.addresses
         launch_machine(session, live, launch, new_memory(session.paths, live.machine, self._image(name), launch.ram))
         power.boot(live, Deadline.after(self.scale.limit(FOREVER)))
-        await self.starter.begin(self._services_on(name))
+        await self.starter.begin(self._services_on(name), power.wait_up)
 
     def _image(self, name: str) -> BuiltImage:
         return self._launch().images[self.session.topology.machines[name].image]
@@ -151,12 +151,12 @@ class Fleet:
             await power.guard(self._handed_over(live))
         finally:
             power.state = PowerState.UP if power.error is None and not power.off.is_set() else power.state
-        await self.starter.begin(self._services_on(name))
+        await self.starter.begin(self._services_on(name), power.wait_up)
 
     def boots_again(self, name: str) -> None:
         """QEMU was told to reset a machine: its guest boots again in the background."""
         self.powers[name].boots_again()
-        self._tasks.begin(self.starter.begin(self._services_on(name)))
+        self._tasks.begin(self.starter.begin(self._services_on(name), self.powers[name].wait_up))
 
     async def guard_all(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work that needs all machines; the loss of one ends it, with the reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from orchestrator.deadline import FOREVER, Deadline
 from orchestrator.driver.background import BackgroundTasks
@@ -36,8 +37,12 @@ class ServiceStarter:
         """All services were proven by somebody else."""
         self._error = None
 
-    async def begin(self, names: tuple[str, ...]) -> None:
-        """Start and prove these services in the background, as their machines come up."""
+    async def begin(self, names: tuple[str, ...], up: Callable[[], Awaitable[object]]) -> None:
+        """Start and prove these services in the background.
+
+        Args:
+            up: returns when the machine that begins again is set up, SSH included: no service's limit runs before.
+        """
         if not self._units or not names:
             return
         await self.stop()
@@ -45,15 +50,16 @@ class ServiceStarter:
         self._session.services.mark_pending(tuple({*names, *self.unproven()}))
         self._error = None
         self.settled.clear()
-        self._bringing = self._tasks.begin(self._bring_up())
+        self._bringing = self._tasks.begin(self._bring_up(up))
 
     def unproven(self) -> set[str]:
         """The services that are not proven."""
         graph = self._session.services.graph
         return set(graph.services) - set(graph.proven())
 
-    async def _bring_up(self) -> None:
+    async def _bring_up(self, up: Callable[[], Awaitable[object]]) -> None:
         try:
+            await up()
             await self._session.start_services(Deadline.after(FOREVER))
         except OrchestratorError as error:
             self._error = error

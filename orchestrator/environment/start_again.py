@@ -44,7 +44,9 @@ async def start_again(session: Session, names: Collection[str], reaper: ReaperCl
         await live.open_ssh()
         session.record_access(live)
 
-    await run_all(*(boot(name) for name in names), session.start_services(deadline))
+    await run_all(*(boot(name) for name in names))
+    # Only now: a check that needs SSH would else spend the limit of its service while sshd starts.
+    await session.start_services(deadline)
     write_ssh_files(session.paths, session.record.state.machines)
     await session.verify_still_healthy(deadline)
 
