@@ -201,7 +201,7 @@ class Environment(Facade):
             free_ports: forward free ports of this host in place of the file's, so that several can run.
 
         Raises:
-            TopologyError: the file is wrong; every mistake is told.
+            TopologyError: the file is wrong; every mistake is reported.
         """
         from orchestrator.driver.environment import Environment as Core  # heavy: it is imported when it is used
 
@@ -301,7 +301,7 @@ class Environment(Facade):
         await awaited(self._core.reset())
 
     async def restore(self, name: str) -> None:
-        """Put all machines back to a snapshot. Open commands end with an error; connections are made anew.
+        """Put all machines back to a snapshot. Open commands end with an error; connections are made again.
 
         Args:
             name: as given to `snapshot`.
@@ -701,7 +701,7 @@ class Machine(Facade):
         await awaited(self._core.press_reset())
 
     async def pause(self) -> None:
-        """Stop the machine's CPUs. Time stands still for the guest; calls wait for `resume`, under their limits."""
+        """Stop the machine's CPUs. The guest does not notice; calls wait for `resume`, under their limits."""
         await awaited(self._core.pause())
 
     async def resume(self) -> None:
@@ -750,7 +750,7 @@ class Machine(Facade):
         """Type a text on the serial console, as on a terminal that is connected to it.
 
         Raises:
-            MachineError: somebody else (`orchestrator console`) is connected.
+            MachineError: somebody else is connected to it.
         """
         await awaited(self._core.send_console(text))
 
@@ -1125,6 +1125,6 @@ class GuestPath(Facade):
         """The names in the folder, sorted.
 
         Raises:
-            CommandFailed: it is no folder.
+            CommandFailed: it is not a folder.
         """
         return await awaited(self._core.names())

@@ -13,15 +13,14 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.evidence import add_machine_status, collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
-from orchestrator.environment.plan import Request
+from orchestrator.environment.plan import Request, complete_topology
 from orchestrator.environment.run_events import emit_failure, finish
 from orchestrator.environment.state import read_state
 from orchestrator.environment.teardown import take_down
 from orchestrator.environment.up import Environment, bring_up, close_down, closed_when_interrupted, open_environment
-from orchestrator.errors import OrchestratorError, TopologyError
+from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
-from orchestrator.topology.load import load_topology, missing_files
 from orchestrator.vm.arguments import SSH_GUEST_PORT
 
 
@@ -36,15 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request, from the command line and the topology file."""
-    topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
-    missing = missing_files(topology)
-    if missing:
-        raise TopologyError(
-            "a file that the machines need does not exist",
-            evidence=missing,
-            where=[str(topology.path)],
-            hint="make it, or give it `required = false`; docs/topology.md, files",
-        )
+    topology = complete_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
     return Request(
         topology=topology.with_free_ports() if arguments.free_ports else topology,
         name=arguments.name or topology.name,

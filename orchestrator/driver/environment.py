@@ -65,7 +65,7 @@ class Environment(EnvironmentLife):
             free_ports: forward free ports of this host in place of the file's, so that several can run.
 
         Raises:
-            TopologyError: the file is wrong; every mistake is told.
+            TopologyError: the file is wrong; every mistake is reported.
         """
         request = from_file(
             file, variant=variant, name=name, app=app, suite=suite, start=start, images=images, runs=runs
@@ -165,7 +165,7 @@ class Environment(EnvironmentLife):
         await self.restore(HEALTHY)
 
     async def restore(self, name: str) -> None:
-        """Put all machines back to a snapshot. Open commands end with an error; connections are made anew.
+        """Put all machines back to a snapshot. Open commands end with an error; connections are made again.
 
         Args:
             name: as given to `snapshot`.

@@ -73,7 +73,7 @@ class GuestPath:
         """The names in the folder, sorted.
 
         Raises:
-            CommandFailed: it is no folder.
+            CommandFailed: it is not a folder.
         """
         words = ["find", self._path, "-mindepth", "1", "-maxdepth", "1", "-printf", r"%f\0"]
         found = await self._machine.run(words, check=True)

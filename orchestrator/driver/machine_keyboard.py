@@ -53,7 +53,7 @@ class Keyboard(PowerCommands):
         """Type a text on the serial console, as on a terminal that is connected to it.
 
         Raises:
-            MachineError: somebody else (`orchestrator console`) is connected.
+            MachineError: somebody else is connected to it.
         """
         self._power.require_on()
         await self._monitor()

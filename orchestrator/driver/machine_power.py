@@ -86,7 +86,7 @@ class PowerCommands(Files):
         await self._live.monitor.execute("system_reset")
 
     async def pause(self) -> None:
-        """Stop the machine's CPUs. Time stands still for the guest; calls wait for `resume`, under their limits."""
+        """Stop the machine's CPUs. The guest does not notice; calls wait for `resume`, under their limits."""
         await self._up()
         await self._live.monitor.execute("stop")
         self._power.paused = True

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from orchestrator.environment.lock import command_text
 from orchestrator.environment.paths import EnvironmentPaths, environments
-from orchestrator.environment.plan import Request
+from orchestrator.environment.plan import Request, complete_topology
 from orchestrator.environment.state import read_state
-from orchestrator.errors import HostError, TopologyError, UsageError
-from orchestrator.topology.load import load_topology, missing_files
+from orchestrator.errors import HostError, UsageError
 
 StartMode = str
 KEEP = ("never", "failure", "always")
@@ -45,20 +44,12 @@ def from_file(  # noqa: PLR0913 - the keywords of `Environment.load`
         TopologyError, UsageError: what is wrong with it.
     """
     checked("start", start, START)
-    topology = load_topology(
+    topology = complete_topology(
         Path(file),
         variant=variant,
         app=None if app is None else Path(app),
         suite=None if suite is None else Path(suite),
     )
-    missing = missing_files(topology)
-    if missing:
-        raise TopologyError(
-            "a file that the machines need does not exist",
-            evidence=missing,
-            where=[str(topology.path)],
-            hint="make it, or give it `required = false`; docs/topology.md, files",
-        )
     return Request(
         topology=topology,
         name=name or topology.name,

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.handover import handover_script, journal_script
+from orchestrator.errors import TopologyError
 from orchestrator.events import EventBus
 from orchestrator.folders import cache_root
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.provider import ensure_images
 from orchestrator.snapshots.key import inputs_of
+from orchestrator.topology.load import load_topology, missing_files
 from orchestrator.topology.model import Topology
 from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
 from orchestrator.vm.vnc import has_vnc, program_of
@@ -41,6 +43,26 @@ class Request:
     start: str = "auto"
     savable: bool = False
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+def complete_topology(
+    file: Path, *, variant: str | None = None, app: Path | None = None, suite: Path | None = None
+) -> Topology:
+    """The topology of a file, to be started.
+
+    Raises:
+        TopologyError: the file is wrong, or a host file that its machines need does not exist.
+    """
+    topology = load_topology(file, variant=variant, app=app, suite=suite)
+    missing = missing_files(topology)
+    if missing:
+        raise TopologyError(
+            "a file that the machines need does not exist",
+            evidence=missing,
+            where=[str(topology.path)],
+            hint="make it, or give it `required = false`; docs/topology.md, files",
+        )
+    return topology
 
 
 @dataclass(frozen=True, slots=True)

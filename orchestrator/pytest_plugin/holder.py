@@ -13,16 +13,13 @@ import pytest
 from orchestrator.errors import OrchestratorError, TopologyError, UsageError
 from orchestrator.pytest_plugin.current import Current
 from orchestrator.pytest_plugin.markers import Wanted, wanted
-from orchestrator.pytest_plugin.opening import Opening
+from orchestrator.pytest_plugin.opening import HEALTHY, Opening
 from orchestrator.pytest_plugin.resets import Condition, reset_reason
 from orchestrator.pytest_plugin.told import text_of
 
 if TYPE_CHECKING:
     from orchestrator.sync import Environment
 
-HEALTHY = "healthy"
-LONGEST_NAME = 31  # characters of an environment's name
-IDLE = 1.0  # seconds that a worker has nothing to do before it makes room for one that waits
 FORKED = (
     "an environment cannot be used in a forked process\n"
     "  its connections and its watch live in the process of pytest\n"

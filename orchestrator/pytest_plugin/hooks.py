@@ -8,8 +8,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from orchestrator.pytest_plugin.holder import HEALTHY, Holder
+from orchestrator.pytest_plugin.holder import Holder
 from orchestrator.pytest_plugin.markers import VARIANT, machines_of, problems, uses_environment, wanted
+from orchestrator.pytest_plugin.opening import HEALTHY
 from orchestrator.pytest_plugin.resets import in_groups
 from orchestrator.pytest_plugin.told import on_terminal, text_of
 

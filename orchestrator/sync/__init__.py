@@ -201,7 +201,7 @@ class Environment(Facade):
             free_ports: forward free ports of this host in place of the file's, so that several can run.
 
         Raises:
-            TopologyError: the file is wrong; every mistake is told.
+            TopologyError: the file is wrong; every mistake is reported.
         """
         from orchestrator.driver.environment import Environment as Core  # heavy: it is imported when it is used
 
@@ -301,7 +301,7 @@ class Environment(Facade):
         wait(self._core.reset())
 
     def restore(self, name: str) -> None:
-        """Put all machines back to a snapshot. Open commands end with an error; connections are made anew.
+        """Put all machines back to a snapshot. Open commands end with an error; connections are made again.
 
         Args:
             name: as given to `snapshot`.
@@ -691,7 +691,7 @@ class Machine(Facade):
         wait(self._core.press_reset())
 
     def pause(self) -> None:
-        """Stop the machine's CPUs. Time stands still for the guest; calls wait for `resume`, under their limits."""
+        """Stop the machine's CPUs. The guest does not notice; calls wait for `resume`, under their limits."""
         wait(self._core.pause())
 
     def resume(self) -> None:
@@ -740,7 +740,7 @@ class Machine(Facade):
         """Type a text on the serial console, as on a terminal that is connected to it.
 
         Raises:
-            MachineError: somebody else (`orchestrator console`) is connected.
+            MachineError: somebody else is connected to it.
         """
         wait(self._core.send_console(text))
 
@@ -1115,6 +1115,6 @@ class GuestPath(Facade):
         """The names in the folder, sorted.
 
         Raises:
-            CommandFailed: it is no folder.
+            CommandFailed: it is not a folder.
         """
         return wait(self._core.names())

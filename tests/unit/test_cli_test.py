@@ -22,10 +22,10 @@ from orchestrator.errors import HostError, Interrupted, OrchestratorError, TimeL
 from orchestrator.events.run import RunStarted
 
 
-class FakeEnvironment(FakeEnvironment):
+class OpenedOne(FakeEnvironment):
     """An environment that tells what was asked of it."""
 
-    made: ClassVar[list[FakeEnvironment]] = []
+    made: ClassVar[list[OpenedOne]] = []
     error: OrchestratorError | None = None
 
     def __init__(self, request: Any, *, keep: str, boot: bool, units: bool, subscriber: Any) -> None:
@@ -45,12 +45,12 @@ class FakeEnvironment(FakeEnvironment):
 
 
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FakeEnvironment]:
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[OpenedOne]:
     Cli(tmp_path)  # its topology
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(test, "Environment", FakeEnvironment)
-    monkeypatch.setattr(FakeEnvironment, "made", [])
-    return FakeEnvironment.made
+    monkeypatch.setattr(test, "Environment", OpenedOne)
+    monkeypatch.setattr(OpenedOne, "made", [])
+    return OpenedOne.made
 
 
 def run(tmp_path: Path, *words: str, **scripts: str) -> int:
@@ -59,9 +59,7 @@ def run(tmp_path: Path, *words: str, **scripts: str) -> int:
     return test.run(build_parser().parse_args(["test", *words, *(f"{name}.py" for name in scripts)]))
 
 
-def test_a_script_that_passes(
-    opened: list[FakeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_script_that_passes(opened: list[OpenedOne], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, a="print('printed')\nalpha.succeed('true')\nlog('logged')") == 0
     out, err = capsys.readouterr()
     assert out == "printed\n"
@@ -71,13 +69,13 @@ def test_a_script_that_passes(
     assert opened[0].closed
 
 
-def test_options_reach_the_environment(opened: list[FakeEnvironment], tmp_path: Path) -> None:
+def test_options_reach_the_environment(opened: list[OpenedOne], tmp_path: Path) -> None:
     run(tmp_path, "--warm", "--units", "boot", "--keep=always", a="pass")
     assert opened[0].asked == {"keep": "always", "boot": True, "units": False, "start": "auto"}
 
 
 def test_each_script_has_its_environment_and_its_outcome(
-    opened: list[FakeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opened: list[OpenedOne], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, "--json", a="print('to stderr')", b="assert False, 'because'", c="pass") == 1
     out, err = capsys.readouterr()
@@ -95,9 +93,9 @@ def test_each_script_has_its_environment_and_its_outcome(
 
 
 def test_an_environment_that_does_not_open(
-    opened: list[FakeEnvironment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    opened: list[OpenedOne], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(FakeEnvironment, "error", HostError("no room"))
+    monkeypatch.setattr(OpenedOne, "error", HostError("no room"))
     with pytest.raises(HostError):
         run(tmp_path, a="pass")
     assert run(tmp_path, a="pass", b="pass") == 3
@@ -105,13 +103,13 @@ def test_an_environment_that_does_not_open(
     assert all(one.closed for one in opened)
 
 
-def test_the_limit_of_a_script(opened: list[FakeEnvironment], tmp_path: Path) -> None:
+def test_the_limit_of_a_script(opened: list[OpenedOne], tmp_path: Path) -> None:
     assert run(tmp_path, "--timeout", "0.1s", a="alpha.succeed('hang')") == 124
     assert [error.what for error in opened[0].explained] == ["time limit of 0.1 s reached"]
 
 
 def test_quiet_shows_no_lines_of_the_script(
-    opened: list[FakeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opened: list[OpenedOne], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path, "-q", a="log('logged')\nassert False")
     err = capsys.readouterr().err
@@ -120,7 +118,7 @@ def test_quiet_shows_no_lines_of_the_script(
 
 
 def test_a_signal_ends_the_script_and_takes_the_machines_down(
-    opened: list[FakeEnvironment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    opened: list[OpenedOne], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(driver_runtime, "counts", lambda number: 1)
     text = "import signal\nos.kill(os.getpid(), signal.SIGTERM)\nalpha.succeed('hang')"

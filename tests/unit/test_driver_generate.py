@@ -11,6 +11,7 @@ import pytest
 
 import orchestrator.api
 import orchestrator.sync
+from orchestrator.cli.api_reference import reference
 from orchestrator.driver.generate import CLASSES, TITLES, formatted, generate
 
 PACKAGE = Path(orchestrator.sync.__file__).parents[1]
@@ -43,3 +44,8 @@ def test_the_import_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_reference_is_made_from_the_docstrings() -> None:
+    text = (PACKAGE.parent / "docs" / "api.md").read_text()
+    assert text == reference(), "run: python -m orchestrator.cli.api_reference > docs/api.md"

@@ -50,8 +50,8 @@ class Live:
 def session(*lives: Live, addresses: Addresses | None = None) -> tuple[Session, list[Event]]:
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
-    known = SimpleNamespace(process=None, ports={}, host_key="", addresses=addresses or {})
-    state = SimpleNamespace(networks={}, machines={live.name: known for live in lives})
+    known = SimpleNamespace(process=SimpleNamespace(alive=True), ports={}, host_key="", addresses=addresses or {})
+    state = SimpleNamespace(networks={}, machines={live.name: known for live in lives}, topology=None)
     made = SimpleNamespace(
         machines={live.name: live for live in lives},
         record=SimpleNamespace(state=state),

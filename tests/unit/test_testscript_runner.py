@@ -276,6 +276,7 @@ def test_the_limit_of_a_script_is_an_error_of_its_own(scene: Scene) -> None:
     outcome = run.conclude(TimeLimit("time limit of 1 h reached"))
     assert (outcome.outcome, outcome.exit_code) == ("error", 124)
     assert [case.status for case in outcome.cases] == ["interrupted"]
+    assert not scene.environment.of(SuiteError)
 
 
 def test_it_runs_in_a_thread_of_its_own(scene: Scene) -> None:

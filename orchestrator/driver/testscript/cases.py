@@ -127,7 +127,7 @@ class Cases:
         if not self.cases:
             self._number += 1
             self._end(Case(self.phase, 1, status, seconds, text), f"{self.phase}-{self._number}")
-        elif error is not None and id(error) not in self._known:
+        elif status == "failed" and id(error) not in self._known:
             self._emit(SuiteError(self.phase, error=text))
         counts = Counter(case.status for case in self.cases)
         self._emit(

@@ -34,7 +34,7 @@ with subtest("folder and variables"):
     t.assertEqual(keeper.succeed('echo $USER $HOME $DISPLAY "[$PAGER]"; id -un'), "root /root :0.0 []\nroot\n")
 
 with subtest("each command has a shell of its own, files stay"):
-    keeper.succeed("cd /; variable=1; echo kept > relative")
+    keeper.succeed("echo kept > relative; variable=1; cd /")
     t.assertEqual(keeper.succeed("cat relative; echo ${variable:-none}; pwd"), "kept\nnone\n/tmp\n")
     keeper.wait_for_file("relative")
     keeper.wait_for_file("rela*")

@@ -1,4 +1,4 @@
-"""docs/api.md, made from the docstrings: ``python -m orchestrator.driver.reference > docs/api.md``."""
+"""docs/api.md, made from the docstrings: ``python -m orchestrator.cli.api_reference > docs/api.md``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.driver.generate import CLASSES, VALUES
 
 HEAD = """# API reference
 
-<!-- Made by `python -m orchestrator.driver.reference > docs/api.md`. Change the docstrings, not this page. -->
+<!-- Made by `python -m orchestrator.cli.api_reference > docs/api.md`. Change the docstrings, not this page. -->
 
 `orchestrator.sync` has plain calls, `orchestrator.api` the same names to be awaited, on any event loop. The
 [tutorial](driver.md) shows them at work.
