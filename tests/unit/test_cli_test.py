@@ -59,7 +59,9 @@ def run(tmp_path: Path, *words: str, **scripts: str) -> int:
     return test.run(build_parser().parse_args(["test", *words, *(f"{name}.py" for name in scripts)]))
 
 
-def test_a_script_that_passes(opened: list[MadeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_script_that_passes(
+    opened: list[MadeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(tmp_path, a="print('printed')\nalpha.succeed('true')\nlog('logged')") == 0
     out, err = capsys.readouterr()
     assert out == "printed\n"
