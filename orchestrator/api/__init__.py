@@ -112,7 +112,7 @@ class Environment(Facade):
         self._core.record(event)
 
     def moment(self) -> Moment:
-        """Now, for `evidence`."""
+        """Now, for `evidence`. What machines write gets to this host some tenths of a second later."""
         return self._core.moment()
 
     async def evidence(self, folder: str | Path, since: Moment | None = None, timeout: Seconds = 20.0) -> list[Path]:

@@ -25,11 +25,15 @@ class Call(Generic[T]):
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
         self.outcome: Future[T] = Future()
         self._loop = loop
+        self._work = work
         self._task: asyncio.Task[T] | None = None
-        loop.call_soon_threadsafe(self._begin, work)
 
-    def _begin(self, work: Coroutine[Any, Any, T]) -> None:
-        self._task = self._loop.create_task(work)
+    def begin(self) -> None:
+        """Begin it. An interruption may come at any moment of this; `cancel` ends it then too."""
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._work)
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[T]) -> None:
@@ -46,6 +50,9 @@ class Call(Generic[T]):
         def cancel() -> None:
             if self._task is not None:
                 self._task.cancel()
+            elif not self.outcome.done():  # it was never begun
+                self._work.close()
+                self.outcome.set_exception(asyncio.CancelledError())
 
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(cancel)
@@ -60,8 +67,8 @@ class DriverLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> Call[T]:
-        """Begin work on the loop.
+    def call(self, work: Coroutine[Any, Any, T]) -> Call[T]:
+        """Work for the loop, not begun yet.
 
         Raises:
             UsageError: in a process that was forked, or on the loop's own thread.
@@ -82,10 +89,17 @@ class DriverLoop:
             )
         return Call(self._started(), work)
 
+    def submit(self, work: Coroutine[Any, Any, T]) -> Call[T]:
+        """Begin work on the loop, for a caller that no signal interrupts."""
+        call = self.call(work)
+        call.begin()
+        return call
+
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work and wait for it. An interruption (Ctrl-C) cancels it, and comes when it has ended."""
-        call = self.submit(work)
+        call = self.call(work)
         try:
+            call.begin()
             return call.outcome.result()
         except BaseException:
             if not call.outcome.done():
@@ -96,7 +110,8 @@ class DriverLoop:
 
     async def awaited(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work, awaited on any event loop. A cancellation cancels it, and comes when it has ended."""
-        call = self.submit(work)
+        call = self.call(work)
+        call.begin()
         outcome = asyncio.wrap_future(call.outcome)
         try:
             return await asyncio.shield(outcome)

@@ -65,7 +65,7 @@ class Records:
         self._bus.emit(event)
 
     def moment(self) -> Moment:
-        """Now, for `evidence`."""
+        """Now, for `evidence`. What machines write gets to this host some tenths of a second later."""
         machines = self._whole.machines.values()
         return Moment(
             at=monotonic_clock(),

@@ -22,10 +22,10 @@ from orchestrator.errors import HostError, Interrupted, OrchestratorError, TimeL
 from orchestrator.events.run import RunStarted
 
 
-class OpenedOne(FakeEnvironment):
+class MadeEnvironment(FakeEnvironment):
     """An environment that tells what was asked of it."""
 
-    made: ClassVar[list[OpenedOne]] = []
+    made: ClassVar[list[MadeEnvironment]] = []
     error: OrchestratorError | None = None
 
     def __init__(self, request: Any, *, keep: str, boot: bool, units: bool, subscriber: Any) -> None:
@@ -45,12 +45,12 @@ class OpenedOne(FakeEnvironment):
 
 
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[OpenedOne]:
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[MadeEnvironment]:
     Cli(tmp_path)  # its topology
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(test, "Environment", OpenedOne)
-    monkeypatch.setattr(OpenedOne, "made", [])
-    return OpenedOne.made
+    monkeypatch.setattr(test, "Environment", MadeEnvironment)
+    monkeypatch.setattr(MadeEnvironment, "made", [])
+    return MadeEnvironment.made
 
 
 def run(tmp_path: Path, *words: str, **scripts: str) -> int:
@@ -59,7 +59,9 @@ def run(tmp_path: Path, *words: str, **scripts: str) -> int:
     return test.run(build_parser().parse_args(["test", *words, *(f"{name}.py" for name in scripts)]))
 
 
-def test_a_script_that_passes(opened: list[OpenedOne], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_script_that_passes(
+    opened: list[MadeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(tmp_path, a="print('printed')\nalpha.succeed('true')\nlog('logged')") == 0
     out, err = capsys.readouterr()
     assert out == "printed\n"
@@ -69,13 +71,13 @@ def test_a_script_that_passes(opened: list[OpenedOne], tmp_path: Path, capsys: p
     assert opened[0].closed
 
 
-def test_options_reach_the_environment(opened: list[OpenedOne], tmp_path: Path) -> None:
+def test_options_reach_the_environment(opened: list[MadeEnvironment], tmp_path: Path) -> None:
     run(tmp_path, "--warm", "--units", "boot", "--keep=always", a="pass")
     assert opened[0].asked == {"keep": "always", "boot": True, "units": False, "start": "auto"}
 
 
 def test_each_script_has_its_environment_and_its_outcome(
-    opened: list[OpenedOne], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opened: list[MadeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, "--json", a="print('to stderr')", b="assert False, 'because'", c="pass") == 1
     out, err = capsys.readouterr()
@@ -93,9 +95,9 @@ def test_each_script_has_its_environment_and_its_outcome(
 
 
 def test_an_environment_that_does_not_open(
-    opened: list[OpenedOne], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    opened: list[MadeEnvironment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(OpenedOne, "error", HostError("no room"))
+    monkeypatch.setattr(MadeEnvironment, "error", HostError("no room"))
     with pytest.raises(HostError):
         run(tmp_path, a="pass")
     assert run(tmp_path, a="pass", b="pass") == 3
@@ -103,13 +105,13 @@ def test_an_environment_that_does_not_open(
     assert all(one.closed for one in opened)
 
 
-def test_the_limit_of_a_script(opened: list[OpenedOne], tmp_path: Path) -> None:
+def test_the_limit_of_a_script(opened: list[MadeEnvironment], tmp_path: Path) -> None:
     assert run(tmp_path, "--timeout", "0.1s", a="alpha.succeed('hang')") == 124
     assert [error.what for error in opened[0].explained] == ["time limit of 0.1 s reached"]
 
 
 def test_quiet_shows_no_lines_of_the_script(
-    opened: list[OpenedOne], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opened: list[MadeEnvironment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path, "-q", a="log('logged')\nassert False")
     err = capsys.readouterr().err
@@ -118,7 +120,7 @@ def test_quiet_shows_no_lines_of_the_script(
 
 
 def test_a_signal_ends_the_script_and_takes_the_machines_down(
-    opened: list[OpenedOne], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    opened: list[MadeEnvironment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(driver_runtime, "counts", lambda number: 1)
     text = "import signal\nos.kill(os.getpid(), signal.SIGTERM)\nalpha.succeed('hang')"
