@@ -58,6 +58,7 @@ def _pattern(
 
 
 CPU_STALL = "cpu-stall"
+HALTED = "halted"
 ANYBODY: frozenset[str] = frozenset()
 LOG_PATTERNS: tuple[LogPattern, ...] = (
     _pattern("kernel-panic", r"Kernel panic - not syncing", "the guest's kernel panicked", Severity.FATAL),
@@ -74,7 +75,7 @@ LOG_PATTERNS: tuple[LogPattern, ...] = (
         Severity.FATAL,
     ),
     _pattern(
-        "halted",
+        HALTED,
         r"reboot: System halted|reboot: Power down|No init found",
         "the guest stopped itself",
         Severity.FATAL,

@@ -125,7 +125,7 @@ class Power:
             async for message in events:
                 name, data = event_summary(message)
                 if name == "SHUTDOWN" and data.get("guest"):
-                    self._expected = True
+                    self.expect_end()
                 elif name == "RESET" and self.state is PowerState.UP:
                     self.boots_again()
 
@@ -199,7 +199,7 @@ class Power:
 
     def expect_end(self) -> None:
         """From now on its end is no loss."""
-        self._expected = True
+        self._expected = self.live.qemu.watcher.expects_end = True
 
     def release(self) -> None:
         """Stop to watch; what becomes of the machine is somebody else's business."""

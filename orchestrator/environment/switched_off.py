@@ -15,11 +15,10 @@ from orchestrator.environment.failures import last_words
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState
 from orchestrator.errors import HostError
+from orchestrator.log_patterns import HALTED
 from orchestrator.process_id import ProcessId
 from orchestrator.procfs import boot_id
 from orchestrator.vm.arguments import MachinePaths
-
-HALTED = "halted"  # the log pattern of a kernel that powers down
 
 
 def note_switched_off(paths: MachinePaths, process: ProcessId, how: str) -> None:

@@ -15,7 +15,7 @@ from orchestrator.events import EventBus, wall_clock
 from orchestrator.events.machines import LogMatched, MachineState
 from orchestrator.events.run import Note
 from orchestrator.events.services import Heartbeat
-from orchestrator.log_patterns import CPU_STALL, LogPattern, find_in_console, find_in_journal, waiver_for
+from orchestrator.log_patterns import CPU_STALL, HALTED, LogPattern, find_in_console, find_in_journal, waiver_for
 from orchestrator.process import describe_exit, exit_code, tail
 from orchestrator.process_id import ProcessId, watch_end
 from orchestrator.services.journal import Entry, Journal
@@ -40,6 +40,7 @@ class Watcher:
         was_reset: QEMU has reset the machine since `expecting_reset` was entered.
         sshd_listens: the guest's sshd has said so in its journal.
         booting: a boot that hangs may be reset, once.
+        expects_end: its end is wanted: it stops, and does not die.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Watcher:
         self.was_reset = asyncio.Event()
         self.sshd_listens = asyncio.Event()
         self.booting = False
+        self.expects_end = False
         self._name = name
         self._paths = paths
         self._waivers = waivers
@@ -133,7 +135,7 @@ class Watcher:
         process = await self._process.wait()
         await watch_end(process)
         code = exit_code(process)
-        self._emit("died", describe_exit(code) if code is not None else "")
+        self._emit("stopped" if self.expects_end else "died", describe_exit(code) if code is not None else "")
         raise ended(self._name, self._paths, code)
 
     async def _bound_logs(self) -> None:
@@ -178,6 +180,8 @@ class Watcher:
                 elif name == "RESET" and self._expects_reset:
                     self.agent_open.clear()  # an agent that opens from now on is the next boot's
                     self.was_reset.set()
+                elif name == "SHUTDOWN" and self.expects_end:
+                    continue
                 elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
                     self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
 
@@ -188,6 +192,8 @@ class Watcher:
             raise paused(self._name, self._paths, status)
 
     async def _on_sign(self, sign: LogPattern, line: str) -> None:
+        if sign.name == HALTED and self.expects_end:
+            return
         self._report(sign, line)
         if sign.fatal:
             await asyncio.sleep(0.5)

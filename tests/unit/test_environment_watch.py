@@ -73,6 +73,18 @@ def test_a_qemu_that_ends_is_noticed_with_its_words(tmp_path: Path) -> None:
     run_async(scenario())
 
 
+def test_an_end_that_is_wanted_is_no_death(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with staged(tmp_path, "sleep 0.3; exit 0") as stage:
+            stage.live.qemu.watcher.expects_end = True
+            stage.live.paths.serial_log.write_text("[61.3] reboot: Power down\n")
+            await watch_ends(stage, 3)
+            assert stage.states()[-1] == "stopped"
+            assert of(stage.events, LogMatched) == []
+
+    run_async(scenario())
+
+
 def test_a_panic_on_the_console_ends_the_wait(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
