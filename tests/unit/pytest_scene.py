@@ -14,12 +14,16 @@ from xml.etree import ElementTree
 import pytest
 from fake_environment import LOG, FakeEnvironment
 
-# A run in this process forgets the modules that it imported. Those with a registry must not be imported twice.
+# A test with pytester forgets the modules that it imported. Those with a registry must not be imported twice.
 import orchestrator.api
 import orchestrator.driver.environment
 import orchestrator.pytest_plugin  # noqa: F401
 from orchestrator import sync
-from orchestrator.topology.load import load_topology
+from orchestrator.topology.check_kind import CHECK_KINDS
+from orchestrator.topology.image_source import IMAGE_SOURCES
+
+CHECK_KINDS.own()
+IMAGE_SOURCES.own()
 
 TOPOLOGY = """
 name = "shop"
@@ -105,7 +109,6 @@ class Scene:
 @pytest.fixture
 def scene(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     made = Scene(pytester)
-    load_topology(made.pytester.path / "orchestrator.toml")  # it imports the kinds of checks and images
     for name in [name for name in os.environ if name.startswith("ORCH_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv(LOG, str(made.log))

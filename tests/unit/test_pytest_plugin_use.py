@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_scene import Scene
 
 pytest_plugins = ("pytester", "pytest_scene")
+MANUAL = Path(__file__).parents[2] / "docs" / "pytest.md"
 
 # ------------------------------------------------------------------ wrong use: one clear error, exit code 4
 
@@ -261,3 +264,20 @@ def test_a_project_without_machines_loads_next_to_nothing() -> None:
     rooms = {f"orchestrator.{room}" for room in ("environment", "topology", "guest", "services", "vm", "sync", "api")}
     assert not loaded & heavy
     assert not loaded & rooms
+
+
+# ------------------------------------------------------------------ the manual
+
+
+def test_the_code_of_the_manual_is_collected(scene: Scene) -> None:
+    """Its fixtures and markers exist; tests/vm runs it."""
+    pytest.importorskip("pytest_asyncio")
+    blocks = re.findall(r"^```python\n(.*?)^```", MANUAL.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 5
+    text = (scene.pytester.path / "orchestrator.toml").read_text()
+    scene.write("orchestrator.toml", text.replace("client-2", "client"))
+    for number, block in enumerate(blocks):
+        scene.write(f"test_{number}.py", block)
+    done = scene.run("--setup-plan", others=("-p", "no:cacheprovider", "-p", "no:html"))
+    assert done.ret == 0
+    done.stdout.no_fnmatch_line("*fixture '*' not found*")
