@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before
@@ -128,7 +129,12 @@ class Watcher:
         """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
         await run_with_watchdogs(
             self._watch_end(),
-            [self._watch_console, self._watch_journal, self._watch_events, self._bound_logs],
+            [
+                self._watch_console,
+                self._watch_journal,
+                self._watch_events,
+                partial(bound_logs, self._name, self._paths, self._bus),
+            ],
         )
 
     async def _watch_end(self) -> None:
@@ -137,20 +143,6 @@ class Watcher:
         code = exit_code(process)
         self._emit("stopped" if self.expects_end else "died", describe_exit(code) if code is not None else "")
         raise ended(self._name, self._paths, code)
-
-    async def _bound_logs(self) -> None:
-        """No guest fills the host's disk with what it prints, while somebody watches."""
-        told = set[Path]()
-        while True:
-            await asyncio.sleep(BOUND_INTERVAL)
-            for log in (self._paths.serial_log, self._paths.journal, self._paths.qemu_log):
-                cut = False
-                with suppress(OSError):  # its folder was removed
-                    cut = await in_thread(shorten, log, FILE_LIMIT)
-                if cut and log not in told:
-                    told.add(log)
-                    message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
-                    self._bus.emit(Note(self._name, level="warning", message=message))
 
     async def _watch_journal(self) -> None:
         await self._process.wait()
@@ -237,3 +229,18 @@ class Watcher:
                 waiver=known.reason if known else "",
             )
         )
+
+
+async def bound_logs(name: str, paths: MachinePaths, bus: EventBus) -> None:
+    """No guest fills the host's disk with what it prints, while somebody watches. It never returns."""
+    told = set[Path]()
+    while True:
+        await asyncio.sleep(BOUND_INTERVAL)
+        for log in (paths.serial_log, paths.journal, paths.qemu_log):
+            cut = False
+            with suppress(OSError):  # its folder was removed
+                cut = await in_thread(shorten, log, FILE_LIMIT)
+            if cut and log not in told:
+                told.add(log)
+                message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
+                bus.emit(Note(name, level="warning", message=message))
