@@ -80,9 +80,9 @@ class Results:
 
     # ------------------------------------------------------------------ the end
 
-    @pytest.hookimpl(tryfirst=True)
+    @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Close the environment, before a worker says that it is done."""
+        """Close the environment: after the fixtures that an interruption left, before a worker says that it is done."""
         self._holder.finish()
         output = getattr(session.config, "workeroutput", None)
         if output is not None:

@@ -205,6 +205,21 @@ def test_2(filled): pass
     ]
 
 
+def test_fixtures_end_before_the_environment_where_the_first_failure_ends_the_run(scene: Scene) -> None:
+    scene.tests(
+        a="""
+@pytest.fixture(scope="session")
+def filled(environment):
+    yield
+    note(f"emptied {environment.artifacts.name.split('-')[0]}")
+def test_1(filled): assert 0
+def test_2(filled): pass
+"""
+    )
+    scene.run("-x").assert_outcomes(failed=1)
+    assert scene.notes == ["open shop variant mock", "emptied shop", "fail shop", "close shop"]
+
+
 def test_all_begins_from_a_snapshot_of_the_options(scene: Scene) -> None:
     scene.tests(a="def test_1(server): note('1')", b="def test_2(server): note('2')")
     scene.run("--orch-start-from=filled").assert_outcomes(passed=2)

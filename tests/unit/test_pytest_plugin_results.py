@@ -207,12 +207,23 @@ def test_ctrl_c_ends_the_environment_and_the_test_is_interrupted(scene: Scene) -
 
     scene.log.write_text("")
     scene.write("conftest.py", "import fake_environment\nfake_environment.install()\n")
-    scene.tests(a="import time\ndef test_1(server):\n    note('in it')\n    time.sleep(60)")
+    scene.tests(
+        a="""
+import time
+@pytest.fixture(scope="session")
+def filled(environment):
+    yield
+    note("emptied")
+def test_1(filled):
+    note("in it")
+    time.sleep(60)
+"""
+    )
     child = scene.pytester.popen([sys.executable, "-m", "pytest", *PLUGIN, *OTHERS])
     limit = Deadline.after(60)
     while "in it" not in scene.notes:
         assert not limit.expired
     child.send_signal(2)
     assert child.wait(60) == 2
-    assert scene.notes == ["open shop variant mock", "in it", "fail shop", "close shop"]
+    assert scene.notes == ["open shop variant mock", "in it", "fail shop", "emptied", "close shop"]
     assert scene.events("test.end")[0]["status"] == "interrupted"
