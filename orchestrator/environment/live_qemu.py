@@ -30,6 +30,7 @@ class LiveQemu:
 
     Attributes:
         watcher: of its process, its console, its journal and its events.
+        process: as far as it is known.
     """
 
     def __init__(self, name: str, paths: MachinePaths, accept: tuple[Waiver, ...], bus: EventBus) -> None:
@@ -37,6 +38,7 @@ class LiveQemu:
         self.paths = paths
         self.bus = bus
         self.watcher = Watcher(name, paths, accept, bus, self.report)
+        self.process: ProcessId | None = None
         self._started = monotonic()
 
     @property
@@ -51,10 +53,10 @@ class LiveQemu:
             raise StateError(f"QMP of machine {self.name} is not connected")
         return monitor
 
-    @property
-    def process(self) -> ProcessId | None:
-        """Its process; None before there was one."""
-        return self.watcher.process
+    def runs_as(self, process: ProcessId) -> None:
+        """It has this process, which is watched from now on."""
+        self.process = process
+        self.watcher.started(process)
 
     def report(self, state: MachineState, detail: str = "") -> None:
         """The machine came to a state; seconds count from its start."""
@@ -75,7 +77,7 @@ class LiveQemu:
         self.restart_clock()
         self.report("starting")
         process = launch(argv, log=p.qemu_log, env=environment)
-        self.watcher.started(process)
+        self.runs_as(process)
         return process
 
     async def connect(self, deadline: Deadline) -> None:

@@ -107,7 +107,7 @@ class LiveMachine(MachineParts):
     @require(Runstate.IDLE)
     async def reattach_monitor(self, process: ProcessId, deadline: Deadline) -> bool:
         """Attach to QEMU only: the guest may be dead. Whether it was left paused; it continues then."""
-        self.qemu.watcher.started(process)
+        self.qemu.runs_as(process)
         self.runstate = Runstate.LAUNCHED
         self.qemu.watcher.skip_logs()  # they were judged when they were written
         await self._open_monitor(deadline)

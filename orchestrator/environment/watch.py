@@ -73,11 +73,6 @@ class Watcher:
         """There is a process to watch."""
         self._process.set(process)
 
-    @property
-    def process(self) -> ProcessId | None:
-        """The process that is watched; None before there is one."""
-        return self._process.value
-
     def connected(self, monitor: Monitor) -> None:
         """QMP answers: its events are watched from now on."""
         self._monitor.set(monitor)
