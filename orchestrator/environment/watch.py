@@ -30,6 +30,7 @@ from orchestrator.waivers import Waiver
 RESET_LIMIT = 10.0
 HEARTBEAT = 30.0
 BOUND_INTERVAL = 1.0  # seconds between two looks at how long the logs are
+WORTH_A_NOTE = ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG")
 BROKEN_STATES = ("internal-error", "io-error", "guest-panicked")
 
 
@@ -38,7 +39,7 @@ class Watcher:
 
     Attributes:
         agent_open: the guest agent has opened its port, as QEMU tells.
-        was_reset: QEMU has reset the machine since `expecting_reset` was entered.
+        was_reset: it has reset the machine since `expecting_reset` was entered.
         sshd_listens: the guest's sshd has said so in its journal.
         booting: a boot that hangs may be reset, once.
         expects_end: its end is wanted: it stops, and does not die.
@@ -56,8 +57,7 @@ class Watcher:
         self.agent_open = asyncio.Event()
         self.was_reset = asyncio.Event()
         self.sshd_listens = asyncio.Event()
-        self.booting = False
-        self.expects_end = False
+        self.booting = self.expects_end = False
         self._name = name
         self._paths = paths
         self._waivers = waivers
@@ -110,15 +110,7 @@ class Watcher:
         """
         async with deadline.enforce(lambda: did_not_boot(self._name, self._paths, deadline)):
             while not await completes_before(self.agent_open.wait, Deadline.after(HEARTBEAT)):
-                self._bus.emit(
-                    Heartbeat(
-                        self._name,
-                        what="boot",
-                        elapsed=round(deadline.elapsed, 1),
-                        timeout=deadline.timeout,
-                        detail=(tail(self._paths.serial_log, 1) or ["console silent"])[0][:200],
-                    )
-                )
+                self._bus.emit(_still_boots(self._name, self._paths, deadline))
 
     async def watch(self) -> None:
         """Raise a `MachineError` when the machine dies, panics or gets stuck; never return."""
@@ -167,26 +159,26 @@ class Watcher:
                 elif name == "RESET" and self._expects_reset:
                     self.agent_open.clear()  # an agent that opens from now on is the next boot's
                     self.was_reset.set()
-                elif name == "SHUTDOWN" and self.expects_end:
-                    continue
-                elif name in ("RESET", "SHUTDOWN", "BLOCK_IO_ERROR", "WATCHDOG"):
+                elif name in WORTH_A_NOTE and not (name == "SHUTDOWN" and self.expects_end):
                     self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
 
     async def _on_stop(self, monitor: Monitor) -> None:
         """Its CPUs are paused. Where QEMU itself did that, nothing lets them go on."""
-        status = await monitor.run_state()
-        if status in BROKEN_STATES:
+        if (status := await monitor.run_state()) in BROKEN_STATES:
             raise paused(self._name, self._paths, status)
 
     async def _on_sign(self, sign: LogPattern, line: str) -> None:
-        if sign.name == HALTED and self.expects_end:
-            return
-        self._report(sign, line)
+        if not self._is_wanted(sign):
+            self._report(sign, line)
         if sign.fatal:
-            await asyncio.sleep(0.5)
-            raise self._panicked(sign.explanation)
+            await asyncio.sleep(0.5)  # QEMU may say meanwhile that its guest shut down
+            if not self._is_wanted(sign):
+                raise self._panicked(sign.explanation)
         if sign.name == CPU_STALL and self.booting:
             await self._begin_again()
+
+    def _is_wanted(self, sign: LogPattern) -> bool:
+        return sign.name == HALTED and self.expects_end
 
     async def _begin_again(self) -> None:
         """Reset a boot that hangs, once: under emulation a CPU's timer is lost in one of hundreds."""
@@ -239,3 +231,8 @@ async def bound_logs(name: str, paths: MachinePaths, bus: EventBus) -> None:
                 told.add(log)
                 message = f"{log.name} is longer than {FILE_LIMIT >> 20} MiB; only its last parts are kept"
                 bus.emit(Note(name, level="warning", message=message))
+
+
+def _still_boots(name: str, paths: MachinePaths, deadline: Deadline) -> Heartbeat:
+    last = (tail(paths.serial_log, 1) or ["console silent"])[0][:200]
+    return Heartbeat(name, what="boot", elapsed=round(deadline.elapsed, 1), timeout=deadline.timeout, detail=last)

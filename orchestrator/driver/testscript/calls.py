@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes
 import threading
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
@@ -31,24 +32,40 @@ class Calls:
     def __init__(self) -> None:
         self.conditions: list[Condition] = []
         self._lock = threading.Lock()
+        self._inside: Counter[int] = Counter()  # by thread: calls that it is in
         self._open: set[Call[Any]] = set()
         self._stopped = threading.Event()
         self._local = threading.local()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work and wait for it, while the polling conditions of the script hold."""
+        me = threading.get_ident()
         try:
             self._look()
+            with self._lock:
+                if self._stopped.is_set():
+                    raise ScriptStopped
+                self._inside[me] += 1  # from now on `stop` interrupts the call, and not the thread
         except BaseException:
             work.close()
             raise
+        try:
+            outcome = self._made(work)
+        finally:
+            with self._lock:
+                self._inside[me] -= 1
+        if self._stopped.is_set():  # `stop` saw us in the call
+            raise ScriptStopped
+        return outcome
+
+    def _made(self, work: Coroutine[Any, Any, T]) -> T:
         call = driver_loop.submit(work)
         with self._lock:
             self._open.add(call)
         try:
             if self._stopped.is_set():
                 call.cancel()
-            outcome = self._outcome(call)
+            return self._outcome(call)
         except BaseException:
             call.cancel()
             with suppress(BaseException):
@@ -59,9 +76,6 @@ class Calls:
         finally:
             with self._lock:
                 self._open.discard(call)
-        if self._stopped.is_set():  # `stop` took it for open
-            raise ScriptStopped
-        return outcome
 
     def _outcome(self, call: Call[T]) -> T:
         while True:
@@ -75,16 +89,19 @@ class Calls:
         self._stopped.wait(seconds)
         self._look()
 
-    def stop(self, thread: threading.Thread | None) -> None:
-        """End the script: its open calls are cancelled, and every further one ends it."""
-        self._stopped.set()
+    def stop(self, thread: threading.Thread) -> None:
+        """End the script: its open calls are cancelled, and every further one ends it.
+
+        Args:
+            thread: the script's; where it computes, Python raises `ScriptStopped` at its next step.
+        """
         with self._lock:
+            self._stopped.set()
             for call in self._open:
                 call.cancel()
-            busy = not self._open
-        if busy and thread is not None and thread.ident is not None:
-            # It computes; Python raises this at its next step.
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(ScriptStopped))
+            if thread.is_alive() and thread.ident is not None and not self._inside[thread.ident]:
+                error = ctypes.py_object(ScriptStopped)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), error)
 
     @property
     def _looking(self) -> bool:
