@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.deadline import Deadline, completes_before, monotonic
 from orchestrator.driver.machine_base import MachineBase
 from orchestrator.driver.results import CommandFailed, JournalEntry, Result, Seconds
-from orchestrator.driver.shell import CONSOLE, LOGIN, as_text, command_text, login_exports, stderr_file, to_file
+from orchestrator.driver.shell import CONSOLE, as_text, command_text, login_exports, login_text, stderr_file, to_file
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.ssh import Ssh
@@ -97,7 +97,7 @@ class Shell(MachineBase):
     async def _login(self, ssh: Ssh) -> str:
         """The environment of root's login, asked once in each boot."""
         if self._login_of is None or self._login_of[0] is not ssh:
-            result = await self._call(ssh.shell(LOGIN, deadline=self._deadline(LOGIN_LIMIT)))
+            result = await self._call(ssh.shell(login_text(), deadline=self._deadline(LOGIN_LIMIT)))
             self._login_of = (ssh, login_exports(result.stdout))
         return self._login_of[1]
 

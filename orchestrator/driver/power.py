@@ -112,11 +112,13 @@ class Power:
     async def _watch(self) -> None:
         try:
             await self.live.qemu.watcher.watch()
-        except OrchestratorError as error:
-            if self._expected:
+        except Exception as cause:  # noqa: BLE001 - an unwatched machine must not look like one that runs
+            if not isinstance(cause, OrchestratorError):
+                self.lose(_unforeseen(self.name, cause))
+            elif self._expected:
                 self._end()
             else:
-                self.lose(error)
+                self.lose(cause)
 
     async def _listen(self) -> None:
         """What QEMU tells: that the guest shut down, or boots again."""
@@ -217,7 +219,7 @@ class Power:
 
 
 def _unforeseen(machine: str, cause: Exception) -> UnforeseenError:
-    error = UnforeseenError(f"machine {machine} could not be set up", why=f"{type(cause).__name__}: {cause}")
+    error = UnforeseenError(f"machine {machine} cannot be followed", why=f"{type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error
 

@@ -11,23 +11,28 @@ import shlex
 from collections.abc import Sequence
 
 # Once in a boot: /etc/profile may take an emulated guest half a second.
-LOGIN = "mkdir -p /run/orchestrator; env -0; printf '\\0'; bash -lc 'exec env -0' 2> /dev/null"
+FOLDER = "/run/orchestrator"  # of our own files in a guest
 OWN = {"USER": "root", "HOME": "/root", "LOGNAME": "root", "DISPLAY": ":0.0", "PAGER": ""}
 OF_SHELL = frozenset({"_", "PWD", "OLDPWD", "SHLVL", "BASH_EXECUTION_STRING"})
 # Not in a group with a redirection of its own: bash would take it back at the end of the group.
 CONSOLE = "[ ! -w /dev/console ] || exec 2> /dev/console"
 
 
+def login_text() -> str:
+    """Prints the environment of this session, a NUL more, and that of a login."""
+    return f"mkdir -p {FOLDER}; env -0; printf '\\0'; bash -lc 'exec env -0' 2> /dev/null"
+
+
 def stderr_file(slot: int) -> str:
     """Where a command's stderr goes; of one of so many that may run at once."""
-    return f"/run/orchestrator/stderr-{slot}"
+    return f"{FOLDER}/stderr-{slot}"
 
 
 def login_exports(output: bytes) -> str:
     """What root's login adds to the environment of a plain session, as text for bash.
 
     Args:
-        output: of `LOGIN`.
+        output: of `login_text`.
     """
     plain, _, login = output.partition(b"\0\0")
     before, after = _variables(plain), _variables(login)
