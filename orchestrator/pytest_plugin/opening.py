@@ -15,7 +15,7 @@ from orchestrator.pytest_plugin.current import Current
 from orchestrator.pytest_plugin.markers import Wanted
 from orchestrator.pytest_plugin.resets import Condition
 from orchestrator.pytest_plugin.settings import Settings, Sketch
-from orchestrator.pytest_plugin.told import say, text_of
+from orchestrator.pytest_plugin.told import leave_out_own_logs, say, text_of
 
 if TYPE_CHECKING:
     from orchestrator.pytest_plugin.workers import Worker
@@ -54,6 +54,7 @@ class Opening:
         return asked.variant or (self.sketch.variant if self.sketch else "")
 
     def _open(self) -> None:
+        leave_out_own_logs(self.config)
         if self.environment is None:
             if self.worker is None:
                 say(self.config, "an environment comes up")

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.pytest_plugin.current import Current
 from orchestrator.pytest_plugin.holder import Holder
+from orchestrator.pytest_plugin.workers import remove_left
 
 NAME_LIMIT = 100  # characters of the name of a test's folder
 TYPES = {".png": "image/png", ".txt": "text/plain", ".jsonl": "application/jsonl"}
@@ -27,6 +28,7 @@ class Results:
         self._holder = holder
         self._folders: dict[str, str] = {}
         self._of_workers: list[str] = []
+        self._killed: list[str] = []  # names of the environments of workers that were
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -84,17 +86,22 @@ class Results:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Close the environment: after the fixtures that an interruption left, before a worker says that it is done."""
         self._holder.finish()
+        for name in self._killed:
+            self._of_workers.append(remove_left(name))
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             output[SUMMARY], output[REFUSED] = self._holder.summary, self._holder.refused
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
         """A worker of xdist is done: what it has to say.
 
         Raises:
             pytest.UsageError: markers are wrong; all workers found the same.
         """
+        sketch = self._holder.sketch
+        if error and sketch is not None:
+            self._killed.append(f"{self._holder.settings.name or sketch.name}-{node.gateway.id}")
         output = getattr(node, "workeroutput", {})
         if output.get(REFUSED):
             raise pytest.UsageError(output[REFUSED])
@@ -102,7 +109,7 @@ class Results:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where the reports are, and which machines stay."""
-        for line in (*self._holder.summary, *self._of_workers):
+        for line in filter(None, (*self._holder.summary, *self._of_workers)):
             terminalreporter.write_line(f"orchestrator: {line}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,3 +49,16 @@ def on_terminal(config: pytest.Config) -> Iterator[None]:
         yield
     finally:
         capture.resume()
+
+
+def leave_out_own_logs(config: pytest.Config) -> None:
+    """Keep what the driver logs out of the reports of tests: debug.log of the run folder has it."""
+    plugin = config.pluginmanager.getplugin("logging-plugin")
+    for name in ("caplog_handler", "report_handler"):
+        handler = getattr(plugin, name, None)
+        if handler is not None and _is_of_others not in handler.filters:
+            handler.addFilter(_is_of_others)
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    return record.name.split(".")[0] not in ("orchestrator", "qemu")

@@ -6,6 +6,7 @@ Workers meet by locks on files of a folder that all have. A lock ends with its p
 from __future__ import annotations
 
 import fcntl
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ from typing import IO
 
 import pytest
 
-from orchestrator.errors import MemoryShort
+from orchestrator.errors import MemoryShort, OrchestratorError
 
+DOWN = 120.0  # seconds to remove what a killed worker left
 WAIT = 7200.0  # seconds for memory that another worker has
 LOOK = 0.3  # seconds between looks at the locks of the others
 SLOT = "orchestrator-slot-"
@@ -30,6 +32,23 @@ def worker_of(config: pytest.Config) -> Worker | None:
         return None
     own = config.getoption("basetemp", None) or f"{tempfile.gettempdir()}/orchestrator-{given['testrunuid']}/own"
     return Worker(given["workerid"], Path(own).parent)
+
+
+def remove_left(name: str) -> str:
+    """Remove what a killed worker left of its environment; its machines ended with it. What came of it, in words."""
+    from orchestrator.deadline import Deadline
+    from orchestrator.driver.facade import wait
+    from orchestrator.environment.paths import EnvironmentPaths
+    from orchestrator.process import run
+
+    if not EnvironmentPaths.of(name).folder.exists():
+        return ""
+    command = [sys.executable, "-m", "orchestrator", "-n", name, "down"]
+    try:
+        wait(run(command, deadline=Deadline.after(DOWN)))
+    except OrchestratorError as error:
+        return f"environment {name}, whose worker was killed, could not be removed: {error.brief}"
+    return f"environment {name}: its worker was killed; its machines have ended, and what it left is removed"
 
 
 class Worker:

@@ -117,6 +117,23 @@ def test_pytest_html_gets_the_files(scene: Scene) -> None:
     assert "data:image/png;base64,iVBORw0K" in page
 
 
+def test_what_the_driver_logs_is_not_in_the_report(scene: Scene) -> None:
+    scene.tests(
+        a="""
+import logging
+def test_1(server):
+    logging.getLogger("orchestrator.commands").debug("a command")
+    logging.getLogger("qemu.qmp.protocol").error("no connection yet")
+    logging.getLogger("mine").warning("a warning of the test")
+    assert 0
+"""
+    )
+    done = scene.run()
+    done.stdout.fnmatch_lines(["*a warning of the test"])
+    done.stdout.no_fnmatch_line("DEBUG *")
+    done.stdout.no_fnmatch_line("ERROR *qemu.qmp*")
+
+
 # ------------------------------------------------------------------ log patterns
 
 SIGNS = """

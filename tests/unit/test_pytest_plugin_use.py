@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fake_environment import ROOM
 
+from orchestrator.environment.paths import EnvironmentPaths
+
 if TYPE_CHECKING:
     from pytest_scene import Scene
 
@@ -206,6 +208,23 @@ def test_3(environment): note(environment.name)
     done.assert_outcomes(passed=2, failed=1)
     assert "killed in shop-gw0" in scene.notes
     assert scene.notes[-4:] == ["open with free ports shop-gw1 variant mock", "shop-gw1", "shop-gw1", "close shop-gw1"]
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_left_is_removed(scene: Scene, own_places: None) -> None:
+    scene.tests(
+        a="""
+import os, signal
+from orchestrator.environment.paths import EnvironmentPaths
+def test_1(environment):
+    EnvironmentPaths.of(environment.name).make()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    done = scene.run_apart("-n1")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["orchestrator: environment shop-gw0: its worker was killed; *what it left is removed"])
+    assert not EnvironmentPaths.of("shop-gw0").folder.exists()
 
 
 @pytest.mark.slow
