@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 
-from orchestrator.deadline import Deadline
+from orchestrator.deadline import pause
 from orchestrator.driver.keys import BETWEEN, chord, keys_of, press
 from orchestrator.driver.machine_power import PowerCommands
 from orchestrator.errors import MachineError
 from orchestrator.vm.qmp import Monitor
+
+TAKEN = 0.01  # seconds between looks whether the guest has taken what was typed
 
 
 class Keyboard(PowerCommands):
@@ -63,12 +68,21 @@ class Keyboard(PowerCommands):
             del reader
             writer.write(text.encode())
             await writer.drain()
+            # QEMU takes it as the guest's serial port does, and forgets the rest when we go.
+            while _unread(writer.get_extra_info("socket").fileno()):
+                await pause(TAKEN, limit)
             writer.close()
             await writer.wait_closed()
 
-        limit = Deadline.after(10)
+        limit = self._deadline(10)
         try:
             async with limit.enforce(lambda: MachineError(f"the console of {self.name} does not take input")):
                 await send()
         except OSError as error:
             raise MachineError(f"the console of {self.name} cannot be reached", why=str(error)) from error
+
+
+def _unread(descriptor: int) -> int:
+    """Whether the other end of a socket has still to read what was sent; in bytes, with the kernel's own."""
+    found = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(found, sys.byteorder)

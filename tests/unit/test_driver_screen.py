@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -206,6 +207,29 @@ def test_the_serial_console_takes_input_of_one(tmp_path: Path) -> None:
         async with await asyncio.start_unix_server(serve, tmp_path / "console"):
             await scene.machine.send_console("root\n")
             assert await got.get() == b"root\n"
+
+    run_async(scenario())
+
+
+def test_the_console_is_not_left_before_the_guest_has_taken_all(tmp_path: Path) -> None:
+    """QEMU takes a few bytes at a time, and forgets the others when the connection ends."""
+
+    async def scenario() -> None:
+        loop, scene, text = asyncio.get_running_loop(), Scene(tmp_path), "echo a line of more than sixteen bytes\n"
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(tmp_path / "console"))
+            server.listen()
+            server.setblocking(False)
+            typing = loop.create_task(scene.machine.send_console(text))
+            guest, _ = await loop.sock_accept(server)
+            with guest:
+                guest.setblocking(False)
+                got = await loop.sock_recv(guest, 8)
+                assert not (await asyncio.wait([typing], timeout=0.2))[0]
+                while len(got) < len(text):
+                    got += await loop.sock_recv(guest, 8)
+                await typing
+                assert got == text.encode()
 
     run_async(scenario())
 
