@@ -152,10 +152,6 @@ class Environment(Facade):
         opened(self._core)
         return self
 
-    def emit(self, event: Event) -> None:
-        """Tell an event to all who follow this session, as that a test ended; from any thread."""
-        self._core.emit(event)
-
     def fail(self, error: OrchestratorError | None = None) -> None:
         """Count this session as failed, for ``keep="failure"`` and the report; by an error where no test failed."""
         self._core.fail(error)

@@ -24,6 +24,7 @@ from orchestrator.environment.state import read_state
 from orchestrator.errors import HostError, UsageError
 from orchestrator.events import utc_text, wall_clock
 from orchestrator.services.journal import Entry, parse_entry
+from orchestrator.services.systemd import full_name
 from orchestrator.streams import ReaderGoneError, left_by_its_reader
 from orchestrator.tasks import run_all
 from orchestrator.text import clean, json_text
@@ -110,7 +111,7 @@ class Printer:
     """Filters and prints entries according to the options."""
 
     def __init__(self, arguments: argparse.Namespace, machines: dict[str, Path], real: dict[str, set[str]]) -> None:
-        self._units = {unit if "." in unit else f"{unit}.service" for unit in arguments.unit}
+        self._units = set(map(full_name, arguments.unit))
         self._units |= {name for unit in self._units for name in real.get(unit, ())}
         self._after = wall_clock() - arguments.since if arguments.since else 0.0
         self._json = arguments.json

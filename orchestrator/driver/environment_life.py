@@ -75,7 +75,7 @@ class EnvironmentLife(Records):
             )
             self._joined = self._opened.resumed
             await self._tasks.open()
-            self._fleet = Fleet(self._opened, self._tasks, self._request, units=self._units, before=before)
+            self._fleet = Fleet(self._opened, self._tasks, units=self._units, before=before)
             try:
                 if self._boot or self._opened.resumed:
                     await bring_up(self._opened, self._deadline)
@@ -102,10 +102,6 @@ class EnvironmentLife(Records):
         self._error = told
         return told
 
-    def emit(self, event: Event) -> None:
-        """Tell an event to all who follow this session, as that a test ended; from any thread."""
-        self._bus.emit(event)
-
     def fail(self, error: OrchestratorError | None = None) -> None:
         """Count this session as failed, for ``keep="failure"`` and the report; by an error where no test failed."""
         self._failed, self._error = True, error
@@ -113,9 +109,10 @@ class EnvironmentLife(Records):
     async def close(self) -> None:
         """Take it down, or leave it as ``keep`` says, and write the reports; ``with`` does it. Idempotent."""
         opened, self._opened = self._opened, None
-        if opened is None:
+        if opened is None:  # it never came so far
             await self._tasks.close()
             await self._stack.aclose()
+            debug_log.leave()
             return
         session = opened.session
         if self._fleet is not None:

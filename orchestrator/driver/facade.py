@@ -49,8 +49,6 @@ async def awaited(work: Coroutine[Any, Any, T]) -> T:
 
 def opened(core: Any) -> None:
     """An environment is open: it is closed with this process at the latest."""
-    if not Facade._open:
-        atexit.register(_close_all)
     Facade._open.add(core)
 
 
@@ -64,3 +62,6 @@ def _close_all() -> None:
         with suppress(Exception):
             driver_loop.wait(core.close())
     Facade._open.clear()
+
+
+atexit.register(_close_all)

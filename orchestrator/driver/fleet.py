@@ -16,14 +16,13 @@ from orchestrator.environment import up
 from orchestrator.environment.launch import Launch, launch_machine, resolve_destinations, start_networks
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import new_memory
-from orchestrator.environment.plan import Request
 from orchestrator.environment.reset import launch_again, reset
 from orchestrator.environment.runstate import Runstate
 from orchestrator.environment.session import Session
 from orchestrator.environment.ssh_files import write_ssh_files
+from orchestrator.environment.start_again import services_on
 from orchestrator.environment.startup import restart
 from orchestrator.errors import OrchestratorError
-from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.tasks import run_with_watchdogs
 
@@ -42,7 +41,6 @@ class Fleet:
         self,
         opened: up.Environment,
         tasks: BackgroundTasks,
-        request: Request,
         *,
         units: bool,
         before: Fleet | None = None,
@@ -51,8 +49,6 @@ class Fleet:
         self.scale = opened.session.scale
         self._opened = opened
         self._tasks = tasks
-        self._request = request
-        self._key = self.session.public_key() if opened.resumed else ""
         self.starter = ServiceStarter(opened.session, tasks, units=units)
         self._helpers_error: OrchestratorError | None = None
         self._helpers_gone = asyncio.Event()
@@ -123,12 +119,10 @@ class Fleet:
         if live.runstate is not Runstate.IDLE:
             live = await session.renew(name)
         live.guest.addresses = power.live.guest.addresses
-        launch_machine(session, live, launch, new_memory(session.paths, live.machine, self._image(name), launch.ram))
-        power.boot(live, Deadline.after(self.scale.limit(FOREVER)))
+        image = launch.images[live.machine.image]
+        launch_machine(session, live, launch, new_memory(session.paths, live.machine, image, launch.ram))
+        power.boot(live, Deadline.after(FOREVER))
         await self.starter.begin(self._services_on(name), power.wait_up)
-
-    def _image(self, name: str) -> BuiltImage:
-        return self._launch().images[self.session.topology.machines[name].image]
 
     async def _handed_over(self, live: LiveMachine) -> None:
         await live.open_ssh()
@@ -147,7 +141,7 @@ class Fleet:
         live = await power.wait_up()
         power.state = PowerState.STARTING  # the reset is ours
         try:
-            await power.guard(live.reboot(self._key or self.session.public_key(), Deadline.after(FOREVER)))
+            await power.guard(live.reboot(self.session.public_key(), Deadline.after(FOREVER)))
             await power.guard(self._handed_over(live))
         finally:
             power.state = PowerState.UP if power.error is None and not power.off.is_set() else power.state
@@ -171,9 +165,7 @@ class Fleet:
     # ------------------------------------------------------------------ services
 
     def _services_on(self, machine: str) -> tuple[str, ...]:
-        """The services of a machine, and those that depend on them."""
-        graph = self.session.services.graph
-        return graph.with_dependants(tuple(n for n, one in graph.services.items() if one.machine == machine))
+        return services_on(self.session.services.graph, [machine])
 
     async def wait_ready(self) -> None:
         """Wait until all machines are up and all services are proven."""

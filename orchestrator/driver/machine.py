@@ -94,7 +94,6 @@ class Machine(Screen):
         if chosen not in links:
             why = f"its networks are {', '.join(links)}" if links else "it has none"
             raise UsageError(f"machine {self.name} is not in network {chosen!r}", why=why)
-        self._power.require_on()
         await self.qmp("set_link", {"name": f"net-{chosen}", "up": up})
 
     # ------------------------------------------------------------------ QEMU itself
@@ -108,7 +107,6 @@ class Machine(Screen):
         Raises:
             MachineError: QEMU refused it, or is gone.
         """
-        self._power.require_on()
         return await (await self._monitor()).execute(command, arguments)
 
     async def monitor(self, line: str) -> str:
@@ -117,7 +115,6 @@ class Machine(Screen):
         Returns:
             What it prints. Errors are text too.
         """
-        self._power.require_on()
         return await (await self._monitor()).hmp(line)
 
     # ------------------------------------------------------------------ others

@@ -7,6 +7,7 @@ import re
 
 from orchestrator.deadline import pause
 from orchestrator.debug import timed
+from orchestrator.driver.machine_base import read_from
 from orchestrator.driver.machine_units import WAIT
 from orchestrator.driver.machine_waits import AGAIN, PROBE, Waits
 from orchestrator.driver.results import Seconds, WaitFailed
@@ -89,7 +90,7 @@ class Answers(Waits):
         deadline = self._deadline(timeout)
         while True:
             words = ["psql", "-XtAd", database, "-v", "ON_ERROR_STOP=1", "-c", query]
-            result = await self.run(words, user=user, timeout=max(deadline.left, 1) / self._fleet.scale.limit(1.0))
+            result, _ = await self._captured(words, deadline, user)
             if result.rc == 0 and re.search(matches, result.out):
                 return result.out.rstrip("\n")
             if deadline.expired:
@@ -110,8 +111,7 @@ class Answers(Waits):
             WaitFailed: the limit passed; with the last lines.
         """
         pattern = compiled(regex)
-        if self._starts_itself and not self._power.booted:
-            await self._fleet.start(self.name)
+        await self._start_if_meant()
         deadline = self._deadline(timeout)
 
         def late() -> WaitFailed:
@@ -122,19 +122,32 @@ class Answers(Waits):
             return await self._call(self._console_text(pattern))
 
     async def _console_text(self, pattern: re.Pattern[str]) -> str:
+        seen = -1  # bytes of the log when it was last searched
         while True:
-            text = self._console_since(self._console_read)
-            found = await in_thread(pattern.search, text)
-            if found is not None:
-                raw = self._live.paths.serial_log.read_bytes()[self._console_read :]
-                # Carriage returns are not in the text: count up to the end of the match without them.
-                wanted, place = len(text[: found.end()].encode()), 0
-                while wanted and place < len(raw):
-                    wanted -= raw[place] != 13
-                    place += 1
-                self._console_read += place
-                return found[0]
+            size = self._console_size()
+            if size != seen:
+                seen = size
+                begin, raw = read_from(self._live.paths.serial_log, self._console_read)
+                text = raw.replace(b"\r", b"").decode("utf-8", "surrogateescape")
+                found = await in_thread(pattern.search, text)
+                if found is not None:
+                    consumed = len(text[: found.end()].encode("utf-8", "surrogateescape"))
+                    self._console_read = begin + place_of(raw, consumed)
+                    return found[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             await asyncio.sleep(PROBE)
+
+
+def place_of(raw: bytes, wanted: int) -> int:
+    """How many bytes hold so many that are no carriage return. Pure.
+
+    >>> place_of(b"a\\r\\nb", 2), place_of(b"ab", 0)
+    (3, 0)
+    """
+    place = 0
+    while wanted and place < len(raw):
+        wanted -= raw[place] != 13
+        place += 1
+    return place
 
 
 def compiled(regex: str) -> re.Pattern[str]:

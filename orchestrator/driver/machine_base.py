@@ -14,6 +14,8 @@ from orchestrator.driver.results import JournalEntry, Seconds, seconds_of
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.errors import MachineError
 from orchestrator.services.journal import parse_entry
+from orchestrator.services.systemd import full_name
+from orchestrator.vm.qmp import Monitor
 
 if TYPE_CHECKING:
     from orchestrator.driver.fleet import Fleet
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SESSIONS = 8  # commands of one machine at once; OpenSSH's server allows ten
 JOURNAL_SHOWN = 20  # lines of the journal in an error
-JOURNAL_READ = 4 << 20  # bytes
+LOG_READ = 4 << 20  # bytes
 
 
 class MachineBase:
@@ -68,16 +70,28 @@ class MachineBase:
     def _live(self) -> LiveMachine:
         return self._fleet.session.machines[self._name]
 
-    def _deadline(self, timeout: Seconds | None) -> Deadline:
-        """The limit of a call: seconds on a host with KVM, scaled."""
+    def _deadline(self, timeout: Seconds | Deadline | None) -> Deadline:
+        """The limit of a call: seconds on a host with KVM, scaled; what is one already stays."""
+        if isinstance(timeout, Deadline):
+            return timeout
         seconds = FOREVER if timeout is None else seconds_of(timeout)
         return Deadline.after(self._fleet.scale.limit(seconds))
 
-    async def _up(self) -> LiveMachine:
-        """The machine, handed over."""
+    async def _start_if_meant(self) -> None:
+        """Start a machine that is off, where its first call does that."""
         if self._starts_itself and self._power.state is PowerState.OFF:
             await self._fleet.start(self._name)
+
+    async def _up(self) -> LiveMachine:
+        """The machine, handed over."""
+        await self._start_if_meant()
         return await self._power.wait_up()
+
+    async def _monitor(self) -> Monitor:
+        """The connection to QEMU of a machine that is on; its guest may still boot."""
+        await self._start_if_meant()
+        self._power.require_on()
+        return await self._power.monitor()
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work on the machine; its end ends the work, with the reason."""
@@ -118,12 +132,13 @@ class MachineBase:
         return _size(self._live.paths.journal)
 
     def _console_since(self, start: int) -> str:
-        return _read(self._live.paths.serial_log, start).decode("utf-8", "replace").replace("\r", "")
+        return read_from(self._live.paths.serial_log, start)[1].decode("utf-8", "replace").replace("\r", "")
 
-    def _journal_since(self, start: int, most: int = JOURNAL_SHOWN) -> list[JournalEntry]:
-        """The last entries that came after a place of the journal's file."""
-        lines = _read(self._live.paths.journal, start).decode("utf-8", "replace").splitlines()
-        return list(entries(lines))[-most:]
+    def _journal_since(self, start: int, most: int | None = JOURNAL_SHOWN) -> list[JournalEntry]:
+        """The last entries that came after a place of the journal's file; all of them without ``most``."""
+        lines = read_from(self._live.paths.journal, start)[1].decode("utf-8", "replace").splitlines()
+        found = entries(lines)
+        return found if most is None else found[-most:]
 
     def journal(self, *, since: float | None = None, unit: str | None = None) -> list[JournalEntry]:
         """What the machine's journal has told so far, oldest first; of the last 4 MiB of its copy on this host.
@@ -132,8 +147,8 @@ class MachineBase:
             since: seconds since the epoch, by the machine's clock.
             unit: only the lines of, and about, this unit; without a suffix a service.
         """
-        name = None if unit is None else unit if "." in unit else f"{unit}.service"
-        found = self._journal_since(0, 1 << 30)
+        name = None if unit is None else full_name(unit)
+        found = self._journal_since(0, most=None)
         return [e for e in found if (since is None or e.at >= since) and (name is None or e.unit == name)]
 
     def console_text(self) -> str:
@@ -154,11 +169,12 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read(path: Path, start: int) -> bytes:
+def read_from(path: Path, start: int) -> tuple[int, bytes]:
+    """What follows a place of a file, at most its last 4 MiB: where that begins, and its bytes."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
-            file.seek(max(min(start, end), end - JOURNAL_READ))
-            return file.read()
+            begin = file.seek(max(min(start, end), end - LOG_READ))
+            return begin, file.read()
     except OSError:
-        return b""
+        return start, b""

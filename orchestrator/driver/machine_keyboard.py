@@ -11,18 +11,12 @@ from orchestrator.deadline import pause
 from orchestrator.driver.keys import BETWEEN, chord, keys_of, press
 from orchestrator.driver.machine_power import PowerCommands
 from orchestrator.errors import MachineError
-from orchestrator.vm.qmp import Monitor
 
 TAKEN = 0.01  # seconds between looks whether the guest has taken what was typed
 
 
 class Keyboard(PowerCommands):
     """Keys, and the serial console."""
-
-    async def _monitor(self) -> Monitor:
-        if self._starts_itself and not self._power.booted:
-            await self._fleet.start(self.name)
-        return await self._power.monitor()
 
     async def send_key(self, key: str, delay: float = BETWEEN) -> None:
         """Press a key or a chord, and release it.
@@ -51,7 +45,6 @@ class Keyboard(PowerCommands):
             await asyncio.sleep(delay)
 
     async def _press(self, keys: list[str]) -> None:
-        self._power.require_on()
         await press(await self._monitor(), keys)
 
     async def send_console(self, text: str) -> None:
@@ -60,12 +53,10 @@ class Keyboard(PowerCommands):
         Raises:
             MachineError: somebody else is connected to it.
         """
-        self._power.require_on()
         await self._monitor()
 
         async def send() -> None:
-            reader, writer = await asyncio.open_unix_connection(str(self._live.paths.console))
-            del reader
+            _, writer = await asyncio.open_unix_connection(str(self._live.paths.console))
             writer.write(text.encode())
             await writer.drain()
             # QEMU takes it as the guest's serial port does, and forgets the rest when we go.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 from orchestrator.deadline import Deadline
 from orchestrator.driver.machine_files import Files
@@ -31,8 +31,7 @@ class PowerCommands(Files):
         Raises:
             MachineError: it did not come up.
         """
-        deadline = self._deadline(timeout)
-        async with deadline.enforce(lambda: WaitFailed(f"machine {self.name} is {self.state} after {deadline}")):
+        async with self._in_time(timeout):
             await self._up()
 
     async def shutdown(self, timeout: Seconds | None = OFF) -> None:
@@ -56,8 +55,7 @@ class PowerCommands(Files):
         Raises:
             WaitFailed: the limit passed.
         """
-        deadline = self._deadline(timeout)
-        async with deadline.enforce(lambda: WaitFailed(f"machine {self.name} is {self.state} after {deadline}")):
+        async with self._in_time(timeout):
             await self._power.off.wait()
         if self._power.state is PowerState.LOST:
             self._power.require_on()
@@ -75,8 +73,7 @@ class PowerCommands(Files):
             MachineError: it does not come back.
             WaitFailed: the limit passed.
         """
-        deadline = self._deadline(timeout)
-        async with deadline.enforce(lambda: WaitFailed(f"machine {self.name} is {self.state} after {deadline}")):
+        async with self._in_time(timeout):
             await self._fleet.reboot(self.name)
 
     async def press_reset(self) -> None:
@@ -112,9 +109,13 @@ class PowerCommands(Files):
         Raises:
             WaitFailed: it goes on.
         """
-        deadline = self._deadline(timeout)
-        async with deadline.enforce(lambda: WaitFailed(f"machine {self.name} is {self.state} after {deadline}")):
+        async with self._in_time(timeout):
             await self._power.off.wait()
         if self._power.error is None:
             raise WaitFailed(f"machine {self.name} was shut down, and not lost", subject=self.name)
         return self._power.error.brief
+
+    def _in_time(self, timeout: Seconds | None) -> AbstractAsyncContextManager[None]:
+        """A limit for a block, whose error says where the machine is then."""
+        deadline = self._deadline(timeout)
+        return deadline.enforce(lambda: WaitFailed(f"machine {self.name} is {self.state} after {deadline}"))

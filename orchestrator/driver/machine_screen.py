@@ -31,7 +31,6 @@ class Screen(Terminals):
         if path.parent == Path():
             path = self._fleet.session.run_folder / "artifacts" / path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._power.require_on()
         await self._call((await self._monitor()).screenshot(path))
         return path
 

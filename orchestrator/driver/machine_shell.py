@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator.deadline import Deadline, completes_before, monotonic
+from orchestrator.deadline import Deadline, monotonic
 from orchestrator.driver.machine_base import MachineBase
 from orchestrator.driver.results import CommandFailed, JournalEntry, Result, Seconds
 from orchestrator.driver.shell import CONSOLE, as_text, command_text, login_exports, login_text, stderr_file, to_file
@@ -21,6 +21,7 @@ TOO_LATE = 124
 LOG_LAG = 0.5  # seconds until what a command wrote is in the files of console and journal: journald waits 0.25
 LOGIN_LIMIT = 30.0  # seconds, before scaling
 STDERR_LIMIT = 1 << 20  # bytes
+STDERR_TIME = 10.0  # seconds, before scaling
 
 
 class Shell(MachineBase):
@@ -29,7 +30,7 @@ class Shell(MachineBase):
     async def _captured(
         self,
         command: Command,
-        timeout: Seconds | None,
+        timeout: Seconds | Deadline | None,
         user: str,
         *,
         streams: Mapping[str, Any] = MappingProxyType({}),
@@ -56,7 +57,7 @@ class Shell(MachineBase):
     async def _shell(
         self,
         command: Command,
-        timeout: Seconds | None,
+        timeout: Seconds | Deadline | None,
         user: str = "root",
         *,
         explain: Callable[[int], bool] = lambda _: False,
@@ -67,7 +68,7 @@ class Shell(MachineBase):
             explain: whether an exit code is to be explained, by stderr and what the journal got. That takes a moment.
         """
         console = self._stderr_to_console
-        text = as_text(list(command)) if not isinstance(command, str) else command
+        text = as_text(command)
         if user != "root":
             result, _ = await self._captured(text, timeout, user)
             return result, []
@@ -82,7 +83,7 @@ class Shell(MachineBase):
             if not explain(code):
                 return Result(text, code, bytes(out), b"", seconds), []
             await asyncio.sleep(LOG_LAG)
-            stderr = self._console_since(printed).encode() if console else await self._stderr(slot)
+            stderr = self._console_since(printed).encode() if console else await self._stderr(ssh, slot)
         return Result(text, code, bytes(out), stderr, seconds), self._journal_since(journal)
 
     async def _code(self, work: Coroutine[Any, Any, GuestResult], deadline: Deadline) -> int:
@@ -101,18 +102,11 @@ class Shell(MachineBase):
             self._login_of = (ssh, login_exports(result.stdout))
         return self._login_of[1]
 
-    async def _stderr(self, slot: int) -> bytes:
-        found = b""
-
-        async def read() -> None:
-            nonlocal found
-            ssh = await self._live.ssh()
-            limit = self._deadline(10)
-            found = (await ssh.exec(["tail", "-c", str(STDERR_LIMIT), stderr_file(slot)], deadline=limit)).stdout
-
+    async def _stderr(self, ssh: Ssh, slot: int) -> bytes:
+        words = ["tail", "-c", str(STDERR_LIMIT), stderr_file(slot)]
         with suppress(MachineError):
-            await completes_before(lambda: self._call(read()), self._deadline(10))
-        return found
+            return (await self._call(ssh.exec(words, deadline=self._deadline(STDERR_TIME)))).stdout
+        return b""
 
     def _failed(self, what: str, result: Result, journal: Sequence[JournalEntry]) -> CommandFailed:
         name = self._fleet.session.paths.name

@@ -13,6 +13,8 @@ from orchestrator.driver.results import Seconds, WaitFailed
 from orchestrator.driver.shell import tty_text
 from orchestrator.errors import GuestCommandError
 
+LIST_WINDOWS = "xwininfo -root -tree"
+
 
 class Terminals(Keyboard):
     """Texts of terminals and titles of windows."""
@@ -62,8 +64,7 @@ class Terminals(Keyboard):
         Raises:
             CommandFailed: there is no X server, or no xwininfo.
         """
-        text = await self.succeed("xwininfo -root -tree")
-        return re.findall(r'^\s*0x[0-9a-f]+ "(.*?)":', text, re.MULTILINE)
+        return _titles(await self.succeed(LIST_WINDOWS))
 
     async def wait_for_window(self, regex: str, timeout: Seconds | None = WAIT) -> str:
         """Wait until there is a window.
@@ -82,8 +83,8 @@ class Terminals(Keyboard):
 
         async def look() -> str | None:
             nonlocal last
-            code, text = await self.execute("xwininfo -root -tree")
-            last = re.findall(r'^\s*0x[0-9a-f]+ "(.*?)":', text, re.MULTILINE) if code == 0 else []
+            code, text = await self.execute(LIST_WINDOWS)
+            last = _titles(text) if code == 0 else []
             return next((title for title in last if pattern.search(title)), None)
 
         what = f"no window of {self.name} is named /{regex}/"
@@ -123,3 +124,8 @@ class Terminals(Keyboard):
                 if found is not None:
                     return found
                 await pause(self._fleet.scale.reply(interval), deadline)
+
+
+def _titles(text: str) -> list[str]:
+    """The titles in the output of `LIST_WINDOWS`. Pure."""
+    return re.findall(r'^\s*0x[0-9a-f]+ "(.*?)":', text, re.MULTILINE)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.driver.machine_commands import Commands
 from orchestrator.driver.results import Seconds, WaitFailed
 from orchestrator.driver.shell import user_systemctl
-from orchestrator.services.systemd import PROPERTIES, UnitStatus, parse_show
+from orchestrator.services.systemd import PROPERTIES, UnitStatus, full_name, parse_show
 
 WAIT = 60.0  # seconds of a wait, before scaling
 LOOK = 1.0  # seconds between looks at a unit of which the journal tells nothing, before scaling
@@ -44,14 +42,9 @@ class Units(Commands):
                 if status.active == "inactive" and not await self._may_start(user):
                     status = await self._unit(unit, user)
                     if status.active == "inactive":
-                        raise self._unit_failed(self._idle(unit, status), journal, unit)
+                        raise self._unit_failed(_idle(unit, status), journal, unit)
                     continue
                 await self._news_of(status.unit or unit)
-
-    def _idle(self, unit: str, status: UnitStatus) -> str:
-        if status.load not in ("loaded", ""):
-            return f"unit {unit} is {status.load}"
-        return f"unit {unit} is inactive, and there is no job that would start it"
 
     async def _may_start(self, user: str | None) -> bool:
         if self._fleet.starter.bringing_up:
@@ -64,8 +57,8 @@ class Units(Commands):
         """Return when the journal tells of the unit, or after a while."""
         journal = self._live.qemu.watcher.journal
         interval = self._fleet.scale.reply(LOOK)
-        name = unit if "." in unit else f"{unit}.service"
-        await self._call(_ignored(completes_before(lambda: journal.wait_for_entry(name), Deadline.after(interval))))
+        name = full_name(unit)
+        await self._call(completes_before(lambda: journal.wait_for_entry(name), Deadline.after(interval)))
 
     async def get_unit_info(self, unit: str, user: str | None = None) -> dict[str, str]:
         """All properties of a unit, as ``systemctl show`` has them."""
@@ -121,5 +114,7 @@ class Units(Commands):
         return WaitFailed(f"{what} in {self.name}", evidence=lines, hint=hint, subject=self.name)
 
 
-async def _ignored(work: Awaitable[object]) -> None:
-    await work
+def _idle(unit: str, status: UnitStatus) -> str:
+    if status.load not in ("loaded", ""):
+        return f"unit {unit} is {status.load}"
+    return f"unit {unit} is inactive, and there is no job that would start it"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.deadline import FOREVER, pause
-from orchestrator.driver.machine_shell import Command
+from orchestrator.deadline import pause
+from orchestrator.driver.machine_shell import TOO_LATE, Command
 from orchestrator.driver.machine_units import WAIT, Units
 from orchestrator.driver.results import CommandFailed, Seconds, WaitFailed, ended_text
 from orchestrator.driver.shell import file_loop, port_loop, unix_socket_loop
@@ -38,9 +38,8 @@ class Waits(Units):
         deadline = self._deadline(timeout)
         tries = 0
         while True:
-            left = deadline.left / self._fleet.scale.limit(1.0) if deadline.left != FOREVER else None
             try:
-                result, journal = await self._shell(command, left, explain=lambda _: deadline.expired)
+                result, journal = await self._shell(command, deadline, explain=lambda _: deadline.expired)
             except MachineError:
                 # A guest that reboots takes its connections down before QEMU tells of it.
                 if not self._power.booted or deadline.expired:
@@ -48,7 +47,7 @@ class Waits(Units):
                 await pause(self._fleet.scale.reply(AGAIN), deadline)
                 continue
             tries += 1
-            if wanted(result.rc) and not (result.rc == 124 and deadline.expired):
+            if wanted(result.rc) and not (result.rc == TOO_LATE and deadline.expired):
                 return result.out
             if deadline.expired:
                 what = f"`{result.command}` still {still} in {self.name} after {deadline} ({tries} tries)"
@@ -105,9 +104,9 @@ class Waits(Units):
         """A loop in the guest, which sees what it waits for at once."""
         await self._up()
         deadline = self._deadline(timeout)
-        result, _ = await self._shell(script, timeout, explain=lambda code: code not in (0, 124))
+        result, _ = await self._shell(script, deadline, explain=lambda code: code not in (0, TOO_LATE))
         if result.rc != 0:
-            why = result.err.strip() if result.rc != 124 else ""
+            why = result.err.strip() if result.rc != TOO_LATE else ""
             raise WaitFailed(f"{what} in {self.name} after {deadline}", why=why, subject=self.name)
 
 

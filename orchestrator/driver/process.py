@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from orchestrator.deadline import Deadline, monotonic
+from orchestrator.driver.power import again
 from orchestrator.driver.results import Result, Seconds, WaitFailed
 from orchestrator.errors import OrchestratorError
 from orchestrator.guest.agent import GuestResult
@@ -79,7 +80,7 @@ class Process:
         async with deadline.enforce(lambda: WaitFailed(f"`{self._command}` still runs after {deadline}")):
             await self._over.wait()
         if self._error is not None:
-            raise self._error.with_traceback(None)
+            raise again(self._error)
         assert self._result is not None
         return self._result
 
@@ -94,5 +95,4 @@ class Process:
             await asyncio.wait([self._task])
         if self._result is None:
             self._result = self._made(137)
-        assert self._result is not None
         return self._result

@@ -124,5 +124,5 @@ async def _picture(machine: Machine, path: Path, deadline: Deadline) -> None:
 
 
 def _journal(machine: Machine, since: Moment | None) -> str:
-    entries = machine._journal_since(since.journals.get(machine.name, 0) if since else 0, 1 << 30)
+    entries = machine._journal_since(since.journals.get(machine.name, 0) if since else 0, most=None)
     return "".join(f"{utc_text(entry.at)} {entry}\n" for entry in entries)

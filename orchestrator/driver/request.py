@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from orchestrator.environment.lock import command_text
@@ -11,7 +10,6 @@ from orchestrator.environment.plan import Request, complete_topology
 from orchestrator.environment.state import read_state
 from orchestrator.errors import HostError, UsageError
 
-StartMode = str
 KEEP = ("never", "failure", "always")
 START = ("auto", "warm", "cold")
 
@@ -57,7 +55,6 @@ def from_file(  # noqa: PLR0913 - the keywords of `Environment.load`
         runs=Path(runs),
         command=command_text(),
         start=start,
-        inherited=dict(os.environ),
     )
 
 
@@ -78,7 +75,6 @@ def of_running(name: str | None, runs: str | Path) -> Request:
         provider=state.provider,
         runs=Path(runs),
         command=command_text(),
-        inherited=dict(os.environ),
     )
 
 

@@ -12,6 +12,15 @@ PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "NRestarts", "Ex
 UNKNOWN = "unknown"
 
 
+def full_name(unit: str) -> str:
+    """A unit's name with its suffix, as systemctl completes it.
+
+    >>> full_name("nginx"), full_name("multi-user.target")
+    ('nginx.service', 'multi-user.target')
+    """
+    return unit if "." in unit else f"{unit}.service"
+
+
 @dataclass(frozen=True, slots=True)
 class UnitStatus:
     """What ``systemctl show`` says of a unit.

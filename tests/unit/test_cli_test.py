@@ -33,7 +33,7 @@ class MadeEnvironment(FakeEnvironment):
         self.asked = {"keep": keep, "boot": boot, "units": units, "start": request.start}
         self.closed = False
         self._keep = keep
-        self.emit = subscriber
+        self.record = subscriber
         self.made.append(self)
 
     async def open(self) -> None:

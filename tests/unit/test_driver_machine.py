@@ -229,11 +229,16 @@ def test_console_and_journal(drive: Drive, tmp_path: Path) -> None:
             await machine.wait_for_console_text("one", timeout=0.2)
         with pytest.raises(UsageError, match="is no regular expression"):
             await machine.wait_for_console_text("(")
+        with (tmp_path / "serial.log").open("ab") as log:
+            log.write(b"no UTF-8: \xff\xfe\r\nfour\r\nfive\r\n")
+        assert await machine.wait_for_console_text("8: ..\nfo") == "8: \ufffd\ufffd\nfo"
+        assert await machine.wait_for_console_text("^ur") == "ur", "bytes that are no UTF-8 count as they are"
         line = '{{"__REALTIME_TIMESTAMP":"{}000000","MESSAGE":"{}","_SYSTEMD_UNIT":"{}","SYSLOG_IDENTIFIER":"x"}}\n'
         lines = [line.format(1, "first", "a.service"), line.format(2, "second", "b.service")]
         (tmp_path / "journal.jsonl").write_text("".join(lines))
         assert [entry.message for entry in machine.journal(unit="b")] == ["second"]
         assert [str(entry) for entry in machine.journal(since=0.5)] == ["a.service: first", "b.service: second"]
-        assert machine.console_text() == "one\ntwo\nthree\n" and machine.booted and machine.state == "up"
+        shown = "one\ntwo\nthree\nno UTF-8: \ufffd\ufffd\nfour\nfive\n"
+        assert machine.console_text() == shown and machine.booted and machine.state == "up"
 
     drive(work)

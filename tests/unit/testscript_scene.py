@@ -96,7 +96,7 @@ class FakeEnvironment:
         self.artifacts = folder / "run"
         self.machines = {name: FakeMachine(name, folder) for name in names}
         self.events: list[Event] = []
-        self.emit: Callable[[Event], None] = self.events.append
+        self.record: Callable[[Event], None] = self.events.append
         self.factor = 1.0
         self.failed = False
         self.error: OrchestratorError | None = None

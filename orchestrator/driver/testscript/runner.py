@@ -63,7 +63,7 @@ class ScriptRun:
         self._script = script
         self._began = monotonic()
         self._calls = Calls()
-        self._cases = Cases(script, environment.emit, keep_going=keep_going)
+        self._cases = Cases(script, environment.record, keep_going=keep_going)
         self._suite = SuiteOnDemand(environment)
         self._out = (environment.artifacts / "artifacts").absolute()
         around = Surroundings(self._calls, self._cases, self._out, script.path.parent, self._before_command)
@@ -117,7 +117,7 @@ class ScriptRun:
         if error is None:
             failure.what = f"{self._cases.summary()}, first: {failure.what}"
         failure.what = f"{self._script.shown}: {failure.what}"
-        self._environment.emit(Failure.of(failure))
+        self._environment.record(Failure.of(failure))
         self._environment.fail()
         self._quietly(self._environment.collect("failure"))
         self._quietly(self._suite.bring_home())

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from orchestrator.driver.results import MachineOff, Seconds
 from orchestrator.driver.testscript.script_base import TIMEOUT, ScriptBase
-from orchestrator.driver.testscript.units import ALIASES, with_suffix
+from orchestrator.driver.testscript.units import ALIASES
 from orchestrator.errors import OrchestratorError
+from orchestrator.services.systemd import full_name
 
 
 class ScriptCommands(ScriptBase):
@@ -130,7 +131,7 @@ class ScriptCommands(ScriptBase):
         other = ALIASES.get(unit)
         if other is None or user is not None:
             return unit
-        if self._wait(self._core.get_unit_info(with_suffix(unit))).get("LoadState") != "not-found":
+        if self._wait(self._core.get_unit_info(full_name(unit))).get("LoadState") != "not-found":
             return unit
         self.log(f"there is no unit {unit}; {other} is used")
         return other

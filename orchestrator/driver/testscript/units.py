@@ -14,12 +14,3 @@ ALIASES = {
     **{f"{name}.service": f"{other}.service" for name, other in _PAIRS.items()},
     "postgresql.target": "postgresql.service",
 }
-
-
-def with_suffix(unit: str) -> str:
-    """A unit's whole name.
-
-    >>> with_suffix("nginx"), with_suffix("multi-user.target")
-    ('nginx.service', 'multi-user.target')
-    """
-    return unit if "." in unit else f"{unit}.service"
