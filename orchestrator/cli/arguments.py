@@ -17,6 +17,7 @@ from orchestrator.cli.shared_options import (
     change_limit,
     common_options,
     guest_limit,
+    keep_option,
     limit_option,
     machine_argument,
     provider_option,
@@ -78,14 +79,7 @@ def _run_command(add: Adder) -> None:
     run = add("run", "up, browser suite, report, down: the whole test run")
     start_options(run)
     limit_option(run, "--timeout", "ORCH_TIMEOUT", "3h", "limit of the whole run")
-    run.add_argument(
-        "--keep",
-        choices=("never", "failure", "always"),
-        default="never",
-        nargs="?",
-        const="failure",
-        help="leave the machines up afterwards: on failure, always [default never]",
-    )
+    keep_option(run)
     run.add_argument(
         "--isolate",
         choices=("none", "suite", "file", "test"),

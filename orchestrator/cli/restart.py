@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from orchestrator.cli.run_folder import continued
+from orchestrator.cli.changing import change
 from orchestrator.cli.runtime import limit_of, living_state, run_command
 from orchestrator.deadline import Deadline
-from orchestrator.environment.evidence import collect_all
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reset import state_to_change
-from orchestrator.environment.run_events import emit_failure, over_limit
 from orchestrator.environment.session import Session
 from orchestrator.environment.startup import restart
-from orchestrator.environment.state import StateFile
 from orchestrator.environment.targets import machines_of, services_of
-from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.events.run import RunReady
 
@@ -28,24 +24,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _restart(paths: EnvironmentPaths, names: list[str], bus: EventBus, deadline: Deadline) -> int:
+    async def work(session: Session) -> RunReady:
+        async with deadline.enforce():
+            await session.reattach(deadline, machines_of(session.topology, names))
+            session.record.change(phase="starting")
+            await session.run_watched(restart(session, names, deadline))
+        session.record.change(phase="ready")
+        return RunReady(paths.name, elapsed=round(deadline.elapsed, 3))
+
     with hold(paths.lock, paths.name, command_text()):
         state = state_to_change(paths)  # it may have changed before the lock was ours
         services_of(state.topology, names)  # a wrong name is reported before anything is changed
-        with continued(state.run_folder, bus):
-            session = Session(paths, StateFile(paths.state, state), bus)
-            try:
-                async with deadline.enforce():
-                    await session.reattach(deadline, machines_of(session.topology, names))
-                    session.record.change(phase="starting")
-                    await session.run_watched(restart(session, names, deadline))
-                session.record.change(phase="ready")
-                bus.emit(RunReady(paths.name, elapsed=round(deadline.elapsed, 3)))
-                return 0
-            except OrchestratorError as cause:
-                error = over_limit(cause, deadline)
-                session.record.fail()
-                emit_failure(error, bus)
-                await collect_all(session, "failure")
-                return error.exit_code
-            finally:
-                await session.close()
+        return await change(paths, state, work, bus, deadline)

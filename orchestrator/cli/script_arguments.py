@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from orchestrator.cli.argument_types import duration, env
+from orchestrator.cli.argument_types import duration
 from orchestrator.cli.parser import Adder
-from orchestrator.cli.shared_options import provider_option
+from orchestrator.cli.shared_options import free_ports_option, keep_option, provider_option, runs_option, variant_option
 
 
 def test_command(add: Adder) -> None:
     """Add the command."""
     test = add("test", "run NixOS testScripts on the machines of the topology")
     test.add_argument("scripts", nargs="+", type=Path, metavar="FILE", help="a Python script, or a Nix file with one")
-    test.add_argument(
-        "--variant",
-        default=os.environ.get("ORCH_VARIANT") or None,
-        metavar="V",
-        help="a variant of the topology [ORCH_VARIANT, default the file's own]",
-    )
+    variant_option(test, "a variant of the topology")
     provider_option(test)
     test.add_argument(
         "--warm",
@@ -32,14 +26,7 @@ def test_command(add: Adder) -> None:
         help="who starts the topology's services: the machines' own boot, or the orchestrator, in their order and with "
         "their checks, as machines come up [orchestrator where the topology has units]",
     )
-    test.add_argument(
-        "--keep",
-        choices=("never", "failure", "always"),
-        default="never",
-        nargs="?",
-        const="failure",
-        help="leave the machines up afterwards: on failure, always [default never]",
-    )
+    keep_option(test)
     test.add_argument(
         "--keep-going", action="store_true", help="go on behind a subtest that failed; the script fails all the same"
     )
@@ -52,14 +39,6 @@ def test_command(add: Adder) -> None:
         metavar="TIME",
         help="limit of each script, from its first line on [1h on a host with KVM, more on a slower one]",
     )
-    test.add_argument(
-        "--runs",
-        type=Path,
-        default=Path(env("ORCH_RUNS", "runs")),
-        metavar="DIR",
-        help="where run folders are made [ORCH_RUNS, default runs]",
-    )
-    test.add_argument(
-        "--free-ports", action="store_true", help="choose free ports of the host, even where the topology fixes them"
-    )
+    runs_option(test)
+    free_ports_option(test)
     test.add_argument("--json", action="store_true", help="outcomes as JSON on stdout; scripts print to stderr")

@@ -99,6 +99,25 @@ def runs_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def keep_option(parser: argparse.ArgumentParser) -> None:
+    """Whether the machines stay."""
+    parser.add_argument(
+        "--keep",
+        choices=("never", "failure", "always"),
+        default="never",
+        nargs="?",
+        const="failure",
+        help="leave the machines up afterwards: on failure, always [default never]",
+    )
+
+
+def free_ports_option(parser: argparse.ArgumentParser) -> None:
+    """Which ports of the host are forwarded."""
+    parser.add_argument(
+        "--free-ports", action="store_true", help="choose free ports of the host, even where the topology fixes them"
+    )
+
+
 def limit_option(parser: argparse.ArgumentParser, option: str, variable: str, default: str, purpose: str) -> None:
     """The limit of a whole command that builds or starts something; a variable can set it."""
     parser.add_argument(
@@ -140,8 +159,6 @@ def start_options(parser: argparse.ArgumentParser, *, outcome: bool = True) -> N
     parser.add_argument(
         "--kernel-parameters", default="", metavar="TEXT", help="appended to every guest's kernel command line"
     )
-    parser.add_argument(
-        "--free-ports", action="store_true", help="choose free ports of the host, even where the topology fixes them"
-    )
+    free_ports_option(parser)
     if outcome:
         parser.add_argument("--json", action="store_true", help="print the outcome as JSON on stdout")
