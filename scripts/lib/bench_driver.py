@@ -139,5 +139,5 @@ def _pytest(environment: Mapping[str, str], reset: str) -> float:
         begun = time.monotonic()
         done = subprocess.run(argv, env=dict(environment), cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            sys.exit(f"pytest exited with {done.returncode}:\n{done.stdout[-3000:]}")
+            sys.exit(f"pytest exited with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
         return time.monotonic() - begun
