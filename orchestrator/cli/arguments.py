@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orchestrator
 from orchestrator.cli.argument_types import clones, count, duration, shard, variable
+from orchestrator.cli.beginning_arguments import beginning_commands
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.machine_arguments import machine_commands, repl_command
 from orchestrator.cli.parser import Adder, CommandParser
@@ -55,6 +56,7 @@ def build_parser() -> CommandParser:
         found.set_defaults(command=name)
         return found
 
+    beginning_commands(add)
     _running(add)
     _run_command(add)
     test_command(add)

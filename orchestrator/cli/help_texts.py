@@ -44,6 +44,14 @@ ENVIRONMENT = {
 }
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
+    "init": ("orchestrator init --list", "orchestrator init --template web shop"),
+    "add": (
+        "orchestrator add machine cache --recipe images/cache.toml --memory 512MiB",
+        "orchestrator add service redis --machine cache --unit redis-server.service",
+        "orchestrator add check ping --service redis --exec 'redis-cli ping' --stdout PONG",
+        "orchestrator add check page --service nginx --http http://127.0.0.1/ --contains Hello --dry-run",
+    ),
+    "host-setup": ("orchestrator host-setup --check", "orchestrator host-setup"),
     "up": ("orchestrator up", "orchestrator up -n second --variant minimal --wait-timeout 30m"),
     "run": (
         "orchestrator run --keep failure",

@@ -9,18 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import ImageError
+from orchestrator.host.look import SUBIDS_NEEDED, find, read_table, subids
+from orchestrator.host.look import search_path as search_path  # the builders of images have it from here
+from orchestrator.host.needs import Purpose, programs_of
 
-TOOLS = {
-    "mmdebstrap": "mmdebstrap",
-    "mke2fs": "e2fsprogs",
-    "debugfs": "e2fsprogs",
-    "e2fsck": "e2fsprogs",
-    "tar": "tar",
-    "qemu-img": "qemu-utils",
-}
-ROOTLESS_TOOLS = {"newuidmap": "uidmap", "newgidmap": "uidmap", "unshare": "util-linux"}
-SBIN = "/usr/sbin:/sbin"  # Debian's users do not have it on PATH, mke2fs lives there
-SUBIDS_NEEDED = 65536
+TOOLS = programs_of(Purpose.DEBIAN_IMAGES) | {"qemu-img": programs_of(Purpose.MACHINES)["qemu-img"]}
+ROOTLESS_TOOLS = programs_of(Purpose.ROOTLESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +37,6 @@ class HostFacts:
     namespaces: bool | None
 
 
-def search_path() -> str:
-    """PATH with the folders of system programs at its end."""
-    return f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
-
-
 def gather(cache: Path) -> HostFacts:
     """Read the facts. ``cache`` or its nearest existing parent gives the disk space."""
     rootless = os.geteuid() != 0
@@ -55,11 +44,11 @@ def gather(cache: Path) -> HostFacts:
     folder = next(path for path in [cache, *cache.parents] if path.exists())
     user = pwd.getpwuid(os.geteuid()).pw_name
     return HostFacts(
-        missing={tool: package for tool, package in tools.items() if not shutil.which(tool, path=search_path())},
+        missing={tool: package for tool, package in tools.items() if find(tool) is None},
         free=shutil.disk_usage(folder).free,
         rootless=rootless,
         user=user,
-        subids=min(_subids(Path("/etc/subuid"), user), _subids(Path("/etc/subgid"), user)) if rootless else 0,
+        subids=_subids(user) if rootless else 0,
         namespaces=_namespaces() if rootless else True,
     )
 
@@ -89,18 +78,13 @@ def require(cache: Path, *, needed: int) -> None:
         raise ImageError(
             "this host cannot build Debian images yet",
             evidence=found,
-            hint="./scripts/e2e installs what is missing; ORCH_CACHE_DIR moves the cache to another disk",
+            hint="orchestrator host-setup installs what is missing; ORCH_CACHE_DIR moves the cache to another disk",
         )
 
 
-def _subids(file: Path, user: str) -> int:
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return 0
-    names = (user, str(os.geteuid()))
-    fields = [line.split(":") for line in lines if line.count(":") == 2]
-    return sum(int(count) for name, _, count in fields if name in names and count.isdigit())
+def _subids(user: str) -> int:
+    tables = [read_table(Path(name)) for name in ("/etc/subuid", "/etc/subgid")]
+    return min(subids(table, user, os.geteuid()) for table in tables)
 
 
 def _namespaces() -> bool | None:

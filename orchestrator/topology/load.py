@@ -41,14 +41,16 @@ def load_topology(
     return topology
 
 
-def load_variants(path: Path, *, app: Path | None = None, suite: Path | None = None) -> Mapping[str, Topology]:
+def load_variants(
+    path: Path, *, app: Path | None = None, suite: Path | None = None, text: str | None = None
+) -> Mapping[str, Topology]:
     """Every variant of a file, by name; the file alone under ``""`` if it has none.
 
     Args and errors are those of `load_topology`; the problems of all variants
-    are raised together.
+    are raised together. ``text`` is what the file is to hold, in place of what it holds.
     """
     problems = Problems(path)
-    root = parse(read(path), problems)
+    root = parse(read(path) if text is None else text, problems)
     default = _chosen(root, None, problems)
     names = dict.fromkeys((default, *_variant_names(root)))
     found = {each: _build(root, path, each, app, suite, problems) for each in names}

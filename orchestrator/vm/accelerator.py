@@ -90,7 +90,7 @@ async def qemu_version() -> tuple[int, ...]:
     Raises:
         HostError: missing, unreadable, or older than `MINIMUM_QEMU`.
     """
-    hint = "./scripts/e2e --setup-only installs it; on Debian 12 it comes from bookworm-backports"
+    hint = "orchestrator host-setup installs it; on Debian 12 it comes from bookworm-backports"
     done = await run([QEMU, "--version"], deadline=Deadline.after(20), hint=hint)
     version = parse_version(done.stdout)
     if not version:
