@@ -189,7 +189,7 @@ def _plan(topology: Topology | None, wanted: str) -> _Plan:
         provider = choose_provider(wanted, topology)
         sources = {name: provider_of(image, provider) for name, image in used_images(topology).items()}
         cache = ImageCache()
-        to_build = [name for name, source in sources.items() if not source.ready(name, cache)]
+        to_build = [name for name, source in sources.items() if not source.ready(name, cache, topology.variant)]
     except OrchestratorError as error:
         return _Plan(None, [look.failed("images", error)], [])
     except (OSError, RuntimeError) as error:

@@ -53,7 +53,7 @@ def raw_mode(descriptor: int) -> Iterator[None]:
         if signal.getsignal(number) is not signal.SIG_IGN  # as nohup left it
     }
     try:
-        tty.setraw(descriptor)
+        tty.setraw(descriptor, termios.TCSADRAIN)  # not FLUSH: what is typed already is not lost
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

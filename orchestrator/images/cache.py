@@ -75,6 +75,11 @@ class ImageCache:
     def __init__(self, root: Path | None = None) -> None:
         self.root = cache_root() / "images" if root is None else root
 
+    @property
+    def downloads(self) -> Path:
+        """Where packages of registries are kept, beside the images."""
+        return self.root.parent / "downloads"
+
     def path_of(self, name: str, layer: str, key: str) -> Path:
         return self.root / f"{name}-{layer}-{key[:KEY_LENGTH]}"
 

@@ -1,26 +1,21 @@
 """The Debian provider: an image from a recipe, in two cached layers.
 
-The base layer (packages, a minute or two) is keyed by the recipe; the application
-layer is a copy of it with the rendered files written by debugfs, in seconds and
-without root, keyed by their content. The finished folder holds ``bin/run-<name>-vm``,
-``root.raw``, ``vmlinuz``, ``initrd.img`` and ``kernel-params``, and needs nothing else.
+The base layer (packages, a minute or two) is keyed by the recipe; the layer of files is a copy of it with the
+files written by debugfs, in seconds and without root, keyed by their content. The finished folder holds
+``bin/run-<name>-vm``, ``root.raw``, ``vmlinuz``, ``initrd.img`` and ``kernel-params``, and needs nothing else.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, monotonic
+from orchestrator.deadline import monotonic
 from orchestrator.errors import HostError, ImageError, TimeLimit
-from orchestrator.events import EventBus
 from orchestrator.events.machines import ImageOutput, ImageStateChanged
 from orchestrator.events.services import Heartbeat
-from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import LONGER, BuiltImage
 from orchestrator.images.debian_base import (
     BASE_RAW,
@@ -32,150 +27,114 @@ from orchestrator.images.debian_base import (
     build_base,
     logged_step,
 )
+from orchestrator.images.debian_content import Content, content_of, fetch
 from orchestrator.images.debian_host import require, search_path
 from orchestrator.images.manifest import (
     SOURCES,
     BaseTree,
-    LayerEntry,
+    base_tree_without,
     debugfs_errors,
     debugfs_script,
-    layer_key,
     link_sources,
-    load_manifest,
+    word,
 )
-from orchestrator.images.recipe import Recipe, load_recipe
-from orchestrator.images.runscript import kernel_params, run_script
+from orchestrator.images.provider_kind import Build
+from orchestrator.images.recipe import Recipe
+from orchestrator.images.recipe_base import base_key
+from orchestrator.images.recipe_layer import started_by_boot
+from orchestrator.images.recipe_load import load_recipe
+from orchestrator.images.unit_check import check_units
 from orchestrator.process import run_shown
 from orchestrator.scratch import scratch
 
-LAYER_VERSION = "1"  # raise it whenever this file makes other images of the same files
 HEARTBEAT = 5.0  # seconds between two reports while another command builds
 BASE_SPACE = 3  # a build needs about this many times the content: tar, tree, file system
 
 BASE_LAYER, APP_LAYER = "base", "app"
 
 
-async def build_debian(
-    name: str,
-    recipe_path: Path,
-    *,
-    variant: str,
-    app: Path | None,
-    cache: ImageCache,
-    bus: EventBus,
-    deadline: Deadline,
-    turn: asyncio.Lock | None = None,
-) -> BuiltImage:
-    """The image of a recipe with the application in it, from the cache or built.
-
-    Args:
-        name: of the image in the topology.
-        app: the application package the layer program installs, or None.
-        turn: a lock that is held while something is built; two builds at once are slower than one after the other.
+async def build_debian(job: Build, recipe_path: Path) -> BuiltImage:
+    """The image of a recipe, from the cache or built.
 
     Raises:
         ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
     """
     started = monotonic()
-    recipe = load_recipe(recipe_path)
-    builder = _Builder(name, recipe, cache, bus, deadline)
-    base_key = recipe.base_key(BUILDER)
+    recipe = load_recipe(recipe_path, variant=job.variant)
+    builder = _Builder(job, recipe)
+    base = base_key(recipe, BUILDER)
     with scratch("layer") as rendered:
-        entries = await builder.render(rendered, variant, app)
-        texts = {
-            f"bin/run-{recipe.name}-vm": run_script(recipe.name, memory=recipe.memory, cpus=recipe.cpus),
-            "kernel-params": kernel_params(recipe.kernel_parameters),
-        }
-        key = layer_key(base_key, entries, {"version": LAYER_VERSION, **texts})
+        content = await content_of(job, recipe, rendered)
+        key = content.key(base)
 
         async def build(folder: Path) -> None:
-            async with turn or asyncio.Lock():
-                base = await builder.base(base_key)
-                await builder.app_layer(folder, base, entries, texts)
+            async with job.turn:
+                base_folder = await builder.base(base)
+                await builder.files(folder, base_folder, content)
 
-        path, cached = await cache.obtain(name, APP_LAYER, key, build, waiting=builder.waiting, deadline=deadline)
-    return BuiltImage(name, path, key, "debian", cached, monotonic() - started)
+        path, cached = await job.cache.obtain(
+            job.name, APP_LAYER, key, build, waiting=builder.waiting, deadline=job.deadline
+        )
+    return BuiltImage(job.name, path, key, "debian", cached, monotonic() - started)
 
 
 class _Builder:
-    """The steps of one image, their shared data and events."""
+    """The steps of one image."""
 
-    def __init__(self, name: str, recipe: Recipe, cache: ImageCache, bus: EventBus, deadline: Deadline) -> None:
-        self._name = name
+    def __init__(self, job: Build, recipe: Recipe) -> None:
+        self._job = job
         self._recipe = recipe
-        self._cache = cache
-        self._bus = bus
-        self._deadline = deadline
         self._said_waiting = float("-inf")
 
     def say(self, line: str, step: str) -> None:
-        self._bus.emit(ImageOutput(self._name, line=line, step=step))
+        self._job.bus.emit(ImageOutput(self._job.name, line=line, step=step))
 
     def waiting(self, holder: str, elapsed: float) -> None:
         if elapsed - self._said_waiting >= HEARTBEAT:
             self._said_waiting = elapsed
-            self._bus.emit(
+            self._job.bus.emit(
                 Heartbeat(
-                    self._name,
-                    what=f"image {self._name}, which another command builds",
+                    self._job.name,
+                    what=f"image {self._job.name}, which another command builds",
                     elapsed=elapsed,
-                    timeout=self._deadline.timeout,
+                    timeout=self._job.deadline.timeout,
                     detail=holder,
                 )
             )
 
-    async def render(self, folder: Path, variant: str, app: Path | None) -> tuple[LayerEntry, ...]:
-        """What the layer program says, or nothing without one."""
-        layer = self._recipe.layer
-        if layer is None:
-            return ()
-        argv = [
-            sys.executable,
-            str(layer.program),
-            *layer.arguments,
-            "--variant",
-            variant,
-            "--out",
-            str(folder),
-        ]
-        if app is not None:
-            argv += ["--app", str(app)]
-        done = await run_shown(argv, lambda line: self.say(line, "render"), deadline=self._deadline)
-        if done.code != 0:
-            raise ImageError(
-                f"the files of image {self._name} could not be rendered",
-                evidence=done.stderr.strip().splitlines()[-25:],
-                where=[str(layer.program)],
-            )
-        return load_manifest(folder)
-
     async def base(self, key: str) -> Path:
         """The base layer, from the cache or built."""
         needed = min(self._recipe.size, 1 << 30) * BASE_SPACE
+        job = self._job
 
         async def build(folder: Path) -> None:
-            require(self._cache.root, needed=needed)
+            require(job.cache.root, needed=needed)
             self._building(key, "its packages or their configuration changed")
             await self._keeping_log(
-                folder, BASE_LAYER, build_base(folder, self._recipe, say=self.say, deadline=self._deadline)
+                folder, BASE_LAYER, build_base(folder, self._recipe, say=self.say, deadline=job.deadline)
             )
 
-        path, _ = await self._cache.obtain(
-            self._recipe.name, BASE_LAYER, key, build, waiting=self.waiting, deadline=self._deadline
+        path, _ = await job.cache.obtain(
+            self._recipe.name, BASE_LAYER, key, build, waiting=self.waiting, deadline=job.deadline
         )
         return path
 
-    async def app_layer(self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]) -> None:
+    async def files(self, folder: Path, base: Path, content: Content) -> None:
         """Fill ``folder`` with the finished image."""
         self._building(base.name, "its files changed")
-        await self._keeping_log(folder, APP_LAYER, self._write_app_layer(folder, base, entries, texts))
+        await self._keeping_log(folder, APP_LAYER, self._write_files(folder, base, content))
 
-    async def _write_app_layer(
-        self, folder: Path, base: Path, entries: tuple[LayerEntry, ...], texts: dict[str, str]
-    ) -> None:
+    async def _write_files(self, folder: Path, base: Path, content: Content) -> None:
+        await fetch(self._job, self._recipe)
+        entries = content.with_packages()
         disk, script = folder / "root.raw", folder / "layer.debugfs"
-        script.write_text(debugfs_script(entries, BaseTree.from_json((base / TREE).read_text())))
-        self.say(f"{len(entries)} files, links and folders over {base.name}", "application")
+        tree = BaseTree.from_json((base / TREE).read_text())
+        away = started_by_boot(tree.paths, content.stopped)
+        script.write_text(
+            "".join(f"rm {word(path)}\n" for path in away) + debugfs_script(entries, base_tree_without(tree, away))
+        )
+        self.say(f"{len(entries)} files, links and folders over {base.name}", "files")
+        await check_units(self._recipe, entries, base, deadline=self._job.deadline)
         await self._step(folder, ["cp", "--sparse=always", "--reflink=auto", str(base / BASE_RAW), str(disk)])
         link_sources(entries, folder)
         # Relative names all along: in an absolute one, a question mark would begin options of the file system.
@@ -183,43 +142,44 @@ class _Builder:
             done = await run_shown(
                 ["debugfs", "-w", "-f", script.name, disk.name],
                 lambda line: log.write(f"{line}\n"),
-                deadline=self._deadline,
+                deadline=self._job.deadline,
                 cwd=folder,
                 env={**os.environ, "PATH": search_path()},
             )
         errors = debugfs_errors(done.stderr)
         if errors or done.code != 0:
-            raise ImageError("debugfs could not write the application layer", evidence=errors[:25] or [str(done.code)])
+            raise ImageError("debugfs could not write the files", evidence=errors[:25] or [str(done.code)])
         shutil.rmtree(folder / SOURCES)
         await self._step(folder, ["e2fsck", "-f", "-n", disk.name])
         for name in (VMLINUZ, INITRD):
             _link(base / name, folder / name)
-        for name, text in texts.items():
+        for name, text in content.texts.items():
             target = folder / name
             target.parent.mkdir(exist_ok=True)
             target.write_text(text)
             target.chmod(0o755 if name.startswith("bin/") else 0o644)
 
     async def _step(self, folder: Path, argv: list[str]) -> None:
-        await logged_step("application", argv, log=folder / LOG, say=self.say, deadline=self._deadline, cwd=folder)
+        await logged_step("files", argv, log=folder / LOG, say=self.say, deadline=self._job.deadline, cwd=folder)
 
     async def _keeping_log(self, folder: Path, layer: str, work: Coroutine[object, object, None]) -> None:
         """Await the work; when it fails, save the build log, since the folder goes away."""
+        name, root = self._job.name, self._job.cache.root
         try:
             await work
         except TimeLimit as error:
-            kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
+            kept = keep_log(folder / LOG, root / "logs" / f"{name}-{layer}.log")
             raise TimeLimit(
-                f"image {self._name} was not built within {self._deadline}",
+                f"image {name} was not built within {self._job.deadline}",
                 why=f"its {layer} layer was being made",
                 where=[str(kept)] if kept else [],
                 hint=LONGER,
             ) from error
         except (ImageError, HostError) as error:
-            kept = keep_log(folder / LOG, self._cache.root / "logs" / f"{self._name}-{layer}.log")
+            kept = keep_log(folder / LOG, root / "logs" / f"{name}-{layer}.log")
             where = [*error.where, *([str(kept)] if kept else [])]
             raise ImageError(
-                f"image {self._name}: {error.what}",
+                f"image {name}: {error.what}",
                 why=error.why,
                 where=where,
                 hint=error.hint,
@@ -227,7 +187,7 @@ class _Builder:
             ) from error
 
     def _building(self, key: str, why: str) -> None:
-        self._bus.emit(ImageStateChanged(self._name, state="building", provider="debian", key=key, detail=why))
+        self._job.bus.emit(ImageStateChanged(self._job.name, state="building", provider="debian", key=key, detail=why))
 
 
 def keep_log(log: Path, target: Path) -> Path | None:

@@ -20,10 +20,12 @@ from orchestrator.errors import ImageError
 from orchestrator.images.debian_host import search_path
 from orchestrator.images.manifest import BaseTree, Kind
 from orchestrator.images.recipe import Recipe
+from orchestrator.images.recipe_base import early_content, failures, key_path, mode, script, source_line
+from orchestrator.images.unit_check import keep_checker
 from orchestrator.process import describe_exit, tail
 from orchestrator.process_lines import stream_lines
 
-BUILDER = "2"  # raise it whenever this file makes other images of the same recipe
+BUILDER = "3"  # raise it whenever this file makes other images of the same recipe
 CUSTOMIZE = "/var/tmp/customize.sh"  # noqa: S108 - inside the new system, where nobody else is
 BASE_RAW, VMLINUZ, INITRD, TREE, LOG = "base.raw", "vmlinuz", "initrd.img", "tree.json", "build.log"
 
@@ -32,22 +34,33 @@ Say = Callable[[str, str], None]  # (line, step)
 
 def mmdebstrap_argv(recipe: Recipe, *, early: Path, output: Path, rootless: bool) -> list[str]:
     """The command that makes ``output`` (a tar archive); ``early`` is the tar of files put in before the packages."""
-    hook = f"""chroot "$1" sh -eux {CUSTOMIZE} && rm "$1{CUSTOMIZE}\""""
+    hooks = [f"""chroot "$1" sh -eu {CUSTOMIZE} && rm "$1{CUSTOMIZE}\""""]
+    for name, source in recipe.apt.items():  # outside the new system the key is where the host has it
+        old, new = (f"signed-by={sed_word(path)}" for path in (str(source.key), key_path(recipe, name)))
+        hooks.append(f"""find "$1/etc/apt" -name "*.list" -exec sed -i {shlex.quote(f"s|{old}|{new}|")} {{}} +""")
+    sources = [f"deb {recipe.mirror} {recipe.suite} main"] if recipe.apt else [recipe.mirror]
     return [
         "mmdebstrap",
         f"--mode={'unshare' if rootless else 'root'}",
         "--variant=minbase",
         "--format=tar",
+        f"--architectures={recipe.architecture}",
         f"--include={','.join(recipe.packages)}",
         *[f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.dpkg_exclude],
         '--aptopt=Acquire::Retries "3"',
         '--aptopt=APT::Install-Recommends "false"',
         f"--essential-hook=tar-in {hook_word(early)} /",
-        f"--customize-hook={hook}",
+        *[f"--customize-hook={hook}" for hook in hooks],
         recipe.suite,
         str(output),
-        recipe.mirror,
+        *sources,
+        *[source_line(recipe, name, str(source.key)) for name, source in recipe.apt.items()],
     ]
+
+
+def sed_word(text: str) -> str:
+    """A text in the two sides of a command ``s|…|…|`` of sed. Pure."""
+    return re.sub(r"([\\|&.*^$\[\]])", r"\\\1", text)
 
 
 def hook_word(path: Path) -> str:
@@ -63,14 +76,13 @@ def early_archive(recipe: Recipe) -> bytes:
     """The tar of the recipe's early files and of the customize script, owned by root."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, content, mode in [
-            *((file.path, file.content, file.mode) for file in recipe.before),
-            (CUSTOMIZE, recipe.customize + "\n", 0o755),
+        for path, content, bits in [
+            *((path, early_content(recipe, item), mode(item)) for path, item in sorted(recipe.early_files().items())),
+            (CUSTOMIZE, script(recipe).encode(), 0o755),
         ]:
             info = tarfile.TarInfo(f".{path}")
-            data = content.encode()
-            info.size, info.mode = len(data), mode
-            archive.addfile(info, io.BytesIO(data))
+            info.size, info.mode = len(content), bits
+            archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
@@ -116,7 +128,12 @@ async def build_base(folder: Path, recipe: Recipe, *, say: Say, deadline: Deadli
     async def step(name: str, argv: list[str]) -> None:
         await logged_step(name, argv, log=folder / LOG, say=say, deadline=deadline, cwd=folder)
 
-    await step("packages", mmdebstrap_argv(recipe, early=early, output=archive, rootless=rootless))
+    try:
+        await step("packages", mmdebstrap_argv(recipe, early=early, output=archive, rootless=rootless))
+    except ImageError as error:
+        if found := failures(recipe, (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()):
+            raise replace_evidence(error, found) from error
+        raise
     say("reading the list of files", "file system")
     (folder / TREE).write_text(read_archive(archive, folder).as_json())
     tree.mkdir()
@@ -125,9 +142,15 @@ async def build_base(folder: Path, recipe: Recipe, *, say: Say, deadline: Deadli
     extract = ["tar", "-x", "-f", archive.name, "-C", tree.name, "--numeric-owner", "--exclude=./dev/*"]
     await step("file system", as_root(extract, rootless=rootless))
     archive.unlink()
+    await keep_checker(tree, folder, deadline=deadline)
     await step("file system", as_root(mke2fs_argv(Path(tree.name), Path(BASE_RAW), recipe.size), rootless=rootless))
     await step("file system", as_root(["rm", "-rf", str(tree)], rootless=rootless))
     early.unlink()
+
+
+def replace_evidence(error: ImageError, found: list[str]) -> ImageError:
+    """The failure of a step, with what it says of the recipe before what it printed."""
+    return ImageError("the packages or steps of the recipe failed", evidence=[*found, *error.evidence[-8:]])
 
 
 def read_archive(archive: Path, folder: Path) -> BaseTree:

@@ -22,10 +22,9 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import ImageError
-from orchestrator.images.recipe import digest
 
-# debugfs splits its commands on blanks and takes <12> for an inode number; no name of ours needs more than these.
-_TARGET = re.compile(r"(/[A-Za-z0-9@%+=:,._\\-]+)+\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9@%+=:,._/\\-]+")
+_TARGET = re.compile(r"(/[^/\x00-\x1f\x7f]+)+")
 # Where links to the sources lie while debugfs writes: it knows no way to quote every path of a host.
 SOURCES = "sources"
 _TYPE_BITS = {"file": 0o100000, "directory": 0o040000, "symlink": 0o120000}
@@ -92,6 +91,12 @@ class BaseTree:
         return cls({path: Kind(kind) for path, kind in data["paths"].items()}, data["users"], data["groups"])
 
 
+def base_tree_without(tree: BaseTree, away: Iterable[str]) -> BaseTree:
+    """The tree after some of its paths are removed."""
+    gone = frozenset(away)
+    return replace(tree, paths={path: kind for path, kind in tree.paths.items() if path not in gone})
+
+
 def load_manifest(folder: Path) -> tuple[LayerEntry, ...]:
     """Read ``manifest.json`` in ``folder`` and hash the files it names; sorted by target.
 
@@ -124,12 +129,12 @@ def load_manifest(folder: Path) -> tuple[LayerEntry, ...]:
 def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
     kind = Kind(item["type"])
     target = item["target"]
-    if not _TARGET.match(target) or ".." in PurePosixPath(target).parts:
-        raise ValueError("not an absolute path of letters, digits and @%+=:,._-")
+    if not _TARGET.fullmatch(target) or ".." in PurePosixPath(target).parts:
+        raise ValueError("not an absolute path without .. and control characters")
     entry = LayerEntry(kind, target, owner=item.get("owner", "root"), group=item.get("group", "root"))
     if kind is Kind.SYMLINK:
-        if not re.fullmatch(r"[^\s\"]+", item["to"]):
-            raise ValueError("a link's target cannot contain blanks")
+        if not item["to"].isprintable() or not item["to"]:
+            raise ValueError("a link's target is one line")
         return replace(entry, to=item["to"], mode=0o777)
     entry = replace(entry, mode=int(item["mode"], 8))
     if kind is Kind.DIRECTORY:
@@ -139,9 +144,13 @@ def _entry(item: Mapping[str, str], folder: Path) -> LayerEntry:
         return replace(entry, source=source, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def layer_key(base_key: str, entries: Iterable[LayerEntry], texts: Mapping[str, str]) -> str:
-    """The application layer's key: base, files with owners and modes, and the texts next to the disk."""
-    return digest({"base": base_key, "entries": [entry.identity() for entry in entries], "texts": dict(texts)})
+def word(text: str) -> str:
+    """A path as one word of debugfs, which splits its commands on blanks. Pure.
+
+    >>> print(word("/a b"), word('/"x'), word("/plain"))
+    "/a b" "/""x" /plain
+    """
+    return text if _PLAIN.fullmatch(text) else '"' + text.replace('"', '""') + '"'
 
 
 def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
@@ -163,13 +172,14 @@ def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
         if uid is None or gid is None:
             problems.append(f"{entry.target}: the image has no user {entry.owner} with group {entry.group}")
             return
-        lines.append(f"sif {entry.target} mode 0{_TYPE_BITS[entry.kind.value] | entry.mode:o}")
-        lines.append(f"sif {entry.target} uid {uid}")
-        lines.append(f"sif {entry.target} gid {gid}")
+        target = word(entry.target)
+        lines.append(f"sif {target} mode 0{_TYPE_BITS[entry.kind.value] | entry.mode:o}")
+        lines.append(f"sif {target} uid {uid}")
+        lines.append(f"sif {target} gid {gid}")
 
     def make_folder(entry: LayerEntry) -> None:
         if entry.target not in present:
-            lines.append(f"mkdir {entry.target}")
+            lines.append(f"mkdir {word(entry.target)}")
             present[entry.target] = Kind.DIRECTORY
         owned(entry)
 
@@ -190,13 +200,13 @@ def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
             make_folder(entry)
             continue
         if there is not None:
-            lines.append(f"rm {entry.target}")
+            lines.append(f"rm {word(entry.target)}")
         if entry.kind is Kind.SYMLINK:
-            lines.append(f"symlink {entry.target} {entry.to}")
+            lines.append(f"symlink {word(entry.target)} {word(entry.to)}")
         else:
             folder, _, name = entry.target.rpartition("/")
-            lines.append(f"cd {folder or '/'}")  # `write` knows no folders in the name it makes
-            lines.append(f"write {SOURCES}/{entry.sha256} {name}")
+            lines.append(f"cd {word(folder or '/')}")  # `write` knows no folders in the name it makes
+            lines.append(f"write {SOURCES}/{entry.sha256} {word(name)}")
             lines.append("cd /")
             owned(entry)
         present[entry.target] = entry.kind

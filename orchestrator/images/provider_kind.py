@@ -30,6 +30,7 @@ class Build:
         root: the folder of the topology.
         variant: of the topology.
         app: the application package to install, or None.
+        units: of the services that the topology has on machines of this image; the boot must not start them.
         turn: held while something is really built; two builds at once are slower than one after the other.
     """
 
@@ -37,6 +38,7 @@ class Build:
     root: Path
     variant: str
     app: Path | None
+    units: frozenset[str]
     cache: ImageCache
     bus: EventBus
     deadline: Deadline
@@ -68,9 +70,9 @@ class ImageProvider(ImageSource):
         del root
         return True
 
-    def ready(self, name: str, cache: ImageCache) -> bool:
+    def ready(self, name: str, cache: ImageCache, variant: str) -> bool:
         """Whether nothing, or little, is to be built; a look at files only. Raises `ImageError`."""
-        del name, cache
+        del name, cache, variant
         return True
 
     @abstractmethod

@@ -1,52 +1,150 @@
-"""A Debian recipe: the TOML file that describes a machine's image.
+"""A Debian recipe as data: what an image is made of, and where each part of it was written.
 
-Loading is the only I/O; a `Recipe` is frozen data and its key a pure function.
+`orchestrator.images.recipe_load` reads it. Frozen data; the key of the base layer is a pure function of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.errors import ImageError
-from orchestrator.quantities import MIB, parse_size
-
-_KEYS = frozenset(
-    [
-        "name",
-        "include",
-        "suite",
-        "mirror",
-        "packages",
-        "dpkg_exclude",
-        "size",
-        "memory",
-        "cpus",
-        "kernel_parameters",
-        "before",
-        "customize",
-        "layer",
-    ]
-)
+from orchestrator.topology.positions import Position
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyFile:
-    """A file that exists before the packages are installed."""
+class Place:
+    """Where something was written; its text is ``file:line:column``."""
 
-    path: str
-    content: str
-    mode: int = 0o644
+    path: Path
+    at: Position
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Who may do what with a file. ``mode`` None: of a copied file, as on the host; otherwise the usual one."""
+
+    mode: int | None = None
+    owner: str = "root"
+    group: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class FileItem:
+    """A file of the image.
+
+    Attributes:
+        content: its text; None where it comes from ``source`` or ``template``.
+        source: a file of the host, copied as it is.
+        template: a Jinja2 template of the host.
+        early: whether it exists before the packages are configured.
+    """
+
+    place: Place
+    ownership: Ownership
+    content: str | None = None
+    source: Path | None = None
+    template: Path | None = None
+    early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FolderItem:
+    """A folder of the image; with ``source`` a copy of one of the host, without the names in ``exclude``."""
+
+    place: Place
+    ownership: Ownership
+    source: Path | None = None
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkItem:
+    """A symbolic link."""
+
+    place: Place
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitItem:
+    """A unit file, or a drop-in to one: section → directive → value. ``Environment`` is a section of its own."""
+
+    place: Place
+    sections: Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A shell script that is run as root in the new system."""
+
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group. ``gid`` None: the next free number."""
+
+    place: Place
+    gid: int | None = None
+    system: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user, with a group of the same name. ``uid`` None: the next free number.
+
+    Attributes:
+        system: whether its number is one of the system's.
+        groups: further ones.
+    """
+
+    place: Place
+    uid: int | None = None
+    system: bool = False
+    home: str = ""
+    create_home: bool = False
+    shell: str = ""
+    comment: str = ""
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AptSource:
+    """Packages from elsewhere than the mirror. ``key``: the file of the key that signs them; None where none does."""
+
+    place: Place
+    uris: str
+    suites: str
+    components: tuple[str, ...]
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPackages:
+    """Packages of npm or PyPI, as a lock file pins them.
+
+    Attributes:
+        only: package → the parts of it that are wanted (npm).
+        python: the version of the guest's Python that they are chosen for (PyPI).
+    """
+
+    place: Place
+    lock: Path
+    target: str
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    python: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The program that renders the application layer.
+    """The program that makes files which no data can say.
 
     It is called as ``python PROGRAM ARGUMENTS --variant V [--app DIR] --out DIR`` and writes
     ``manifest.json`` into DIR (orchestrator.images.manifest).
@@ -61,162 +159,46 @@ class Recipe:
     """What an image is made of.
 
     Attributes:
+        path: of the recipe itself, not of what it includes.
         size: of the root file system, bytes.
-        memory: MiB (in the file also a size with its unit), cpus: what the run script asks for by itself.
-        customize: shell script, run as root inside the new system.
-        layer: the application layer, or None.
+        memory: MiB; cpus: what the run script asks for by itself.
+        packages, enable, disable, mask: with where each was named.
+        variables: what templates can use, with ``variant`` and ``name``.
     """
 
     path: Path
     name: str
     suite: str
+    architecture: str
     mirror: str
-    packages: tuple[str, ...]
+    packages: Mapping[str, Place]
     dpkg_exclude: tuple[str, ...]
+    apt: Mapping[str, AptSource]
     size: int
     memory: int
     cpus: int
     kernel_parameters: tuple[str, ...]
-    before: tuple[EarlyFile, ...]
-    customize: str
+    groups: Mapping[str, Group]
+    users: Mapping[str, User]
+    run: Mapping[str, Script]
+    files: Mapping[str, FileItem]
+    folders: Mapping[str, FolderItem]
+    links: Mapping[str, LinkItem]
+    units: Mapping[str, UnitItem]
+    drop_ins: Mapping[str, UnitItem]
+    enable: Mapping[str, Place]
+    disable: Mapping[str, Place]
+    mask: Mapping[str, Place]
+    npm: Mapping[str, LockedPackages]
+    python: Mapping[str, LockedPackages]
+    variables: Mapping[str, object]
     layer: Layer | None
 
-    def base_key(self, builder: str) -> str:
-        """Changes with the base layer: covers all but the layer and the values that only the run script uses."""
-        data = asdict(self)
-        for name in ("path", "layer", "memory", "cpus", "kernel_parameters"):
-            del data[name]
-        return digest({"builder": builder, **data})
+    def early_files(self) -> dict[str, FileItem]:
+        """The files that exist before the packages are configured; each has its content."""
+        return {target: item for target, item in self.files.items() if item.early}
 
 
 def digest(data: object) -> str:
     """SHA-256 of JSON-ready data, the order of keys aside."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe and what it includes.
-
-    Lists of included files come first and are joined; single values of the including file win.
-
-    Raises:
-        ImageError: the file is missing or not TOML, a key is unknown, missing or of the wrong type.
-    """
-    data = _merged(path, ())
-    problems: list[str] = []
-
-    def text(key: str, default: str | None = None) -> str:
-        value = data.get(key, default)
-        if not isinstance(value, str):
-            problems.append(f"{key}: expected a string")
-            return ""
-        return value
-
-    def number(key: str, default: int) -> int:
-        value = data.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            problems.append(f"{key}: expected an integer from 1")
-            return default
-        return value
-
-    def texts(key: str) -> tuple[str, ...]:
-        value = data.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            problems.append(f"{key}: expected a list of strings")
-            return ()
-        return tuple(value)
-
-    def size(key: str, default: str | None = None) -> int:
-        try:
-            found = parse_size(text(key, default))
-        except ValueError:
-            found = 0
-        if found < MIB:
-            problems.append(f'{key}: expected a size from 1MiB, like "512MiB" or "3GiB"')
-        return found
-
-    problems += [f"{key}: unknown key" for key in sorted(set(data) - _KEYS)]
-    recipe = Recipe(
-        path=path,
-        name=text("name"),
-        suite=text("suite"),
-        mirror=text("mirror", "http://deb.debian.org/debian"),
-        packages=tuple(sorted(set(texts("packages")))),
-        dpkg_exclude=texts("dpkg_exclude"),
-        size=size("size"),
-        memory=number("memory", 1024) if isinstance(data.get("memory"), int) else size("memory", "1GiB") // MIB,
-        cpus=number("cpus", 1),
-        kernel_parameters=texts("kernel_parameters"),
-        before=_early_files(data.get("before", []), problems),
-        customize=_customize(data.get("customize", {}), problems),
-        layer=_layer(data.get("layer"), path.parent, problems),
-    )
-    if problems:
-        raise ImageError(f"the recipe {path} is wrong", evidence=problems, where=[str(path)])
-    return recipe
-
-
-def _customize(steps: object, problems: list[str]) -> str:
-    """The scripts of a table, one after the other."""
-    if not isinstance(steps, dict) or not all(isinstance(step, str) for step in steps.values()):
-        problems.append("customize: expected a table of shell scripts")
-        return ""
-    return "\n".join(step.strip("\n") for step in steps.values())
-
-
-def _merged(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
-    if path in above:
-        raise ImageError(f"the recipe {path} includes itself", where=[str(one) for one in above])
-    try:
-        data: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        where = [str(above[-1])] if above else []
-        raise ImageError(f"there is no recipe {path}", where=where) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ImageError(f"the recipe {path} is not TOML", why=str(error), where=[str(path)]) from error
-    result: dict[str, object] = {}
-    includes = data.pop("include", [])
-    if not isinstance(includes, list):
-        raise ImageError(f"the recipe {path} is wrong", evidence=["include: expected a list of file names"])
-    for name in includes:
-        _merge(result, _merged((path.parent / str(name)).resolve(), (*above, path)))
-    _merge(result, data)
-    return result
-
-
-def _merge(into: dict[str, object], data: Mapping[str, object]) -> None:
-    for key, value in data.items():
-        old = into.get(key)
-        if isinstance(old, list) and isinstance(value, list):
-            into[key] = old + value
-        elif isinstance(old, dict) and isinstance(value, dict):
-            into[key] = {**old, **value}
-        else:
-            into[key] = value
-
-
-def _early_files(value: object, problems: list[str]) -> tuple[EarlyFile, ...]:
-    files = []
-    for item in value if isinstance(value, list) else [None]:
-        if not isinstance(item, dict) or not isinstance(item.get("path"), str) or "content" not in item:
-            problems.append("before: expected tables with path, content and optionally mode")
-            continue
-        mode = str(item.get("mode", "0644"))
-        if not re.fullmatch(r"0[0-7]{3}", mode) or not str(item["path"]).startswith("/"):
-            problems.append(f"before: {item['path']}: expected an absolute path and a mode like 0644")
-            continue
-        files.append(EarlyFile(str(item["path"]), str(item["content"]).lstrip("\n"), int(mode, 8)))
-    return tuple(files)
-
-
-def _layer(value: object, folder: Path, problems: list[str]) -> Layer | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict) or not isinstance(value.get("program"), str):
-        problems.append("layer: expected a table with program (and arguments)")
-        return None
-    arguments = value.get("arguments", [])
-    if not isinstance(arguments, list) or not all(isinstance(item, str) for item in arguments):
-        problems.append("layer.arguments: expected a list of strings")
-        return None
-    return Layer(folder / value["program"], tuple(arguments))

@@ -14,6 +14,8 @@ import time
 
 import pytest
 
+from orchestrator.guest.terminal import raw_mode
+
 PROGRAM = "from orchestrator.guest.terminal import raw_mode\nimport time\nwith raw_mode(0):\n    time.sleep(60)\n"
 
 
@@ -30,6 +32,17 @@ def test_a_signal_gives_the_terminal_back(number: signal.Signals) -> None:
         process.send_signal(number)
         assert process.wait(10) == 128 + number
         assert termios.tcgetattr(terminal) == before
+    finally:
+        os.close(controller)
+        os.close(terminal)
+
+
+def test_what_was_typed_before_is_not_lost() -> None:
+    controller, terminal = pty.openpty()
+    try:
+        os.write(controller, b"early\n")
+        with raw_mode(terminal):
+            assert os.read(terminal, 100).strip() == b"early"
     finally:
         os.close(controller)
         os.close(terminal)

@@ -24,29 +24,21 @@ class DebianImage(ImageProvider):
 
     debian: Annotated[Path, Key(HostPath(), "the recipe of a Debian image")]
 
-    def ready(self, name: str, cache: ImageCache) -> bool:
+    def ready(self, name: str, cache: ImageCache, variant: str) -> bool:
         from orchestrator.images.cache import ENTRY_FILE
         from orchestrator.images.debian import BASE_LAYER
         from orchestrator.images.debian_base import BUILDER
-        from orchestrator.images.recipe import load_recipe
+        from orchestrator.images.recipe_base import base_key
+        from orchestrator.images.recipe_load import load_recipe
 
         del name
-        recipe = load_recipe(self.debian)
-        return (cache.path_of(recipe.name, BASE_LAYER, recipe.base_key(BUILDER)) / ENTRY_FILE).is_file()
+        recipe = load_recipe(self.debian, variant=variant)
+        return (cache.path_of(recipe.name, BASE_LAYER, base_key(recipe, BUILDER)) / ENTRY_FILE).is_file()
 
     async def build(self, job: Build) -> BuiltImage:
         from orchestrator.images.debian import build_debian
 
-        return await build_debian(
-            job.name,
-            self.debian,
-            variant=job.variant,
-            app=job.app,
-            cache=job.cache,
-            bus=job.bus,
-            deadline=job.deadline,
-            turn=job.turn,
-        )
+        return await build_debian(job, self.debian)
 
 
 KIND = DebianImage
