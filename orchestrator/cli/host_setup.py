@@ -46,7 +46,7 @@ async def _set_up(arguments: argparse.Namespace) -> int:
     purposes = purposes_of(user, debian_images=wants_debian(arguments.images), development=arguments.development)
     before = await examine(user, purposes)
     if arguments.check or before.is_empty:
-        _tell(before, arguments)
+        _report(before, arguments)
         return 0 if before.is_empty else NOT_READY
     for line in lines_of(before):
         say(line)
@@ -72,7 +72,7 @@ async def _set_up(arguments: argparse.Namespace) -> int:
             where=[str(LOG)],
             hint="orchestrator host-setup --check",
         )
-    _tell(after, arguments)
+    _report(after, arguments)
     return 0
 
 
@@ -115,7 +115,7 @@ def as_data(lacking: Shortfall) -> dict[str, object]:
     }
 
 
-def _tell(lacking: Shortfall, arguments: argparse.Namespace) -> None:
+def _report(lacking: Shortfall, arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json_text(as_data(lacking), indent=2) + "\n")
         return

@@ -69,7 +69,7 @@ def backports_source(suite: str, madison: str) -> str:
     mirrors = re.findall(rf"\| *(https?://\S+) {suite}/main", madison)
     mirror = next((one for one in mirrors if "security" not in one), "http://deb.debian.org/debian")
     return (
-        "# Added for QEMU; apt takes nothing from here unless it is told to.\n"
+        "# Added for QEMU; apt takes nothing from here by itself.\n"
         f"Types: deb\nURIs: {mirror}\nSuites: {suite}-backports\nComponents: main\n"
         "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
     )

@@ -48,7 +48,7 @@ def write_project(folder: Path, files: Sequence[NewFile], *, force: bool) -> Wri
     other = [file.path for file in files if file.path in there and there[file.path] != file.text]
     if other and not force:
         raise UsageError(
-            f"{len(other)} file{' is' if len(other) == 1 else 's are'} there already, with another content",
+            "files of these names are there already, with another content",
             evidence=[str(folder / path) for path in other],
             where=[str(folder)],
             hint="name another folder, or --force to overwrite them; nothing was written",
@@ -78,7 +78,7 @@ def _blocked(folder: Path, files: Sequence[NewFile]) -> list[str]:
             found.append(f"{target}: is a folder, a file would go there")
         above = next((path for path in target.parents if os.path.lexists(path)), None)
         if above is not None and not above.is_dir():
-            found.append(f"{above}: is no folder, {file.path} would go below it")
+            found.append(f"{above}: is not a folder, {file.path} would go below it")
     return list(dict.fromkeys(found))
 
 

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,12 @@ def test_a_new_project_has_tests_of_its_machines(project: Path) -> None:
 
 def test_the_python_of_a_template_is_clean(project: Path) -> None:
     found = [str(path) for path in project.rglob("*.py")]
-    done = subprocess.run(["ruff", "check", "--isolated", *found], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", *found], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
     done = subprocess.run(
-        ["ruff", "format", "--isolated", "--line-length=120", "--check", *found],
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length=120", "--check", *found],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -135,7 +138,7 @@ def test_what_no_force_overwrites_is_named(tmp_path: Path) -> None:
         write_project(tmp_path, files_of(find_template("web"), "x"), force=True)
     text = "\n".join(caught.value.evidence)
     assert f"{tmp_path / 'README.md'}: is a folder" in text
-    assert f"{tmp_path / 'images'}: is no folder" in text
+    assert f"{tmp_path / 'images'}: is not a folder" in text
     assert not (tmp_path / "orchestrator.toml").exists()
 
 
