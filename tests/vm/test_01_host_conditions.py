@@ -33,7 +33,7 @@ def test_without_qemu(bare: Host, tmp_path: Path) -> None:
             if not program.name.startswith("qemu-system") and not link.is_symlink():
                 link.symlink_to(program)
     done = bare.run("up", PATH=str(tmp_path))
-    done.expect(3, rf"error: {QEMU} is not installed", r"next: +\./scripts/e2e --setup-only", within=SOON)
+    done.expect(3, rf"error: {QEMU} is not installed", r"next: +orchestrator host-setup", within=SOON)
     bare.assert_nothing_left()
 
 

@@ -1,0 +1,55 @@
+"""A project of `orchestrator init`, as it is written: READY, its own tests pass, an added check is proven."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from conftest import HOSTS, MEASURES
+from host import ROOT, Host
+
+# The plugin is loaded by its entry point, where it is installed.
+INSTALLED = any(point.name == "orchestrator" for point in entry_points(group="pytest11"))
+PLUGIN = () if INSTALLED else ("-p", "orchestrator.pytest_plugin")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A web application behind nginx on one machine, READY."""
+    root = tmp_path_factory.mktemp("init")
+    host = Host(root, root / "shop" / "orchestrator.toml")
+    HOSTS.append(host)
+    try:
+        host.run("init", "--template", "web", str(root / "shop")).expect(0)
+        built = host.run("images", "build", limit=1800).expect(0)
+        up = host.run("up", limit=600).expect(0, "READY")
+        MEASURES.append(f"init --template web: image {built.seconds:.1f} s, up {up.seconds:.1f} s")
+        yield host
+    finally:
+        HOSTS.remove(host)
+        host.close()
+
+
+def test_its_own_tests_pass_on_the_running_machine(project: Host) -> None:
+    folder = project.topology.parent
+    argv = [sys.executable, "-m", "pytest", *PLUGIN, "-p", "no:cacheprovider", "--rootdir=.", "--orch-attach="]
+    environment = project.environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_a_check_that_was_added_is_proven_at_the_next_up(project: Host) -> None:
+    words = ("--service", "nginx", "--exec", "systemctl is-enabled nginx", "--stdout", "enabled")
+    project.run("add", "check", "enabled", *words).expect(0)
+    project.run("up", "-v", limit=600).expect(0, "enabled")
+
+
+def test_what_init_wrote_stays(project: Host, tmp_path: Path) -> None:
+    before = project.topology.read_text()
+    project.run("init", "--template", "empty", str(project.topology.parent)).expect(2, "orchestrator.toml")
+    assert project.topology.read_text() == before
