@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.errors import RecipeError, TopologyError
 from orchestrator.text import json_text
@@ -17,9 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "validate":
         return _validate(arguments)
     if arguments.command == "schema":
-        from orchestrator.topology.schema import json_schema
-
-        sys.stdout.write(json_text(json_schema(), indent=2) + "\n")
+        sys.stdout.write(json_text(_schema(recipe=arguments.recipe), indent=2) + "\n")
         return 0
     topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
     if arguments.command == "config":
@@ -120,6 +118,16 @@ def _tell_problems(error: TopologyError | RecipeError, *, as_json: bool) -> None
         sys.stderr.write(f"error: {error.what}\n")
     elif error.hint:
         sys.stderr.write(f"  next:  {error.hint}\n")
+
+
+def _schema(*, recipe: bool) -> Mapping[str, object]:
+    if recipe:
+        from orchestrator.images.recipe_reference import recipe_schema
+
+        return recipe_schema()
+    from orchestrator.topology.schema import json_schema
+
+    return json_schema()
 
 
 def _config(topology: Topology, *, as_json: bool) -> str:

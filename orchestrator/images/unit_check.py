@@ -34,6 +34,8 @@ async def keep_checker(tree: Path, folder: Path, *, deadline: Deadline) -> None:
     """
     target = folder / CHECKER
     for name in _UNIT_FOLDERS:
+        if not (tree / name).is_dir():
+            return  # no system of systemd
         shutil.copytree(tree / name, target / "units" / name, symlinks=True, ignore_dangling_symlinks=True)
     loader = next(iter(sorted((tree / "usr/lib64").glob("ld-linux*"))), None) or next(
         iter(sorted((tree / "usr/lib").glob("ld-linux*"))), None
