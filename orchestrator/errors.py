@@ -8,6 +8,7 @@
     ├── HostError           (3)  QEMU missing or too old, no disk space, a name taken
     │   └── MemoryShort     (3)  too little memory is free now for the machines
     ├── ImageError          (3)  an image could not be built or used
+    │   └── RecipeError     (2)  its recipe is wrong: every problem with file:line:column
     ├── SnapshotError       (3)  a snapshot does not fit, or could not be saved
     │   └── SnapshotDamaged (3)  its files are not what was saved
     ├── MachineError        (3)  a machine did not boot, died, panicked, or cannot be reached
@@ -105,6 +106,12 @@ class MemoryShort(HostError):
 
 class ImageError(OrchestratorError):
     pass
+
+
+class RecipeError(ImageError):
+    """The recipe of an image is wrong; ``evidence`` holds one line per problem."""
+
+    exit_code = 2
 
 
 class SnapshotError(OrchestratorError):

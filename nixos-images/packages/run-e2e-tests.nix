@@ -23,7 +23,7 @@
 assert lib.assertMsg (lib.versions.majorMinor playwright-test.version == lib.versions.majorMinor playwright-driver.version)
   "Playwright's runner (${playwright-test.version}) and its browsers (${playwright-driver.version}) do not match";
 let
-  tools = ../../debian-images/client-tools;
+  tools = ../../orchestrator/images/bases/browser;
   home = linkFarm "e2e-home" {
     node_modules = "${playwright-test}/lib/node_modules";
     "event-reporter.cjs" = tools + "/event-reporter.cjs";

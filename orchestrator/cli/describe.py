@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.errors import TopologyError
+from orchestrator.errors import RecipeError, TopologyError
 from orchestrator.text import json_text
 from orchestrator.topology.load import load_topology, load_variants, missing_files
 from orchestrator.topology.model import Topology
@@ -17,9 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "validate":
         return _validate(arguments)
     if arguments.command == "schema":
-        from orchestrator.topology.schema import json_schema
-
-        sys.stdout.write(json_text(json_schema(), indent=2) + "\n")
+        sys.stdout.write(json_text(_schema(recipe=arguments.recipe), indent=2) + "\n")
         return 0
     topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
     if arguments.command == "config":
@@ -50,10 +48,11 @@ def _validate(arguments: argparse.Namespace) -> int:
         if arguments.variant is not None:  # an unknown one is a problem as well
             load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
         variants = load_variants(arguments.file, app=arguments.app, suite=arguments.suite)
-    except TopologyError as error:
+        shown = {name: topology for name, topology in variants.items() if arguments.variant in (None, name)}
+        _check_recipes(shown.values())
+    except (TopologyError, RecipeError) as error:
         _tell_problems(error, as_json=arguments.json)
         return error.exit_code
-    shown = {name: topology for name, topology in variants.items() if arguments.variant in (None, name)}
     suites = {name: look_at(topology.suite.path) for name, topology in shown.items() if topology.suite}
     warnings = {
         name: (*missing_files(topology), *(suites[name].warnings if name in suites else ()))
@@ -88,7 +87,26 @@ def _validate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_problems(error: TopologyError, *, as_json: bool) -> None:
+def _check_recipes(topologies: Iterable[Topology]) -> None:
+    """Read every source of the images in use; raise `RecipeError` with the problems of all."""
+    from orchestrator.images.provider import used_images
+    from orchestrator.images.provider_kind import ImageProvider
+
+    found: list[RecipeError] = []
+    for topology in topologies:
+        for image in used_images(topology).values():
+            for source in image.sources.values():
+                if isinstance(source, ImageProvider):
+                    try:
+                        source.check(topology.variant)
+                    except RecipeError as error:
+                        found.append(error)
+    if found:
+        lines = dict.fromkeys(line for error in found for line in error.evidence or (error.brief,))
+        raise RecipeError(found[0].what, evidence=tuple(lines))
+
+
+def _tell_problems(error: TopologyError | RecipeError, *, as_json: bool) -> None:
     """Print every problem on its own line, as compilers do; none is left out."""
     problems: Sequence[str] = error.evidence or (error.what + (f": {error.why}" if error.why else ""),)
     if as_json:
@@ -100,6 +118,16 @@ def _tell_problems(error: TopologyError, *, as_json: bool) -> None:
         sys.stderr.write(f"error: {error.what}\n")
     elif error.hint:
         sys.stderr.write(f"  next:  {error.hint}\n")
+
+
+def _schema(*, recipe: bool) -> Mapping[str, object]:
+    if recipe:
+        from orchestrator.images.recipe_reference import recipe_schema
+
+        return recipe_schema()
+    from orchestrator.topology.schema import json_schema
+
+    return json_schema()
 
 
 def _config(topology: Topology, *, as_json: bool) -> str:

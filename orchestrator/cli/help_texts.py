@@ -121,7 +121,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "validate": ("orchestrator validate",),
     "config": ("orchestrator config --variant full", "orchestrator config --json | jq .machines"),
     "graph": ("orchestrator graph", "orchestrator graph --format mermaid"),
-    "schema": ("orchestrator schema > topology.schema.json",),
+    "schema": ("orchestrator schema > topology.schema.json", "orchestrator schema --recipe > recipe.schema.json"),
     "images": ("orchestrator images build", "orchestrator images list", "orchestrator images prune --keep 1 --dry-run"),
     "doctor": ("orchestrator doctor", "orchestrator doctor --fresh --json"),
     "report": ("orchestrator report", "orchestrator report runs/20260102T030405Z-abc123"),

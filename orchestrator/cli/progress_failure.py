@@ -9,6 +9,8 @@ from typing import TextIO
 from orchestrator.text import clean, clean_lines
 
 EVIDENCE_LINES = 12
+MANY = 200
+USAGE = 2  # the exit code of what is wrong in a file or on the command line
 _LINE = 400
 _RED, _BOLD, _DIM, _CYAN, _OFF = "\x1b[1;31m", "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[0m"
 
@@ -44,7 +46,9 @@ def render_failure(error: Mapping[str, object], color: bool) -> str:
     lines = [paint(_RED, f"error: {what}")]
     why = clean_lines([error.get("why") or ""], count=8, limit=_LINE)
     lines += [paint(_BOLD, line) if i == 0 else line for i, line in enumerate(_labelled("why:", why))]
-    evidence = clean_lines(_listed(error.get("evidence")), count=EVIDENCE_LINES, limit=_LINE)
+    # Of a log the end counts; of the problems of a file each one.
+    count = MANY if error.get("exit_code") == USAGE else EVIDENCE_LINES
+    evidence = clean_lines(_listed(error.get("evidence")), count=count, limit=_LINE)
     lines += [paint(_DIM, "  │ ") + line for line in evidence]
     lines += _labelled("where:", clean_lines(_listed(error.get("where")), count=6, limit=_LINE))
     hint = clean_lines([error.get("hint") or ""], count=4, limit=_LINE)
@@ -60,5 +64,5 @@ def _labelled(label: str, values: tuple[str, ...]) -> list[str]:
 
 def _listed(value: object) -> list[object]:
     if isinstance(value, list | tuple):
-        return list(value[-200:])
+        return list(value[-MANY:])
     return [value] if value else []

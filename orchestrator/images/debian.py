@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 from orchestrator.deadline import monotonic
-from orchestrator.errors import HostError, ImageError, TimeLimit
+from orchestrator.errors import HostError, ImageError, RecipeError, TimeLimit
 from orchestrator.events.machines import ImageOutput, ImageStateChanged
 from orchestrator.events.services import Heartbeat
 from orchestrator.images.contract import LONGER, BuiltImage
@@ -40,10 +40,10 @@ from orchestrator.images.manifest import (
 )
 from orchestrator.images.provider_kind import Build
 from orchestrator.images.recipe import Recipe
-from orchestrator.images.recipe_base import base_key
+from orchestrator.images.recipe_base import base_key, place_of_target
 from orchestrator.images.recipe_layer import started_by_boot
 from orchestrator.images.recipe_load import load_recipe
-from orchestrator.images.unit_check import check_units
+from orchestrator.images.unit_check import unit_problems
 from orchestrator.process import run_shown
 from orchestrator.scratch import scratch
 
@@ -130,11 +130,14 @@ class _Builder:
         disk, script = folder / "root.raw", folder / "layer.debugfs"
         tree = BaseTree.from_json((base / TREE).read_text())
         away = started_by_boot(tree.paths, content.stopped)
-        script.write_text(
-            "".join(f"rm {word(path)}\n" for path in away) + debugfs_script(entries, base_tree_without(tree, away))
-        )
+        problems: list[str] = []
+        commands = debugfs_script(entries, base_tree_without(tree, away), problems)
+        problems = [f"{place_of_target(self._recipe, line)}: {line}" for line in problems]
+        problems += await unit_problems(self._recipe, entries, base, deadline=self._job.deadline)
+        if problems:
+            raise RecipeError("the recipe does not fit what it installs", evidence=problems)
+        script.write_text("".join(f"rm {word(path)}\n" for path in away) + commands)
         self.say(f"{len(entries)} files, links and folders over {base.name}", "files")
-        await check_units(self._recipe, entries, base, deadline=self._job.deadline)
         await self._step(folder, ["cp", "--sparse=always", "--reflink=auto", str(base / BASE_RAW), str(disk)])
         link_sources(entries, folder)
         # Relative names all along: in an absolute one, a question mark would begin options of the file system.
@@ -178,7 +181,8 @@ class _Builder:
         except (ImageError, HostError) as error:
             kept = keep_log(folder / LOG, root / "logs" / f"{name}-{layer}.log")
             where = [*error.where, *([str(kept)] if kept else [])]
-            raise ImageError(
+            kind = RecipeError if isinstance(error, RecipeError) else ImageError
+            raise kind(
                 f"image {name}: {error.what}",
                 why=error.why,
                 where=where,

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
-from orchestrator.errors import ImageError
+from orchestrator.errors import ImageError, RecipeError
 from orchestrator.images.debian_host import search_path
 from orchestrator.images.manifest import BaseTree, Kind
 from orchestrator.images.recipe import Recipe
@@ -148,9 +148,10 @@ async def build_base(folder: Path, recipe: Recipe, *, say: Say, deadline: Deadli
     early.unlink()
 
 
-def replace_evidence(error: ImageError, found: list[str]) -> ImageError:
+def replace_evidence(error: ImageError, found: list[str]) -> RecipeError:
     """The failure of a step, with what it says of the recipe before what it printed."""
-    return ImageError("the packages or steps of the recipe failed", evidence=[*found, *error.evidence[-8:]])
+    said = [line for line in error.evidence if not re.match(r"I: |E: (setup failed|mmdebstrap failed)|= exited", line)]
+    return RecipeError("the packages or steps of the recipe failed", evidence=[*found, *said[-8:]])
 
 
 def read_archive(archive: Path, folder: Path) -> BaseTree:

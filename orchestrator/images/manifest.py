@@ -153,24 +153,25 @@ def word(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else '"' + text.replace('"', '""') + '"'
 
 
-def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
+def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree, problems: list[str]) -> str:
     """Commands for ``debugfs -w -f`` that put the entries into the base's file system.
 
     The files are written from ``sources/SHA256``, relative to debugfs's own folder; see `link_sources`.
     Missing parent folders are made, owned by root with mode 0755. What a file or link
     replaces is removed first.
 
-    Raises:
-        ImageError: an owner the base does not know, a parent that is not a folder, a folder in a file's place.
+    Args:
+        problems: gets a line for an owner the base does not know, a parent that is not a folder, a folder in a file's
+            place. Each begins with the target.
     """
-    problems: list[str] = []
     present: dict[str, Kind] = dict(base.paths)
     lines: list[str] = []
 
     def owned(entry: LayerEntry) -> None:
         uid, gid = base.users.get(entry.owner), base.groups.get(entry.group)
         if uid is None or gid is None:
-            problems.append(f"{entry.target}: the image has no user {entry.owner} with group {entry.group}")
+            missing = f"user {entry.owner}" if uid is None else f"group {entry.group}"
+            problems.append(f"{entry.target}: the image has no {missing}")
             return
         target = word(entry.target)
         lines.append(f"sif {target} mode 0{_TYPE_BITS[entry.kind.value] | entry.mode:o}")
@@ -210,8 +211,6 @@ def debugfs_script(entries: Iterable[LayerEntry], base: BaseTree) -> str:
             lines.append("cd /")
             owned(entry)
         present[entry.target] = entry.kind
-    if problems:
-        raise ImageError("the application layer does not fit the base layer", evidence=problems[:20])
     return "\n".join(lines) + "\n"
 
 

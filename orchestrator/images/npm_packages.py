@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from orchestrator.errors import ImageError
+from orchestrator.errors import ImageError, RecipeError
 
 PUBLIC_REGISTRY: Final = "https://registry.npmjs.org/"
 MODULES: Final = "node_modules/"
@@ -62,14 +62,16 @@ def read_lock(path: Path, *, only: Mapping[str, tuple[str, ...]], architecture: 
         architecture: of the guest, as Debian names it.
 
     Raises:
-        ImageError: it is no such file, a package has no SHA-512, or ``only`` names none of them; all at once.
+        RecipeError: it is no such file, a package has no SHA-512, or ``only`` names none of them; all at once.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
         entries = data["packages"]
         version = int(data["lockfileVersion"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{path} is no package-lock.json", why=str(error), hint="npm 7 and newer write one") from error
+        raise RecipeError(
+            f"{path} is no package-lock.json", why=str(error), hint="npm 7 and newer write one"
+        ) from error
     problems = [] if version in (2, 3) else [f"lockfileVersion {version}: 2 and 3 are known; `npm install` writes 3"]
     packages = []
     for place, entry in entries.items():
@@ -82,7 +84,7 @@ def read_lock(path: Path, *, only: Mapping[str, tuple[str, ...]], architecture: 
     known = {one.path.rpartition(MODULES)[2] for one in packages}
     problems += [f"only: there is no package {name}" for name in only if name not in known]
     if problems:
-        raise ImageError(f"{path} cannot be used", evidence=problems, where=[str(path)])
+        raise RecipeError(f"{path} cannot be used", evidence=problems, where=[str(path)])
     return packages
 
 

@@ -70,6 +70,10 @@ class ImageProvider(ImageSource):
         del root
         return True
 
+    def check(self, variant: str) -> None:
+        """Read what the source is made of. Raises `RecipeError` with every problem."""
+        del variant
+
     def ready(self, name: str, cache: ImageCache, variant: str) -> bool:
         """Whether nothing, or little, is to be built; a look at files only. Raises `ImageError`."""
         del name, cache, variant

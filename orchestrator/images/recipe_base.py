@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from orchestrator.images.recipe import FileItem, Place, Recipe, User, digest
+from orchestrator.images.recipe import FileItem, FolderItem, LinkItem, Place, Recipe, User, digest
 from orchestrator.images.recipe_templates import render
 
 STEP: Final = "orchestrator: step "  # before the name of what is run, in the log
@@ -145,3 +145,12 @@ def place_of(recipe: Recipe, step: str) -> Place | None:
             return recipe.enable.get(name)
         case _:
             return recipe.disable.get(name)
+
+
+def place_of_target(recipe: Recipe, line: str) -> Place | str:
+    """Where the recipe says something of a path: that of a line ``PATH: …``, or of the folder it is in."""
+    target = line.split(": ")[0]
+    items: dict[str, LinkItem | FolderItem | FileItem] = {**recipe.links, **recipe.folders, **recipe.files}
+    while target and target not in items:
+        target = target.rpartition("/")[0]
+    return items[target].place if target else str(recipe.path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from orchestrator.errors import ImageError
+from orchestrator.errors import RecipeError
 from orchestrator.images.manifest import Kind, LayerEntry
 from orchestrator.images.recipe import FolderItem, Ownership, Recipe
 from orchestrator.images.recipe_base import KEYRINGS, key_path, mode
@@ -55,7 +55,7 @@ def file_entries(recipe: Recipe, write: Write) -> Iterator[LayerEntry]:
         write: keeps a text in a file of the host, and returns it.
 
     Raises:
-        ImageError: a template that cannot be filled in.
+        RecipeError: a template that cannot be filled in.
     """
     for target, item in recipe.files.items():
         if item.early:
@@ -134,7 +134,7 @@ def _enabled(unit: str, recipe: Recipe) -> Iterator[LayerEntry]:
             links += 1
             yield LayerEntry(Kind.SYMLINK, f"{UNIT_FOLDER}/{target}.{suffix}/{unit}", 0o777, to=f"{UNIT_FOLDER}/{unit}")
     if not links:
-        raise ImageError(
+        raise RecipeError(
             f"{unit} cannot be enabled",
             why="its section Install says neither WantedBy nor RequiredBy",
             where=[str(recipe.enable[unit])],
@@ -198,7 +198,7 @@ def checked(entries: Iterable[LayerEntry]) -> tuple[LayerEntry, ...]:
     """The entries by target.
 
     Raises:
-        ImageError: two of them have one target, and are not the same folder.
+        RecipeError: two of them have one target, and are not the same folder.
     """
     found: dict[str, LayerEntry] = {}
     problems = []
@@ -209,7 +209,7 @@ def checked(entries: Iterable[LayerEntry]) -> tuple[LayerEntry, ...]:
         if before is None or not _usual(entry):
             found[entry.target] = entry
     if problems:
-        raise ImageError("two files of the recipe have one target", evidence=problems[:20])
+        raise RecipeError("two files of the recipe have one target", evidence=problems[:20])
     return tuple(found[target] for target in sorted(found))
 
 

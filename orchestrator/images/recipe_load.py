@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from orchestrator.errors import ImageError, TopologyError
+from orchestrator.errors import RecipeError, TopologyError
 from orchestrator.images.recipe import Place, Recipe
 from orchestrator.images.recipe_read import Draft, FileReader
 from orchestrator.images.recipe_templates import SUFFIX, render
@@ -43,7 +43,7 @@ def load_recipe(path: Path, *, variant: str = "") -> Recipe:
         variant: of the topology, for templates.
 
     Raises:
-        ImageError: a file is missing or not TOML, a key is unknown or of the wrong type, a source does not exist; all
+        RecipeError: a file is missing or not TOML, a key is unknown or of the wrong type, a source does not exist; all
             of it at once, each with its place.
     """
     loader = _Loader(variant)
@@ -52,7 +52,12 @@ def load_recipe(path: Path, *, variant: str = "") -> Recipe:
     lines = [*loader.lines, *_twice(recipe)]
     if lines:
         count = "a problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise ImageError(f"the recipe {path} has {count}", evidence=lines, where=[str(path)])
+        raise RecipeError(
+            f"the recipe {path} has {count}",
+            where=[str(path)],
+            hint="correct the lines named here, then run `orchestrator validate`",
+            evidence=lines,
+        )
     return recipe
 
 
@@ -67,7 +72,7 @@ class _Loader:
     def file(self, path: Path, above: tuple[Path, ...]) -> None:
         """Read a file, after what it includes; one that was read already is not read again."""
         if path in above:
-            raise ImageError(f"the recipe {path} includes itself", where=[str(one) for one in above])
+            raise RecipeError(f"the recipe {path} includes itself", where=[str(one) for one in above])
         if path in self._read:
             return
         self._read.add(path)
@@ -76,7 +81,7 @@ class _Loader:
         try:
             reader = FileReader(parse(text, problems), problems, path.parent)
         except TopologyError as error:  # no TOML: there is nothing to go on with
-            raise ImageError(f"the recipe {shown} is not TOML", evidence=error.evidence, where=[str(path)]) from error
+            raise RecipeError(f"the recipe {shown} is not TOML", evidence=error.evidence, where=[str(path)]) from error
         if not above:
             self.draft.single["name"] = path.name.split(".")[0]
         reader.single(self.draft)  # templates can ask for them; read again below, for those of the including file win
@@ -97,11 +102,11 @@ class _Loader:
             return path.read_bytes().removeprefix(BOM_UTF8).decode(), path
         except FileNotFoundError as error:
             where = [str(above[-1])] if above else []
-            raise ImageError(f"there is no recipe {path}", where=where) from error
+            raise RecipeError(f"there is no recipe {path}", where=where) from error
         except OSError as error:
-            raise ImageError(f"the recipe {path} cannot be read", why=error.strerror or str(error)) from error
+            raise RecipeError(f"the recipe {path} cannot be read", why=error.strerror or str(error)) from error
         except UnicodeDecodeError as error:
-            raise ImageError(f"the recipe {path} is not TOML", why=str(error), where=[str(path)]) from error
+            raise RecipeError(f"the recipe {path} is not TOML", why=str(error), where=[str(path)]) from error
 
     def _variables(self, reader: FileReader) -> None:
         """Those of the including files are there already, and win."""

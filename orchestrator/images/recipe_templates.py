@@ -13,7 +13,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.errors import ImageError
+from orchestrator.errors import RecipeError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,21 +26,21 @@ def render(path: Path, variables: Mapping[str, object]) -> str:
     """The text that a template makes of the variables.
 
     Raises:
-        ImageError: there is no such file, it is no template, or it uses a name that nobody gave.
+        RecipeError: there is no such file, it is no template, or it uses a name that nobody gave.
     """
     import jinja2
 
     try:
         return _environment(path.parent).get_template(path.name).render(dict(variables))
     except jinja2.TemplateNotFound as error:
-        raise ImageError(f"there is no template {path.parent / str(error)}", where=[str(path)]) from error
+        raise RecipeError(f"there is no template {path.parent / str(error)}", where=[str(path)]) from error
     except jinja2.TemplateSyntaxError as error:
-        raise ImageError(
+        raise RecipeError(
             f"the template {path} is wrong", evidence=[f"{error.filename}:{error.lineno}: {error.message}"]
         ) from error
     except (jinja2.TemplateError, ValueError, TypeError, LookupError, ArithmeticError, OSError) as error:
         line = _line_of(error, path)
-        raise ImageError(f"the template {path} cannot be filled in", evidence=[f"{path}:{line}: {error}"]) from error
+        raise RecipeError(f"the template {path} cannot be filled in", evidence=[f"{path}:{line}: {error}"]) from error
 
 
 def _environment(folder: Path) -> Environment:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.deadline import Deadline
-from orchestrator.errors import ImageError
 from orchestrator.images.manifest import LayerEntry
 from orchestrator.images.recipe import Recipe
 from orchestrator.images.recipe_load import UNIT_FOLDER
@@ -35,6 +34,8 @@ async def keep_checker(tree: Path, folder: Path, *, deadline: Deadline) -> None:
     """
     target = folder / CHECKER
     for name in _UNIT_FOLDERS:
+        if not (tree / name).is_dir():
+            return  # no system of systemd
         shutil.copytree(tree / name, target / "units" / name, symlinks=True, ignore_dangling_symlinks=True)
     loader = next(iter(sorted((tree / "usr/lib64").glob("ld-linux*"))), None) or next(
         iter(sorted((tree / "usr/lib").glob("ld-linux*"))), None
@@ -58,20 +59,17 @@ def _library_folders(tree: Path) -> list[str]:
     return [str(one) for folder in folders for one in (folder, folder / "systemd")] + [str(tree / "usr/lib/systemd")]
 
 
-async def check_units(recipe: Recipe, entries: Iterable[LayerEntry], base: Path, *, deadline: Deadline) -> None:
-    """Look at the units and drop-ins of a recipe as the image's systemd would.
+async def unit_problems(recipe: Recipe, entries: Iterable[LayerEntry], base: Path, *, deadline: Deadline) -> list[str]:
+    """What the image's systemd does not take of the units and drop-ins of a recipe, each line with its place.
 
     Args:
         entries: everything that is written over the base layer.
         base: the folder of the base layer.
-
-    Raises:
-        ImageError: systemd does not take them as they are; every line with its place in the recipe.
     """
     checker = base / CHECKER
     mine = [*recipe.units, *recipe.drop_ins]
     if not mine or not (checker / "loader").is_file():
-        return
+        return []
     with scratch("units") as root:
         shutil.copytree(checker / "units", root, symlinks=True, dirs_exist_ok=True)
         for entry in entries:
@@ -91,8 +89,7 @@ async def check_units(recipe: Recipe, entries: Iterable[LayerEntry], base: Path,
         ]
         done = await run(argv, deadline=deadline, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
         lines = [line.replace(str(root), "") for line in done.stderr.splitlines()]
-    if found := problems(recipe, lines):
-        raise ImageError("systemd does not take the units of the recipe", evidence=found[:20])
+    return problems(recipe, lines)
 
 
 def _put(entry: LayerEntry, root: Path) -> None:

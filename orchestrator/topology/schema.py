@@ -40,8 +40,8 @@ def json_schema(*, own: bool = False) -> Definition:
     keys, kinds = every_key(own=own), _kinds(own=own)
     definitions: Definition = {"name": {"type": "string", "pattern": f"^{NAME.pattern}$"}}
     for pattern, table in keys.items():
-        definitions[pattern] = _table(table) | (_of_kinds(pattern, kinds[pattern]) if pattern in kinds else {})
-        definitions[CHANGES + pattern] = _change(pattern, _table(table))
+        definitions[pattern] = table_schema(table) | (_of_kinds(pattern, kinds[pattern]) if pattern in kinds else {})
+        definitions[CHANGES + pattern] = _change(pattern, table_schema(table))
     patterns = [pattern.name for pattern in LOG_PATTERNS if pattern.name in waivable()] if own else list(waivable())
     for prefix in ("", CHANGES):
         _properties(definitions[prefix + WAIVERS_TABLE])["pattern"] |= {"enum": patterns}
@@ -64,7 +64,8 @@ def _kinds(*, own: bool) -> Mapping[str, Mapping[str, type[Kind]]]:
     return {CHECKS_TABLE: checks.every(), IMAGES_TABLE: images.every()}
 
 
-def _table(keys: Mapping[str, Key]) -> Definition:
+def table_schema(keys: Mapping[str, Key]) -> Definition:
+    """The schema of a table of these keys."""
     required = [name for name, key in keys.items() if key.required]
     found: Definition = {
         "type": "object",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import re
-import sys
-import tomllib
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from check_nix_parity import (
     unit_facts,
 )
 
+from orchestrator.images.manifest import LayerEntry
+from orchestrator.images.npm_packages import read_lock
+from orchestrator.images.recipe import Recipe
+from orchestrator.images.recipe_layer import DROP_IN, file_entries, writer
+from orchestrator.images.recipe_load import load_recipe
+
 STACK_UNITS = (
     "postgresql.service",
     "postgresql-setup.service",
@@ -30,77 +37,67 @@ STACK_UNITS = (
     "nginx.service",
     "alicia-stack.target",
 )
-_USERADD = re.compile(r"useradd[^\n]*?--home-dir (\S+).*?--comment '([^']*)' (\w+)$", re.MULTILINE)
 _INITDB = re.compile(r"--(?:encoding|locale|auth-local|auth-host)=[\w.-]+")
 
 
 def debian_server(root: Path, variant: str) -> Flat:
-    """The server's image, from what debian-images/render.py and the recipe say; no file of the application."""
-    sys.path.insert(0, str(root / "debian-images"))
-    from render_guest import guest_items  # type: ignore[import-not-found,unused-ignore]
-    from render_server import server_items  # type: ignore[import-not-found,unused-ignore]
-
-    stack = tomllib.loads((root / "stack/stack.toml").read_text(encoding="utf-8"))
-    recipe = tomllib.loads((root / "debian-images/server.toml").read_text(encoding="utf-8"))
-    files = {item.target: item for item in [*guest_items(), *server_items(stack, variant)]}
-
-    def text(target: str) -> str:
-        content: str | None = files[target].content
-        assert content is not None
-        return content
-
+    """The server's image, from what its recipe says."""
+    recipe, files, text = _recipe_files(root / "debian-images/server.toml", variant)
     facts: Flat = {}
     for unit in STACK_UNITS:
-        for target in (f"/etc/systemd/system/{unit}", f"/etc/systemd/system/{unit}.d/10-stack.conf"):
+        for target in (f"/etc/systemd/system/{unit}", f"/etc/systemd/system/{unit}.d/{DROP_IN}"):
             if target in files:
                 facts |= unit_facts(unit, text(target))
     for target in ("/etc/alicia/env", "/etc/alicia/mocks.env"):
-        facts |= environment_facts(target, files[target].mode, files[target].group, text(target))
+        facts |= environment_facts(target, f"{files[target].mode:04o}", files[target].group, text(target))
     password = files["/etc/alicia/database-password"]
-    facts["file /etc/alicia/database-password / access"] = f"{password.mode} root:{password.group}"
-    facts["file /etc/alicia/database-password"] = password.content
+    facts["file /etc/alicia/database-password / access"] = f"{password.mode:04o} root:{password.group}"
+    facts["file /etc/alicia/database-password"] = text("/etc/alicia/database-password")
     facts |= settings_facts(text("/etc/alicia/postgresql/postgresql.conf"), text("/etc/alicia/postgresql/pg_hba.conf"))
     facts |= nginx_facts(text("/etc/nginx/nginx.conf"))
     facts |= firewall_facts(text("/etc/nftables.conf"))
-    customize = recipe["customize"]["server"].replace("\\\n", " ")
-    for home, comment, name in _USERADD.findall(customize):
-        facts[f"user {name}"] = f"{home} ({comment})"
-    facts["initdb"] = sorted(_INITDB.findall(customize))
-    return facts | _debian_guest(root, text)
+    for name in ("alicia", "mocks"):
+        facts[f"user {name}"] = f"{recipe.users[name].home} ({recipe.users[name].comment})"
+    facts["initdb"] = sorted(_INITDB.findall(recipe.run["cluster"].text))
+    return facts | _debian_guest(recipe, text)
 
 
 def debian_client(root: Path) -> Flat:
     """The client's image; nothing is downloaded."""
-    sys.path.insert(0, str(root / "debian-images"))
-    from render_client import client_items, read_lock  # type: ignore[import-not-found,unused-ignore]
-    from render_guest import guest_items  # type: ignore[import-not-found,unused-ignore]
-
-    tools = root / "debian-images/client-tools"
-    files = {item.target: item for item in [*guest_items(), *client_items(tools)]}
-    versions = {one.name: one.version for one in read_lock((tools / "npm.lock.toml").read_text(encoding="utf-8"))}
-
-    def text(target: str) -> str:
-        content: str | None = files[target].content
-        assert content is not None
-        return content
-
+    recipe, files, text = _recipe_files(root / "debian-images/client.toml", "mock")
     artifacts = files["/artifacts"]
+    packages = read_lock(recipe.npm["e2e"].lock, only=recipe.npm["e2e"].only, architecture="amd64")
+    versions = {one.path.removeprefix("node_modules/"): one.version for one in packages}
     return {
-        "folder /artifacts": f"{artifacts.mode} {artifacts.owner}:{artifacts.group}",
+        "folder /artifacts": f"{artifacts.mode:04o} {artifacts.owner}:{artifacts.group}",
         "playwright / version": versions["@playwright/test"],
         "firewall / policy": "none",  # no package of a firewall is installed
-        **_debian_guest(root, text),
+        **_debian_guest(recipe, text),
     }
 
 
-def _debian_guest(root: Path, text: Any) -> Flat:
-    common = tomllib.loads((root / "debian-images/common.toml").read_text(encoding="utf-8"))
+def _recipe_files(path: Path, variant: str) -> tuple[Recipe, dict[str, LayerEntry], Callable[[str], str]]:
+    """A recipe, its files by their target, and what gives the text of one."""
+    recipe = load_recipe(path, variant=variant)
+    folder = Path(tempfile.mkdtemp(prefix="check-nix-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    files = {entry.target: entry for entry in file_entries(recipe, writer(folder))}
+
+    def text(target: str) -> str:
+        source = files[target].source
+        assert source is not None
+        return source.read_text(encoding="utf-8")
+
+    return recipe, files, text
+
+
+def _debian_guest(recipe: Recipe, text: Callable[[str], str]) -> Flat:
     return {
         **sshd_facts(text("/etc/ssh/sshd_config")),
         **ini_facts("user network", text("/etc/systemd/network/10-user.network")),
         **ini_facts("journald", text("/etc/systemd/journald.conf.d/10-guest.conf")),
         "resolv.conf": text("/etc/resolv.conf").splitlines(),
-        **kernel_facts(common["kernel_parameters"]),
+        **kernel_facts(list(recipe.kernel_parameters)),
     }
 
 

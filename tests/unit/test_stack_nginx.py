@@ -7,7 +7,6 @@ import http.server
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 import tomllib
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "debian-images"))
+from orchestrator.images.recipe_templates import render
 
-from render_text import config_json, nginx_conf  # noqa: E402
+ROOT = Path(__file__).parents[2]
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin")
 STACK = tomllib.loads((ROOT / "stack/stack.toml").read_text())
@@ -79,9 +77,9 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, http.se
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = free_port()
-    nginx = {**STACK["nginx"], "listen": [f"127.0.0.1:{port} default_server"]}
-    names = {"app": str(folder / "app"), "config.json": config_json(STACK["frontend"]["mock"])}
-    text = nginx_conf(nginx, variant="mock", user="root", names=names)
+    stack = {**STACK, "nginx": {**STACK["nginx"], "listen": [f"127.0.0.1:{port} default_server"]}}
+    variables = {"stack": stack, "variant": "mock", "app": str(folder / "app")}
+    text = render(ROOT / "debian-images/templates/nginx.conf.j2", variables).replace("user www-data;", "user root;")
     for mocked in ("127.0.0.1:8888", "127.0.0.1:7880"):
         text = text.replace(mocked, f"127.0.0.1:{server.server_port}")
     text = text.replace("user root;\n", "daemon off;\n")

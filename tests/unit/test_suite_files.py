@@ -12,20 +12,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "suite/tests").glob("*.spec.ts"))
-LOCK = tomllib.loads((ROOT / "debian-images/client-tools/npm.lock.toml").read_text(encoding="utf-8"))
+LOCK = json.loads((ROOT / "orchestrator/images/bases/browser/package-lock.json").read_text(encoding="utf-8"))
+PACKAGES = {path.removeprefix("node_modules/"): package for path, package in LOCK["packages"].items() if path}
 TITLE = re.compile(r"""^ *test\((?P<quote>['"])(?P<title>.+?)(?P=quote), """, re.MULTILINE)
 
 
 def test_the_lock_pins_one_release_of_the_three_packages() -> None:
-    packages = {package["name"]: package for package in LOCK["package"] if "playwright" in package["name"]}
+    packages = {name: package for name, package in PACKAGES.items() if "playwright" in name}
     assert sorted(packages) == ["@playwright/test", "playwright", "playwright-core"]
     assert len({package["version"] for package in packages.values()}) == 1
 
 
-@pytest.mark.parametrize("package", LOCK["package"], ids=lambda package: package["name"])
-def test_a_pinned_package_names_its_own_tarball_with_a_whole_digest(package: dict[str, str]) -> None:
-    base = package["name"].rsplit("/", 1)[-1]
-    assert package["url"] == f"https://registry.npmjs.org/{package['name']}/-/{base}-{package['version']}.tgz"
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_pinned_package_names_its_own_tarball_with_a_whole_digest(name: str) -> None:
+    package, base = PACKAGES[name], name.rsplit("/", 1)[-1]
+    assert package["resolved"] == f"https://registry.npmjs.org/{name}/-/{base}-{package['version']}.tgz"
     algorithm, _, digest = package["integrity"].partition("-")
     assert algorithm == "sha512"
     assert len(base64.b64decode(digest, validate=True)) == 64
@@ -33,7 +34,7 @@ def test_a_pinned_package_names_its_own_tarball_with_a_whole_digest(package: dic
 
 def test_the_suite_asks_for_the_pinned_release() -> None:
     wanted = json.loads((ROOT / "suite/package.json").read_text(encoding="utf-8"))["devDependencies"]
-    assert wanted == {"@playwright/test": LOCK["package"][0]["version"]}
+    assert wanted == {"@playwright/test": PACKAGES["@playwright/test"]["version"]}
 
 
 def test_every_test_has_a_title_of_its_own() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from processes import descendants
 
-TOOLS = Path(__file__).parents[2] / "debian-images/client-tools"
+TOOLS = Path(__file__).parents[2] / "orchestrator/images/bases/browser"
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 CORE = """

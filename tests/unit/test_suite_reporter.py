@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.environment.suite_events import LINE_LIMIT, parse
 
-REPORTER = Path(__file__).parents[2] / "debian-images/client-tools/event-reporter.cjs"
+REPORTER = Path(__file__).parents[2] / "orchestrator/images/bases/browser/event-reporter.cjs"
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 # Plays Playwright's part: tests and their attempts come as JSON on stdin.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-RUNNER = Path(__file__).parents[2] / "debian-images/client-tools/run-e2e-tests"
+RUNNER = Path(__file__).parents[2] / "orchestrator/images/bases/browser/run-e2e-tests"
 # Writes down its arguments and environment, then does as NODE_DOES says.
 NODE = """#!/bin/sh
 printf '%s\\n' "$@" >"$RECORD.args"

@@ -6,16 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from local_guest import npm_packages
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / "debian-images/client-tools"
-sys.path.insert(0, str(ROOT / "debian-images"))
-
-import render_client  # noqa: E402
+TOOLS = ROOT / "orchestrator/images/bases/browser"
 
 pytestmark = pytest.mark.slow  # every test starts Playwright
 
@@ -39,10 +36,10 @@ export default defineConfig({
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What /opt/e2e of the client holds: the packages of the lock file, and our scripts."""
     folder = tmp_path_factory.mktemp("home")
-    for target, source in render_client.npm_folders(TOOLS).items():
-        if "playwright" in target:
-            shutil.copytree(source, folder / Path(target).relative_to(render_client.RUNNER), copy_function=os.link)
-    for script in render_client.SCRIPTS:
+    for name, source in npm_packages().items():
+        if "playwright" in name:
+            shutil.copytree(source, folder / "node_modules" / name, copy_function=os.link)
+    for script in ("event-reporter.cjs", "prepared-runner.cjs", "browsers.cjs", "scaled-config.ts"):
         (folder / script).write_text((TOOLS / script).read_text())
     return folder
 

@@ -87,7 +87,9 @@ PROSE = {
 # Documents that tell what was, in the words of their time, and texts of others.
 HISTORY = ("CHANGELOG.md", "docs/decisions/", "requirements", "tests/golden/")
 LISTS = ("tests/unit/test_vocabulary.py", "tests/unit/test_docs_reader.py")  # they name the words
-IN_IMAGES = ("debian-images/client-tools/",)  # part of an image: a word in a comment is not worth building it again
+IN_IMAGES = (
+    "orchestrator/images/bases/browser/",
+)  # part of an image: a word in a comment is not worth building it again
 
 
 @cache

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from host import HERE, ROOT, Host
+from host import HERE, Host
 from test_30_suites import run_suite, summary
 
-sys.path.insert(0, str(ROOT / "debian-images"))
-import render_client
+from orchestrator.folders import cache_root
+from orchestrator.images.npm_packages import NpmPackage, own_registry, unpacked
 
-DATE_FNS = render_client.NpmPackage(  # 9000 small files
-    "date-fns",
+DATE_FNS = NpmPackage(  # 9000 small files
+    "node_modules/date-fns",
     "4.1.0",
     "https://registry.npmjs.org/date-fns/-/date-fns-4.1.0.tgz",
     "sha512-Ukq0owbQXxa/U3EGtsdVBkR1w7KOQ5gIBqdH2hkvknzZPYvBxb/aa6E8L7tmjFtkwZBu3UXBbjIgPo/Ez4xaNg==",
@@ -29,9 +27,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The suite with its node_modules, as `npm ci` leaves them."""
     folder = tmp_path_factory.mktemp("suites") / "a foreign suite"
     shutil.copytree(HERE / "suites/foreign", folder)
-    npmrc = Path.home() / ".npmrc"
-    base = render_client.registry(os.environ, npmrc.read_text() if npmrc.is_file() else "")
-    source = render_client.unpacked(DATE_FNS, render_client.downloads_folder(os.environ), base)
+    source = unpacked(DATE_FNS, cache_root() / "downloads", own_registry())
     shutil.copytree(source, folder / "node_modules/date-fns", copy_function=shutil.copy2)
     return folder
 

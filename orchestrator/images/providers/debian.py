@@ -24,6 +24,12 @@ class DebianImage(ImageProvider):
 
     debian: Annotated[Path, Key(HostPath(), "the recipe of a Debian image")]
 
+    def check(self, variant: str) -> None:
+        from orchestrator.images.recipe_load import load_recipe
+
+        if self.debian.exists():  # who has no such file uses another provider
+            load_recipe(self.debian, variant=variant)
+
     def ready(self, name: str, cache: ImageCache, variant: str) -> bool:
         from orchestrator.images.cache import ENTRY_FILE
         from orchestrator.images.debian import BASE_LAYER

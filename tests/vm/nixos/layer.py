@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "debian-images"), str(ROOT / "scripts/lib")]
+sys.path[:0] = [str(ROOT / "scripts/lib")]
 
 from check_nix_paths import COMMANDS, package  # noqa: E402
-from render import tree, write  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
-from render_guest import guest_items  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
-from render_text import Item, folder, link, text_file  # type: ignore[import-not-found,unused-ignore]  # noqa: E402
+
+from orchestrator.images.recipe import Ownership  # noqa: E402
+from orchestrator.images.recipe_layer import tree_entries  # noqa: E402
+
+Item = dict[str, str]  # an entry of manifest.json, with ``content`` in place of ``source`` for a text
+LEFT_OUT = ("__pycache__", "mocks", "tests", "node_modules")
 
 STORE = "/nix/store"
 UNITS = "/etc/systemd/system"
@@ -73,8 +76,32 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     text = (ROOT / f"tests/golden/nix/server-{options.variant}.json").read_text(encoding="utf-8")
-    write([*guest_items(), *evaluated(json.loads(text), options.app.resolve())], options.out)
+    write(evaluated(json.loads(text), options.app.resolve()), options.out)
     return 0
+
+
+def text_file(target: str, content: str, mode: str = "0644", group: str = "root") -> Item:
+    return {"type": "file", "target": target, "content": content.lstrip("\n"), "mode": mode, "group": group}
+
+
+def link(target: str, to: str) -> Item:
+    return {"type": "symlink", "target": target, "to": to}
+
+
+def folder(target: str, mode: str = "0755", owner: str = "root", group: str = "root") -> Item:
+    return {"type": "directory", "target": target, "mode": mode, "owner": owner, "group": group}
+
+
+def write(items: Iterator[Item], out: Path) -> None:
+    """Write the texts below ``out``, and the manifest."""
+    entries = []
+    for number, item in enumerate(items):
+        if "content" in item:
+            path = out / f"{number:04}"
+            path.write_text(item.pop("content"), encoding="utf-8")
+            item["source"] = path.name
+        entries.append(item)
+    (out / "manifest.json").write_text(json.dumps({"entries": entries}), encoding="utf-8")
 
 
 def evaluated(facts: dict[str, Any], app: Path) -> Iterator[Item]:
@@ -119,12 +146,14 @@ def evaluated(facts: dict[str, Any], app: Path) -> Iterator[Item]:
 
 def patched(source: Path, target: str) -> Iterator[Item]:
     """A folder of the application; as patchShebangs does, programs name their interpreter's place."""
-    for item in tree(source, target):
-        if item.kind == "file" and item.mode == "0755":
-            text = item.source.read_text(encoding="utf-8")
-            yield text_file(item.target, text.replace("#!/usr/bin/env python3", "#!/usr/bin/python3", 1), "0755")
+    for entry in tree_entries(source, target, LEFT_OUT, Ownership()):
+        if entry.source is None:
+            yield link(entry.target, entry.to) if entry.to else folder(entry.target)
+        elif entry.mode == 0o755:
+            text = entry.source.read_text(encoding="utf-8")
+            yield text_file(entry.target, text.replace("#!/usr/bin/env python3", "#!/usr/bin/python3", 1), "0755")
         else:
-            yield item
+            yield {"type": "file", "target": entry.target, "source": str(entry.source), "mode": "0644"}
 
 
 def debians() -> Iterator[Item]:
