@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,7 +17,8 @@ from orchestrator.text import json_text
 from orchestrator.topology.document import suggest
 
 FOLDER: Final = Path(__file__).parents[1] / "templates"
-SCHEMA: Final = "topology.schema.json"
+TOPOLOGY_SCHEMA: Final = "topology.schema.json"
+RECIPE_SCHEMA: Final = "recipe.schema.json"
 DEFAULT: Final = "empty"
 _DOT, _JINJA = "dot-", ".j2"
 _NAME_LIMIT = 24  # characters; an environment's name may get a few more
@@ -124,7 +126,8 @@ def files_of(template: Template, name: str) -> list[NewFile]:
             if source.name.endswith(_JINJA):
                 text = environment.get_template(str(source.relative_to(FOLDER))).render(variables)
             found[_target(source.relative_to(FOLDER / folder))] = text
-    found[Path(SCHEMA)] = _schema()
+    for schema, content in _schemas().items():
+        found[Path(schema)] = json_text(content, indent=2) + "\n"
     return [NewFile(path, found[path]) for path in sorted(found)]
 
 
@@ -138,7 +141,8 @@ def _target(path: Path) -> Path:
     return Path(*parts[:-1], parts[-1].removesuffix(_JINJA))
 
 
-def _schema() -> str:
+def _schemas() -> dict[str, Mapping[str, object]]:
+    from orchestrator.images.recipe_reference import recipe_schema
     from orchestrator.topology.schema import json_schema
 
-    return json_text(json_schema(), indent=2) + "\n"
+    return {TOPOLOGY_SCHEMA: json_schema(), RECIPE_SCHEMA: recipe_schema()}

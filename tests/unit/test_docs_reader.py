@@ -14,7 +14,7 @@ from orchestrator.topology.load import load_variants
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 GLOSSARY = (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8")
-PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+PAGES = sorted(page for part in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in REPOSITORY.glob(part))
 ENTRIES = re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", GLOSSARY, re.MULTILINE)
 
 # Each was a word of this house once, or is no idiomatic English; the right column is what to write.

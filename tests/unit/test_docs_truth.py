@@ -13,7 +13,9 @@ import pytest
 from orchestrator.cli.arguments import build_parser
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "standin" / "README.md"])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"), ROOT / "standin" / "README.md"]
+)
 DECISIONS = ROOT / "docs" / "decisions"
 COMMAND = re.compile(r"^(?:python -m )?orchestrator (?!\.)(.*)$")
 

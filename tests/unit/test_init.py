@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from orchestrator.cli.main import main
@@ -41,10 +43,11 @@ def test_a_new_project_is_a_valid_topology_whose_recipes_can_be_read(project: Pa
         assert look_at(topology.suite.path).warnings == ()
 
 
-def test_editors_find_the_schema(project: Path) -> None:
-    first = (project / "orchestrator.toml").read_text().splitlines()[0]
-    schema = project / first.removeprefix("#:schema ")
-    assert json.loads(schema.read_text())["type"] == "object"
+def test_editors_find_the_schemas_and_these_accept_the_files(project: Path) -> None:
+    for path in (project / "orchestrator.toml", *(project / "images").glob("*.toml")):
+        first = path.read_text().splitlines()[0]
+        schema = path.parent / first.removeprefix("#:schema ")
+        jsonschema.validate(tomllib.loads(path.read_text()), json.loads(schema.read_text()))
 
 
 def test_a_new_project_has_tests_of_its_machines(project: Path) -> None:
