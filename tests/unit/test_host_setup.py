@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -375,3 +376,48 @@ def test_another_distribution_gets_a_list_and_nothing_is_installed(host: Host, c
     assert "no Debian or Ubuntu with apt: Fedora 43" in caught.value.why
     assert caught.value.evidence[0].startswith("dnf install qemu-system-x86 qemu-img vde2")
     assert host.calls() == []
+
+
+def test_a_user_with_sudo_goes_on_as_root_with_the_same_words(
+    host: Host, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.fake("sudo", "#!/bin/sh\nexit 0\n")
+    called: list[list[str]] = []
+
+    def execv(program: str, words: list[str]) -> None:
+        called.append([program, *words])
+        raise SystemExit(0)  # the real one does not come back
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr("sys.argv", ["orchestrator", "host-setup", "--development"])
+    with pytest.raises(SystemExit):
+        command()
+    ((program, _, preserved, python, *words),) = called
+    assert program == str(host.folder / "bin" / "sudo")
+    assert "http_proxy" in preserved
+    assert python == sys.executable
+    assert words == ["-m", "orchestrator", "host-setup", "--development"]
+
+
+def test_a_sudo_that_refuses_is_not_waited_for(
+    host: Host, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.fake("sudo", '#!/bin/sh\necho "sudo $*" >> "$HOST/calls"\nexit 1\n')
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(HostError) as caught:
+        command()
+    assert "sudo refuses" in caught.value.why
+    assert host.calls() == ["sudo -n true"]
+
+
+def test_what_is_still_missing_afterwards_is_an_error(
+    host: Host, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.fake("apt-get", "#!/bin/sh\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (host.folder / "candidate").write_text("1:10.0.2\n")
+    with pytest.raises(HostError) as caught:
+        command()
+    assert "still missing" in caught.value.what
+    assert any("vde_switch" in line for line in caught.value.evidence)
