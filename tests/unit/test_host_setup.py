@@ -1,132 +1,26 @@
-"""`orchestrator host-setup` on invented hosts: programs are small fakes that write down how they were called."""
+"""What `orchestrator host-setup` decides and does on invented hosts."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
-import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from host_scene import BACKPORTS, BOB, FAKE_SYSTEMCTL, MADISON, Host
 
 from orchestrator.cli import host_setup
-from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
 from orchestrator.host import look
-from orchestrator.host.apt import Apt, backports_source, commands, qemu_source
+from orchestrator.host.apt import backports_source, commands, qemu_source
 from orchestrator.host.look import System, missing_subids, parse_os_release
 from orchestrator.host.needs import NEEDS, Purpose
-from orchestrator.host.setup import HostFiles, Shortfall, User, by_hand, current_user, examine, install, purposes_of
+from orchestrator.host.setup import Shortfall, by_hand, current_user, purposes_of
 from orchestrator.images import debian_host
 
 BOOKWORM = System("debian", "12", "apt", "Debian 12")
 TRIXIE = System("debian", "13", "apt", "Debian 13")
 FEDORA = System("fedora", "43", "dnf", "Fedora 43")
-BOB = User("bob", 1000)
-ALL = purposes_of(BOB, debian_images=True, development=False)
-
-# Installing is making programs; what it was told is written down.
-FAKE_APT = """#!/bin/sh
-echo "apt-get $*" >> "$HOST/calls"
-program() { printf '#!/bin/sh\\n%s\\n' "$2" > "$HOST/bin/$1"; chmod +x "$HOST/bin/$1"; }
-case " $* " in
-    *" update "*) [ ! -e "$HOST/locked" ] || { rm "$HOST/locked"; echo "E: Could not get lock /x"; exit 100; }
-        [ ! -e "$HOST/backports.sources" ] || cp "$HOST/madison-with-backports" "$HOST/madison" ;;
-    *" install "*)
-        [ ! -e "$HOST/unreachable" ] || { echo "E: Failed to fetch x  Could not connect to mirror"; exit 100; }
-        for word in "$@"; do
-            case $word in
-                qemu-system-x86) program qemu-system-x86_64 'echo QEMU emulator version 10.0.2' ;;
-                qemu-utils) program qemu-img 'echo qemu-img version 10.0.2' ;;
-                vde2) program vde_switch : ;;
-                openssh-client) program ssh-keygen : ;;
-                mmdebstrap) program mmdebstrap : ;;
-                e2fsprogs) program mke2fs :; program debugfs :; program e2fsck : ;;
-                uidmap) program newuidmap :; program newgidmap : ;;
-            esac
-        done ;;
-esac
-"""
-FAKE_APT_CACHE = """#!/bin/sh
-case $1 in
-    policy) echo "  Candidate: $(cat "$HOST/candidate")" ;;
-    madison) cat "$HOST/madison" ;;
-esac
-"""
-FAKE_SYSTEMCTL = """#!/bin/sh
-[ "$1" = cat ] && { [ "$2" = nginx.service ]; exit; }
-echo "systemctl $*" >> "$HOST/calls"
-"""
-MADISON = "qemu-system-x86 | 1:7.2+dfsg-7+deb12u16 | http://mirror.example/debian bookworm/main amd64 Packages\n"
-BACKPORTS = (
-    "qemu-system-x86 | 1:10.0.2+ds-2~bpo12+1 | http://mirror.example/debian bookworm-backports/main amd64 Packages\n"
-)
-
-
-class Host:
-    """A host that has a shell, and nothing that machines need."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        (folder / "bin").mkdir()
-        for tool in ("sh", "bash", "cat", "chmod", "cp", "rm", "env", "timeout", "tar", "unshare", "setsid"):
-            if found := shutil.which(tool):
-                (folder / "bin" / tool).symlink_to(found)
-        (folder / "os-release").write_text('ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian 12"\n')
-        (folder / "subuid").write_text("")
-        (folder / "candidate").write_text("1:7.2+dfsg-7+deb12u16\n")
-        (folder / "madison").write_text(MADISON + BACKPORTS)
-        (folder / "madison-with-backports").write_text(MADISON + BACKPORTS)
-        self.fake("apt-get", FAKE_APT)
-        self.fake("apt-cache", FAKE_APT_CACHE)
-        self.fake(
-            "usermod", '#!/bin/sh\necho "usermod $*" >> "$HOST/calls"\necho "bob:100000:65536" > "$HOST/subuid"\n'
-        )
-        monkeypatch.setenv("PATH", str(folder / "bin"))
-        monkeypatch.setenv("HOST", str(folder))
-        monkeypatch.setattr(look, "SBIN", str(folder / "bin"))
-        self.files = HostFiles(folder / "os-release", folder / "subuid", folder / "subuid")
-        self.told: list[str] = []
-        self.output: list[str] = []
-
-    def fake(self, name: str, text: str) -> None:
-        path = self.folder / "bin" / name
-        path.write_text(text)
-        path.chmod(0o755)
-
-    def calls(self) -> list[str]:
-        file = self.folder / "calls"
-        lines = file.read_text().splitlines() if file.exists() else []
-        file.unlink(missing_ok=True)
-        return lines
-
-    async def examine(self) -> Shortfall:
-        found = await examine(BOB, ALL, self.files)
-        # Certificates and keys are files of the real host, which has them or not.
-        lacks = tuple(lack for lack in found.lacks if not lack.need.files)
-        return Shortfall(found.system, found.user, lacks, found.subids)
-
-    def apt(self) -> Apt:
-        return Apt(
-            look.system(self.files.os_release),
-            Deadline.after(60),
-            self.told.append,
-            self.output.append,
-            self.folder / "backports.sources",
-        )
-
-    def install(self) -> Shortfall:
-        """Install what is missing; what is missing then."""
-
-        async def both() -> Shortfall:
-            await install(await self.examine(), self.apt())
-            return await self.examine()
-
-        return asyncio.run(both())
 
 
 @pytest.fixture
@@ -302,122 +196,3 @@ def test_who_needs_the_tools_of_debian_images(images: str, found: str, wanted: b
 def test_the_builder_of_images_asks_for_the_same_programs() -> None:
     assert set(debian_host.TOOLS) == {"mmdebstrap", "mke2fs", "debugfs", "e2fsck", "tar", "qemu-img"}
     assert set(debian_host.ROOTLESS_TOOLS) == {"newuidmap", "newgidmap", "unshare"}
-
-
-# ------------------------------------------------------------------ the command
-
-
-@pytest.fixture
-def command(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Runs the command on the invented host."""
-
-    async def examined(user: User, purposes: object) -> Shortfall:
-        del user, purposes
-        return await host.examine()
-
-    monkeypatch.setattr(host_setup, "examine", examined)
-    monkeypatch.setattr(host_setup, "LOG", host.folder / "setup.log")
-    monkeypatch.setattr("orchestrator.host.apt.BACKPORTS", host.folder / "backports.sources")
-
-    def run(**options: object) -> int:
-        given = {"check": False, "json": False, "quiet": False, "verbose": 0, "development": False} | options
-        return host_setup.run(argparse.Namespace(images="debian", timeout=60.0, **given))
-
-    return run
-
-
-def test_check_installs_nothing_and_ends_with_3(
-    host: Host, command: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command(check=True) == 3
-    shown = capsys.readouterr().out
-    assert "vde_switch" in shown
-    assert "next: orchestrator host-setup" in shown
-    assert host.calls() == []
-
-
-def test_check_as_json(command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(check=True, json=True) == 3
-    data = json.loads(capsys.readouterr().out)
-    assert data["ready"] is False
-    assert {"name": "vde_switch", "reason": "connects them: one switch for each network", "package": "vde2"} in data[
-        "missing"
-    ]
-    assert data["subordinate_ids"] == "100000-165535"
-
-
-def test_root_installs_and_the_second_call_has_nothing_to_do(
-    host: Host, command: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert command() == 0
-    assert "this host lacks" in capsys.readouterr().err
-    host.calls()
-    assert command() == 0
-    assert capsys.readouterr().out.startswith("ready")
-    assert host.calls() == []
-
-
-def test_without_root_and_sudo_the_administrator_is_told_every_command(
-    host: Host, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(HostError) as caught:
-        command()
-    assert "there is no sudo" in caught.value.why
-    assert "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 bob" in caught.value.evidence
-    assert host.calls() == []
-
-
-def test_another_distribution_gets_a_list_and_nothing_is_installed(host: Host, command: Callable[..., int]) -> None:
-    (host.folder / "os-release").write_text("ID=fedora\nVERSION_ID=43\nPRETTY_NAME='Fedora 43'\n")
-    with pytest.raises(HostError) as caught:
-        command()
-    assert "no Debian or Ubuntu with apt: Fedora 43" in caught.value.why
-    assert caught.value.evidence[0].startswith("dnf install qemu-system-x86 qemu-img vde2")
-    assert host.calls() == []
-
-
-def test_a_user_with_sudo_goes_on_as_root_with_the_same_words(
-    host: Host, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host.fake("sudo", "#!/bin/sh\nexit 0\n")
-    called: list[list[str]] = []
-
-    def execv(program: str, words: list[str]) -> None:
-        called.append([program, *words])
-        raise SystemExit(0)  # the real one does not come back
-
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(os, "execv", execv)
-    monkeypatch.setattr("sys.argv", ["orchestrator", "host-setup", "--development"])
-    with pytest.raises(SystemExit):
-        command()
-    ((program, _, preserved, python, *words),) = called
-    assert program == str(host.folder / "bin" / "sudo")
-    assert "http_proxy" in preserved
-    assert python == sys.executable
-    assert words == ["-m", "orchestrator", "host-setup", "--development"]
-
-
-def test_a_sudo_that_refuses_is_not_waited_for(
-    host: Host, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host.fake("sudo", '#!/bin/sh\necho "sudo $*" >> "$HOST/calls"\nexit 1\n')
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(HostError) as caught:
-        command()
-    assert "sudo refuses" in caught.value.why
-    assert host.calls() == ["sudo -n true"]
-
-
-def test_what_is_still_missing_afterwards_is_an_error(
-    host: Host, command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host.fake("apt-get", "#!/bin/sh\n")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    (host.folder / "candidate").write_text("1:10.0.2\n")
-    with pytest.raises(HostError) as caught:
-        command()
-    assert "still missing" in caught.value.what
-    assert any("vde_switch" in line for line in caught.value.evidence)

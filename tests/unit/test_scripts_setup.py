@@ -1,6 +1,6 @@
 """scripts/e2e and scripts/lib on invented hosts: programs are small fakes that write down how they were called.
 
-What `orchestrator host-setup` does once Python runs is in test_host_setup.py.
+What `orchestrator host-setup` does once Python runs is in test_host_setup.py and test_cli_host_setup.py.
 """
 
 from __future__ import annotations
