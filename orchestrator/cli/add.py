@@ -76,6 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         lines = [line[1:] for line in change.splitlines()[2:] if line.startswith("+") and line != "+"]
         sys.stdout.write(f"{path}:\n" + "".join(f"  {line}\n" for line in lines))
+        if arguments.recipe and not (path.parent / arguments.recipe).exists():
+            sys.stderr.write(
+                f"note: there is no {arguments.recipe} yet; "
+                'a recipe of an empty machine is the line include = ["orchestrator:base"]\n'
+            )
     return 0
 
 

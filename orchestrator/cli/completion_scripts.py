@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "V": ("variant",),
     "UNIT": ("unit",),
     "NETWORK": ("network",),
+    "SERVICE": ("service",),
 }
 PATHS = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY, "FOLDER": shtab.DIRECTORY}
 COPY_SIDES = frozenset({"SOURCE", "TARGET"})  # MACHINE: or a path

@@ -70,8 +70,9 @@ def test_a_machine_gets_the_only_image_and_the_next_address(file: Path) -> None:
     assert after(file, 'networks.lan.address = "10.0.0.5"\n').startswith(f"\n{new}\n# -- services\n")
 
 
-def test_a_recipe_becomes_an_image_of_the_same_name(file: Path) -> None:
+def test_a_recipe_becomes_an_image_of_the_same_name(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["add", "machine", "cache", "--recipe", "images/cache.toml"]) == 0
+    assert "there is no images/cache.toml yet" in capsys.readouterr().err
     data = tomllib.loads(file.read_text())
     assert data["images"]["cache"] == {"debian": "images/cache.toml"}
     assert data["machines"]["cache"]["image"] == "cache"
