@@ -69,16 +69,16 @@ class Pruned:
         return sum(entry.size for entry in self.removed)
 
 
+def downloads_of(cache: ImageCache) -> Path:
+    """Where packages of registries are kept, beside the images."""
+    return cache.root.parent / "downloads"
+
+
 class ImageCache:
     """Entries of one cache folder. Several processes may use it at once."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = cache_root() / "images" if root is None else root
-
-    @property
-    def downloads(self) -> Path:
-        """Where packages of registries are kept, beside the images."""
-        return self.root.parent / "downloads"
 
     def path_of(self, name: str, layer: str, key: str) -> Path:
         return self.root / f"{name}-{layer}-{key[:KEY_LENGTH]}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.errors import ImageError
 from orchestrator.events.machines import ImageOutput
 from orchestrator.images import npm_packages, python_packages
+from orchestrator.images.cache import downloads_of
 from orchestrator.images.manifest import Kind, LayerEntry, load_manifest
 from orchestrator.images.provider_kind import Build
 from orchestrator.images.recipe import Layer, LockedPackages, Ownership, Recipe, digest
@@ -80,7 +81,7 @@ async def content_of(job: Build, recipe: Recipe, folder: Path) -> Content:
     links = frozenset(started_by_boot((entry.target for entry in entries), stopped))
     return Content(
         checked(entry for entry in entries if entry.target not in links),
-        tuple(_trees(recipe, job.cache.downloads)),
+        tuple(_trees(recipe, downloads_of(job.cache))),
         stopped,
         {
             f"bin/run-{recipe.name}-vm": run_script(recipe.name, memory=recipe.memory, cpus=recipe.cpus),
@@ -121,7 +122,7 @@ async def fetch(job: Build, recipe: Recipe) -> None:
     Raises:
         ImageError: something cannot be had, or is not what its lock says.
     """
-    downloads = job.cache.downloads
+    downloads = downloads_of(job.cache)
     for item in recipe.npm.values():
         for package in _npm(recipe, item):
             if not (downloads / package.folder_name).is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -112,14 +112,14 @@ class FileReader:
         draft.users |= self._named("users", "user", self._user, draft.users)
         draft.files |= self._paths("files", self._file, draft.files)
         draft.folders |= self._paths("folders", self._copied_folder, draft.folders)
-        draft.npm |= self._named("npm", "npm packages", self._npm, draft.npm)
-        draft.python |= self._named("python", "Python packages", self._python, draft.python)
+        draft.npm |= self._named("npm", "npm packages", self._locked, draft.npm)
+        draft.python |= self._named("python", "Python packages", self._locked, draft.python)
         draft.run |= self._values("run", values.nonempty, Script, draft.run)
         draft.links |= self._values("links", link_target, LinkItem, draft.links)
         for path in draft.links:
             self._guest_path("links", path)
         for key, units in (("units", draft.units), ("drop_ins", draft.drop_ins)):
-            self._units(key, units)
+            _read_units(self.table, key, units)
         if (node := self.table.get("layer")) is not None:
             table = self._table("layer", node, self._problems, "layer")
             program = table.path("program", self._folder)
@@ -186,13 +186,6 @@ class FileReader:
             groups=table.array("groups", values.user),
         )
 
-    def _ownership(self, table: Table) -> Ownership:
-        return Ownership(
-            mode=table.optional("mode", values.mode, None),
-            owner=table.optional("owner", values.user, "root"),
-            group=table.optional("group", values.user, "root"),
-        )
-
     def _file(self, path: str, table: Table, place: Place) -> FileItem:
         del path
         given = [key for key in ("content", "source", "template") if table.has(key)]
@@ -202,7 +195,7 @@ class FileReader:
         content = table.optional("content", values.string, None)
         item = FileItem(
             place,
-            self._ownership(table),
+            _ownership(table),
             content=None if content is None else content.lstrip("\n"),
             source=table.path("source", self._folder),
             template=table.path("template", self._folder),
@@ -218,56 +211,21 @@ class FileReader:
         source = table.path("source", self._folder)
         if source is not None and not source.is_dir():
             table.complain("source", f"there is no folder {source}")
-        return FolderItem(place, self._ownership(table), source, table.array("exclude", values.nonempty))
+        return FolderItem(place, _ownership(table), source, table.array("exclude", values.nonempty))
 
-    def _npm(self, name: str, table: Table, place: Place) -> LockedPackages:
+    def _locked(self, name: str, table: Table, place: Place) -> LockedPackages:
         del name
-        only: dict[str, tuple[str, ...]] = {}
-        for package_name, node in table.entries("only"):
-            items = [item.value for item in node.items or () if isinstance(item.value, str)]
-            if node.items is None or len(items) != len(node.items):
-                self._problems.add(node.at, f"only {quote(package_name)}: expected a list of strings")
-            only[package_name] = tuple(items)
-        return self._locked(table, place, only=only)
-
-    def _python(self, name: str, table: Table, place: Place) -> LockedPackages:
-        del name
-        return self._locked(table, place, python=table.optional("python", python_version, ""))
-
-    def _locked(
-        self, table: Table, place: Place, *, only: Mapping[str, tuple[str, ...]] | None = None, python: str = ""
-    ) -> LockedPackages:
         lock = table.path("lock", self._folder)
         table.required("lock", values.host_path, "")
         if lock is not None and not lock.is_file():
             table.complain("lock", f"there is no file {lock}")
-        target = table.required("target", values.guest_path, "")
-        return LockedPackages(place, lock or self._folder, target, only or {}, python)
-
-    def _units(self, key: str, found: dict[str, UnitItem]) -> None:
-        for name, node in self.table.entries(key):
-            if node.value == ABSENT:
-                found.pop(name, None)
-                continue
-            try:
-                values.unit(Node(name, node.key, node.key))
-            except InvalidValue as error:
-                self._problems.add(node.key, f"{key}: {error}")
-            sections: dict[str, dict[str, object]] = {}
-            for section, directives in (node.fields or {}).items():
-                if directives.fields is None:
-                    self._problems.add(
-                        directives.at, f"[{section}] of {quote(name)}: expected a table, found {directives.describe()}"
-                    )
-                    continue
-                sections[section] = {
-                    one: _directive(value, section, self._problems) for one, value in directives.fields.items()
-                }
-            if node.fields is None:
-                self._problems.add(node.at, f"unit {quote(name)}: expected a table, found {node.describe()}")
-            before = found[name].sections if name in found else {}
-            merged = {one: {**before.get(one, {}), **sections.get(one, {})} for one in {**before, **sections}}
-            found[name] = UnitItem(self._place(node), merged)
+        return LockedPackages(
+            place,
+            lock or self._folder,
+            table.required("target", values.guest_path, ""),
+            _wanted_parts(table) if "only" in table.keys else {},
+            table.optional("python", python_version, "") if "python" in table.keys else "",
+        )
 
     def _named(self, key: str, word: str, read: Callable[[str, Table, Place], T], found: dict[str, T]) -> dict[str, T]:
         return {
@@ -319,6 +277,25 @@ class FileReader:
         return Table(node, problems, pattern, label or "a recipe", RECIPE_KEYS[pattern])
 
 
+def _wanted_parts(table: Table) -> dict[str, tuple[str, ...]]:
+    """Package → the parts of it that are wanted."""
+    found = {}
+    for name, node in table.entries("only"):
+        items = [item.value for item in node.items or () if isinstance(item.value, str)]
+        if node.items is None or len(items) != len(node.items):
+            table.problems.add(node.at, f"only {quote(name)}: expected a list of strings")
+        found[name] = tuple(items)
+    return found
+
+
+def _ownership(table: Table) -> Ownership:
+    return Ownership(
+        mode=table.optional("mode", values.mode, None),
+        owner=table.optional("owner", values.user, "root"),
+        group=table.optional("group", values.user, "root"),
+    )
+
+
 def plain(node: Node) -> object:
     """The value of a node as Python has it."""
     if node.fields is not None:
@@ -338,3 +315,34 @@ def _directive(node: Node, section: str, problems: Problems) -> object:
         if isinstance(one, str) and "\n" in one and section != ENVIRONMENT:
             problems.add(node.at, f"a directive of [{section}] cannot hold a line break; give a list")
     return found
+
+
+def _read_units(table: Table, key: str, found: dict[str, UnitItem]) -> None:
+    """Units or drop-ins of a file, over those that are there already."""
+    problems = table.problems
+    for name, node in table.entries(key):
+        if node.value == ABSENT:
+            found.pop(name, None)
+            continue
+        try:
+            values.unit(Node(name, node.key, node.key))
+        except InvalidValue as error:
+            problems.add(node.key, f"{key}: {error}")
+        sections = _sections(name, node, problems)
+        if node.fields is None:
+            problems.add(node.at, f"unit {quote(name)}: expected a table, found {node.describe()}")
+        before = found[name].sections if name in found else {}
+        merged = {one: {**before.get(one, {}), **sections.get(one, {})} for one in {**before, **sections}}
+        found[name] = UnitItem(Place(problems.path, node.key), merged)
+
+
+def _sections(name: str, node: Node, problems: Problems) -> dict[str, dict[str, object]]:
+    sections: dict[str, dict[str, object]] = {}
+    for section, directives in (node.fields or {}).items():
+        if directives.fields is None:
+            problems.add(
+                directives.at, f"[{section}] of {quote(name)}: expected a table, found {directives.describe()}"
+            )
+            continue
+        sections[section] = {one: _directive(value, section, problems) for one, value in directives.fields.items()}
+    return sections

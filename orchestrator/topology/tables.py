@@ -40,14 +40,14 @@ class Table:
         self.problems = problems
         self.label = label
         self._pattern = pattern
-        self._keys = FIXED_KEYS[pattern].keys() if keys is None else keys
+        self.keys = FIXED_KEYS[pattern].keys() if keys is None else keys
         if node.fields is None:
             problems.add(node.at, f"{label}: expected a table, found {node.describe()}")
         for key, entry in (node.fields or {}).items():
             if new := RENAMED.get(pattern, {}).get(key):
                 problems.add(entry.key, f"{quote(key)} of {self._own} is called {quote(new)} now")
-            elif key not in self._keys:
-                problems.add(entry.key, f"{quote(key)} is not a key of {self._own}{suggest(key, self._keys)}")
+            elif key not in self.keys:
+                problems.add(entry.key, f"{quote(key)} is not a key of {self._own}{suggest(key, self.keys)}")
 
     @property
     def _own(self) -> str:
@@ -58,7 +58,7 @@ class Table:
 
     def get(self, key: str) -> Node | None:
         """The node under a key, or None."""
-        if key not in self._keys:
+        if key not in self.keys:
             raise KeyError(f"{key} is not declared for {self._pattern!r}")
         return self.node.fields.get(key) if self.node.fields else None
 
