@@ -6,16 +6,12 @@ A TaskGroup wraps what its tasks raise into groups; people want the cause.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from orchestrator.errors import MachineError, OrchestratorError
 
 T = TypeVar("T")
-
-
-class _WorkDoneError(Exception):
-    """Ends the guards of `run_with_watchdogs` when the work is done."""
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -84,23 +80,46 @@ async def run_all(*work: Coroutine[Any, Any, T]) -> list[T]:
 async def run_with_watchdogs(
     work: Coroutine[Any, Any, T], guards: Iterable[Callable[[], Coroutine[Any, Any, None]]]
 ) -> T:
-    """Run ``work`` while the guards watch; a guard that raises cancels it, and its error is raised."""
-    result: list[T] = []
+    """Run ``work`` while the guards watch; a guard that raises cancels it, and its error is raised.
 
-    async def run() -> None:
-        result.append(await work)
-        raise _WorkDoneError
-
+    No task group: it would take the end of the work for an error, and a cancellation in the same turn would be lost.
+    """
+    task = asyncio.ensure_future(work)  # noqa: TID251 - ended below, whatever happens
+    tasks = [task, *(asyncio.ensure_future(guard()) for guard in guards)]  # noqa: TID251
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(run())
-            for guard in guards:
-                group.create_task(guard())
-    except BaseExceptionGroup as error:
-        cause = root_cause(error)
-        if not isinstance(cause, _WorkDoneError):
-            raise cause from None
-    return result[0]
+        await _until_one_matters(task, tasks)
+    finally:
+        await _end(tasks)
+    if not task.cancelled() and task.exception() is None:
+        return task.result()
+    errors = [error for one in tasks if not one.cancelled() and (error := one.exception()) is not None]
+    raise root_cause(BaseExceptionGroup("", errors or [asyncio.CancelledError()])) from None
+
+
+async def _until_one_matters(task: asyncio.Future[T], tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for the work, or for a guard that raises; one that just returns has nothing to say."""
+    waiting = set(tasks)
+    while not task.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if any(one is not task and (one.cancelled() or one.exception() is not None) for one in done):
+            return
+
+
+async def _end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel what still runs, and wait for its end, however often we are cancelled meanwhile."""
+    cancelled: asyncio.CancelledError | None = None
+    for one in tasks:
+        one.cancel()
+    while waiting := [one for one in tasks if not one.done()]:
+        try:
+            await asyncio.wait(waiting)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for one in tasks:
+        if not one.cancelled():
+            one.exception()  # it is known
+    if cancelled is not None:
+        raise cancelled
 
 
 async def finish_despite_cancel(work: Coroutine[Any, Any, None]) -> None:

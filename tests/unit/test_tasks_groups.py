@@ -171,3 +171,27 @@ def test_a_failure_of_what_must_be_finished_comes_out_bare() -> None:
 
     with pytest.raises(MachineError, match="does not go on"):
         alone(finish_despite_cancel(stuck()))
+
+
+def test_a_cancellation_in_the_turn_in_which_the_work_ends_is_not_lost() -> None:
+    """Ctrl-C just when a command of a guest ends: the next one must not run on as if nothing had been said."""
+
+    async def scenario() -> None:
+        done = asyncio.Event()
+
+        async def caller() -> None:
+            await run_with_watchdogs(done.wait(), [lambda: asyncio.sleep(60)])
+            await asyncio.sleep(1000)
+
+        for turns in range(10):
+            done.clear()
+            task = asyncio.ensure_future(caller())
+            await asyncio.sleep(0.01)
+            done.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
+            assert task.cancelled(), turns
+
+    run_simulated(scenario())
