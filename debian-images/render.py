@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Renders the application layer of a machine: every file with owner and mode, as a folder with manifest.json.
 
-    render.py --machine server|client --variant V [--app DIR] --out DIR
+    render.py --machine server|client --variant V --out DIR
 
 Reads ../stack. A plain program: the image builder runs it and writes what it finds into the disk. Small files are
 written below ``--out``; those of the application stay where they are and are named by their absolute path.
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from render_guest import guest_items
-from render_server import APP, MOCKS, script_items, server_items
+from render_server import MOCKS, script_items, server_items
 from render_text import Item, folder, link
 
 HERE = Path(__file__).resolve().parent
@@ -34,11 +34,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="render.py", description="Renders the application layer of a machine.")
     parser.add_argument("--machine", choices=["server", "client"], required=True)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--app", type=Path, help="application package: bin/, share/")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        items = server(options.variant, options.app) if options.machine == "server" else client()
+        items = server(options.variant) if options.machine == "server" else client()
         write(items, options.out)
     except (ValueError, OSError) as error:
         print(f"render.py: {error}", file=sys.stderr)
@@ -46,12 +45,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def server(variant: str, app: Path | None) -> list[Item]:
-    """The server's items; without ``app`` it has the stack but no application."""
+def server(variant: str) -> list[Item]:
+    """The server's items: the stack without the application, which comes as a layer."""
     stack = tomllib.loads((STACK / "stack.toml").read_text(encoding="utf-8-sig"))
     items = [*guest_items(), *server_items(stack, variant), *script_items(STACK)]
-    if app is not None:
-        items += tree(app.resolve(), APP)
     if MOCK_SOURCES.is_dir():
         from render_client import downloads_folder
         from render_python import python_packages

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.cli.argument_types import layers_of
 from orchestrator.cli.runtime import run_command
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app)
+    topology = load_topology(arguments.file, variant=arguments.variant, layers=layers_of(arguments))
     deadline = Deadline.after(arguments.timeout)
     built = run_command(
         arguments, lambda bus: ensure_images(topology, provider=arguments.images, bus=bus, deadline=deadline)

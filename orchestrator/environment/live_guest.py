@@ -24,12 +24,14 @@ class LiveGuest:
         agent: the guest agent; another object after a reboot.
         ssh: the SSH connection and the host key.
         addresses: of the names outside that the guest may reach.
+        layers: those that it has as disks, which it is to mount.
     """
 
     def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, ssh: MachineSsh) -> None:
         self.agent = Agent(machine.name, paths.agent)
         self.ssh = ssh
         self.addresses: Addresses = {}
+        self.layers: tuple[str, ...] = ()
         self._machine = machine
         self._topology = topology
         self._paths = paths
@@ -49,7 +51,7 @@ class LiveGuest:
             MachineError: the guest could not be set up.
         """
         where = [str(self._paths.serial_log)]
-        script = handover_script(self._machine, self._topology, user_key)
+        script = handover_script(self._machine, self._topology, user_key, self.layers)
         await run_script(self.agent, script, deadline, where)
         await push_files(self.agent, self._topology.files_of(self._machine.name), deadline)
         await self._name_destinations(deadline)

@@ -60,7 +60,8 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
         snapshot = writer.publish(manifest)
     cache = ImageCache()
     for machine in state.machines.values():
-        cache.pin(Path(machine.image), snapshot.folder)
+        for path in (machine.image, *machine.layers.values()):
+            cache.pin(Path(path), snapshot.folder)
     why = f", since {place.reason}" if place.folder == store.disk else f" ({place.folder})"
     where = f"memory ({place.folder})" if snapshot.kind == "tmpfs" else f"disk{why}"
     message = (
@@ -92,5 +93,6 @@ async def save_all_machines(
             )
         paths, ram = live.paths, Path(known.ram) if known.ram else None
         rest = (known.image, known.host_key, paths.serial_log, paths.journal, base_of(known))
-        sources.append(Source(name, live.monitor, ram, paths.disk, *rest))
+        layers = tuple(map(Path, known.layers.values()))
+        sources.append(Source(name, live.monitor, ram, paths.disk, *rest, layers))
     return await save_machines(sources, writer.folder, deadline)

@@ -156,7 +156,7 @@ class Session:
 
         async def attach(live: LiveMachine) -> None:
             known = self.record.state.machines[live.name]
-            live.recall(known.ports, known.host_key, known.addresses)
+            live.recall(known.ports, known.host_key, known.addresses, known.layers)
             if live.name in rebooting:
                 await live.reattach_monitor(known.process, deadline)
             else:

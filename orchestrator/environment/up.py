@@ -166,8 +166,8 @@ async def _prepare(
     admit(topology.machines.values(), [env_paths.workshop, run_folder], shared=clone)
     ram = None if clone else choose_ram_backing(topology, env_paths, bus)
     cache = ImageCache()
-    for image in planned.images.values():
-        cache.pin(image.path, env_paths.folder)
+    for path in (*(image.path for image in planned.images.values()), *planned.layer_files):
+        cache.pin(path, env_paths.folder)
     user_key = make_user_key(env_paths.user_key, f"orchestrator-{request.name}")
     state = EnvironmentState(
         name=request.name,
@@ -191,6 +191,7 @@ async def _prepare(
         request.kernel_parameters,
         ram=ram,
         snapshot=snapshot,
+        layers={name: {disk.name: disk.path for disk in disks} for name, disks in planned.layers.items()},
     )
     session = Session(env_paths, StateFile(env_paths.state, state), bus)
     return Environment(session, reaper, launch, request.start == "warm")
@@ -269,6 +270,6 @@ def _same_topology(previous: EnvironmentState, request: Request) -> None:
         raise HostError(
             f"environment {request.name} runs with another topology",
             why=f"it was started by `{previous.command}` (variant {previous.topology.variant}); "
-            "the file, the variant or --app changed since",
+            "the file, the variant, --layer or --app changed since",
             hint=f"orchestrator -n {request.name} down, or another --name",
         )

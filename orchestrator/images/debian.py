@@ -60,17 +60,15 @@ async def build_debian(
     recipe_path: Path,
     *,
     variant: str,
-    app: Path | None,
     cache: ImageCache,
     bus: EventBus,
     deadline: Deadline,
     turn: asyncio.Lock | None = None,
 ) -> BuiltImage:
-    """The image of a recipe with the application in it, from the cache or built.
+    """The image of a recipe, from the cache or built.
 
     Args:
         name: of the image in the topology.
-        app: the application package the layer program installs, or None.
         turn: a lock that is held while something is built; two builds at once are slower than one after the other.
 
     Raises:
@@ -81,7 +79,7 @@ async def build_debian(
     builder = _Builder(name, recipe, cache, bus, deadline)
     base_key = recipe.base_key(BUILDER)
     with scratch("layer") as rendered:
-        entries = await builder.render(rendered, variant, app)
+        entries = await builder.render(rendered, variant)
         texts = {
             f"bin/run-{recipe.name}-vm": run_script(recipe.name, memory=recipe.memory, cpus=recipe.cpus),
             "kernel-params": kernel_params(recipe.kernel_parameters),
@@ -124,7 +122,7 @@ class _Builder:
                 )
             )
 
-    async def render(self, folder: Path, variant: str, app: Path | None) -> tuple[LayerEntry, ...]:
+    async def render(self, folder: Path, variant: str) -> tuple[LayerEntry, ...]:
         """What the layer program says, or nothing without one."""
         layer = self._recipe.layer
         if layer is None:
@@ -138,8 +136,6 @@ class _Builder:
             "--out",
             str(folder),
         ]
-        if app is not None:
-            argv += ["--app", str(app)]
         done = await run_shown(argv, lambda line: self.say(line, "render"), deadline=self._deadline)
         if done.code != 0:
             raise ImageError(

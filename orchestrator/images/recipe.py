@@ -48,7 +48,7 @@ class EarlyFile:
 class Layer:
     """The program that renders the application layer.
 
-    It is called as ``python PROGRAM ARGUMENTS --variant V [--app DIR] --out DIR`` and writes
+    It is called as ``python PROGRAM ARGUMENTS --variant V --out DIR`` and writes
     ``manifest.json`` into DIR (orchestrator.images.manifest).
     """
 

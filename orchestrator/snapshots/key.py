@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.images.contract import BuiltImage
+from orchestrator.images.layers import LayerDisk
 from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.accelerator import Accelerator
@@ -27,18 +28,26 @@ def key_of(inputs: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the machines of a topology are made of.
+
+    Attributes:
+        layers: the disks of each machine.
+        handovers: per machine, what is done in it when it first answers, less its keys.
+    """
+
+    images: Mapping[str, BuiltImage]
+    layers: Mapping[str, tuple[LayerDisk, ...]]
+    handovers: Mapping[str, str]
+
+
 def inputs_of(
-    topology: Topology,
-    images: Mapping[str, BuiltImage],
-    accelerator: Accelerator,
-    handovers: Mapping[str, str],
-    *,
-    kernel_parameters: str = "",
+    topology: Topology, parts: Parts, accelerator: Accelerator, *, kernel_parameters: str = ""
 ) -> dict[str, str]:
     """Everything that matters, by a name people understand. Reads the run scripts and the pushed files.
 
-    Args:
-        handovers: per machine, what is done in it when it first answers, less its keys.
+    What is in a layer is an input of its own, apart from the image.
     """
     inputs = {
         "topology": _digest(_without_suite(topology)),
@@ -47,12 +56,14 @@ def inputs_of(
         "host CPU": host_cpu() if accelerator.name == "kvm" else "emulated",
         "kernel parameters": kernel_parameters,
     }
-    for name, image in images.items():
+    for name, image in parts.images.items():
         inputs[f"image {name}"] = image.key
         inputs[f"run script of {name}"] = _digest(image.script_text)
     for machine in topology.machines.values():
-        inputs[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
+        inputs[f"hand-over of {machine.name}"] = _digest(parts.handovers[machine.name])
         inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
+        for layer in parts.layers[machine.name]:
+            inputs[f"layer {layer.name} of {machine.name}"] = layer.key
         for file in topology.files_of(machine.name):
             there = file.source.exists()
             content = hashlib.sha256(file.source.read_bytes()).hexdigest()[:KEY_LENGTH] if there else "missing"
@@ -79,7 +90,11 @@ def _without_suite(topology: Topology) -> object:
     """
     machines = {name: replace(machine, files=()) for name, machine in topology.with_free_ports().machines.items()}
     services = {name: replace(service, environment_file=None) for name, service in topology.services.items()}
-    bare = replace(topology, suite=None, waivers=(), path=Path(), images={}, app=None)
+    layers = {
+        name: replace(layer, source=Path(), exclude=(), requires=(), replaced=False)
+        for name, layer in topology.layers.items()
+    }
+    bare = replace(topology, suite=None, waivers=(), path=Path(), images={}, layers=layers)
     return to_dict(replace(bare, machines=machines, services=services))
 
 

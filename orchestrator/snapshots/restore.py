@@ -45,6 +45,7 @@ async def verify(folder: Path, manifest: Manifest) -> None:
     for name, machine in manifest.machines.items():
         files = files_of(folder, name)
         wanted += [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
+        wanted += [(Path(layer), fingerprint) for layer, fingerprint in machine.layers.items()]
         if not Path(machine.image).is_dir():
             raise SnapshotDamaged(f"the snapshot in {folder} needs an image that is gone", where=[machine.image])
     try:

@@ -52,6 +52,30 @@ class GuestFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """A folder of the host that machines see, read-only, at one place: the application, apart from the image.
+
+    Attributes:
+        source: the folder.
+        target: where guests see it.
+        owner: who owns everything in it there: ``user`` or ``user:group``, names or numbers.
+        exclude: patterns of what is left out, see `orchestrator.topology.layer_files`.
+        requires: globs, each of which matches a file of it.
+        nixos_input: the input of NixOS flakes that brings it into images, in place of a disk; empty: none does.
+        replaced: whether the folder was given in place of the file's own.
+    """
+
+    name: str
+    source: Path
+    target: str
+    owner: str = "root"
+    exclude: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    nixos_input: str = ""
+    replaced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """Where a machine's system comes from: a source for each provider that can make it, by the provider's name."""
 
@@ -118,6 +142,7 @@ class Service:
         after_restore: a command run as root when its machine comes from a saved state, before any check.
         environment: additional variables of the unit.
         environment_file: a host file with more variables, for secrets: it is in no unit, argument or log.
+        uses: the layers that its machine needs for it.
     """
 
     name: str
@@ -132,6 +157,7 @@ class Service:
     after_restore: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     environment_file: Path | None = None
+    uses: tuple[str, ...] = ()
 
     @property
     def environment_target(self) -> str:
@@ -184,7 +210,6 @@ class Topology:
 
     Attributes:
         path: the topology file.
-        app: the application package (``bin/``, ``share/``) that image recipes install, or None.
         waivers: log patterns that are known, and do not count.
     """
 
@@ -192,13 +217,13 @@ class Topology:
     path: Path
     variant: str
     variants: tuple[str, ...]
-    app: Path | None
     networks: Mapping[str, Network]
     images: Mapping[str, Image]
     machines: Mapping[str, Machine]
     services: Mapping[str, Service]
     suite: Suite | None
     waivers: tuple[Waiver, ...] = ()
+    layers: Mapping[str, Layer] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -213,6 +238,11 @@ class Topology:
             if service.machine == machine and service.environment_file is not None
         )
         return (*self.machines[machine].files, *own)
+
+    def layers_of(self, machine: str) -> tuple[Layer, ...]:
+        """The layers that services of a machine use, in the order of the file."""
+        used = {name for service in self.services.values() if service.machine == machine for name in service.uses}
+        return tuple(layer for layer in self.layers.values() if layer.name in used)
 
     def with_free_ports(self) -> Topology:
         """The same with a free port of the host for every forwarded port."""

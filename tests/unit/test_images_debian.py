@@ -107,7 +107,6 @@ def build(place: Path, events: list[Event], variant: str = "mock", limit: float 
             "tiny-image",
             place / "tiny.toml",
             variant=variant,
-            app=None,
             cache=ImageCache(place / "cache"),
             bus=bus,
             deadline=Deadline.after(limit),

@@ -118,16 +118,6 @@ def test_text_helpers() -> None:
 
 
 def test_render_is_a_plain_program(tmp_path: Path) -> None:
-    app = tmp_path / "app"
-    for name, text in {
-        "bin/alicia": "#!/bin/sh\n",
-        "share/alicia/frontend/index.html": "<html>",
-        "share/alicia/migrations/001_a.up.sql": "",
-        "lib/__pycache__/x.pyc": "",
-        "tests/t": "",
-    }.items():
-        (app / name).parent.mkdir(parents=True, exist_ok=True)
-        (app / name).write_text(text)
     argv = [
         sys.executable,
         str(ROOT / "debian-images/render.py"),
@@ -140,12 +130,10 @@ def test_render_is_a_plain_program(tmp_path: Path) -> None:
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*argv, *more], capture_output=True, text=True, check=False)
 
-    (app / "bin/alicia").chmod(0o755)
-    assert run("--variant", "mock", "--app", str(app)).returncode == 0
+    assert run("--variant", "mock").returncode == 0
     entries = {one["target"]: one for one in json.loads((tmp_path / "out/manifest.json").read_text())["entries"]}
-    assert entries["/opt/alicia/bin/alicia"]["mode"] == "0755"
     assert entries["/usr/local/lib/alicia-stack/alicia-migrate.sh"]["mode"] == "0755"
-    assert not [target for target in entries if "pyc" in target or target.startswith("/opt/alicia/tests")]
+    assert not [target for target in entries if "pyc" in target or target.startswith("/opt/alicia")]
     wrong = run("--variant", "nonsense")
     assert wrong.returncode == 2
     assert "mock, minimal, full" in wrong.stderr

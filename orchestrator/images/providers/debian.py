@@ -41,7 +41,6 @@ class DebianImage(ImageProvider):
             job.name,
             self.debian,
             variant=job.variant,
-            app=job.app,
             cache=job.cache,
             bus=job.bus,
             deadline=job.deadline,
