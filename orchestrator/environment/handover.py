@@ -32,24 +32,44 @@ JOURNAL_FIELDS = (
 )
 
 
-def handover_script(machine: Machine, topology: Topology, user_key: str, layers: Collection[str] = ()) -> str:
+def handover_script(
+    machine: Machine, topology: Topology, user_key: str, services: Collection[str] = (), layers: Collection[str] = ()
+) -> str:
     """Shell for ``sh -s``; it prints nothing.
 
     Args:
+        services: those that may start, so that what they need must be there.
         layers: those that the machine has as disks.
     """
-    mine = [service for service in topology.services.values() if service.machine == machine.name]
     return "\n".join(
         [
             "set -e",
             guest_network_script(machine, topology.machines),
-            *_mounts(topology, layers),
+            *_mounts(topology, _used(machine, topology, services, layers)),
             _authorize(user_key),
-            *_environment(mine),
+            *_environment(_mine(machine, topology, services)),
             f": > {HANDED_OVER}",
             "",
         ]
     )
+
+
+def services_script(machine: Machine, topology: Topology, services: Collection[str], layers: Collection[str]) -> str:
+    """Shell for ``sh -s`` that gives services of a machine what they need; empty where that is nothing."""
+    mounts = _mounts(topology, _used(machine, topology, services, layers))
+    environment = _environment(_mine(machine, topology, services))
+    return "\n".join(["set -e", *mounts, "umask 077", *environment, ""]) if mounts or environment else ""
+
+
+def _mine(machine: Machine, topology: Topology, services: Collection[str]) -> list[Service]:
+    """Those of the services that are the machine's."""
+    return [one for one in topology.services.values() if one.machine == machine.name and one.name in services]
+
+
+def _used(machine: Machine, topology: Topology, services: Collection[str], layers: Collection[str]) -> list[str]:
+    """Those of the layers that services of the machine use."""
+    used = {layer for service in _mine(machine, topology, services) for layer in service.uses}
+    return [layer for layer in layers if layer in used]
 
 
 def _authorize(user_key: str) -> str:

@@ -22,6 +22,7 @@ from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
+from orchestrator.topology.stages import Stage
 from orchestrator.vm.arguments import (
     Memory,
     QemuSettings,
@@ -45,6 +46,7 @@ class Launch:
         ports: per machine, guest port → host port, where they must be as before.
         ram: where memory is kept as files; None: anonymous, or a snapshot's own files, copy on write.
         snapshot: the machines are restored from it instead of booting.
+        stage: the services that are up in the snapshot; None: all.
         layers: for each machine, its layers and their disks.
     """
 
@@ -56,6 +58,7 @@ class Launch:
     ports: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     ram: RamBacking | None = None
     snapshot: Snapshot | None = None
+    stage: Stage | None = None
     layers: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
 
 

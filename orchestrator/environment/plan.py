@@ -107,8 +107,7 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
     images = await ensure_images(topology, provider=provider, bus=bus, deadline=deadline)
     layers = await layer_disks(topology, images, bus, deadline)
     handovers = {
-        name: handover_script(machine, topology, "", [disk.name for disk in layers[name]]) + journal_script()
-        for name, machine in topology.machines.items()
+        name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }
     parts = Parts(images, layers, handovers)
     inputs = inputs_of(topology, parts, accelerator, kernel_parameters=request.kernel_parameters)

@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
+from orchestrator.environment.decision import Inputs
 from orchestrator.environment.joined import LogMarks, tell_again
 from orchestrator.environment.launch import Launch
 from orchestrator.environment.lock import hold
@@ -41,6 +42,7 @@ from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.provider import choose_provider
 from orchestrator.process_id import ProcessId
+from orchestrator.topology.stages import HEALTHY, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ async def _prepare(
     emit_run_started(request, run_folder, provider, bus)
     warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
-    snapshot = choose(request.name, planned.inputs, request.start, bus)
+    choice = choose(request.name, Inputs(topology, planned.inputs), request.start, bus)
+    snapshot = None if choice is None else choice.snapshot
     clone = snapshot is not None and is_clone(snapshot, env_paths) and not request.savable
     admit(topology.machines.values(), [env_paths.workshop, run_folder], shared=clone)
     ram = None if clone else choose_ram_backing(topology, env_paths, bus)
@@ -191,6 +194,7 @@ async def _prepare(
         request.kernel_parameters,
         ram=ram,
         snapshot=snapshot,
+        stage=None if choice is None else choice.stage,
         layers={name: {disk.name: disk.path for disk in disks} for name, disks in planned.layers.items()},
     )
     session = Session(env_paths, StateFile(env_paths.state, state), bus)
@@ -205,11 +209,12 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
             left as they are, and recorded as failed.
     """
     session, launch = environment.session, environment.launch
-    restored = await _start(environment, deadline)
+    stage = await _start(environment, deadline)
+    restored = stage is not None
     write_ssh_files(session.paths, session.record.state.machines)
     session.record.change(phase="ready")
     session.bus.emit(RunReady(session.paths.name, elapsed=round(deadline.elapsed, 3), restored=restored))
-    if launch is not None and not restored:
+    if launch is not None and (stage is None or stage.name != HEALTHY):
         try:
             await session.run_watched(save_healthy(session, deadline))
         except OrchestratorError:
@@ -217,8 +222,8 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
             raise
 
 
-async def _start(environment: Environment, deadline: Deadline) -> bool:
-    """Start or join everything; whether the machines were restored."""
+async def _start(environment: Environment, deadline: Deadline) -> Stage | None:
+    """Start or join everything; the stage at which the machines were restored, if they were."""
     session, launch = environment.session, environment.launch
     try:
         async with deadline.enforce():
@@ -226,7 +231,7 @@ async def _start(environment: Environment, deadline: Deadline) -> bool:
                 off = ended_machines(session.record.state)
                 work = join_and_start(session, off, environment.reaper, deadline) if off else join(session, deadline)
                 await session.run_watched(work)
-                return False
+                return None
             return await begin(session, launch, deadline, require_restore=environment.require_restore)
     except BaseException as error:
         session.record.fail()

@@ -27,9 +27,10 @@ from orchestrator.topology.layer_files import excluded
 
 DISK = "disk.ext4"
 LAYER = "folder"
-VERSION = "2"  # of how it is made; part of the key
+VERSION = "3"  # of how it is made; part of the key
 BLOCK = 4096
 ROOM = 8 << 20  # bytes beyond what the files need: the file system's own tables
+SMALLEST = 64 << 20  # bytes of a device; it is sparse
 FEATURES = "^has_journal,^resize_inode,^metadata_csum,^uninit_bg"  # nothing is ever written to it by a guest
 ROOT = Owner(0, 0)
 
@@ -85,6 +86,15 @@ def measure(source: Path, exclude: Sequence[str] = (), *, read: bool = False) ->
     inodes = entries * 256
     size = int(1.05 * (blocks * BLOCK + inodes)) + ROOM
     return FolderSize(digest.hexdigest(), -(-size // BLOCK) * BLOCK, entries, tuple(exclude), left_out, read)
+
+
+def capacity(size: int) -> int:
+    """Bytes of the device for a file system of this many: most changes of a folder keep it, and a saved guest knows it.
+
+    >>> capacity(9 << 20) >> 20, capacity(65 << 20) >> 20
+    (64, 128)
+    """
+    return max(SMALLEST, 1 << (size - 1).bit_length())
 
 
 def _content(path: Path) -> str:
@@ -146,6 +156,7 @@ async def folder_disk(
                 hint="try again when the build that writes there is done",
             )
         await in_thread(lambda: own_everything(disk, owner))
+        os.truncate(disk, capacity(found.size))
 
     key = f"{found.key}-{owner.user}-{owner.group}"
     path, cached = await cache.obtain(name, LAYER, _digest(key), build, waiting=lambda *_: None, deadline=deadline)

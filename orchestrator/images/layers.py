@@ -36,6 +36,11 @@ class LayerDisk:
     path: Path
     key: str
 
+    @property
+    def capacity(self) -> int:
+        """Bytes of the device that the machine sees."""
+        return self.path.stat().st_size
+
 
 def serial_of(layer: str) -> str:
     """By which serial number a guest finds the disk of a layer. Pure.

@@ -131,6 +131,7 @@ def _service(service: Service, root: Path) -> Iterator[str]:
         logs=list(service.logs) or None,
         after_restore=list(service.after_restore) or None,
         uses=list(service.uses) or None,
+        stage=service.stage or None,
         environment=dict(service.environment) or None,
         environment_file=plain(service.environment_file, root) if service.environment_file else None,
     )

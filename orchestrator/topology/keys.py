@@ -156,11 +156,17 @@ _SERVICE = {
     ),
     "uses": Key(
         Array(values.nonempty, "list of layers"),
-        "the layers that its machine needs for it: mounted before any service of the machine starts",
+        "the layers that its machine needs for it: mounted before any service that uses one starts",
+    ),
+    "stage": Key(
+        values.flag,
+        "save the state when this service and all that it depends on are up, so that a change of what comes later is a"
+        " start from there, see [incremental starts](incremental.md)",
+        "`false`",
     ),
     "environment": Key(
         _ENVIRONMENT,
-        "additional variables of the unit: a drop-in in the guest, written before any service starts",
+        "additional variables of the unit: a drop-in in the guest, written before the service starts",
     ),
     "environment_file": Key(
         HostPath(),

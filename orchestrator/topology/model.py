@@ -6,7 +6,7 @@ of an environment is a pure function of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -143,6 +143,7 @@ class Service:
         environment: additional variables of the unit.
         environment_file: a host file with more variables, for secrets: it is in no unit, argument or log.
         uses: the layers that its machine needs for it.
+        stage: whether the state is saved when it and all that it depends on are up.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     environment_file: Path | None = None
     uses: tuple[str, ...] = ()
+    stage: bool = False
 
     @property
     def environment_target(self) -> str:
@@ -230,14 +232,23 @@ class Topology:
         """The folder relative paths are meant from."""
         return self.path.parent
 
-    def files_of(self, machine: str) -> tuple[GuestFile, ...]:
-        """What is put into a guest: the machine's files, and those with the environment of its services."""
-        own = (
+    def files_of(self, machine: str, services: Collection[str] | None = None) -> tuple[GuestFile, ...]:
+        """What is put into a guest: the machine's files, and those with the environment of its services.
+
+        Args:
+            services: only of these.
+        """
+        return (*self.machines[machine].files, *self.environment_files(machine, services))
+
+    def environment_files(self, machine: str, services: Collection[str] | None = None) -> tuple[GuestFile, ...]:
+        """The files with the environment of services of a machine; ``services``: only of these."""
+        return tuple(
             GuestFile(service.environment_file, service.environment_target)
             for service in self.services.values()
-            if service.machine == machine and service.environment_file is not None
+            if service.machine == machine
+            and service.environment_file is not None
+            and (services is None or service.name in services)
         )
-        return (*self.machines[machine].files, *own)
 
     def layers_of(self, machine: str) -> tuple[Layer, ...]:
         """The layers that services of a machine use, in the order of the file."""

@@ -35,7 +35,8 @@ def services(
     owners: dict[tuple[str, str], str] = {}
     for name, table in tables.items():
         service = _service(name, kinds[name], table, machines, gone, edges[name], root)
-        found[name] = replace(service, uses=_uses(table, layers, merged.removed_names("layers")))
+        uses = _uses(table, layers, merged.removed_names("layers"))
+        found[name] = replace(service, uses=uses, stage=table.optional("stage", values.flag, False))
         key = (found[name].machine, found[name].unit or "")
         if key[1] and owners.setdefault(key, name) != name:
             table.complain("unit", f"{quote(key[1])} is the unit of service {quote(owners[key])} already")
