@@ -1,4 +1,4 @@
-"""Folders given for layers on the command line: `--layer`, its short form `--app`, and what the commands say of them."""
+"""Folders given for layers on the command line: `--layer`, its short form `--app`, and what commands say of them."""
 
 from __future__ import annotations
 
