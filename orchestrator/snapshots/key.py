@@ -63,12 +63,17 @@ def inputs_of(
         inputs[f"hand-over of {machine.name}"] = _digest(parts.handovers[machine.name])
         inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
         for layer in parts.layers[machine.name]:
-            inputs[f"layer {layer.name} of {machine.name}"] = layer.key
+            inputs[layer_input(layer.name, machine.name)] = layer.key
         for file in topology.files_of(machine.name):
             there = file.source.exists()
             content = hashlib.sha256(file.source.read_bytes()).hexdigest()[:KEY_LENGTH] if there else "missing"
             inputs[f"file {file.target} of {machine.name}"] = f"{file.mode:o} {content}"
     return inputs
+
+
+def layer_input(layer: str, machine: str) -> str:
+    """The name of the input that is the content of a layer."""
+    return f"layer {layer} of {machine}"
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
