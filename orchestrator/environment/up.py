@@ -17,7 +17,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
 from orchestrator.environment.decision import Inputs
-from orchestrator.environment.joined import LogMarks, tell_again
+from orchestrator.environment.joined import LogMarks, tell_again, warn_of_changed_layers
 from orchestrator.environment.launch import Launch
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import choose_ram_backing
@@ -107,6 +107,7 @@ async def _open_running(
     tell_again(state, bus)
     warn_of_expired(request.topology, bus)
     bus.emit(Note(level="info", message=f"{request.name} is up already; every service is proven again"))
+    await warn_of_changed_layers(state, bus)
     reaper = await stack.enter_async_context(reaper_client())
     stack.callback(_copy_logs, marks, run_folder, bus)
     session = Session(env_paths, StateFile(env_paths.state, state), bus, run_folder)

@@ -33,6 +33,7 @@ ROOM = 8 << 20  # bytes beyond what the files need: the file system's own tables
 SMALLEST = 64 << 20  # bytes of a device; it is sparse
 FEATURES = "^has_journal,^resize_inode,^metadata_csum,^uninit_bg"  # nothing is ever written to it by a guest
 ROOT = Owner(0, 0)
+TOOLS = "mke2fs and debugfs are in the package e2fsprogs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ async def folder_disk(
             raise ImageError(
                 f"{source} changes while it is copied",
                 why="what is written into it now would be there by half",
-                hint="try again when the build that writes there is done",
+                hint="try again when the build that writes there is done, or leave out what changes with exclude",
             )
         await in_thread(lambda: own_everything(disk, owner))
         os.truncate(disk, capacity(found.size))
@@ -168,10 +169,10 @@ async def _make(source: Path, found: FolderSize, disk: Path, deadline: Deadline)
     options = ["-b", str(BLOCK), "-m", "0", "-O", FEATURES, "-N", str(found.entries + 64)]
     options += ["-E", "root_owner=0:0,lazy_itable_init=0", "-d", str(source)]
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", *options, str(disk), f"{found.size // 1024}k"]
-    await run(argv, deadline=deadline, env=environment)
+    await run(argv, deadline=deadline, env=environment, hint=TOOLS)
     # A relative name: in an absolute one, a question mark would begin options of the file system.
     argv = ["debugfs", "-w", "-R", "rmdir lost+found", disk.name]
-    await run(argv, deadline=deadline, env=environment, cwd=disk.parent)
+    await run(argv, deadline=deadline, env=environment, cwd=disk.parent, hint=TOOLS)
 
 
 def _stage(source: Path, target: Path, exclude: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from orchestrator.images.contract import BuiltImage, find_run_script
 from orchestrator.images.provider_kind import Build, ImageProvider
 from orchestrator.tasks import run_all
 from orchestrator.topology.image_source import IMAGE_SOURCES
-from orchestrator.topology.model import Image, Layer, Topology
+from orchestrator.topology.model import Image, Topology
 
 FALLBACK = "debian"  # what auto comes to where no provider can do everything; it needs no tool to say what is missing
 
@@ -23,13 +23,6 @@ FALLBACK = "debian"  # what auto comes to where no provider can do everything; i
 def used_images(topology: Topology) -> dict[str, Image]:
     """The images that machines of the topology use, in the order of the machines."""
     return {machine.image: topology.images[machine.image] for machine in topology.machines.values()}
-
-
-def image_layers(topology: Topology, image: str) -> tuple[Layer, ...]:
-    """The layers that machines of an image use, in the order of the file."""
-    machines = [name for name, machine in topology.machines.items() if machine.image == image]
-    used = {layer.name for name in machines for layer in topology.layers_of(name)}
-    return tuple(layer for layer in topology.layers.values() if layer.name in used)
 
 
 def choose_provider(wanted: str, topology: Topology, *, path: str | None = None) -> str:
@@ -137,7 +130,7 @@ async def ensure_images(
 
     async def ensure(name: str) -> None:
         try:
-            layers = image_layers(topology, name)
+            layers = topology.layers_of_image(name)
             job = Build(name, topology.root, topology.variant, layers, cache, bus, deadline, turn)
             one = await provider_of(used[name], chosen).build(job)
             find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")

@@ -66,7 +66,7 @@ def inputs_of(
         inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
         for layer in parts.layers[machine.name]:
             inputs[f"room for layer {layer.name} of {machine.name}"] = str(layer.capacity)
-            inputs[_layer_input(layer.name, machine.name)] = _digest([layer.key, topology.layers[layer.name].target])
+            inputs[layer_input(layer.name, machine.name)] = f"{layer.key} {topology.layers[layer.name].target}"
         for file in machine.files:
             inputs[f"file {file.target} of {machine.name}"] = f"{file.mode:o} {_content(file.source)}"
     for service in topology.services.values():
@@ -79,11 +79,12 @@ def inputs_of_stage(inputs: Mapping[str, str], topology: Topology, stage: Stage)
     later = {_service_input(name) for name in topology.services if name not in stage.services}
     for machine in topology.machines:
         mounted = layers_of_stage(topology, stage, machine)
-        later |= {_layer_input(name, machine) for name in topology.layers if name not in mounted}
+        later |= {layer_input(name, machine) for name in topology.layers if name not in mounted}
     return {name: value for name, value in inputs.items() if name not in later}
 
 
-def _layer_input(layer: str, machine: str) -> str:
+def layer_input(layer: str, machine: str) -> str:
+    """The name of the input that is the content of a layer."""
     return f"layer {layer} of {machine}"
 
 

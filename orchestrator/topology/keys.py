@@ -101,7 +101,7 @@ _LAYER = {
     ),
     "requires": Key(
         Array(layer_values.part, "list of patterns"),
-        "each must match a file of the folder: `bin/server`, `migrations/*.sql`. `validate` and `up` name what is missing",
+        "each must match a file of the folder: `bin/server`, `migrations/*.sql`. `validate` names what is missing",
     ),
     "nixos_input": Key(
         values.nonempty,

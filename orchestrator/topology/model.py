@@ -255,6 +255,13 @@ class Topology:
         used = {name for service in self.services.values() if service.machine == machine for name in service.uses}
         return tuple(layer for layer in self.layers.values() if layer.name in used)
 
+    def layers_of_image(self, image: str) -> tuple[Layer, ...]:
+        """The layers that machines of an image have, in the order of the file."""
+        found = {
+            one.name for name, each in self.machines.items() if each.image == image for one in self.layers_of(name)
+        }
+        return tuple(layer for layer in self.layers.values() if layer.name in found)
+
     def with_free_ports(self) -> Topology:
         """The same with a free port of the host for every forwarded port."""
         machines = {

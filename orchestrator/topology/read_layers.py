@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,10 +14,7 @@ from orchestrator.topology.tables import Table, absolute
 from orchestrator.topology.variants import Merged
 
 # A disk mounted there would hide what the guest itself needs.
-SYSTEM = frozenset(
-    ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/nix", "/nix/store", "/proc")
-    + ("/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var")
-)
+SYSTEM = re.compile(r"/(bin|boot|dev|etc|lib|lib64|nix|nix/store|proc|root|run|sbin|sys|tmp|usr|var)")
 KERNELS = ("/dev", "/proc", "/sys")  # nothing can be made there
 LAYERS = "layers"
 
@@ -41,7 +39,7 @@ def layers(file: Table, root: Path, given: Mapping[str, Path]) -> dict[str, Laye
             nixos_input=table.optional("nixos_input", values.nonempty, ""),
             replaced=other is not None,
         )
-        if layer.target in SYSTEM or any(layer.target.startswith(f"{one}/") for one in KERNELS):
+        if SYSTEM.fullmatch(layer.target) or any(layer.target.startswith(f"{one}/") for one in KERNELS):
             table.complain("target", f"{quote(layer.target)} is a folder of the guest's system, which it would hide")
         if source is not None:
             _check_folder(table, layer)

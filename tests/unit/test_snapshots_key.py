@@ -41,7 +41,7 @@ class Stage:
 
     def parts(self) -> dict[str, str]:
         handovers = {name: f"hostname {name}\n{self.handover}" for name in self.topology.machines}
-        disks = {name: () for name in self.topology.machines} | {
+        disks: dict[str, tuple[LayerDisk, ...]] = dict.fromkeys(self.topology.machines, ()) | {
             "server": (LayerDisk("app", self.folder / "disk.ext4", self.layer),)
         }
         parts = Parts(self.images, disks, handovers)

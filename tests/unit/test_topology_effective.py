@@ -44,7 +44,9 @@ def test_the_effective_file_of_the_full_variant(tmp_path: Path) -> None:
 def test_paths_outside_stay_absolute(tmp_path: Path) -> None:
     other = tmp_path / "other"
     write(other, "")
-    topology = load_topology(write(tmp_path / "one", ALICIA.read_text(encoding="utf-8")), layers={"app": other / "standin"})
+    topology = load_topology(
+        write(tmp_path / "one", ALICIA.read_text(encoding="utf-8")), layers={"app": other / "standin"}
+    )
     assert f'source = "{other}/standin"' in to_toml(topology)
     assert 'path = "suite"' in to_toml(topology)
     layers = {"app": replace(topology.layers["app"], replaced=False)}
