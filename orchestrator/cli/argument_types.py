@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from pathlib import Path
 
+from orchestrator.errors import UsageError
 from orchestrator.plugin_names import extension_names
 from orchestrator.quantities import parse_duration
 
@@ -58,6 +60,38 @@ def variable(text: str) -> str:
     if not given and name not in os.environ:
         raise argparse.ArgumentTypeError(f"{name} is not set in this shell; write {name}=VALUE")
     return text
+
+
+def layer_folder(text: str) -> str:
+    """``NAME=DIR``: a folder for a layer."""
+    name, given, folder = text.partition("=")
+    if not name or not given or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a layer and a folder; write NAME=DIR")
+    return text
+
+
+def app_folder(text: str) -> str:
+    """``DIR``, as the folder of the layer ``app``."""
+    return f"app={text}"
+
+
+def layers_of(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The folders that ``--layer`` and ``--app`` name, by layer.
+
+    Raises:
+        UsageError: one layer has two.
+    """
+    found: dict[str, Path] = {}
+    for one in arguments.layer or ():
+        name, _, folder = one.partition("=")
+        if name in found:
+            raise UsageError(
+                f"--layer {name} is given twice",
+                why=f"{found[name]} and {folder} cannot both be in its place",
+                hint="--app DIR is the same as --layer app=DIR",
+            )
+        found[name] = Path(folder)
+    return found
 
 
 def shard(text: str) -> str:

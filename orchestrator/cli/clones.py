@@ -132,7 +132,7 @@ async def _run(
 async def _make_state(arguments: argparse.Namespace, name: str, folder: Path, deadline: Deadline) -> None:
     """Boot the machines once: their healthy state is what the clones start from."""
     say("no saved state fits: the machines are booted once to make one")
-    same = options(arguments, ("variant", "app", "images", "kernel_parameters"))  # what a state is keyed by
+    same = options(arguments, ("variant", "layer", "images", "kernel_parameters"))  # what a state is keyed by
     up = ["up", "--name", name, "--runs", str(folder / "first"), *same]
     down = ["down", "--name", name]
     try:
@@ -156,7 +156,7 @@ def at_once(processors: int, topology: Topology, *, emulated: bool) -> int:
     return max(2, processors * (EMULATED_PER_CORE if emulated else VIRTUAL_PER_CORE) // virtual)
 
 
-FORWARDED = ("variant", "app", "suite", "images", "grep", "kernel_parameters", "env", "no_scale_timeouts")
+FORWARDED = ("variant", "layer", "suite", "images", "grep", "kernel_parameters", "env", "no_scale_timeouts")
 
 
 async def _clone(

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
+from orchestrator.cli.argument_types import layers_of
 from orchestrator.errors import RecipeError, TopologyError
 from orchestrator.text import json_text
-from orchestrator.topology.load import load_topology, load_variants, missing_files
+from orchestrator.topology.load import load_topology, load_variants, missing_files, unused_layers
 from orchestrator.topology.model import Topology
 from orchestrator.topology.suite_package import look_at
 
@@ -19,7 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "schema":
         sys.stdout.write(json_text(_schema(recipe=arguments.recipe), indent=2) + "\n")
         return 0
-    topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
+    topology = load_topology(
+        arguments.file, variant=arguments.variant, layers=layers_of(arguments), suite=arguments.suite
+    )
     if arguments.command == "config":
         sys.stdout.write(_config(topology, as_json=arguments.json))
     else:
@@ -46,8 +49,8 @@ def count_text(topology: Topology) -> str:
 def _validate(arguments: argparse.Namespace) -> int:
     try:
         if arguments.variant is not None:  # an unknown one is a problem as well
-            load_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
-        variants = load_variants(arguments.file, app=arguments.app, suite=arguments.suite)
+            load_topology(arguments.file, variant=arguments.variant, layers=layers_of(arguments), suite=arguments.suite)
+        variants = load_variants(arguments.file, layers=layers_of(arguments), suite=arguments.suite)
         shown = {name: topology for name, topology in variants.items() if arguments.variant in (None, name)}
         _check_recipes(shown.values())
     except (TopologyError, RecipeError) as error:
@@ -55,7 +58,7 @@ def _validate(arguments: argparse.Namespace) -> int:
         return error.exit_code
     suites = {name: look_at(topology.suite.path) for name, topology in shown.items() if topology.suite}
     warnings = {
-        name: (*missing_files(topology), *(suites[name].warnings if name in suites else ()))
+        name: (*missing_files(topology), *unused_layers(topology), *(suites[name].warnings if name in suites else ()))
         for name, topology in shown.items()
     }
     if arguments.json:

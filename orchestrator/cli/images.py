@@ -10,14 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.cli.argument_types import layers_of
 from orchestrator.cli.runtime import run_command
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
-from orchestrator.events import utc_text, wall_clock
+from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.images.cache import BUILDING, LOCKS, Entry, ImageCache, Pruned
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.debian_base import as_root
+from orchestrator.images.layers import layer_disks
 from orchestrator.images.provider import ensure_images
 from orchestrator.process import run as run_short
 from orchestrator.text import json_text, size_text
@@ -39,11 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    topology = load_topology(arguments.file, variant=arguments.variant, app=arguments.app)
+    topology = load_topology(arguments.file, variant=arguments.variant, layers=layers_of(arguments))
     deadline = Deadline.after(arguments.timeout)
-    built = run_command(
-        arguments, lambda bus: ensure_images(topology, provider=arguments.images, bus=bus, deadline=deadline)
-    )
+
+    async def build(bus: EventBus) -> dict[str, BuiltImage]:
+        images = await ensure_images(topology, provider=arguments.images, bus=bus, deadline=deadline)
+        await layer_disks(topology, images, bus, deadline)
+        return images
+
+    built = run_command(arguments, build)
     if arguments.json:
         _print_json([_built_dict(image) for image in built.values()])
     else:

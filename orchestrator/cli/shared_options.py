@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from orchestrator.cli.argument_types import Providers, duration, env, environment_name
+from orchestrator.cli.argument_types import Providers, app_folder, duration, env, environment_name, layer_folder
 from orchestrator.cli.parser import CommandParser, one_of
 from orchestrator.plugin_names import module_names
 
@@ -63,7 +63,16 @@ def common_options(*, defaults: bool) -> CommandParser:
 def topology_options(parser: argparse.ArgumentParser) -> None:
     """Which topology, application and suite."""
     variant_option(parser, "a variant of the topology")
-    parser.add_argument("--app", type=Path, metavar="DIR", help="another application package in place of the file's")
+    parser.add_argument(
+        "--layer",
+        type=layer_folder,
+        action="append",
+        metavar="NAME=DIR",
+        help="another folder in place of a layer's source; may be repeated",
+    )
+    parser.add_argument(
+        "--app", type=app_folder, action="append", dest="layer", metavar="DIR", help="the same as --layer app=DIR"
+    )
     parser.add_argument("--suite", type=Path, metavar="DIR", help="another browser suite in place of the file's")
 
 

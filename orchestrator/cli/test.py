@@ -85,7 +85,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         arguments.file.absolute(),  # the script's working folder is another one
         variant=arguments.variant,
         name=arguments.name,
-        app=None,
+        layers={},
         suite=None,
         start="auto" if arguments.warm else "cold",
         images=arguments.images,

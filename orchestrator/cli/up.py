@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from orchestrator.cli.argument_types import layers_of
 from orchestrator.cli.crash import explained
 from orchestrator.cli.run_folder import RunFolder
 from orchestrator.cli.runtime import interrupt_code, kill_environment, limit_of, run_command
@@ -35,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def request_of(arguments: argparse.Namespace) -> Request:
     """The request, from the command line and the topology file."""
-    topology = complete_topology(arguments.file, variant=arguments.variant, app=arguments.app, suite=arguments.suite)
+    topology = complete_topology(
+        arguments.file, variant=arguments.variant, layers=layers_of(arguments), suite=arguments.suite
+    )
     return Request(
         topology=topology.with_free_ports() if arguments.free_ports else topology,
         name=arguments.name or topology.name,

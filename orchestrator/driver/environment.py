@@ -41,6 +41,7 @@ class Environment(EnvironmentLife):
         *,
         variant: str | None = None,
         name: str | None = None,
+        layers: Mapping[str, str | Path] | None = None,
         app: str | Path | None = None,
         suite: str | Path | None = None,
         start: str = "auto",
@@ -56,7 +57,8 @@ class Environment(EnvironmentLife):
         Args:
             variant: of the topology; None: the file's own.
             name: of the environment; several run side by side. None: the topology's.
-            app: another application package in place of the file's.
+            layers: other folders in place of the sources of layers, by the layers' names.
+            app: the same as ``layers={"app": …}``.
             suite: another browser suite in place of the file's.
             start: ``"auto"`` (from a saved healthy state where one fits), ``"warm"`` (or not at all), ``"cold"``.
             keep: whether the machines stay when it is closed: ``"never"``, ``"failure"`` (of the block), ``"always"``.
@@ -66,9 +68,15 @@ class Environment(EnvironmentLife):
 
         Raises:
             TopologyError: the file is wrong; every mistake is reported.
+            UsageError: the layer ``app`` has two folders.
         """
+        given = dict(layers or {})
+        if app is not None and "app" in given:
+            raise UsageError("app= and layers= both name the folder of the layer app", hint="leave one out")
+        if app is not None:
+            given["app"] = app
         request = from_file(
-            file, variant=variant, name=name, app=app, suite=suite, start=start, images=images, runs=runs
+            file, variant=variant, name=name, layers=given, suite=suite, start=start, images=images, runs=runs
         )
         if free_ports:
             request = replace(request, topology=request.topology.with_free_ports())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.environment.lock import command_text
@@ -30,7 +31,7 @@ def from_file(  # noqa: PLR0913 - the keywords of `Environment.load`
     *,
     variant: str | None,
     name: str | None,
-    app: str | Path | None,
+    layers: Mapping[str, str | Path],
     suite: str | Path | None,
     start: str,
     images: str,
@@ -45,7 +46,7 @@ def from_file(  # noqa: PLR0913 - the keywords of `Environment.load`
     topology = complete_topology(
         Path(file),
         variant=variant,
-        app=None if app is None else Path(app),
+        layers={layer: Path(folder) for layer, folder in layers.items()},
         suite=None if suite is None else Path(suite),
     )
     return Request(

@@ -10,16 +10,19 @@ read apart, because the guest may still be making it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import AUTHORIZED_KEYS
+from orchestrator.guest.plug import MOUNT_DISK
+from orchestrator.images.layers import serial_of
 from orchestrator.net.networks import guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Service, Topology
 from orchestrator.vm.arguments import JOURNAL_PORT
 
+LAYER_TRIES = 100  # looks for the disk of a layer, a tenth of a second apart: it is there when the guest boots
 HANDED_OVER = "/run/orchestrator-handed-over"  # of this boot: a guest that rebooted by itself has none
 DROP_IN = "50-orchestrator.conf"
 JOURNAL_UNIT = "orchestrator-journal.service"
@@ -29,19 +32,44 @@ JOURNAL_FIELDS = (
 )
 
 
-def handover_script(machine: Machine, topology: Topology, user_key: str) -> str:
-    """Shell for ``sh -s``; it prints nothing."""
-    mine = [service for service in topology.services.values() if service.machine == machine.name]
+def handover_script(
+    machine: Machine, topology: Topology, user_key: str, services: Collection[str] = (), layers: Collection[str] = ()
+) -> str:
+    """Shell for ``sh -s``; it prints nothing.
+
+    Args:
+        services: those that may start, so that what they need must be there.
+        layers: those that the machine has as disks.
+    """
     return "\n".join(
         [
             "set -e",
             guest_network_script(machine, topology.machines),
+            *_mounts(topology, _used(machine, topology, services, layers)),
             _authorize(user_key),
-            *_environment(mine),
+            *_environment(_mine(machine, topology, services)),
             f": > {HANDED_OVER}",
             "",
         ]
     )
+
+
+def services_script(machine: Machine, topology: Topology, services: Collection[str], layers: Collection[str]) -> str:
+    """Shell for ``sh -s`` that gives services of a machine what they need; empty where that is nothing."""
+    mounts = _mounts(topology, _used(machine, topology, services, layers))
+    environment = _environment(_mine(machine, topology, services))
+    return "\n".join(["set -e", *mounts, "umask 077", *environment, ""]) if mounts or environment else ""
+
+
+def _mine(machine: Machine, topology: Topology, services: Collection[str]) -> list[Service]:
+    """Those of the services that are the machine's."""
+    return [one for one in topology.services.values() if one.machine == machine.name and one.name in services]
+
+
+def _used(machine: Machine, topology: Topology, services: Collection[str], layers: Collection[str]) -> list[str]:
+    """Those of the layers that services of the machine use."""
+    used = {layer for service in _mine(machine, topology, services) for layer in service.uses}
+    return [layer for layer in layers if layer in used]
 
 
 def _authorize(user_key: str) -> str:
@@ -53,6 +81,15 @@ def _authorize(user_key: str) -> str:
             f"printf '%s\\n' {shlex.quote(user_key)} > {AUTHORIZED_KEYS}",
         ]
     )
+
+
+def _mounts(topology: Topology, layers: Collection[str]) -> list[str]:
+    """Mount the disks of layers; nothing where there are none."""
+    lines = []
+    for name in layers:
+        layer = topology.layers[name]
+        lines.append(shlex.join(["mount_disk", serial_of(name), layer.target, str(LAYER_TRIES), f"layer {name}"]))
+    return ["umask 022", MOUNT_DISK, *lines] if lines else []
 
 
 def _environment(services: Iterable[Service]) -> list[str]:

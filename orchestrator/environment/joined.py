@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from orchestrator.environment.state import EnvironmentState
 from orchestrator.events import Event, EventBus
 from orchestrator.events.machines import ImageStateChanged
 from orchestrator.events.read import load_events
-from orchestrator.events.run import AcceleratorChosen
+from orchestrator.events.run import AcceleratorChosen, Note
 from orchestrator.fields import SENTENCE, WORD
+from orchestrator.images.folder_disk import measure
+from orchestrator.snapshots.key import layer_input
 from orchestrator.text import clean
+from orchestrator.threads import in_thread
 
 EVENTS_READ = 20_000  # lines of the earlier command's events; host and images are among the first
 PIECE = 1 << 20
@@ -45,6 +49,22 @@ def tell_again(state: EnvironmentState, bus: EventBus) -> None:
     for image, event in images.items():
         provider, key, path = (clean(text, SENTENCE) for text in (event.provider, event.key, event.path))
         bus.emit(ImageStateChanged(image, state="cached", provider=provider, key=key, seconds=event.seconds, path=path))
+
+
+async def warn_of_changed_layers(state: EnvironmentState, bus: EventBus) -> None:
+    """Say of each layer whose folder holds something else now: machines that run keep what they were started with."""
+    for layer in state.topology.layers.values():
+        names = [layer_input(layer.name, machine) for machine in state.machines]
+        had = {state.inputs[name].partition(" ")[0] for name in names if name in state.inputs}
+        if not had:
+            continue
+        try:
+            found = await in_thread(partial(measure, layer.source, layer.exclude, read=True))
+        except OSError:
+            continue  # nothing can be said; a start says why
+        if had != {found.key}:
+            what = f"layer {layer.name} changed since the machines were started; they keep what it was then"
+            bus.emit(Note(level="warning", message=f"{what}: orchestrator -n {state.name} down, then up, brings it in"))
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.machine import LiveMachine
@@ -14,13 +15,22 @@ from orchestrator.errors import HostError
 from orchestrator.events.machines import NetworkStateChanged
 from orchestrator.events.run import Note
 from orchestrator.images.contract import BuiltImage
+from orchestrator.images.layers import serial_of
 from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
-from orchestrator.vm.arguments import Memory, QemuSettings, script_arguments, script_environment, writable_drives
+from orchestrator.topology.stages import Stage
+from orchestrator.vm.arguments import (
+    Memory,
+    QemuSettings,
+    ReadOnlyDisk,
+    script_arguments,
+    script_environment,
+    writable_drives,
+)
 from orchestrator.vm.user import qemu_user
 
 SWITCH_LIMIT = 10.0  # seconds until a switch takes connections
@@ -36,6 +46,8 @@ class Launch:
         ports: per machine, guest port → host port, where they must be as before.
         ram: where memory is kept as files; None: anonymous, or a snapshot's own files, copy on write.
         snapshot: the machines are restored from it instead of booting.
+        stage: the services that are up in the snapshot; None: all.
+        layers: for each machine, its layers and their disks.
     """
 
     images: Mapping[str, BuiltImage]
@@ -46,6 +58,8 @@ class Launch:
     ports: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     ram: RamBacking | None = None
     snapshot: Snapshot | None = None
+    stage: Stage | None = None
+    layers: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
 
 
 async def start_networks(session: Session, launch: Launch, deadline: Deadline) -> None:
@@ -93,7 +107,8 @@ async def resolve_destinations(session: Session, deadline: Deadline) -> None:
 def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: Memory | None) -> None:
     """Start a machine's QEMU, and its egress filter, and record both."""
     name, addresses = live.name, live.guest.addresses
-    built = launch.images[live.machine.image]
+    built, layers = launch.images[live.machine.image], launch.layers.get(name, {})
+    live.guest.layers = tuple(layers)
     script = built.script_text
     networks = session.paths.networks(session.logs_folder)
     nics = nics_of(live.machine, session.topology.machines, session.topology.networks, networks)
@@ -105,6 +120,7 @@ def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: 
         user=user,
         drives=writable_drives(script),
         vnc=live.machine.image in session.record.state.with_vnc,
+        disks=[ReadOnlyDisk(f"layer-{layer}", serial_of(layer), disk) for layer, disk in layers.items()],
     )
     arguments = script_arguments(live.machine, live.paths, nics, settings)
     environment = script_environment(
@@ -114,7 +130,10 @@ def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: 
     launch.reaper.add(process)
     file = str(memory.file) if memory is not None and memory.file is not None else ""
     ram, base = (file, "") if memory is not None and memory.shared else ("", file)
-    session.record.machine(name, process=process, image=str(built.path), ram=ram, base=base, addresses=addresses)
+    disks = {layer: str(disk) for layer, disk in layers.items()}
+    session.record.machine(
+        name, process=process, image=str(built.path), ram=ram, base=base, addresses=addresses, layers=disks
+    )
     if live.machine.destinations:
         log = networks.logs / f"egress-{name}.log"
         egress_filter = start_filter(live.machine, live.paths, addresses, log, launch.inherited, user)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.handover import handover_script, journal_script, push_files, run_script
+from orchestrator.environment.handover import (
+    handover_script,
+    journal_script,
+    push_files,
+    run_script,
+    services_script,
+)
 from orchestrator.environment.machine_ssh import MachineSsh
 from orchestrator.guest.agent import Agent
 from orchestrator.net.egress import Addresses, names_script
@@ -24,12 +30,16 @@ class LiveGuest:
         agent: the guest agent; another object after a reboot.
         ssh: the SSH connection and the host key.
         addresses: of the names outside that the guest may reach.
+        layers: those that it has as disks.
+        services: those that may start: what they need is mounted and written. At first all of the machine.
     """
 
     def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, ssh: MachineSsh) -> None:
         self.agent = Agent(machine.name, paths.agent)
         self.ssh = ssh
         self.addresses: Addresses = {}
+        self.layers: tuple[str, ...] = ()
+        self.services = frozenset(topology.services)
         self._machine = machine
         self._topology = topology
         self._paths = paths
@@ -49,13 +59,25 @@ class LiveGuest:
             MachineError: the guest could not be set up.
         """
         where = [str(self._paths.serial_log)]
-        script = handover_script(self._machine, self._topology, user_key)
+        script = handover_script(self._machine, self._topology, user_key, self.services, self.layers)
         await run_script(self.agent, script, deadline, where)
-        await push_files(self.agent, self._topology.files_of(self._machine.name), deadline)
+        await push_files(self.agent, self._topology.files_of(self._machine.name, self.services), deadline)
         await self._name_destinations(deadline)
         ready()
         # No service waits for it: the stream has everything from the boot on.
         await run_script(self.agent, journal_script(), deadline, where)
+
+    async def prepare(self, services: frozenset[str], deadline: Deadline) -> None:
+        """Give further services what they need: the layers that they use, and their environment.
+
+        Raises:
+            MachineError: it cannot be done.
+        """
+        new = services - self.services
+        self.services |= services
+        await push_files(self.agent, self._topology.environment_files(self._machine.name, new), deadline)
+        if script := services_script(self._machine, self._topology, new, self.layers):
+            await run_script(self.agent, script, deadline, [str(self._paths.serial_log)])
 
     async def refresh_identity(
         self, user_key: str, host_key: str, deadline: Deadline, ready: Callable[[], None]

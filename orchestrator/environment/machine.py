@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
@@ -79,9 +79,12 @@ class LiveMachine(MachineParts):
     # ------------------------------------------------------------------ a QEMU that runs already
 
     @require(Runstate.IDLE)
-    def recall(self, ports: Mapping[int, int], host_key: str, addresses: Addresses) -> None:
+    def recall(
+        self, ports: Mapping[int, int], host_key: str, addresses: Addresses, layers: Collection[str] = ()
+    ) -> None:
         """What an earlier command has recorded of it."""
         self.guest.ssh.ports, self.guest.addresses = ports, addresses
+        self.guest.layers = tuple(layers)
         self.guest.ssh.pin(host_key)
 
     @require(Runstate.IDLE)

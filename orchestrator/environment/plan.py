@@ -13,9 +13,10 @@ from orchestrator.errors import TopologyError
 from orchestrator.events import EventBus
 from orchestrator.folders import cache_root
 from orchestrator.images.contract import BuiltImage
+from orchestrator.images.layers import LayerDisk, layer_disks
 from orchestrator.images.provider import ensure_images
-from orchestrator.snapshots.key import inputs_of
-from orchestrator.topology.load import load_topology, missing_files
+from orchestrator.snapshots.key import Parts, inputs_of
+from orchestrator.topology.load import NOTHING_GIVEN, load_topology, missing_files
 from orchestrator.topology.model import Topology
 from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
 from orchestrator.vm.vnc import has_vnc, program_of
@@ -46,14 +47,18 @@ class Request:
 
 
 def complete_topology(
-    file: Path, *, variant: str | None = None, app: Path | None = None, suite: Path | None = None
+    file: Path,
+    *,
+    variant: str | None = None,
+    layers: Mapping[str, Path] = NOTHING_GIVEN,
+    suite: Path | None = None,
 ) -> Topology:
     """The topology of a file, to be started.
 
     Raises:
         TopologyError: the file is wrong, or a host file that its machines need does not exist.
     """
-    topology = load_topology(file, variant=variant, app=app, suite=suite)
+    topology = load_topology(file, variant=variant, layers=layers, suite=suite)
     missing = missing_files(topology)
     if missing:
         raise TopologyError(
@@ -67,16 +72,28 @@ def complete_topology(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a start rests on; ``inputs`` name a saved state that fits, ``with_vnc`` the images whose QEMU has VNC."""
+    """What a start rests on.
+
+    Attributes:
+        layers: the disks of each machine.
+        inputs: name a saved state that fits.
+        with_vnc: the images whose QEMU has VNC.
+    """
 
     accelerator: Accelerator
     images: Mapping[str, BuiltImage]
+    layers: Mapping[str, tuple[LayerDisk, ...]]
     inputs: Mapping[str, str]
     with_vnc: tuple[str, ...] = ()
 
+    @property
+    def layer_files(self) -> list[Path]:
+        """The files of all disks of layers."""
+        return [disk.path for disks in self.layers.values() for disk in disks]
+
 
 async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadline) -> Plan:
-    """Find or build the images, probe the host.
+    """Find or build the images, make the disks of the layers, probe the host.
 
     Args:
         provider: as `choose_provider` has it for this request.
@@ -88,10 +105,12 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
     accelerator = await probe(cache_root() / "accelerator.json")
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider, bus=bus, deadline=deadline)
+    layers = await layer_disks(topology, images, bus, deadline)
     handovers = {
         name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }
-    inputs = inputs_of(topology, images, accelerator, handovers, kernel_parameters=request.kernel_parameters)
+    parts = Parts(images, layers, handovers)
+    inputs = inputs_of(topology, parts, accelerator, kernel_parameters=request.kernel_parameters)
     cache = cache_root() / "vnc.json"
     with_vnc = [name for name, image in images.items() if await has_vnc(program_of(image.script_text), cache)]
-    return Plan(accelerator, images, inputs, tuple(with_vnc))
+    return Plan(accelerator, images, layers, inputs, tuple(with_vnc))

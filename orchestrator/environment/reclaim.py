@@ -59,7 +59,7 @@ def note_unfinished_run(env_paths: EnvironmentPaths, bus: EventBus) -> None:
 
 
 def unpin_images(env_paths: EnvironmentPaths, state: EnvironmentState) -> None:
-    """The environment no longer needs its images."""
+    """The environment no longer needs its images and the disks of its layers."""
     cache = ImageCache()
-    for path in {machine.image for machine in state.machines.values()}:
+    for path in {one for machine in state.machines.values() for one in (machine.image, *machine.layers.values())}:
         cache.unpin(Path(path), env_paths.folder)

@@ -92,7 +92,12 @@ def launch_again(session: Session, snapshot: Snapshot | None, reaper: ReaperClie
         image = session.topology.machines[name].image
         images[image] = BuiltImage(image, Path(machine.image), "", state.provider, True, 0.0)
     parameters = state.inputs.get("kernel parameters", "")
-    launch = Launch(images, session.public_key(), reaper, dict(os.environ), parameters, snapshot=snapshot)
+    layers = {
+        name: {layer: Path(disk) for layer, disk in known.layers.items()} for name, known in state.machines.items()
+    }
+    launch = Launch(
+        images, session.public_key(), reaper, dict(os.environ), parameters, snapshot=snapshot, layers=layers
+    )
     ports = {name: dict(machine.ports) for name, machine in state.machines.items()}
     return replace(launch, ports=ports, ram=place_again(env_paths, state))
 

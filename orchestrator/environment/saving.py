@@ -13,12 +13,13 @@ from orchestrator.events import wall_clock
 from orchestrator.events.run import Note
 from orchestrator.folders import cache_root
 from orchestrator.images.cache import ImageCache
-from orchestrator.snapshots.key import key_of
+from orchestrator.snapshots.key import inputs_of_stage, key_of
 from orchestrator.snapshots.manifest import Manifest, SavedMachine
 from orchestrator.snapshots.memory import MIB, touched
 from orchestrator.snapshots.save import Source, save_machines
 from orchestrator.snapshots.store import Snapshot, SnapshotStore, SnapshotWriter, place_for
 from orchestrator.text import size_text
+from orchestrator.topology.stages import Stage
 
 
 def default_store() -> SnapshotStore:
@@ -26,32 +27,38 @@ def default_store() -> SnapshotStore:
     return SnapshotStore.of(cache_root())
 
 
-async def save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Snapshot:
+async def save(
+    session: Session, name: str, folder_name: str, deadline: Deadline, *, stage: Stage | None = None
+) -> Snapshot:
     """Save a running environment under a name, and report how long that took.
+
+    Args:
+        stage: how far it has come; None: every service is up.
 
     Raises:
         SnapshotError: it cannot be saved, or the name is taken.
     """
     try:
-        return await _save(session, name, folder_name, deadline)
+        return await _save(session, name, folder_name, deadline, stage)
     except OSError as error:
         raise SnapshotError("the snapshot could not be saved", why=str(error)) from error
 
 
-async def _save(session: Session, name: str, folder_name: str, deadline: Deadline) -> Snapshot:
+async def _save(session: Session, name: str, folder_name: str, deadline: Deadline, stage: Stage | None) -> Snapshot:
     state, store = session.record.state, default_store()
     sizes = {name: machine.memory * MIB for name, machine in state.topology.machines.items()}
     wanted = sum(memory_wanted(machine, sizes[name]) for name, machine in state.machines.items())
     wanted += sum(touched(live.paths.disk) for live in session.machines.values()) + 64 * MIB
     place = place_for(store, wanted)
+    inputs = state.inputs if stage is None else inputs_of_stage(state.inputs, state.topology, stage)
     with store.saving(state.name, folder_name, place) as writer:
         machines, paused = await save_all_machines(session, writer, deadline)
         manifest = Manifest(
             name=name,
             environment=state.name,
             owner=session.paths.identity,
-            key=key_of(state.inputs),
-            inputs=state.inputs,
+            key=key_of(inputs),
+            inputs=inputs,
             created=wall_clock(),
             paused=round(paused, 3),
             command=state.command,
@@ -60,7 +67,8 @@ async def _save(session: Session, name: str, folder_name: str, deadline: Deadlin
         snapshot = writer.publish(manifest)
     cache = ImageCache()
     for machine in state.machines.values():
-        cache.pin(Path(machine.image), snapshot.folder)
+        for path in (machine.image, *machine.layers.values()):
+            cache.pin(Path(path), snapshot.folder)
     why = f", since {place.reason}" if place.folder == store.disk else f" ({place.folder})"
     where = f"memory ({place.folder})" if snapshot.kind == "tmpfs" else f"disk{why}"
     message = (
@@ -92,5 +100,7 @@ async def save_all_machines(
             )
         paths, ram = live.paths, Path(known.ram) if known.ram else None
         rest = (known.image, known.host_key, paths.serial_log, paths.journal, base_of(known))
-        sources.append(Source(name, live.monitor, ram, paths.disk, *rest))
+        used = {layer for one in live.guest.services for layer in session.topology.services[one].uses}
+        layers = tuple(Path(file) for layer, file in known.layers.items() if layer in used)
+        sources.append(Source(name, live.monitor, ram, paths.disk, *rest, layers))
     return await save_machines(sources, writer.folder, deadline)

@@ -24,6 +24,7 @@ from orchestrator.services.supervisor import ServiceSupervisor
 from orchestrator.tasks import run_all, run_with_watchdogs
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service, Topology
+from orchestrator.topology.stages import Stage
 
 T = TypeVar("T")
 SWITCH_LOOK = 0.5  # seconds between looks at switches and egress filters
@@ -106,10 +107,25 @@ class Session:
 
     # ------------------------------------------------------------------ services
 
-    async def start_services(self, deadline: Deadline) -> None:
-        """Bring up all pending services."""
-        await self.services.bring_up(deadline)
+    async def start_services(self, deadline: Deadline, names: Collection[str] | None = None) -> None:
+        """Bring up all pending services, or those of these names."""
+        await self.services.bring_up(deadline, names)
         self.first_unit_up.set()
+
+    def begin_with(self, stage: Stage) -> None:
+        """Only the services of a stage may start at first."""
+        for live in self.machines.values():
+            live.guest.services = stage.services
+
+    async def prepare(self, stage: Stage, deadline: Deadline) -> None:
+        """Give the services of a stage what they need in their machines.
+
+        Raises:
+            MachineError: it cannot be done.
+        """
+        for live in self.machines.values():
+            await live.ready_agent()
+        await run_all(*(live.guest.prepare(stage.services, deadline) for live in self.machines.values()))
 
     async def verify_still_healthy(self, deadline: Deadline) -> None:
         """Verify once more what was proven: before READY, before it is saved, before a phase of the suite.
@@ -156,7 +172,7 @@ class Session:
 
         async def attach(live: LiveMachine) -> None:
             known = self.record.state.machines[live.name]
-            live.recall(known.ports, known.host_key, known.addresses)
+            live.recall(known.ports, known.host_key, known.addresses, known.layers)
             if live.name in rebooting:
                 await live.reattach_monitor(known.process, deadline)
             else:

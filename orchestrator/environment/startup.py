@@ -5,6 +5,7 @@ Callers wrap them in `Session.run_watched`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
@@ -19,11 +20,17 @@ from orchestrator.snapshots.restore import stage_files
 from orchestrator.snapshots.save import cont
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.tasks import run_all
+from orchestrator.topology.stages import Stage, stages_of
 from orchestrator.vm.arguments import Memory
 
+Saver = Callable[[Session, Stage, Deadline], Awaitable[None]]  # saves the state at a stage
 
-async def cold_start(session: Session, launch: Launch, deadline: Deadline) -> None:
-    """Networks, then all machines at once; services start as their machines come up.
+
+async def cold_start(session: Session, launch: Launch, deadline: Deadline, saver: Saver) -> None:
+    """Networks, then all machines at once; services start as their machines come up, one stage after the other.
+
+    Args:
+        saver: saves the state at a stage.
 
     Raises:
         HostError, MachineError, ServiceError: the first thing that does not come up.
@@ -33,11 +40,22 @@ async def cold_start(session: Session, launch: Launch, deadline: Deadline) -> No
     for live in session.machines.values():
         image = launch.images[live.machine.image]
         launch_machine(session, live, launch, new_memory(session.paths, live.machine, image, launch.ram))
+    stages = stages_of(session.topology)
+    session.begin_with(stages[0])
     await run_all(
         *(_boot(session, live, launch, deadline) for live in session.machines.values()),
-        session.start_services(deadline),
+        _start_stages(session, stages, saver, deadline),
     )
     await session.verify_still_healthy(deadline)
+
+
+async def _start_stages(session: Session, stages: Sequence[Stage], saver: Saver, deadline: Deadline) -> None:
+    """Start the services of stages in turn; save the state at each but the last, which the caller proves first."""
+    for number, stage in enumerate(stages):
+        await session.prepare(stage, deadline)
+        await session.start_services(deadline, stage.services)
+        if number + 1 < len(stages):
+            await saver(session, stage, deadline)
 
 
 async def _boot(session: Session, live: LiveMachine, launch: Launch, deadline: Deadline) -> None:
@@ -64,6 +82,7 @@ async def restore(session: Session, launch: Launch, snapshot: Snapshot, deadline
     await end_machines(session.paths, session.record.state, session.bus)
     session.record.change(machines={}, services={})
     # One after the other: what fails must leave nothing that goes on starting.
+    session.begin_with(launch.stage or stages_of(session.topology)[-1])
     memories = await run_all(*(_stage(session, folder, live, launch) for live in machines))
     await start_networks(session, launch, deadline)
     for live, memory in zip(machines, memories, strict=True):
@@ -72,11 +91,21 @@ async def restore(session: Session, launch: Launch, snapshot: Snapshot, deadline
     await run_all(*(live.load(files_of(folder, live.name).state, deadline) for live in machines))
     await run_all(*(cont(live.monitor) for live in machines))
     session.services.mark_pending(tuple(session.topology.services))
+    stages = stages_of(session.topology)
+    stage = launch.stage or stages[-1]
     await run_all(
         *(_refresh_identity(session, live, launch, snapshot, deadline) for live in machines),
-        session.services.verify_restored(deadline),
+        _go_on(session, stage, stages[-1], deadline),
     )
     await session.verify_still_healthy(deadline)
+
+
+async def _go_on(session: Session, stage: Stage, last: Stage, deadline: Deadline) -> None:
+    """Prove what is up at a stage, and start the rest."""
+    await session.services.verify_restored(deadline, stage.services)
+    if stage.services != last.services:
+        await session.prepare(last, deadline)
+        await session.start_services(deadline, last.services)
 
 
 async def _stage(session: Session, folder: Path, live: LiveMachine, launch: Launch) -> Memory:

@@ -35,6 +35,7 @@ class MachineState:
         ram: the file that is its memory, shared with QEMU; empty where there is none.
         base: the file that its memory rests on, copy on write, if it was made from a saved state; else empty.
         addresses: those of the names outside that it may reach.
+        layers: the files of the disks of its layers.
         egress_filter: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
     """
 
@@ -46,6 +47,7 @@ class MachineState:
     base: str = ""
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress_filter: ProcessId | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def large(suite: Suite) -> FolderSize | None:
         return None
     found = measure(folder)
     big = found.size > LARGE_BYTES or found.entries > LARGE_ENTRIES
-    return found if big and found.for_everybody else None
+    return found if big else None
 
 
 async def bring_modules(run: SuiteRun, size: FolderSize, stack: AsyncExitStack, deadline: Deadline) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
-from orchestrator.environment.joined import LogMarks, tell_again
+from orchestrator.environment.decision import Inputs
+from orchestrator.environment.joined import LogMarks, tell_again, warn_of_changed_layers
 from orchestrator.environment.launch import Launch
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import choose_ram_backing
@@ -41,6 +42,7 @@ from orchestrator.guest.keys import make_user_key
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.provider import choose_provider
 from orchestrator.process_id import ProcessId
+from orchestrator.topology.stages import HEALTHY, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ async def _open_running(
     tell_again(state, bus)
     warn_of_expired(request.topology, bus)
     bus.emit(Note(level="info", message=f"{request.name} is up already; every service is proven again"))
+    await warn_of_changed_layers(state, bus)
     reaper = await stack.enter_async_context(reaper_client())
     stack.callback(_copy_logs, marks, run_folder, bus)
     session = Session(env_paths, StateFile(env_paths.state, state), bus, run_folder)
@@ -161,13 +164,14 @@ async def _prepare(
     emit_run_started(request, run_folder, provider, bus)
     warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
-    snapshot = choose(request.name, planned.inputs, request.start, bus)
+    choice = choose(request.name, Inputs(topology, planned.inputs), request.start, bus)
+    snapshot = None if choice is None else choice.snapshot
     clone = snapshot is not None and is_clone(snapshot, env_paths) and not request.savable
     admit(topology.machines.values(), [env_paths.workshop, run_folder], shared=clone)
     ram = None if clone else choose_ram_backing(topology, env_paths, bus)
     cache = ImageCache()
-    for image in planned.images.values():
-        cache.pin(image.path, env_paths.folder)
+    for path in (*(image.path for image in planned.images.values()), *planned.layer_files):
+        cache.pin(path, env_paths.folder)
     user_key = make_user_key(env_paths.user_key, f"orchestrator-{request.name}")
     state = EnvironmentState(
         name=request.name,
@@ -191,6 +195,8 @@ async def _prepare(
         request.kernel_parameters,
         ram=ram,
         snapshot=snapshot,
+        stage=None if choice is None else choice.stage,
+        layers={name: {disk.name: disk.path for disk in disks} for name, disks in planned.layers.items()},
     )
     session = Session(env_paths, StateFile(env_paths.state, state), bus)
     return Environment(session, reaper, launch, request.start == "warm")
@@ -204,11 +210,12 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
             left as they are, and recorded as failed.
     """
     session, launch = environment.session, environment.launch
-    restored = await _start(environment, deadline)
+    stage = await _start(environment, deadline)
+    restored = stage is not None
     write_ssh_files(session.paths, session.record.state.machines)
     session.record.change(phase="ready")
     session.bus.emit(RunReady(session.paths.name, elapsed=round(deadline.elapsed, 3), restored=restored))
-    if launch is not None and not restored:
+    if launch is not None and (stage is None or stage.name != HEALTHY):
         try:
             await session.run_watched(save_healthy(session, deadline))
         except OrchestratorError:
@@ -216,8 +223,8 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
             raise
 
 
-async def _start(environment: Environment, deadline: Deadline) -> bool:
-    """Start or join everything; whether the machines were restored."""
+async def _start(environment: Environment, deadline: Deadline) -> Stage | None:
+    """Start or join everything; the stage at which the machines were restored, if they were."""
     session, launch = environment.session, environment.launch
     try:
         async with deadline.enforce():
@@ -225,7 +232,7 @@ async def _start(environment: Environment, deadline: Deadline) -> bool:
                 off = ended_machines(session.record.state)
                 work = join_and_start(session, off, environment.reaper, deadline) if off else join(session, deadline)
                 await session.run_watched(work)
-                return False
+                return None
             return await begin(session, launch, deadline, require_restore=environment.require_restore)
     except BaseException as error:
         session.record.fail()
@@ -269,6 +276,6 @@ def _same_topology(previous: EnvironmentState, request: Request) -> None:
         raise HostError(
             f"environment {request.name} runs with another topology",
             why=f"it was started by `{previous.command}` (variant {previous.topology.variant}); "
-            "the file, the variant or --app changed since",
+            "the file, the variant, --layer or --app changed since",
             hint=f"orchestrator -n {request.name} down, or another --name",
         )

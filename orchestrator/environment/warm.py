@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment.decision import Choice, Inputs, decide
 from orchestrator.environment.launch import Launch
 from orchestrator.environment.memory import choose_ram_backing, savable
 from orchestrator.environment.paths import EnvironmentPaths, environments
@@ -24,42 +24,30 @@ from orchestrator.errors import (
 )
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
-from orchestrator.snapshots.key import differences, key_of
-from orchestrator.snapshots.manifest import HEALTHY
+from orchestrator.snapshots.key import inputs_of_stage, key_of
 from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import Snapshot
-from orchestrator.text import size_text
+from orchestrator.topology.stages import HEALTHY, Stage, stages_of
 
 
-def choose(environment: str, inputs: Mapping[str, str], start: str, bus: EventBus) -> Snapshot | None:
-    """The saved state to start from; None for a cold start. Says which, and why.
+def choose(environment: str, planned: Inputs, start: str, bus: EventBus) -> Choice | None:
+    """The deepest saved state that fits; None for a cold start. Says which, and why.
 
     Args:
-        start: ``auto``, ``warm`` (nothing else will do) or ``cold``.
+        start: ``auto``, ``warm`` (nothing else than the healthy state will do) or ``cold``.
 
     Raises:
         SnapshotError: ``warm``, and none fits.
     """
     if start == "cold":
         return None
-    store = default_store()
-    found = store.healthy(key_of(inputs))
-    if found is not None:
-        where = "memory" if found.kind == "tmpfs" else "disk"
-        message = f"start from the saved healthy state ({size_text(found.size)} in {where}, {found.folder.name})"
-        bus.emit(Note(level="info", message=message))
-        return found
-    last = store.last_healthy(environment)
-    damaged = store.damaged(key_of(inputs))
-    if damaged:
-        why = f"the saved healthy state is damaged ({damaged[0].problem})"
-    elif last is None or last.manifest is None:
-        why = "no healthy state was saved yet"
-    else:
-        why = f"the saved state does not fit, changed since: {', '.join(differences(last.manifest.inputs, inputs))}"
+    decided = decide(environment, planned)
+    if decided.choice is not None and (start != "warm" or decided.choice.stage.name == HEALTHY):
+        bus.emit(Note(level="info", message=decided.text))
+        return decided.choice
     if start == "warm":
-        raise SnapshotError("there is no saved state to start from", why=why, hint="orchestrator up makes one")
-    bus.emit(Note(level="info", message=f"cold start: {why}"))
+        raise SnapshotError("there is no saved state to start from", why=decided.why, hint="orchestrator up makes one")
+    bus.emit(Note(level="info", message=decided.text))
     return None
 
 
@@ -68,23 +56,25 @@ def is_clone(snapshot: Snapshot, env_paths: EnvironmentPaths) -> bool:
     return snapshot.manifest is None or snapshot.manifest.owner != env_paths.identity
 
 
-async def begin(session: Session, launch: Launch, deadline: Deadline, *, require_restore: bool) -> bool:
-    """Start the machines, from the launch's snapshot if it has one; whether they were restored.
+async def begin(session: Session, launch: Launch, deadline: Deadline, *, require_restore: bool) -> Stage | None:
+    """Start the machines, from the launch's snapshot if it has one; the stage they were restored at.
 
     Raises:
         OrchestratorError: the start failed. A failed restore only raises with ``require_restore``.
     """
     snapshot = launch.snapshot
     if snapshot is None:
-        await session.run_watched(cold_start(session, launch, deadline))
-        return False
+        await session.run_watched(cold_start(session, launch, deadline, save_stage))
+        return None
+    stage = launch.stage or stages_of(session.topology)[-1]
     try:
         await verify(snapshot.folder, snapshot.require_manifest())
         await session.run_watched(restore(session, launch, snapshot, deadline))
     except OrchestratorError as error:
         # What is damaged, or does not come back healthy, is not tried again; lack of room says nothing about it.
         damaged = isinstance(error, SnapshotDamaged)
-        if damaged or (not require_restore and isinstance(error, (MachineError, ServiceError))):
+        of_services = stage.name == HEALTHY and isinstance(error, ServiceError)  # of others, what came later may fail
+        if damaged or (not require_restore and (of_services or isinstance(error, MachineError))):
             default_store().remove(snapshot)
         if require_restore or deadline.expired:
             raise
@@ -93,11 +83,21 @@ async def begin(session: Session, launch: Launch, deadline: Deadline, *, require
         bus.emit(Note(level="warning", message=message))
         await session.discard_machines()
         ram = launch.ram or choose_ram_backing(session.topology, session.paths, bus)
-        cold = replace(launch, snapshot=None, ram=ram)
-        await session.run_watched(cold_start(session, cold, deadline))
-        return False
-    session.record.change(snapshot=str(snapshot.folder))
-    return True
+        cold = replace(launch, snapshot=None, stage=None, ram=ram)
+        await session.run_watched(cold_start(session, cold, deadline, save_stage))
+        return None
+    if stage.name == HEALTHY:
+        session.record.change(snapshot=str(snapshot.folder))
+    return stage
+
+
+async def save_stage(session: Session, stage: Stage, deadline: Deadline) -> None:
+    """Save the state at a stage of a cold start, unless there is one of its key; a failure is only noted.
+
+    Raises:
+        ServiceError, MachineError: as `save_healthy`.
+    """
+    await _save_state(session, stage, deadline)
 
 
 async def save_healthy(session: Session, deadline: Deadline) -> None:
@@ -107,28 +107,33 @@ async def save_healthy(session: Session, deadline: Deadline) -> None:
         ServiceError: a service ended since it was proven: nothing is saved, and nothing is ready.
         MachineError: a machine is lost.
     """
+    stored = await _save_state(session, stages_of(session.topology)[-1], deadline)
+    if stored is not None:
+        session.record.change(snapshot=str(stored.folder))
+
+
+async def _save_state(session: Session, stage: Stage, deadline: Deadline) -> Snapshot | None:
     state, bus, store = session.record.state, session.bus, default_store()
-    key = key_of(state.inputs)
-    known = store.healthy(key)
+    key = key_of(inputs_of_stage(state.inputs, state.topology, stage))
+    known = store.at_stage(stage.name, key)
     if known is not None:
-        session.record.change(snapshot=str(known.folder))
-        return
+        return known
     if not all(savable(machine) for machine in state.machines.values()):
-        return  # its image forbids it, at every start
-    for one in store.damaged(key):
+        return None  # its image forbids it, at every start
+    for one in store.damaged(stage.name, key):
         store.remove(one)  # it may hold the name
     await session.verify_still_healthy(deadline)
     try:
-        stored = await save(session, HEALTHY, f"{HEALTHY}.{key}", deadline)
+        stored = await save(session, stage.name, f"{stage.name}.{key}", deadline, stage=stage)
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
             raise  # a machine is lost, or is paused: that is no lack of a snapshot
-        bus.emit(Note(level="warning", message=f"the healthy state was not saved: {error.brief}"))
-        return
-    session.record.change(snapshot=str(stored.folder))
+        bus.emit(Note(level="warning", message=f"the state {stage.name} was not saved: {error.brief}"))
+        return None
     for one in store.prunable(keep=[stored.folder, *in_use()]):
         if one.automatic:  # what a user saved goes when the user says so, damaged or not
             store.remove(one)
+    return stored
 
 
 async def _all_run(session: Session) -> bool:

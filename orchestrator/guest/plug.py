@@ -21,23 +21,33 @@ from orchestrator.vm.qmp import Monitor, event_summary
 APPEAR_LIMIT = 20.0  # seconds a guest may take to see the disk, before scaling
 RELEASE_LIMIT = 10.0  # seconds a guest may take to let it go, before scaling
 
+# A function of the shell: serial number, place, tries, what it is. Safe to call again.
 # The kernel makes the device by itself; udev is not waited for. A serial number ends without a newline, of which `read`
 # complains.
-MOUNT = """
-n=0
-while :; do
-    for disk in /sys/block/vd*; do
-        serial=
-        { read -r serial < "$disk/serial"; } 2>/dev/null || :
-        if [ "$serial" = "$1" ]; then
-            mkdir -p "$2" && exec mount -t ext4 -o ro,noload "/dev/${disk##*/}" "$2"
-        fi
+MOUNT_DISK = """
+mount_disk() {
+    n=0
+    while :; do
+        for disk in /sys/block/vd*; do
+            serial=
+            { read -r serial < "$disk/serial"; } 2>/dev/null || :
+            [ "$serial" = "$1" ] || continue
+            device=/dev/${disk##*/}
+            while read -r mounted rest; do
+                [ "$mounted" != "$device" ] || return 0
+            done < /proc/self/mounts
+            [ -d "$2" ] || mkdir -p "$2" || return
+            mount -t ext4 -o ro,noload,nodev,nosuid "$device" "$2" && return
+            echo "$4 ($device) cannot be mounted at $2" >&2
+            return 71
+        done
+        n=$((n + 1))
+        [ "$n" -lt "$3" ] || { echo "the disk of $4 (serial number $1) does not appear" >&2; return 71; }
+        sleep 0.1
     done
-    n=$((n + 1))
-    [ "$n" -lt "$3" ] || { echo "the disk does not appear" >&2; exit 71; }
-    sleep 0.1
-done
+}
 """
+MOUNT = f'{MOUNT_DISK}mount_disk "$@"'
 
 
 @asynccontextmanager
@@ -57,7 +67,7 @@ async def plugged(monitor: Monitor, agent: Agent, disk: Path, place: str, *, sca
     await _plug(monitor, name, disk)
     try:
         tries = str(int(scale.limit(APPEAR_LIMIT) * 10))
-        done = await agent.exec(["sh", "-c", MOUNT, "sh", name, place, tries], deadline=limit)
+        done = await agent.exec(["sh", "-c", MOUNT, "sh", name, place, tries, "a folder"], deadline=limit)
         if done.code != 0:
             raise GuestCommandError(
                 f"a disk could not be mounted at {place} in machine {monitor.machine}", why=done.complaint

@@ -13,8 +13,8 @@ from orchestrator.images import npm_packages, python_packages
 from orchestrator.images.cache import downloads_of
 from orchestrator.images.manifest import Kind, LayerEntry, load_manifest
 from orchestrator.images.provider_kind import Build
-from orchestrator.images.recipe import Layer, LockedPackages, Ownership, Recipe, digest
-from orchestrator.images.recipe_layer import PackageTree, checked, file_entries, started_by_boot, tree_entries, writer
+from orchestrator.images.recipe import Layer, LockedPackages, Recipe, digest
+from orchestrator.images.recipe_layer import PackageTree, checked, file_entries, started_by_boot, writer
 from orchestrator.images.runscript import kernel_params, run_script
 from orchestrator.process import run_shown
 from orchestrator.threads import in_thread
@@ -73,10 +73,6 @@ async def content_of(job: Build, recipe: Recipe, folder: Path) -> Content:
     entries = [*file_entries(recipe, writer(folder / "texts")), *_programs(recipe)]
     if recipe.layer is not None:
         entries += await _made_by_program(job, recipe.layer, folder / "layer")
-    app = recipe.variables.get("app")
-    if job.app is not None and isinstance(app, str):
-        own = ("mocks", "tests", "node_modules", "__pycache__")
-        entries += tree_entries(job.app.resolve(), app, own, Ownership())
     stopped = tuple(sorted(job.units - BOOT_NEEDS))
     links = frozenset(started_by_boot((entry.target for entry in entries), stopped))
     return Content(
@@ -160,7 +156,6 @@ async def _made_by_program(job: Build, layer: Layer, folder: Path) -> tuple[Laye
     """What the program of the recipe makes."""
     folder.mkdir()
     argv = [sys.executable, str(layer.program), *layer.arguments, "--variant", job.variant, "--out", str(folder)]
-    argv += [] if job.app is None else ["--app", str(job.app)]
 
     def say(line: str) -> None:
         job.bus.emit(ImageOutput(job.name, line=line, step="render"))

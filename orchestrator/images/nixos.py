@@ -11,9 +11,10 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from orchestrator.deadline import Deadline, monotonic
@@ -29,11 +30,12 @@ from orchestrator.images.recipe import digest
 from orchestrator.process import describe_exit, run
 from orchestrator.process_lines import stream_lines
 from orchestrator.tasks import run_with_watchdogs
+from orchestrator.topology.model import Layer
 
 TOOLS = ("nixos-rebuild", "nix", "nix-build", "nix-store")
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
 RESULT = "result"  # the link that every one of them leaves in its working directory
-APP_INPUT = "app"  # of the flake: a folder with bin/alicia and share/alicia
+NO_INPUTS: Mapping[str, Path] = MappingProxyType({})
 SILENCE = 20.0  # seconds without a line, after which a build is reported as still running
 LOOK = 0.25  # of that: how often somebody looks
 NOBODYS = frozenset({"nixos", "unnamed"})  # names of machines that were given none
@@ -53,14 +55,14 @@ class NixImage:
     nixos_config: Path | None = None
 
 
-def build_argv(image: NixImage, tools: Sequence[str], app: Path | None = None) -> list[str]:
+def build_argv(image: NixImage, tools: Sequence[str], inputs: Mapping[str, Path] = NO_INPUTS) -> list[str]:
     """The command that builds the image and leaves a link to it; pure.
 
     nixos-rebuild always makes ``result`` in its working directory, so the others do the same.
 
     Args:
         tools: which of `TOOLS` the host has.
-        app: an application package that takes the place of the flake's own; absolute.
+        inputs: absolute folders that take the places of inputs of the flake.
 
     Raises:
         ImageError: none of them can build this image.
@@ -69,16 +71,21 @@ def build_argv(image: NixImage, tools: Sequence[str], app: Path | None = None) -
         folder, _, attribute = image.nixos_flake.partition("#")
         if not attribute:
             raise ImageError(f"image {image.name}: {image.nixos_flake} names no attribute", hint="write DIR#NAME")
-        instead = [] if app is None else ["--override-input", APP_INPUT, f"path:{quote(os.fsencode(app))}"]
+        instead = [
+            word
+            for name, source in inputs.items()
+            for word in ("--override-input", name, f"path:{quote(os.fsencode(source))}")
+        ]
         if "nixos-rebuild" in tools:
             return ["nixos-rebuild", "build-vm", "--flake", f"{folder}#{attribute}", *instead]
         if "nix" in tools:
             installable = f"{folder}#nixosConfigurations.{attribute}.config.system.build.vm"
             return ["nix", *FLAKES, "build", "--print-build-logs", *instead, installable]
-    elif image.nixos_config is not None and app is not None:
+    elif image.nixos_config is not None and inputs:
+        folders = " and ".join(map(str, inputs.values()))
         raise ImageError(
-            f"image {image.name}: another application needs a flake",
-            why=f"{image.nixos_config} is built without one, so {app} cannot take the place of its application",
+            f"image {image.name}: another folder for a layer with nixos_input needs a flake",
+            why=f"{image.nixos_config} is built without one, so {folders} cannot take the place of an input",
             hint="name a flake in nixos_flake, or use --images debian",
         )
     elif image.nixos_config is not None:
@@ -109,19 +116,21 @@ def absolute(image: NixImage, root: Path) -> NixImage:
     return NixImage(image.name, flake, image.nixos_config)
 
 
-def other_app(image: NixImage, app: Path | None) -> Path | None:
-    """The application to put into the image, absolute; None if it is the flake's own.
+def inputs_of(image: NixImage, layers: Sequence[Layer]) -> dict[str, Path]:
+    """The folders of layers that take the places of inputs of the flake, absolute; not those that are its own.
 
-    That is the folder ``standin`` next to the flake's.
+    Those are the file's own folders beside the flake's: the flake has them by itself, packaged as it sees fit.
 
     Args:
         image: with its flake made absolute.
     """
-    if app is None:
-        return None
     folder = (image.nixos_flake or "").partition("#")[0]
-    own = Path(folder).parent / "standin" if folder.startswith("/") else None
-    return None if own is not None and own.resolve() == app.resolve() else app.resolve()
+    beside = Path(folder).parent.resolve() if folder.startswith("/") else None
+    return {
+        layer.nixos_input: layer.source.resolve()
+        for layer in layers
+        if layer.nixos_input and (layer.replaced or layer.source.resolve().parent != beside)
+    }
 
 
 def fits(script: str, image: NixImage) -> bool:
@@ -146,13 +155,13 @@ async def build_nixos(
     cache: ImageCache,
     bus: EventBus,
     deadline: Deadline,
-    app: Path | None = None,
+    layers: Sequence[Layer] = (),
 ) -> BuiltImage:
     """Build (or let Nix find) an image.
 
     Args:
         root: the folder a relative flake is meant from.
-        app: the application package of the topology; the flake's own changes nothing.
+        layers: those of its machines; the flake brings those with a ``nixos_input``.
 
     Raises:
         ImageError: no Nix, or the build failed (with its last lines and the log's path).
@@ -160,7 +169,7 @@ async def build_nixos(
     started = monotonic()
     tools = [tool for tool in TOOLS if shutil.which(tool)]
     image = absolute(image, root)
-    argv = build_argv(image, tools, other_app(image, app))
+    argv = build_argv(image, tools, inputs_of(image, layers))
     # One working folder per command line: two commands that want the same image take turns in it.
     work = cache.root / ".nixos" / f"{image.name}-{digest(argv)[:16]}"
     work.mkdir(parents=True, exist_ok=True)

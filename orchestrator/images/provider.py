@@ -138,17 +138,8 @@ async def ensure_images(
 
     async def ensure(name: str) -> None:
         try:
-            job = Build(
-                name,
-                topology.root,
-                topology.variant,
-                topology.app,
-                units_of(topology, name),
-                cache,
-                bus,
-                deadline,
-                turn,
-            )
+            layers, units = topology.layers_of_image(name), units_of(topology, name)
+            job = Build(name, topology.root, topology.variant, layers, units, cache, bus, deadline, turn)
             one = await provider_of(used[name], chosen).build(job)
             find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")
         except OrchestratorError as error:

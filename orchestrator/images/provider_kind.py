@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.topology.image_source import ImageSource
+from orchestrator.topology.model import Layer
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +30,7 @@ class Build:
         name: of the image in the topology.
         root: the folder of the topology.
         variant: of the topology.
-        app: the application package to install, or None.
+        layers: those that machines of the image use.
         units: of the services that the topology has on machines of this image; the boot must not start them.
         turn: held while something is really built; two builds at once are slower than one after the other.
     """
@@ -37,7 +38,7 @@ class Build:
     name: str
     root: Path
     variant: str
-    app: Path | None
+    layers: tuple[Layer, ...]
     units: frozenset[str]
     cache: ImageCache
     bus: EventBus
@@ -64,6 +65,11 @@ class ImageProvider(ImageSource):
         """Whether ``auto`` may choose it on this host: its tools are in ``path``, None for that of this process."""
         del path
         return True
+
+    def brings(self, layer: Layer) -> bool:
+        """Whether its images have the layer in them, so that their machines need no disk for it."""
+        del layer
+        return False
 
     def exists(self, root: Path) -> bool:
         """Whether the source is there; one that cannot be inspected counts as there."""

@@ -146,7 +146,7 @@ class LockedPackages:
 class Layer:
     """The program that makes files which no data can say.
 
-    It is called as ``python PROGRAM ARGUMENTS --variant V [--app DIR] --out DIR`` and writes
+    It is called as ``python PROGRAM ARGUMENTS --variant V --out DIR`` and writes
     ``manifest.json`` into DIR (orchestrator.images.manifest).
     """
 

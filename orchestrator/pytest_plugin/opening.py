@@ -97,6 +97,7 @@ class Opening:
             settings.file,
             variant=self._variant or None,
             name=name,
+            layers=settings.layers,
             start=settings.start,
             keep=self.keep,
             images=os.environ.get("ORCH_IMAGES") or "auto",

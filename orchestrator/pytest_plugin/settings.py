@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Settings:
         attach: the environment to use as it runs; empty: the only one; None: start one.
         reset: before which tests the machines go back to their saved state.
         start_from: the snapshot that they begin from and go back to; empty: the healthy state.
+        layers: folders in place of the sources of layers.
     """
 
     file: Path | None
@@ -41,6 +43,7 @@ class Settings:
     sit: bool
     start_from: str
     runs: Path
+    layers: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,13 @@ def add_options(parser: pytest.Parser) -> None:
 
     option("file", f"the topology file (default: {DEFAULT_FILE}, where there is one)", metavar="FILE")
     option("variant", "a variant of the topology (default: the file's own)", metavar="V")
+    option(
+        "layer",
+        "another folder in place of a layer's source; may be repeated",
+        ini=False,
+        action="append",
+        metavar="NAME=DIR",
+    )
     option("name", "the environment's name (default: the topology's)", metavar="NAME")
     option(
         "attach",
@@ -119,6 +129,7 @@ def settings_of(config: pytest.Config) -> Settings:
         sit=config.getoption("orch_sit"),
         start_from=value("start_from") or "",
         runs=Path(os.environ.get("ORCH_RUNS") or "runs"),
+        layers=_layers(config),
     )
     _check(config, settings)
     return settings
@@ -136,6 +147,18 @@ def _file(config: pytest.Config) -> Path | None:
     return next((path for path in (here / DEFAULT_FILE, config.rootpath / DEFAULT_FILE) if path.is_file()), None)
 
 
+def _layers(config: pytest.Config) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in config.getoption("orch_layer") or ():
+        name, _, folder = text.partition("=")
+        if not name or not folder:
+            raise pytest.UsageError(f"--orch-layer {text}: write NAME=DIR")
+        if name in found:
+            raise pytest.UsageError(f"--orch-layer {name} is given twice: {found[name]} and {folder}")
+        found[name] = config.invocation_params.dir / folder
+    return found
+
+
 def _check(config: pytest.Config, settings: Settings) -> None:
     workers = distributed(config)
     if settings.sit and workers:
@@ -149,6 +172,8 @@ def _check(config: pytest.Config, settings: Settings) -> None:
             f"--orch-attach took {settings.attach} as the name of an environment: write --orch-attach=NAME, "
             "or the option last"
         )
+    if settings.attach is not None and settings.layers:
+        raise pytest.UsageError("--orch-attach uses what runs, so --orch-layer does not go with it")
     if settings.attach is not None and settings.start != "auto":
         raise pytest.UsageError("--orch-attach starts nothing, so --orch-start does not go with it")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import ServiceError
@@ -38,8 +38,8 @@ class Scheduler:
         self._checks = checks
         self._on_up = on_up
 
-    async def bring_up(self, deadline: Deadline) -> None:
-        """Start everything that is pending; return when all are up. Proven services are watched until then.
+    async def bring_up(self, deadline: Deadline, names: Collection[str]) -> None:
+        """Start what is pending of these; return when all are up. Proven services are watched until then.
 
         Raises:
             ServiceError: the first service that failed, with its evidence.
@@ -47,11 +47,11 @@ class Scheduler:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                await self._start_all(group, deadline)
+                await self._start_all(group, deadline, frozenset(names))
         except BaseExceptionGroup as error:
             raise root_cause(error) from None
 
-    async def _start_all(self, group: asyncio.TaskGroup, deadline: Deadline) -> None:
+    async def _start_all(self, group: asyncio.TaskGroup, deadline: Deadline, names: frozenset[str]) -> None:
         tracker = self._tracker
         running: set[asyncio.Task[None]] = set()
         watching: list[asyncio.Task[None]] = []
@@ -61,16 +61,16 @@ class Scheduler:
             if service.unit is not None and service.kind is ServiceKind.DAEMON:
                 watching.append(group.create_task(self._watch_proven(service)))
 
-        pending = [tracker.graph.services[name] for name in tracker.graph.pending()]
+        pending = [tracker.graph.services[name] for name in tracker.graph.pending() if name in names]
         for machine in {service.machine for service in pending if service.unit is not None}:
             group.create_task(self._look_ahead(machine))
-        while not tracker.graph.settled:
-            for name in tracker.graph.startable():
+        while not all(tracker.graph.states[name].settled for name in names):
+            for name in [one for one in tracker.graph.startable() if one in names]:
                 service = tracker.graph.services[name]
                 tracker.claim(service)
                 running.add(group.create_task(start_and_watch(service)))
             if all(task.done() for task in running):
-                waiting = [name for name, state in tracker.graph.states.items() if state is State.PENDING]
+                waiting = [name for name in tracker.graph.pending() if name in names]
                 raise cannot_start(waiting, self._reach.command)
             tracker.changed.clear()
             await tracker.changed.wait()

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from orchestrator.deadline import Deadline
 from orchestrator.services.check_loop import CheckLoop
@@ -60,13 +60,13 @@ class ServiceSupervisor:
         """A unit's own name, where the topology calls it by an alias."""
         return self._reach.real(machine, unit)
 
-    async def bring_up(self, deadline: Deadline) -> None:
-        """Start everything that is pending; return when all are up. See `Scheduler.bring_up`."""
-        await self._scheduler.bring_up(deadline)
+    async def bring_up(self, deadline: Deadline, names: Collection[str] | None = None) -> None:
+        """Start everything that is pending, or these; return when all are up. See `Scheduler.bring_up`."""
+        await self._scheduler.bring_up(deadline, self.graph.services if names is None else names)
 
-    async def verify_restored(self, deadline: Deadline) -> None:
-        """Verify the services of restored machines. See `Verifier.restored`."""
-        await self._verifier.restored(deadline)
+    async def verify_restored(self, deadline: Deadline, names: Collection[str] | None = None) -> None:
+        """Verify the services of restored machines, or these. See `Verifier.restored`."""
+        await self._verifier.restored(deadline, self.graph.services if names is None else names)
 
     async def verify_all(self, deadline: Deadline) -> bool:
         """Whether every service runs and passes its checks right now. See `Verifier.everything`."""

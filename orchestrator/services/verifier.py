@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from orchestrator.deadline import Deadline, monotonic
 from orchestrator.errors import ServiceError
@@ -36,13 +36,13 @@ class Verifier:
 
     # ------------------------------------------------------------------ after a restore
 
-    async def restored(self, deadline: Deadline) -> None:
-        """Verify services that all ran when their machines were saved; the order does not matter.
+    async def restored(self, deadline: Deadline, names: Collection[str]) -> None:
+        """Verify services that ran when their machines were saved; the order does not matter.
 
         Raises:
             ServiceError: a check does not pass, a unit is in trouble, or a command of ``after_restore`` failed.
         """
-        services = self._tracker.graph.services.values()
+        services = [service for name, service in self._tracker.graph.services.items() if name in names]
         await run_all(*(self._after_restore(service, deadline) for service in services if service.after_restore))
         await run_all(*(self._prove(service, deadline) for service in services))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class SavedMachine:
         image: the image folder that the disk rests on.
         ram, state, disk: fingerprints of the three files (`orchestrator.snapshots.memory.digest`).
         host_key: the public line of its SSH host key.
+        layers: the files of its read-only disks, with their fingerprints: its memory holds parts of them.
     """
 
     image: str
@@ -32,6 +33,7 @@ class SavedMachine:
     state: str
     disk: str
     host_key: str
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,21 +41,25 @@ async def verify(folder: Path, manifest: Manifest) -> None:
     Raises:
         SnapshotDamaged: the first that is missing or differs.
     """
-    wanted = []
+    wanted: list[tuple[str, Path, str]] = []  # whose it is, the file, its fingerprint
     for name, machine in manifest.machines.items():
         files = files_of(folder, name)
-        wanted += [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
+        own = [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
+        wanted += [(f"{path.name} of machine {name}", path, fingerprint) for path, fingerprint in own]
+        wanted += [
+            (f"a layer of machine {name}", Path(file), fingerprint) for file, fingerprint in machine.layers.items()
+        ]
         if not Path(machine.image).is_dir():
             raise SnapshotDamaged(f"the snapshot in {folder} needs an image that is gone", where=[machine.image])
     try:
-        found = await run_all(*(in_thread(digest, path) for path, _ in wanted))
+        found = await run_all(*(in_thread(digest, path) for _, path, _ in wanted))
     except (OSError, ValueError) as error:
         raise SnapshotDamaged(f"the snapshot in {folder} is not whole", why=str(error)) from error
-    for (path, fingerprint), real in zip(wanted, found, strict=True):
+    for (whose, path, fingerprint), real in zip(wanted, found, strict=True):
         if real != fingerprint:
             raise SnapshotDamaged(
                 f"the snapshot in {folder} is damaged",
-                why=f"{path.name} of machine {path.parent.name} is not what was saved",
+                why=f"{whose} is not what was saved",
                 where=[str(path)],
                 hint="orchestrator snapshot prune removes it",
             )

@@ -42,6 +42,7 @@ class Source:
         ram: the file that is its memory, mapped shared; None: QEMU sends it.
         base: the file that its memory rests on, copy on write, if any.
         disk: its qcow2 overlay; ``image`` the folder below it.
+        layers: the files of its read-only disks.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     serial: Path
     journal: Path
     base: Path | None = None
+    layers: tuple[Path, ...] = ()
 
 
 async def save_machines(
@@ -201,4 +203,5 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
         state=state,
         disk=disk,
         host_key=source.host_key,
+        layers={str(layer): await in_thread(digest, layer) for layer in source.layers},
     )

@@ -27,7 +27,7 @@ SAVING = ".saving-"
 REMOVING = ".removing-"
 ISOLATE = "isolate"  # `run --isolate` takes it, and removes it at its end
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-KEPT_HEALTHY = 3  # automatic snapshots
+KEPT_HEALTHY = 3  # automatic snapshots of a stage
 KEPT_SHARE = 0.25  # of their file system, at most
 
 
@@ -126,16 +126,20 @@ class SnapshotStore:
 
     def healthy(self, key: str) -> Snapshot | None:
         """The state after a cold start that fits."""
-        return next((one for one in self._named(f"{HEALTHY}.{key}") if not one.problem), None)
+        return self.at_stage(HEALTHY, key)
 
-    def damaged(self, key: str) -> list[Snapshot]:
+    def at_stage(self, name: str, key: str) -> Snapshot | None:
+        """The state at a stage of a start that fits."""
+        return next((one for one in self._named(f"{name}.{key}") if not one.problem), None)
+
+    def damaged(self, name: str, key: str) -> list[Snapshot]:
         """Those that would fit, were they whole."""
-        return [one for one in self._named(f"{HEALTHY}.{key}") if one.problem]
+        return [one for one in self._named(f"{name}.{key}") if one.problem]
 
-    def last_healthy(self, environment: str) -> Snapshot | None:
-        """The newest automatic one of this environment, fitting or not."""
+    def last_at(self, environment: str, name: str) -> Snapshot | None:
+        """The newest automatic one of this environment at a stage, fitting or not."""
         mine = (one for one in self.all() if one.environment == environment and one.automatic and one.manifest)
-        return next(mine, None)
+        return next((one for one in mine if one.name == name), None)
 
     def get(self, environment: str, name: str, owner: str) -> Snapshot:
         """A named point of the environment of this name and identity.
@@ -199,13 +203,16 @@ class SnapshotStore:
         stored = self.all() if stored is None else stored
         found = [one for one in stored if one.problem or one.ownerless]
         for kind in ("tmpfs", "disk"):
-            kept, total = 0, 0
+            kept: dict[str, int] = {}
+            total = 0
             for one in stored:
-                if one.kind != kind or one.problem or one.name != HEALTHY:
+                if one.kind != kind or one.problem or not one.automatic or one.name == ISOLATE:
                     continue
-                kept, total = kept + 1, total + one.size
+                kept[one.name] = kept.get(one.name, 0) + 1
+                total += one.size
                 limit = shutil.disk_usage(one.folder.parent).total * KEPT_SHARE
-                if (kept > KEPT_HEALTHY or (total > limit and kept > 1)) and one.folder not in keep:
+                too_many = kept[one.name] > KEPT_HEALTHY
+                if (too_many or (total > limit and sum(kept.values()) > 1)) and one.folder not in keep:
                     found.append(one)
         return found
 

@@ -173,6 +173,7 @@ class Environment(Facade):
         *,
         variant: str | None = None,
         name: str | None = None,
+        layers: Mapping[str, str | Path] | None = None,
         app: str | Path | None = None,
         suite: str | Path | None = None,
         start: str = "auto",
@@ -188,7 +189,8 @@ class Environment(Facade):
         Args:
             variant: of the topology; None: the file's own.
             name: of the environment; several run side by side. None: the topology's.
-            app: another application package in place of the file's.
+            layers: other folders in place of the sources of layers, by the layers' names.
+            app: the same as ``layers={"app": …}``.
             suite: another browser suite in place of the file's.
             start: ``"auto"`` (from a saved healthy state where one fits), ``"warm"`` (or not at all), ``"cold"``.
             keep: whether the machines stay when it is closed: ``"never"``, ``"failure"`` (of the block), ``"always"``.
@@ -198,6 +200,7 @@ class Environment(Facade):
 
         Raises:
             TopologyError: the file is wrong; every mistake is reported.
+            UsageError: the layer ``app`` has two folders.
         """
         from orchestrator.driver.environment import Environment as Core  # heavy: it is imported when it is used
 
@@ -206,6 +209,7 @@ class Environment(Facade):
                 file,
                 variant=variant,
                 name=name,
+                layers=layers,
                 app=app,
                 suite=suite,
                 start=start,

@@ -20,6 +20,7 @@ from orchestrator.topology.model import (
     Destination,
     GuestFile,
     Image,
+    Layer,
     Machine,
     PortForward,
     Service,
@@ -42,17 +43,15 @@ def to_toml(topology: Topology) -> str:
 
 def _document(topology: Topology) -> Iterator[str]:
     root = topology.root
-    yield from _pairs(
-        name=topology.name,
-        variant=topology.variant or None,
-        app=plain(topology.app, root) if topology.app else None,
-    )
+    yield from _pairs(name=topology.name, variant=topology.variant or None)
     for network in topology.networks.values():
         yield from _table("networks", network.name)
         yield from _pairs(kind=network.kind, subnet=str(network.subnet))
     for image in topology.images.values():
         yield from _table("images", image.name)
         yield from _image(image, root)
+    for layer in topology.layers.values():
+        yield from _layer(layer, root)
     for machine in topology.machines.values():
         yield from _machine(machine, root)
     for service in topology.services.values():
@@ -75,6 +74,18 @@ def _document(topology: Topology) -> Iterator[str]:
 def _image(image: Image, root: Path) -> Iterator[str]:
     for source in image.sources.values():
         yield from _pairs(**{key: plain(value, root) for key, value in source.written().items()})
+
+
+def _layer(layer: Layer, root: Path) -> Iterator[str]:
+    yield from _table("layers", layer.name)
+    yield from _pairs(
+        source=plain(layer.source, root),
+        target=layer.target,
+        owner=layer.owner,
+        exclude=list(layer.exclude) or None,
+        requires=list(layer.requires) or None,
+        nixos_input=layer.nixos_input or None,
+    )
 
 
 def _machine(machine: Machine, root: Path) -> Iterator[str]:
@@ -119,6 +130,8 @@ def _service(service: Service, root: Path) -> Iterator[str]:
         timeout=plain(service.timeout, root),
         logs=list(service.logs) or None,
         after_restore=list(service.after_restore) or None,
+        uses=list(service.uses) or None,
+        stage=service.stage or None,
         environment=dict(service.environment) or None,
         environment_file=plain(service.environment_file, root) if service.environment_file else None,
     )

@@ -97,7 +97,7 @@ def _shape(service: Service) -> str:
 
 
 def as_json(topology: Topology) -> str:
-    """One JSON document: ``levels`` (lists of names) and ``services`` (with ``level``, from 1)."""
+    """One JSON document: ``levels`` (lists of names), ``services`` (with ``level``, from 1) and ``layers``."""
     levels = order(topology)
     level = {name: number for number, names in enumerate(levels, start=1) for name in names}
     services = [
@@ -109,10 +109,25 @@ def as_json(topology: Topology) -> str:
             "level": level[service.name],
             "depends_on": {each.service: each.condition.value for each in service.depends_on},
             "dependants": list(dependants(topology, service.name)),
+            "uses": list(service.uses),
         }
         for service in topology.services.values()
     ]
-    data = {"topology": topology.name, "variant": topology.variant, "levels": levels, "services": services}
+    layers = [
+        {
+            "name": layer.name,
+            "target": layer.target,
+            "machines": [name for name in topology.machines if layer in topology.layers_of(name)],
+        }
+        for layer in topology.layers.values()
+    ]
+    data = {
+        "topology": topology.name,
+        "variant": topology.variant,
+        "levels": levels,
+        "services": services,
+        "layers": layers,
+    }
     return json_text(data, indent=2) + "\n"
 
 

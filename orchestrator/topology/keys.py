@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from orchestrator.topology import values
+from orchestrator.topology import layer_values, values
 from orchestrator.topology.value_types import (
     Array,
     Command,
@@ -76,22 +76,38 @@ _DEPENDS_ON = Shape(
 _FILE = {
     "name": Key(_NAME, "the environment. MAC addresses are derived from it", REQUIRED),
     "variant": Key(_NAME, "the variant that is applied when `--variant` names no other"),
-    "app": Key(
-        HostPath(),
-        (
-            "the application package that images install. It holds `bin/alicia`, "
-            "`share/alicia/frontend/index.html` and `share/alicia/migrations/*.up.sql`; a missing part, or a"
-            " program without the executable bit or for another processor, is an error. `--app DIR` puts "
-            "another in its place"
-        ),
-    ),
     "networks": Key(named("networks.NAME"), "see `networks.NAME`"),
     "images": Key(named("images.NAME"), "see `images.NAME`"),
+    "layers": Key(named("layers.NAME"), "see `layers.NAME`"),
     "machines": Key(named("machines.NAME"), "see `machines.NAME`", REQUIRED),
     "services": Key(named("services.NAME"), "see `services.NAME`"),
     "suite": Key(Shape("table", reference("suite")), "see `suite`"),
     "waivers": Key(table_list("waivers"), "see `waivers`"),
     "variants": Key(named("variants.NAME"), "see Variants"),
+}
+
+_LAYER = {
+    "source": Key(HostPath(), "the folder; it must exist. `--layer NAME=DIR` puts another in its place", REQUIRED),
+    "target": Key(values.guest_path, "where guests see it; no folder of the system, and in no other layer", REQUIRED),
+    "owner": Key(
+        layer_values.owner,
+        "who owns all of it in guests. A user without a group has its own group. A name is looked up in the image, "
+        "where that is a plain file system, as those of recipes are; elsewhere write the numbers",
+        '`"root"`',
+    ),
+    "exclude": Key(
+        Array(layer_values.exclusion, "list of patterns"),
+        "what is left out, as in `.gitignore`: `*.pyc` at any depth, `/tests` or `lib/tests` from the source on",
+    ),
+    "requires": Key(
+        Array(layer_values.part, "list of patterns"),
+        "each must match a file of the folder: `bin/server`, `migrations/*.sql`. `validate` names what is missing",
+    ),
+    "nixos_input": Key(
+        values.nonempty,
+        "the input of a machine's `nixos_flake` that brings the folder into the image: then it is no disk there, and "
+        "`--layer` is passed as `--override-input`. Machines of other providers have the disk",
+    ),
 }
 
 _MACHINE = {
@@ -138,9 +154,19 @@ _SERVICE = {
             " what must not be the same twice. It must exit with 0"
         ),
     ),
+    "uses": Key(
+        Array(values.nonempty, "list of layers"),
+        "the layers that its machine needs for it: mounted before any service that uses one starts",
+    ),
+    "stage": Key(
+        values.flag,
+        "save the state when this service and all that it depends on are up, so that a change of what comes later is a"
+        " start from there, see [incremental starts](incremental.md)",
+        "`false`",
+    ),
     "environment": Key(
         _ENVIRONMENT,
-        "additional variables of the unit: a drop-in in the guest, written before any service starts",
+        "additional variables of the unit: a drop-in in the guest, written before the service starts",
     ),
     "environment_file": Key(
         HostPath(),
@@ -202,6 +228,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
             ),
         },
         "images.NAME": {},
+        "layers.NAME": _LAYER,
         "machines.NAME": _MACHINE,
         "machines.NAME.networks.NAME": {
             "address": Key(values.address, "inside the subnet, on no other machine", REQUIRED),
@@ -255,7 +282,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
 
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        "": {"accept": "waivers"},
+        "": {"accept": "waivers", "app": "layers.app"},
         "waivers": {"sign": "pattern"},
     }
 )

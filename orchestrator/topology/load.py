@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
-from orchestrator.topology import read_machines, values
-from orchestrator.topology.app_package import package_problems
+from orchestrator.topology import read_layers, read_machines, values
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
 from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
 from orchestrator.topology.read_services import environment, services
@@ -20,15 +20,22 @@ from orchestrator.waivers import Waiver
 _IMPLIED_PHASE = "suite"
 
 
+NOTHING_GIVEN: Mapping[str, Path] = MappingProxyType({})
+
+
 def load_topology(
-    path: Path, *, variant: str | None = None, app: Path | None = None, suite: Path | None = None
+    path: Path,
+    *,
+    variant: str | None = None,
+    layers: Mapping[str, Path] = NOTHING_GIVEN,
+    suite: Path | None = None,
 ) -> Topology:
     """Read and check a topology file.
 
     Args:
         path: the file.
         variant: one of its ``[variants]``; None takes the file's own default.
-        app: a package folder in place of the file's ``app``.
+        layers: folders in place of the sources of layers, by the layers' names.
         suite: a suite folder in place of the file's ``suite.path``.
 
     Raises:
@@ -36,13 +43,17 @@ def load_topology(
     """
     problems = Problems(path)
     root = parse(read(path), problems)
-    topology = _build(root, path, _chosen(root, variant, problems), app, suite, problems)
+    topology = _build(root, path, _chosen(root, variant, problems), layers, suite, problems)
     problems.raise_if_any()
     return topology
 
 
 def load_variants(
-    path: Path, *, app: Path | None = None, suite: Path | None = None, text: str | None = None
+    path: Path,
+    *,
+    layers: Mapping[str, Path] = NOTHING_GIVEN,
+    suite: Path | None = None,
+    text: str | None = None,
 ) -> Mapping[str, Topology]:
     """Every variant of a file, by name; the file alone under ``""`` if it has none.
 
@@ -53,7 +64,7 @@ def load_variants(
     root = parse(read(path) if text is None else text, problems)
     default = _chosen(root, None, problems)
     names = dict.fromkeys((default, *_variant_names(root)))
-    found = {each: _build(root, path, each, app, suite, problems) for each in names}
+    found = {each: _build(root, path, each, layers, suite, problems) for each in names}
     problems.raise_if_any()
     return found
 
@@ -69,6 +80,16 @@ def missing_files(topology: Topology) -> tuple[str, ...]:
         for machine in topology.machines
         for file in topology.files_of(machine)
         if file.required and not file.source.is_file()
+    )
+
+
+def unused_layers(topology: Topology) -> tuple[str, ...]:
+    """A line for each layer that no service uses, and so no machine sees."""
+    used = {layer.name for machine in topology.machines for layer in topology.layers_of(machine)}
+    return tuple(
+        f'no service uses layer {quote(name)}, so no machine has it: add it to "uses" of a service'
+        for name in topology.layers
+        if name not in used
     )
 
 
@@ -99,7 +120,9 @@ def _chosen(root: Node, wanted: str | None, problems: Problems) -> str:
     return ""
 
 
-def _build(root: Node, path: Path, variant: str, app: Path | None, suite: Path | None, problems: Problems) -> Topology:
+def _build(
+    root: Node, path: Path, variant: str, given: Mapping[str, Path], suite: Path | None, problems: Problems
+) -> Topology:
     merged = apply(root, variant, problems)
     file = Table(merged.root, problems, "", "")
     _check_variants(file)
@@ -110,20 +133,24 @@ def _build(root: Node, path: Path, variant: str, app: Path | None, suite: Path |
     machines = read_machines.machines(file, own, folder, networks, images, merged)
     if not machines and file.node.find("machines") is None:
         problems.add(file.node.key, "a topology has no machines")
-    known = services(file, machines, merged, folder)
-    return Topology(
+    layers = read_layers.layers(file, folder, given)
+    read_layers.verify_given(given, layers, merged, problems)
+    known = services(file, machines, layers, merged, folder)
+    topology = Topology(
         name=own,
         path=folder / path.name,
         variant=variant,
         variants=_variant_names(root),
-        app=_app(file, folder, app),
         networks=networks,
         images=images,
         machines=machines,
         services=known,
         suite=_suite(file, folder, suite, machines, known, merged),
         waivers=_waivers(file, machines, merged),
+        layers=layers,
     )
+    read_layers.check_places(file, topology)
+    return topology
 
 
 def _check_variants(file: Table) -> None:
@@ -133,18 +160,6 @@ def _check_variants(file: Table) -> None:
             file.problems.add(node.key, f"variant {quote(each)}: {NAME_RULE}")
         if node.fields is None:
             file.problems.add(node.at, f"variant {quote(each)}: expected a table, found {node.describe()}")
-
-
-def _app(file: Table, root: Path, given: Path | None) -> Path | None:
-    folder = absolute(Path.cwd(), str(given)) if given else file.path("app", root)
-    if folder is None:
-        return None
-    for text in package_problems(folder):
-        if given:
-            file.problems.add_option("--app", text)
-        else:
-            file.complain("app", text)
-    return folder
 
 
 def _suite(

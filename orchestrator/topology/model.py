@@ -6,7 +6,7 @@ of an environment is a pure function of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -49,6 +49,30 @@ class GuestFile:
     target: str
     mode: int = 0o600
     required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A folder of the host that machines see, read-only, at one place: the application, apart from the image.
+
+    Attributes:
+        source: the folder.
+        target: where guests see it.
+        owner: who owns everything in it there: ``user`` or ``user:group``, names or numbers.
+        exclude: patterns of what is left out, see `orchestrator.topology.layer_files`.
+        requires: globs, each of which matches a file of it.
+        nixos_input: the input of NixOS flakes that brings it into images, in place of a disk; empty: none does.
+        replaced: whether the folder was given in place of the file's own.
+    """
+
+    name: str
+    source: Path
+    target: str
+    owner: str = "root"
+    exclude: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    nixos_input: str = ""
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +142,8 @@ class Service:
         after_restore: a command run as root when its machine comes from a saved state, before any check.
         environment: additional variables of the unit.
         environment_file: a host file with more variables, for secrets: it is in no unit, argument or log.
+        uses: the layers that its machine needs for it.
+        stage: whether the state is saved when it and all that it depends on are up.
     """
 
     name: str
@@ -132,6 +158,8 @@ class Service:
     after_restore: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     environment_file: Path | None = None
+    uses: tuple[str, ...] = ()
+    stage: bool = False
 
     @property
     def environment_target(self) -> str:
@@ -184,7 +212,6 @@ class Topology:
 
     Attributes:
         path: the topology file.
-        app: the application package (``bin/``, ``share/``) that image recipes install, or None.
         waivers: log patterns that are known, and do not count.
     """
 
@@ -192,27 +219,48 @@ class Topology:
     path: Path
     variant: str
     variants: tuple[str, ...]
-    app: Path | None
     networks: Mapping[str, Network]
     images: Mapping[str, Image]
     machines: Mapping[str, Machine]
     services: Mapping[str, Service]
     suite: Suite | None
     waivers: tuple[Waiver, ...] = ()
+    layers: Mapping[str, Layer] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
         """The folder relative paths are meant from."""
         return self.path.parent
 
-    def files_of(self, machine: str) -> tuple[GuestFile, ...]:
-        """What is put into a guest: the machine's files, and those with the environment of its services."""
-        own = (
+    def files_of(self, machine: str, services: Collection[str] | None = None) -> tuple[GuestFile, ...]:
+        """What is put into a guest: the machine's files, and those with the environment of its services.
+
+        Args:
+            services: only of these.
+        """
+        return (*self.machines[machine].files, *self.environment_files(machine, services))
+
+    def environment_files(self, machine: str, services: Collection[str] | None = None) -> tuple[GuestFile, ...]:
+        """The files with the environment of services of a machine; ``services``: only of these."""
+        return tuple(
             GuestFile(service.environment_file, service.environment_target)
             for service in self.services.values()
-            if service.machine == machine and service.environment_file is not None
+            if service.machine == machine
+            and service.environment_file is not None
+            and (services is None or service.name in services)
         )
-        return (*self.machines[machine].files, *own)
+
+    def layers_of(self, machine: str) -> tuple[Layer, ...]:
+        """The layers that services of a machine use, in the order of the file."""
+        used = {name for service in self.services.values() if service.machine == machine for name in service.uses}
+        return tuple(layer for layer in self.layers.values() if layer.name in used)
+
+    def layers_of_image(self, image: str) -> tuple[Layer, ...]:
+        """The layers that machines of an image have, in the order of the file."""
+        found = {
+            one.name for name, each in self.machines.items() if each.image == image for one in self.layers_of(name)
+        }
+        return tuple(layer for layer in self.layers.values() if layer.name in found)
 
     def with_free_ports(self) -> Topology:
         """The same with a free port of the host for every forwarded port."""

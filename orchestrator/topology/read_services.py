@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.topology import values
@@ -12,7 +13,7 @@ from orchestrator.topology.dependencies import dependencies
 from orchestrator.topology.document import quote
 from orchestrator.topology.keys import ENVIRONMENT_NAME
 from orchestrator.topology.kinds import known_kinds, owners
-from orchestrator.topology.model import Check, Dependency, Machine, Service, ServiceKind
+from orchestrator.topology.model import Check, Dependency, Layer, Machine, Service, ServiceKind
 from orchestrator.topology.tables import Table
 from orchestrator.topology.variants import Merged
 
@@ -20,7 +21,9 @@ IMPLIED_CHECK = "unit"
 RENAMED_KINDS = {"gate": ServiceKind.TARGET}
 
 
-def services(file: Table, machines: Mapping[str, Machine], merged: Merged, root: Path) -> dict[str, Service]:
+def services(
+    file: Table, machines: Mapping[str, Machine], layers: Mapping[str, Layer], merged: Merged, root: Path
+) -> dict[str, Service]:
     """All services; dependencies on removed ones are replaced by what those depended on."""
     tables = dict(file.named("services", "service", "services.NAME"))
     kinds = {
@@ -31,11 +34,23 @@ def services(file: Table, machines: Mapping[str, Machine], merged: Merged, root:
     found = {}
     owners: dict[tuple[str, str], str] = {}
     for name, table in tables.items():
-        found[name] = _service(name, kinds[name], table, machines, gone, edges[name], root)
+        service = _service(name, kinds[name], table, machines, gone, edges[name], root)
+        uses = _uses(table, layers, merged.removed_names("layers"))
+        found[name] = replace(service, uses=uses, stage=table.optional("stage", values.flag, False))
         key = (found[name].machine, found[name].unit or "")
         if key[1] and owners.setdefault(key, name) != name:
             table.complain("unit", f"{quote(key[1])} is the unit of service {quote(owners[key])} already")
     return found
+
+
+def _uses(table: Table, layers: Mapping[str, Layer], gone: Iterable[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    for node, layer in table.placed("uses", values.nonempty):
+        table.unknown(node.at, "layer", layer, layers, gone)
+        if layer in found:
+            table.problems.add(node.at, f"{table.label} uses {quote(layer)} twice")
+        found.append(layer)
+    return tuple(found)
 
 
 def _service(

@@ -13,11 +13,13 @@ ABSENT = "absent"
 REMOVABLE = (
     ("networks", "*"),
     ("images", "*"),
+    ("layers", "*"),
     ("machines", "*"),
     ("machines", "*", "networks", "*"),
     ("machines", "*", "ports"),
     ("machines", "*", "files"),
     ("services", "*"),
+    ("services", "*", "uses"),
     ("services", "*", "depends_on"),
     ("services", "*", "depends_on", "*"),
     ("services", "*", "checks", "*"),

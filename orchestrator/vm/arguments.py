@@ -126,6 +126,20 @@ class Memory:
     incoming: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ReadOnlyDisk:
+    """A file of the host that a guest reads as a disk.
+
+    Attributes:
+        name: of the device, in QEMU.
+        serial: by which the guest knows it, at most 20 bytes.
+    """
+
+    name: str
+    serial: str
+    file: Path
+
+
 def value(text: object) -> str:
     """A text as a value in an option of QEMU, where a comma would end it. Pure.
 
@@ -147,6 +161,8 @@ class QemuSettings:
             empty: it stays who it is.
         drives: the ids of the script's writable drives, see `writable_drives`.
         vnc: QEMU has a VNC server, without an address at first; see `orchestrator.vm.vnc`. No state depends on it.
+        disks: what the guest reads besides its own disk. They come last, so that no other device has another place on
+            the bus with them, and one that is plugged in later has the place that it has here.
     """
 
     accelerator: str
@@ -155,6 +171,7 @@ class QemuSettings:
     user: str = ""
     drives: Sequence[str] = ()
     vnc: bool = False
+    disks: Sequence[ReadOnlyDisk] = ()
 
 
 def script_arguments(
@@ -175,7 +192,20 @@ def script_arguments(
         for netdev in nic.netdevs:
             arguments += ["-netdev", netdev]
         arguments += ["-device", f"virtio-net-pci,netdev={nic.netdev_id},mac={nic.mac}"]
+    for disk in settings.disks:
+        arguments += _read_only_disk(disk)
     return tuple(arguments)
+
+
+def _read_only_disk(disk: ReadOnlyDisk) -> list[str]:
+    # Not locked: any number of machines read it, and nobody writes.
+    node = f"driver=raw,node-name={disk.name},read-only=on,file.driver=file,file.filename={value(disk.file)}"
+    return [
+        "-blockdev",
+        f"{node},file.read-only=on,file.locking=off",
+        "-device",
+        f"virtio-blk-pci,id={disk.name},drive={disk.name},serial={disk.serial}",
+    ]
 
 
 def _board(machine: Machine, settings: QemuSettings) -> list[str]:

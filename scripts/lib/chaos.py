@@ -130,12 +130,12 @@ class Trial:
 
 def build_trial(host: Host, record: Record, dice: random.Random) -> None:
     """A build that is killed; the next one of the same must come through and nothing half made be used."""
-    app, process = build_was_killed(host, dice, ROOT)
+    folder, process = build_was_killed(host, dice, ROOT)
     time.sleep(record.moment)
     process.kill()
     record.code = process.wait()
     began = time.monotonic()
-    done = host.run("--file", str(ROOT / "tests/vm/pair.toml"), "images", "build", "--app", str(app), limit=300)
+    done = host.run("--file", str(folder / "pair.toml"), "images", "build", limit=300)
     record.seconds = time.monotonic() - began
     if done.code != 0:
         record.defects.append(f"the next build ended with {done.code}: {done.stderr[-300:]}")
@@ -143,7 +143,7 @@ def build_trial(host: Host, record: Record, dice: random.Random) -> None:
     if mounts:
         record.defects.append(f"left mounted: {mounts}")
     record.outcome = "killed, reclaimed"
-    shutil.rmtree(app)
+    shutil.rmtree(folder)
 
 
 def chosen(kinds: str, count: int, dice: random.Random) -> list[str]:

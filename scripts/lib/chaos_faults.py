@@ -377,10 +377,18 @@ FAULTS: tuple[Fault, ...] = (
 
 
 def build_was_killed(host: Host, dice: random.Random, root: Path) -> tuple[Path, subprocess.Popen[bytes]]:
-    """A build of an application layer that nobody has, under way."""
-    app = host.root / f"app-{dice.randrange(1 << 30):x}"
-    shutil.copytree(root / "standin", app)
-    (app / "share").mkdir(exist_ok=True)
-    (app / "share" / "mark").write_text(app.name)
-    words = host.argv("--file", str(root / "tests/vm/pair.toml"), "images", "build", "--app", str(app))
-    return app, subprocess.Popen(words, env=host.environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    """A build of an image that nobody has, under way; the folder of its topology."""
+    folder = host.root / f"image-{dice.randrange(1 << 30):x}"
+    folder.mkdir()
+    recipes = root / "debian-images"
+    (folder / "server.toml").write_text(
+        f'include = ["{recipes}/server.toml"]\nkernel_parameters = ["mark={folder.name}"]\n'
+        f'[layer]\nprogram = "{recipes}/render.py"\n'
+    )
+    text = (root / "tests/vm/pair.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("debian =", "nixos_flake ="))]
+    text = "\n".join(lines).replace("[images.small]", '[images.small]\ndebian = "server.toml"')
+    (folder / "pair.toml").write_text(text + "\n")
+    words = host.argv("--file", str(folder / "pair.toml"), "images", "build")
+    process = subprocess.Popen(words, env=host.environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return folder, process

@@ -49,6 +49,7 @@ class Vm:
             file.truncate(2 * MIB)
             file.write(os.urandom(PAGE))
         (folder / "disk.qcow2").write_bytes(os.urandom(3 * PAGE))
+        (folder / "layer.ext4").write_bytes(os.urandom(PAGE))
         (folder / "serial.log").write_text(f"{name} login:\n")
         (folder / "journal.jsonl").write_text("{}\n")
         commands = (
@@ -65,7 +66,8 @@ class Vm:
 
     def source(self, monitor: Monitor) -> Source:
         disk, serial, journal = (self.folder / name for name in ("disk.qcow2", "serial.log", "journal.jsonl"))
-        return Source(self.name, monitor, self.ram, disk, "/images/server", "ssh-ed25519 A", serial, journal)
+        rest = (serial, journal, None, (self.folder / "layer.ext4",))
+        return Source(self.name, monitor, self.ram, disk, "/images/server", "ssh-ed25519 A", *rest)
 
     def write(self, page: int, content: bytes) -> None:
         """What the guest does to its memory while it runs."""

@@ -176,14 +176,14 @@ def test_every_path_that_is_accepted_is_one_of_linux(text: str) -> None:
 
 
 @given(
-    st.sampled_from(["source", "debian", "app", "path", "ca"]),
+    st.sampled_from(["source", "debian", "layer", "path", "ca"]),
     st.sampled_from(["x" * 300, "/" * 5000, "a/" * 3000, "\t", "ü", "..", "~", "a\\u0000b"]),
 )
 def test_no_path_breaks_the_loader(tmp_path_factory: pytest.TempPathFactory, key: str, path: str) -> None:
     text = {
         "source": '[machines.server]\nimage = "server"\nfiles = [{{ source = "{}", target = "/x" }}]\n',
         "debian": '[images.server]\ndebian = "{}"\n[machines.server]\nimage = "server"\n',
-        "app": 'app = "{}"\n[machines.server]\nimage = "server"\n',
+        "layer": '[layers.app]\nsource = "{}"\ntarget = "/opt/app"\n',
         "path": '[machines.server]\nimage = "server"\n[suite]\nmachine = "server"\npath = "{}"\ncommand = ["a"]\n',
         "ca": (
             '[services.g]\nkind = "target"\nmachine = "server"\n[services.g.checks.c]\nhttp = "https://a"\nca = "{}"\n'

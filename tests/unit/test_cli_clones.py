@@ -47,7 +47,7 @@ def test_a_clone_is_told_what_we_were_told() -> None:
     arguments = build_parser().parse_args(
         ["run", "--clones", "2", "--file", "my topology.toml", "--grep", "-x y", "--suite", "s", "--variant", "full"]
     )
-    assert options(arguments, ("variant", "app", "suite", "grep", "kernel_parameters")) == [
+    assert options(arguments, ("variant", "layer", "suite", "grep", "kernel_parameters")) == [
         "--file",
         "my topology.toml",
         "--variant=full",

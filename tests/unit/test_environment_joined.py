@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from event_records import of
 from warm_states import a_state
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.joined import LogMarks, tell_again
+from orchestrator.environment.joined import LogMarks, tell_again, warn_of_changed_layers
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import MachineState, StateFile
@@ -20,9 +22,12 @@ from orchestrator.environment.up import open_environment
 from orchestrator.events import Event, EventBus
 from orchestrator.events.read import load_events
 from orchestrator.events.run import Note
+from orchestrator.images.folder_disk import measure
 from orchestrator.process_id import ProcessId
 from orchestrator.report.fold import fold
 from orchestrator.report.summary import summary
+from orchestrator.snapshots.key import layer_input
+from orchestrator.topology.model import Layer
 
 HOST = {"kind": "host.accelerator", "accelerator": "tcg", "reason": "no /dev/kvm", "time_scale": 10.0, "qemu": "10.0.2"}
 IMAGE = {"kind": "image.state", "subject": "debian", "state": "building", "provider": "debian"}
@@ -53,6 +58,32 @@ def test_host_and_images_are_told_as_by_the_command_that_started_them(tmp_path: 
     assert [(i.name, i.provider, i.key, i.state, i.seconds) for i in view.images] == [
         (name, "debian", "abc", "cached", 7.5)
     ]
+
+
+def test_a_layer_that_changed_since_is_told_of(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "main").write_text("one")
+    state = a_state(tmp_path)
+    layers = {name: Layer(name, app, f"/opt/{name}") for name in ("app", "nobodys")}
+    inputs = {layer_input("app", "server"): f"{measure(app, read=True).key} 0:0"}
+    machines = {"server": MachineState(process=ProcessId.own(), image="/images/server")}
+    topology = replace(state.topology, layers=layers)
+    state = replace(state, topology=topology, inputs=inputs, machines=machines)
+    bus, seen = EventBus(), list[Event]()
+    bus.subscribe(seen.append)
+    asyncio.run(warn_of_changed_layers(state, bus))
+    assert seen == []
+    (app / "main").write_text("two")
+    asyncio.run(warn_of_changed_layers(state, bus))
+    [note] = of(seen, Note)
+    assert (note.level, note.message.partition(";")[0]) == (
+        "warning",
+        "layer app changed since the machines were started",
+    )
+    rmtree(app)
+    asyncio.run(warn_of_changed_layers(state, bus))
+    assert len(seen) == 1, "what is gone says nothing of what runs"
 
 
 def test_without_the_earlier_folder_the_state_tells(tmp_path: Path) -> None:

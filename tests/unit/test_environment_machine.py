@@ -145,7 +145,7 @@ def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_guest_that_rebooted_by_itself_is_set_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rebooted: bool
 ) -> None:
-    monkeypatch.setattr(live_guest, "handover_script", lambda *given: f"echo {given[-1]}\n")
+    monkeypatch.setattr(live_guest, "handover_script", lambda *given: f"echo {given[2]}\n")
     monkeypatch.setattr(live_guest, "journal_script", lambda: "true\n")
     mark = tmp_path / "guest" / module.HANDED_OVER.lstrip("/")
     mark.parent.mkdir(parents=True)

@@ -115,7 +115,7 @@ def build(
                 "tiny-image",
                 place,
                 variant,
-                None,
+                (),
                 units,
                 ImageCache(place / "cache"),
                 bus,

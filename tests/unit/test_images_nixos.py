@@ -59,7 +59,6 @@ def topology(root: Path, image: NixImage, *, debian: bool = False) -> Topology:
         path=root / "t.toml",
         variant="mock",
         variants=("mock",),
-        app=None,
         networks={"lan": Network("lan", NetworkKind.VDE, IPv4Network("10.0.0.0/24"))},
         images={"server": Image("server", sources), "unused": Image("unused")},
         machines={"server": Machine("server", "server", 1, 512)},

@@ -187,7 +187,7 @@ def test_a_waiver_that_ended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
     ended = waiver(until=date(2026, 11, 21))
-    topology = Topology("t", Path("t.toml"), "", (), None, {}, {}, {}, {}, None, (ended, waiver("oops")))
+    topology = Topology("t", Path("t.toml"), "", (), {}, {}, {}, {}, None, (ended, waiver("oops")))
     warn_of_expired(topology, bus)
     assert notes(events) == ["segfault was waived until 2026-11-21 (known); it counts again"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,22 @@ def test_options_reach_the_environment(scene: Scene, monkeypatch: pytest.MonkeyP
     wanted = {"variant": "full", "name": "mine", "start": "cold", "keep": "failure", "images": "auto"}
     assert {key: made.options[key] for key in wanted} == wanted
     assert made.options["free_ports"] is False
+    assert made.options["layers"] == {}
+    scene.run("--orch-file=sub/other.toml", "--orch-layer=app=../a=b", "--orch-layer=data=/d").assert_outcomes(passed=1)
+    assert seen[1].options["layers"] == {"app": scene.pytester.path / "../a=b", "data": Path("/d")}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--orch-layer=app"], "--orch-layer app: write NAME=DIR"),
+        (["--orch-layer=app=a", "--orch-layer=app=b"], "--orch-layer app is given twice"),
+        (["--orch-attach=mine", "--orch-layer=app=a"], "--orch-layer does not go with it"),
+    ],
+)
+def test_layers_that_cannot_be_meant(words: list[str], why: str, scene: Scene) -> None:
+    scene.tests(a="def test_one(server): pass")
+    scene.run(*words).stderr.fnmatch_lines([f"*{why}*"])
 
 
 open_ = FakeEnvironment.open

@@ -10,8 +10,9 @@ import pytest
 from topology_parts import link, machine, network, topology
 
 from orchestrator.images.contract import BuiltImage
-from orchestrator.snapshots.key import differences, host_cpu, inputs_of, key_of
-from orchestrator.topology.model import GuestFile, Suite, Topology
+from orchestrator.images.layers import LayerDisk
+from orchestrator.snapshots.key import Parts, differences, host_cpu, inputs_of, key_of
+from orchestrator.topology.model import GuestFile, Layer, Suite, Topology
 from orchestrator.vm.accelerator import Accelerator
 
 TCG = Accelerator("tcg", "no KVM", 10.0, "10.0.2")
@@ -35,12 +36,20 @@ class Stage:
         self.accelerator = TCG
         self.kernel_parameters = ""
         self.handover = ""
+        self.layer = "abc 0:0"
+        self.give_layer()
 
     def parts(self) -> dict[str, str]:
         handovers = {name: f"hostname {name}\n{self.handover}" for name in self.topology.machines}
-        return inputs_of(
-            self.topology, self.images, self.accelerator, handovers, kernel_parameters=self.kernel_parameters
-        )
+        disks: dict[str, tuple[LayerDisk, ...]] = dict.fromkeys(self.topology.machines, ()) | {
+            "server": (LayerDisk("app", self.folder / "disk.ext4", self.layer),)
+        }
+        parts = Parts(self.images, disks, handovers)
+        return inputs_of(self.topology, parts, self.accelerator, kernel_parameters=self.kernel_parameters)
+
+    def give_layer(self, **changes: object) -> None:
+        layer = replace(Layer("app", self.folder, "/opt/app"), **changes)  # type: ignore[arg-type]
+        self.topology = replace(self.topology, layers={"app": layer})
 
     def machine(self, **changes: object) -> None:
         server = replace(self.topology.machines["server"], **changes)  # type: ignore[arg-type]
@@ -65,6 +74,8 @@ MATTERS: dict[str, tuple[Callable[[Stage], None], list[str]]] = {
     "egress": (lambda s: s.machine(egress=True), ["topology"]),
     "image": (other_image, ["image image"]),
     "run script": (other_script, ["run script of image"]),
+    "layer": (lambda s: setattr(s, "layer", "def 0:0"), ["layer app of server"]),
+    "place of a layer": (lambda s: s.give_layer(target="/srv/app"), ["topology"]),
     "secret": (other_content, ["file /run/x of server"]),
     "QEMU": (lambda s: setattr(s, "accelerator", replace(TCG, qemu="10.1.0")), ["QEMU"]),
     "hand-over": (
@@ -98,6 +109,7 @@ def test_what_does_not_matter_leaves_the_key(tmp_path: Path) -> None:
     moved = tmp_path / "moved.env"
     moved.write_text("KEY=1\n")
     stage.machine(files=(GuestFile(moved, "/run/x"),))
+    stage.give_layer(source=tmp_path / "elsewhere", exclude=("a",), requires=("b",), replaced=True)
     stage.accelerator = replace(TCG, reason="another reason")
     assert key_of(stage.parts()) == before
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,23 @@ def test_every_missing_file_is_named(tmp_path: Path, part: str) -> None:
     with pytest.raises(SnapshotDamaged, match="is not whole") as caught:
         run_simulated(verify(folder, manifest))
     assert str(path) in caught.value.why
+
+
+def test_a_layer_is_part_of_what_was_saved(tmp_path: Path) -> None:
+    """A guest has parts of its file system in memory: another disk of the same files would not fit them."""
+    folder, manifest = snapshot(tmp_path, "server")
+    disk = tmp_path / "disk.ext4"
+    disk.write_bytes(os.urandom(PAGE))
+    server = replace(manifest.machines["server"], layers={str(disk): digest(disk)})
+    manifest = replace(manifest, machines={"server": server})
+    run_simulated(verify(folder, manifest))
+    one_bit(disk)
+    with pytest.raises(SnapshotDamaged, match="is damaged") as caught:
+        run_simulated(verify(folder, manifest))
+    assert caught.value.why == "a layer of machine server is not what was saved"
+    disk.unlink()
+    with pytest.raises(SnapshotDamaged, match="is not whole"):
+        run_simulated(verify(folder, manifest))
 
 
 def test_a_snapshot_whose_image_is_gone(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_what_is_saved_is_described_as_it_is(tmp_path: Path) -> None:
                 assert files.state.read_bytes() == b"QEVM" + name.encode()
                 assert PAGE <= touched(files.ram) < MIB, "what the guest never wrote is a hole in the copy too"
                 assert (one.image, one.host_key) == ("/images/server", "ssh-ed25519 A")
+                layer = vm.folder / "layer.ext4"
+                assert one.layers == {str(layer): digest(layer)}
             assert saved["server"].ram != saved["client"].ram
 
     run_simulated(scenario())

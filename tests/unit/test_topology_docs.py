@@ -44,7 +44,17 @@ def test_an_example_loads_in_all_its_variants(example: str, tmp_path: Path) -> N
 
 def test_every_key_is_shown_in_an_example() -> None:
     shown = "\n".join(EXAMPLES)
-    silent = {"networks", "images", "machines", "services", "suite", "variants", "checks", "phases"}  # headers
+    silent = {
+        "networks",
+        "images",
+        "layers",
+        "machines",
+        "services",
+        "suite",
+        "variants",
+        "checks",
+        "phases",
+    }  # headers
     for keys in KEYS.values():
         for key in set(keys) - silent:
             assert re.search(rf"(?<![A-Za-z]){key}(?![A-Za-z])[^\n]*=", shown), key

@@ -44,10 +44,13 @@ def test_the_effective_file_of_the_full_variant(tmp_path: Path) -> None:
 def test_paths_outside_stay_absolute(tmp_path: Path) -> None:
     other = tmp_path / "other"
     write(other, "")
-    topology = load_topology(write(tmp_path / "one", ALICIA.read_text(encoding="utf-8")), app=other / "standin")
-    assert f'app = "{other}/standin"' in to_toml(topology)
+    topology = load_topology(
+        write(tmp_path / "one", ALICIA.read_text(encoding="utf-8")), layers={"app": other / "standin"}
+    )
+    assert f'source = "{other}/standin"' in to_toml(topology)
     assert 'path = "suite"' in to_toml(topology)
-    assert again(topology) == topology
+    layers = {"app": replace(topology.layers["app"], replaced=False)}
+    assert again(topology) == replace(topology, layers=layers)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)

@@ -26,7 +26,7 @@ def made(edges: dict[str, list[str]]) -> Topology:
         name: Service(name, "m", ServiceKind.DAEMON, f"{name}.service", tuple(Dependency(each) for each in needs))
         for name, needs in edges.items()
     }
-    return Topology("t", Path("/t.toml"), "", (), None, {}, {}, {}, services, None)
+    return Topology("t", Path("/t.toml"), "", (), {}, {}, {}, services, None)
 
 
 @st.composite

@@ -35,7 +35,9 @@ def test_a_whole_file(tmp_path: Path) -> None:
     topology = load_topology(alicia(tmp_path))
     assert (topology.name, topology.variant) == ("alicia", "mock")
     assert topology.variants == ("mock", "minimal", "full")
-    assert topology.app == tmp_path / "standin"
+    assert topology.layers["app"].source == tmp_path / "standin"
+    assert [layer.name for layer in topology.layers_of("server")] == ["app"]
+    assert topology.layers_of("client") == ()
     assert topology.root == tmp_path
     server = topology.machines["server"]
     assert (server.cpus, server.memory, server.ports) == (2, 1024, (PortForward(0, 80),))
@@ -181,26 +183,26 @@ def test_dependencies_that_are_refused(value: str, why: str, tmp_path: Path) -> 
     assert one(tmp_path, chain(a="[]", b=value)).startswith(why)
 
 
-def test_options_replace_app_and_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_replace_layers_and_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = alicia(tmp_path)
     other = folder(tmp_path / "other")
     monkeypatch.chdir(tmp_path)
-    topology = load_topology(file, app=Path("other/standin"), suite=other / "suite")
-    assert topology.app == other / "standin"
+    topology = load_topology(file, layers={"app": Path("other/standin")}, suite=other / "suite")
+    assert topology.layers["app"].source == other / "standin"
     assert topology.suite is not None
     assert topology.suite.path == other / "suite"
 
 
-def test_parts_of_the_app_are_named(tmp_path: Path) -> None:
+def test_required_parts_of_a_layer_are_named(tmp_path: Path) -> None:
     file = alicia(tmp_path)
     (tmp_path / "standin" / "bin" / "alicia").unlink()
     (tmp_path / "standin" / "share" / "alicia" / "migrations" / "0001_first.up.sql").unlink()
     assert problems(file) == [
-        'orchestrator.toml:6:7: "app": standin/bin/alicia is missing',
-        'orchestrator.toml:6:7: "app": standin/share/alicia/migrations/*.up.sql is missing',
+        'orchestrator.toml:20:10: "source" in layer "app": standin/bin/alicia is missing',
+        'orchestrator.toml:20:10: "source" in layer "app": standin/share/alicia/migrations/*.up.sql is missing',
     ]
-    found = problems(file, app=tmp_path / "nowhere", suite=tmp_path / "no-suite")
-    assert found[0].startswith("--app: nowhere is not a folder; it should hold bin/alicia")
+    found = problems(file, layers={"app": tmp_path / "nowhere"}, suite=tmp_path / "no-suite")
+    assert found[0].startswith("--layer app: nowhere is not a folder; it should hold bin/alicia")
     assert found[1] == "--suite: no-suite is not a folder"
     assert len(found) == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from orchestrator.vm.arguments import (
     MachinePaths,
     Memory,
     QemuSettings,
+    ReadOnlyDisk,
     net_options,
     script_arguments,
     script_environment,
@@ -145,3 +147,20 @@ def test_every_socket_of_a_machine_lies_in_the_short_folder() -> None:
     sockets = [PATHS.qmp, PATHS.qmp_side, PATHS.agent, PATHS.console]
     assert {path.parent for path in sockets} == {Path("/run/o/server")}
     assert {path.parent for path in (PATHS.qemu_log, PATHS.serial_log, PATHS.journal)} == {PATHS.logs}
+
+
+def test_disks_that_are_read_come_after_everything_else() -> None:
+    nics = nics_of(PAIR["server"], PAIR, {"lan": network("lan")}, WIRES)
+    settings = QemuSettings(accelerator="kvm", memory=Memory(RAM))
+    disks = [ReadOnlyDisk(f"layer-{name}", f"serial-{name}", Path(f"/cache/{name}, x/disk")) for name in ("app", "b")]
+    without = script_arguments(PAIR["server"], PATHS, nics, settings)
+    arguments = script_arguments(PAIR["server"], PATHS, nics, replace(settings, disks=disks))
+    assert arguments[: len(without)] == without, "no other device has another place on the bus"
+    node = "driver=raw,node-name=layer-app,read-only=on,file.driver=file,file.filename=/cache/app,, x/disk"
+    assert arguments[len(without) : len(without) + 4] == (
+        "-blockdev",
+        f"{node},file.read-only=on,file.locking=off",
+        "-device",
+        "virtio-blk-pci,id=layer-app,drive=layer-app,serial=serial-app",
+    )
+    assert len(arguments) == len(without) + 8

@@ -37,7 +37,6 @@ def topology(path: Path, *machines: Machine, **parts: Any) -> Topology:
         "path": path / "orchestrator.toml",
         "variant": "",
         "variants": (),
-        "app": None,
         "networks": {},
         "images": {},
         "machines": {m.name: m for m in machines},

@@ -23,7 +23,7 @@ def plain(data: Any) -> Any:
         return {
             key: plain(value)
             for key, value in data.items()
-            if key not in ("timeout", "name", "mac", "files", "path", "app", "debian", "nixos_flake")
+            if key not in ("timeout", "name", "mac", "files", "path", "debian", "nixos_flake")
         }
     return [plain(one) for one in data] if isinstance(data, list) else data
 

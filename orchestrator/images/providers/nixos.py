@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from orchestrator.images.provider_kind import Build, ImageProvider
 from orchestrator.topology import values
 from orchestrator.topology.keys import Key
+from orchestrator.topology.model import Layer
 from orchestrator.topology.tables import Table
 from orchestrator.topology.value_types import HostPath
 
@@ -44,13 +45,16 @@ class NixosImage(ImageProvider):
             return ":" in folder or (root / folder / "flake.nix").is_file()
         return self.nixos_config is not None and self.nixos_config.is_file()
 
+    def brings(self, layer: Layer) -> bool:
+        return bool(layer.nixos_input)
+
     async def build(self, job: Build) -> BuiltImage:
         from orchestrator.images.nixos import NixImage, build_nixos
 
         image = NixImage(job.name, self.nixos_flake, self.nixos_config)
         async with job.turn:
             return await build_nixos(
-                image, root=job.root, cache=job.cache, bus=job.bus, deadline=job.deadline, app=job.app
+                image, root=job.root, cache=job.cache, bus=job.bus, deadline=job.deadline, layers=job.layers
             )
 
 

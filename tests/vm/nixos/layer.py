@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Renders the evaluated NixOS server as the application layer of a Debian image.
 
-    layer.py --machine server --variant V [--app DIR] --out DIR
+    layer.py --machine server --variant V --out DIR
 
 Units, nginx.conf, postgresql.conf, pg_hba.conf, firewall, files of /etc and the scripts that run before the units come
 from the kept facts in tests/golden/nix, word by word. What they name below /nix/store is there, and leads to Debian's
@@ -72,11 +72,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Renders the evaluated NixOS server for a Debian image.")
     parser.add_argument("--machine", choices=["server"], required=True)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--app", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     text = (ROOT / f"tests/golden/nix/server-{options.variant}.json").read_text(encoding="utf-8")
-    write(evaluated(json.loads(text), options.app.resolve()), options.out)
+    write(evaluated(json.loads(text), ROOT / "standin"), options.out)
     return 0
 
 
