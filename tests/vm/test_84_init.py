@@ -1,4 +1,4 @@
-"""A project of `orchestrator init`, as it is written: READY, its own tests pass, the second start is a warm one."""
+"""A project of `orchestrator init`, as it is written: READY, its own tests pass, a changed application needs no new image."""
 
 from __future__ import annotations
 
@@ -47,6 +47,15 @@ def test_the_second_start_is_a_warm_one(project: Host) -> None:
     project.run("down").expect(0)
     again = project.run("up", "--warm", limit=300).expect(0, "READY")
     MEASURES.append(f"init --template web: second up {again.seconds:.1f} s")
+
+
+def test_a_changed_application_is_there_and_no_image_is_built(project: Host) -> None:
+    program = project.topology.parent / "app" / "app.py"
+    program.write_text(program.read_text().replace("Hello from shop", "Hello again"))
+    project.run("down").expect(0)
+    changed = project.run("up", limit=300).expect(0, "READY", "!image server: building")
+    MEASURES.append(f"init --template web: up after a change of the application {changed.seconds:.1f} s")
+    assert "Hello again" in project.guest("server", "curl -sf http://127.0.0.1/")
 
 
 def test_what_init_wrote_stays(project: Host, tmp_path: Path) -> None:
