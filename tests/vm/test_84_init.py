@@ -1,4 +1,4 @@
-"""A project of `orchestrator init`, as it is written: READY, its own tests pass, a changed application needs no new image."""
+"""A project of `orchestrator init`: READY as it is, its own tests pass, a changed application needs no new image."""
 
 from __future__ import annotations
 
