@@ -11,7 +11,7 @@ from topology_parts import machine, topology
 
 from orchestrator.environment.handover import handover_script
 from orchestrator.guest.plug import MOUNT, MOUNT_DISK
-from orchestrator.topology.model import Layer
+from orchestrator.topology.model import Layer, Service, ServiceKind
 
 MOUNTS = "sysfs /sys sysfs rw 0 0\n/dev/vda / ext4 rw 0 0\n"
 
@@ -80,15 +80,16 @@ def test_what_goes_wrong_is_said(guest: Guest, tmp_path: Path) -> None:
 def test_a_hand_over_mounts_the_layers_that_are_disks_before_anything_is_private(guest: Guest, tmp_path: Path) -> None:
     layers = {name: Layer(name, tmp_path, f"{tmp_path}/{name}'s") for name in ("app", "data")}
     box = machine("box")
-    made = replace(topology(tmp_path, box), layers=layers)
-    script = handover_script(box, made, "key", ["app", "data"])
+    user = Service("user", "box", ServiceKind.DAEMON, "user.service", uses=("app", "data"))
+    made = replace(topology(tmp_path, box, services={"user": user}), layers=layers)
+    script = handover_script(box, made, "key", ["user"], ["app", "data"])
     begin, end = script.index("umask 022"), script.index("umask 077")
     assert guest.run(script[begin:end]).returncode == 0
     assert [line.split(maxsplit=4)[4:] for line in guest.told] == [
         [f"/dev/vdc {tmp_path}/app's"],
         [f"/dev/vdb {tmp_path}/data's"],
     ]
-    assert f"{tmp_path}/app's" not in handover_script(box, made, "key", ["data"])
-    assert MOUNT_DISK not in handover_script(box, made, "key")
+    assert f"{tmp_path}/app's" not in handover_script(box, made, "key", ["user"], ["data"])
+    assert MOUNT_DISK not in handover_script(box, made, "key", [], ["app", "data"]), "nobody needs it yet"
     guest.mounting("exit 32")
     assert guest.run(script[begin:end] + "echo went on").stdout == "", "no service starts without it"
