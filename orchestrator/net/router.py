@@ -2,10 +2,14 @@
 
 A router passes packets between its networks and nowhere else: nothing comes from QEMU's user network or goes
 there, else one machine with egress would open the world to all.
+
+The guest may still be booting, and the firewall of an image usually begins with ``flush ruleset``. So systemd loads
+the rules, after that, and again whenever it restarts that firewall.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +19,22 @@ from orchestrator.topology.model import Network
 NO_NFT: Final = 72
 RULES_REFUSED: Final = 73
 TABLE: Final = "orchestrator_router"
+UNIT: Final = "orchestrator-router"
+RULES: Final = "/run/orchestrator/router.nft"
+FIREWALL: Final = "nftables.service"
+PROPERTIES: Final = (
+    "Type=oneshot",
+    "RemainAfterExit=yes",
+    "DefaultDependencies=no",
+    f"After={FIREWALL}",
+    "After=systemd-sysctl.service",
+    f"PartOf={FIREWALL}",
+)
+# Forwarding comes last: until the rules are there, it would pass on whatever comes.
+LOAD: Final = (
+    f"PATH=$PATH:/run/current-system/sw/bin; nft -f {RULES}; echo 1 > /proc/sys/net/ipv4/ip_forward; "
+    "if [ -e /proc/sys/net/ipv6 ]; then echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; fi"
+)
 LACKS: Final[Mapping[int, tuple[str, str]]] = MappingProxyType(
     {
         NO_NFT: (
@@ -36,17 +56,26 @@ def script(cards: Mapping[str, str], networks: Mapping[str, Network]) -> str:
     Args:
         cards: the router's networks, each with the shell variable that holds the name of its card.
     """
+    nat = [name for name in cards if name in networks and networks[name].nat]
+    start = [
+        "systemd-run",
+        "--quiet",
+        "--expand-environment=no",
+        f"--unit={UNIT}",
+        *(f"--property={one}" for one in PROPERTIES),
+    ]
     return "\n".join(
         [
             f'command -v nft >/dev/null || {{ echo "the image has no program nft" >&2; exit {NO_NFT}; }}',
-            f"nft -f - <<RULES || exit {RULES_REFUSED}",
+            "mkdir -p -m 0755 /run/orchestrator",
+            f"cat > {RULES} <<RULES",
             f"table inet {TABLE}",  # else there is none to delete
             f"delete table inet {TABLE}",
-            *_table(cards, [name for name in cards if name in networks and networks[name].nat]),
+            *_table(cards, nat),
             "RULES",
-            # Last: until the rules are there, it would pass on whatever comes.
-            "echo 1 > /proc/sys/net/ipv4/ip_forward",
-            "[ ! -e /proc/sys/net/ipv6/conf/all/forwarding ] || echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
+            f"nft -c -f {RULES} || exit {RULES_REFUSED}",  # says here what systemd would tell its journal
+            f"if [ -e /run/systemd/transient/{UNIT}.service ]; then systemctl restart {UNIT}.service",
+            f"else {shlex.join([*start, '/bin/sh', '-ec', LOAD])}; fi || exit {RULES_REFUSED}",
         ]
     )
 

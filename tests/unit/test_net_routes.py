@@ -17,7 +17,7 @@ from fake_qemu import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.net import name_server
+from orchestrator.net import name_server, router
 from orchestrator.net.egress_filter import permitted
 from orchestrator.net.guest_script import guest_network_script, hosts_lines
 from orchestrator.net.routes import Known, known_as, routes, ways
@@ -147,13 +147,49 @@ def test_the_script_of_a_router_with_nat() -> None:
         subprocess.run(["sh", "-n"], input=text, check=True)
 
 
-def test_rules_are_there_before_packets_are_passed_on_and_cover_the_networks_only() -> None:
+def test_a_router_passes_nothing_to_or_from_the_user_network() -> None:
     machines = by_name(box("gw", 1, ONE, TWO, router=True, egress=True))
     script = guest_network_script(machines["gw"], machines, {"n1": ONE, "n2": TWO})
-    assert script.index("nft -f") < script.index("echo 1 > /proc/sys/net/ipv4/ip_forward")
     assert "policy drop" in script and "masquerade" not in script
     accepted = [line.strip() for line in script.splitlines() if line.endswith("accept")]
     assert accepted == ['iifname { "$found_n1", "$found_n2" } oifname { "$found_n1", "$found_n2" } accept']
+
+
+@pytest.mark.parametrize("refuses", ["", "check", "systemd-run"])
+def test_rules_are_loaded_after_the_firewall_and_before_packets_are_passed_on(refuses: str, tmp_path: Path) -> None:
+    """The script with programs that only write down what they are told, twice: systemd keeps the unit."""
+    for folder in ("run/systemd/transient", "bin", "proc/sys/net/ipv4", "proc/sys/net/ipv6/conf/all"):
+        (tmp_path / folder).mkdir(parents=True)
+    for program, does in {
+        "nft": f'[ "$1" != -c ] || [ "{refuses}" != check ] || {{ echo "Error: no such thing" >&2; exit 1; }}',
+        "systemctl": f'sh -ec "$(cat {tmp_path}/unit)"',
+        # As systemd: the unit is there from now on, and its command is run.
+        "systemd-run": f'[ "{refuses}" != systemd-run ] || exit 1; touch {tmp_path}/run/systemd/transient/'
+        f'{router.UNIT}.service; for last; do :; done; echo "$last" > {tmp_path}/unit; sh -ec "$last"',
+    }.items():
+        body = f'#!/bin/sh\necho "{program} $*" >> {tmp_path}/told\n{does}\n'
+        (tmp_path / "bin" / program).write_text(body)
+        (tmp_path / "bin" / program).chmod(0o755)
+    script = "found_a=eth1\nfound_b=eth2\n" + router.script({"n1": "found_a", "n2": "found_b"}, {"n1": ONE, "n2": TWO})
+    script = script.replace("/run/", f"{tmp_path}/run/").replace("/proc/", f"{tmp_path}/proc/")
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+
+    def run() -> int:
+        return subprocess.run(["sh", "-es"], input=script.encode(), env=environment, check=False).returncode
+
+    assert run() == (router.RULES_REFUSED if refuses else 0)
+    if refuses:
+        assert not (tmp_path / "proc/sys/net/ipv4/ip_forward").exists()
+        return
+    assert run() == 0
+    told = [line.split(" --property")[0] for line in (tmp_path / "told").read_text().splitlines()]
+    checked, loaded = (f"nft {word} {tmp_path}/run/orchestrator/router.nft" for word in ("-c -f", "-f"))
+    first = [checked, f"systemd-run --quiet --expand-environment=no --unit={router.UNIT}", loaded]
+    assert told == [*first, checked, f"systemctl restart {router.UNIT}.service", loaded]
+    assert "--property=After=nftables.service" in (tmp_path / "told").read_text()
+    assert 'iifname { "eth1", "eth2" }' in (tmp_path / "run/orchestrator/router.nft").read_text()
+    for switch in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        assert (tmp_path / "proc/sys/net" / switch).read_text() == "1\n"
 
 
 @pytest.mark.parametrize(("program", "code", "why"), [("nft", 72, "no program nft"), ("perl", 74, "no program perl")])

@@ -63,6 +63,12 @@ def test_nobody_opens_a_connection_into_a_network_with_nat(net: Host) -> None:
     assert net.guest("gw", "ping -c 1 -W 10 10.71.1.1 >/dev/null && echo there") == "there\n"
 
 
+def test_the_rules_of_a_router_outlive_a_firewall_that_begins_anew(net: Host) -> None:
+    look = "nft list table inet orchestrator_router 2>/dev/null | grep -c masquerade"
+    script = f"systemctl restart nftables.service; for n in $(seq 50); do {look} && break; sleep 0.2; done"
+    assert net.guest("gw", f"nft flush ruleset; {script}").splitlines()[-1] == "1"
+
+
 def test_a_network_without_nat_is_reached_by_name(net: Host) -> None:
     script = "for six in 4 6; do ping -$six -c 1 -W 10 client | grep -o '^64 bytes from [^:]* [^ ]*'; done"
     assert net.guest("web", script).splitlines() == [

@@ -28,7 +28,8 @@ ip -batch - <<CHANGES
 $changes
 CHANGES
 command -v nft >/dev/null || { echo "the image has no program nft" >&2; exit 72; }
-nft -f - <<RULES || exit 73
+mkdir -p -m 0755 /run/orchestrator
+cat > /run/orchestrator/router.nft <<RULES
 table inet orchestrator_router
 delete table inet orchestrator_router
 table inet orchestrator_router {
@@ -43,8 +44,9 @@ table inet orchestrator_router {
   }
 }
 RULES
-echo 1 > /proc/sys/net/ipv4/ip_forward
-[ ! -e /proc/sys/net/ipv6/conf/all/forwarding ] || echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+nft -c -f /run/orchestrator/router.nft || exit 73
+if [ -e /run/systemd/transient/orchestrator-router.service ]; then systemctl restart orchestrator-router.service
+else systemd-run --quiet --expand-environment=no --unit=orchestrator-router --property=Type=oneshot --property=RemainAfterExit=yes --property=DefaultDependencies=no --property=After=nftables.service --property=After=systemd-sysctl.service --property=PartOf=nftables.service /bin/sh -ec 'PATH=$PATH:/run/current-system/sw/bin; nft -f /run/orchestrator/router.nft; echo 1 > /proc/sys/net/ipv4/ip_forward; if [ -e /proc/sys/net/ipv6 ]; then echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; fi'; fi || exit 73
 [ ! -L /etc/hosts ] || rm -f /etc/hosts
 printf '%s\n' '127.0.0.1 localhost' '::1 localhost ip6-localhost ip6-loopback' '10.1.0.1 gw' 'fd00:1::1 gw' '10.2.0.2 shop.example.test shop www' 'fd00:2::2 shop.example.test shop www' > /etc/hosts
 [ ! -L /etc/resolv.conf ] || rm -f /etc/resolv.conf
