@@ -34,7 +34,7 @@ def guest_network_script(
             for one in routes(machine, machines, networks)
         ]
         lines += ["ip -batch - <<CHANGES", "$changes", "CHANGES"]
-    if machine.routes:
+    if machine.is_router:
         lines.append(router.script({link.network: card(link.network) for link in machine.links}, networks))
     hosts = hosts_lines(machine, machines, networks)
     lines += [

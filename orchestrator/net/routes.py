@@ -69,7 +69,7 @@ def ways(
     while waiting:
         here = waiting.pop(0)
         for router in machines.values():
-            if not router.routes or router.name == machine.name or link_on(router, here) is None:
+            if not router.is_router or router.name == machine.name or link_on(router, here) is None:
                 continue
             way = found.get(here)
             for link in router.links:

@@ -85,7 +85,7 @@ def _image(image: Image, root: Path) -> Iterator[str]:
 def _machine(machine: Machine, root: Path) -> Iterator[str]:
     yield from _table("machines", machine.name)
     yield from _pairs(
-        kind=machine.kind if machine.routes else None,
+        kind=machine.kind if machine.is_router else None,
         image=machine.image,
         cpus=machine.cpus,
         memory=f"{machine.memory}MiB",

@@ -108,7 +108,7 @@ class Machine:
     dns: bool = False
 
     @property
-    def routes(self) -> bool:
+    def is_router(self) -> bool:
         """Whether it passes packets on between its networks."""
         return self.kind is MachineKind.ROUTER
 

@@ -61,7 +61,7 @@ def networks_data(topology: Topology) -> list[dict[str, object]]:
 
 
 def _plain(topology: Topology) -> bool:
-    special = any(machine.routes or machine.aliases for machine in topology.machines.values())
+    special = any(machine.is_router or machine.aliases for machine in topology.machines.values())
     return len(topology.networks) < 2 and not special and not any(n.subnet6 for n in topology.networks.values())
 
 
@@ -79,5 +79,5 @@ def _members(network: Network, topology: Topology) -> list[str]:
         for link in machine.links:
             if link.network == network.name:
                 words = [machine.name, *(str(address) for address in link.addresses)]
-                found.append(" ".join(words) + (" (router)" if machine.routes else ""))
+                found.append(" ".join(words) + (" (router)" if machine.is_router else ""))
     return found

@@ -106,7 +106,7 @@ def machines(
             aliases=aliases[name],
             dns=table.optional("dns", values.flag, False),
         )
-        if found[name].routes and len(_networks_written(table)) < 2:
+        if found[name].is_router and len(_networks_written(table)) < 2:
             table.complain("kind", "a router needs at least two networks")
     _check_nat(file, known, found)
     return found
@@ -119,7 +119,7 @@ def _networks_written(table: Table) -> Collection[object]:
 
 
 def _check_nat(file: Table, known: Mapping[str, Network], machines: Mapping[str, Machine]) -> None:
-    routed = {link.network for machine in machines.values() if machine.routes for link in machine.links}
+    routed = {link.network for machine in machines.values() if machine.is_router for link in machine.links}
     for network in known.values():
         node = file.node.find("networks", network.name, "nat")
         if network.nat and network.name not in routed and node is not None:

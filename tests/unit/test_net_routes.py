@@ -88,7 +88,7 @@ def test_a_name_is_an_address_that_is_reached() -> None:
     assert known["b"]["both"] == Known(IPv4Address("10.2.0.30")), "on the nearest; no IPv6 leads there"
     assert known["b"]["r1"] == Known(IPv4Address("10.2.0.1"))
     assert known["r2"]["a"] == Known(IPv4Address("10.1.0.10"), IPv6Address("fd00:1::a"))
-    without = by_name(*(machine for machine in MACHINES.values() if not machine.routes))
+    without = by_name(*(machine for machine in MACHINES.values() if not machine.is_router))
     assert known_as(without["a"], without, NETWORKS)["b"] == Known(), "a machine on two networks is no router"
 
 
@@ -102,16 +102,16 @@ def test_nobody_has_a_way_into_a_network_with_nat() -> None:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[MachineMap, NetworkMap]:
+def layouts(draw: st.DrawFn) -> tuple[MachineMap, NetworkMap]:
     networks = {f"n{n}": net(n, six=draw(st.booleans())) for n in range(1, draw(st.integers(2, 5)) + 1)}
     some = st.lists(st.sampled_from(list(networks.values())), min_size=1, unique_by=lambda one: one.name)
     machines = [box(f"m{n}", n, *draw(some), router=draw(st.booleans())) for n in range(1, draw(st.integers(2, 6)) + 1)]
     return by_name(*machines), networks
 
 
-@given(worlds())
-def test_every_route_ends_and_the_way_back_is_there(world: tuple[MachineMap, NetworkMap]) -> None:
-    machines, networks = world
+@given(layouts())
+def test_every_route_ends_and_the_way_back_is_there(layout: tuple[MachineMap, NetworkMap]) -> None:
+    machines, networks = layout
     for six in (False, True):
         for machine in machines.values():
             for target, way in ways(machine, machines, networks, six=six).items():

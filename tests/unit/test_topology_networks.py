@@ -113,7 +113,7 @@ def test_addresses_of_a_file(tmp_path: Path) -> None:
         "gw on servers": "10.2.0.1 fd00:2::ff",
         "shop on servers": "10.2.0.2 fd00:2::2",
     }
-    assert topology.machines["gw"].routes and not topology.machines["shop"].routes
+    assert topology.machines["gw"].is_router and not topology.machines["shop"].is_router
     assert topology.machines["shop"].links[0].prefix6 == 64
 
 
