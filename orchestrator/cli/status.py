@@ -23,6 +23,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service, ServiceKind
+from orchestrator.topology.network_view import addresses, network_rows
 
 NEVER_STARTED = ("pending", "skipped")
 CHECKS_LIMIT = 60.0  # seconds for all checks of an environment, before scaling
@@ -205,6 +206,8 @@ def as_text(seen: Seen) -> str:
         pid = f"pid {machine.process.pid}" if machine and word != "off" else ""
         shown = "" if word == "off" else ports
         lines.append(f"  machine {name:<14} {word:<12} {pid:<12} {shown}".rstrip())
+    rows = network_rows(state.topology)
+    lines += [f"  network {row.name:<14} {row.what}  {', '.join(row.members)}".rstrip() for row in rows]
     for name, (word, detail) in seen.services.items():
         where = state.topology.services[name].machine
         lines.append(f"  service {name:<14} {word:<12} on {where:<9} {detail}".rstrip())
@@ -227,6 +230,7 @@ def as_json(seen: Seen) -> dict[str, Any]:
                     "state": word,
                     "pid": state.machines[name].process.pid if name in state.machines else None,
                     "ports": _ports(state, name),
+                    "addresses": addresses(state.topology.machines[name]),
                 }
                 for name, word in seen.machines.items()
             },

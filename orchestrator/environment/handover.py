@@ -18,7 +18,7 @@ from orchestrator.guest.agent import Agent
 from orchestrator.guest.keys import AUTHORIZED_KEYS
 from orchestrator.guest.plug import MOUNT_DISK
 from orchestrator.images.layers import serial_of
-from orchestrator.net.networks import guest_network_script
+from orchestrator.net.guest_script import LACKS, guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Service, Topology
 from orchestrator.vm.arguments import JOURNAL_PORT
 
@@ -44,7 +44,7 @@ def handover_script(
     return "\n".join(
         [
             "set -e",
-            guest_network_script(machine, topology.machines),
+            guest_network_script(machine, topology.machines, topology.networks),
             *_mounts(topology, _used(machine, topology, services, layers)),
             _authorize(user_key),
             *_environment(_mine(machine, topology, services)),
@@ -165,11 +165,12 @@ async def run_script(agent: Agent, script: str, limit: Deadline, where: Sequence
     """
     result = await agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
     if result.code != 0:
+        what, hint = LACKS.get(result.code, ("could not be set up", f"orchestrator console {agent.machine}"))
         raise MachineError(
-            f"machine {agent.machine} could not be set up",
+            f"machine {agent.machine} {what}",
             subject=agent.machine,
             why=result.complaint,
-            hint=f"orchestrator console {agent.machine}",
+            hint=hint,
             where=where,
         )
 
