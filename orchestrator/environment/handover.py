@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import AUTHORIZED_KEYS
 from orchestrator.net.networks import guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Service, Topology
@@ -117,7 +117,7 @@ def read_file(file: GuestFile) -> bytes | None:
     return file.source.read_bytes()
 
 
-async def run_script(agent: Agent, script: str, limit: Deadline, where: Sequence[str]) -> None:
+async def run_script(agent: GuestChannel, script: str, limit: Deadline, where: Sequence[str]) -> None:
     """Run one of these scripts in the guest.
 
     Args:
@@ -137,7 +137,7 @@ async def run_script(agent: Agent, script: str, limit: Deadline, where: Sequence
         )
 
 
-async def push_files(agent: Agent, files: Iterable[GuestFile], limit: Deadline) -> None:
+async def push_files(agent: GuestChannel, files: Iterable[GuestFile], limit: Deadline) -> None:
     """Write the topology's files into the guest.
 
     Raises:

@@ -13,7 +13,8 @@ from orchestrator.environment.session import Session
 from orchestrator.errors import HostError
 from orchestrator.events.machines import NetworkStateChanged
 from orchestrator.events.run import Note
-from orchestrator.images.contract import BuiltImage
+from orchestrator.guest.seed import prepare
+from orchestrator.images.contract import BuiltImage, guest_facts
 from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
 from orchestrator.snapshots.memory import RamBacking
@@ -107,6 +108,8 @@ def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: 
         vnc=live.machine.image in session.record.state.with_vnc,
     )
     arguments = script_arguments(live.machine, live.paths, nics, settings)
+    if guest_facts(built.path).foreign:
+        arguments += prepare(live.machine, launch.user_key, live.paths)
     environment = script_environment(
         live.machine, live.paths, launch.inherited, launch.kernel_parameters, launch.ports.get(name, {})
     )

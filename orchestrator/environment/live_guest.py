@@ -8,6 +8,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment.handover import handover_script, journal_script, push_files, run_script
 from orchestrator.environment.machine_ssh import MachineSsh
 from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel, SshChannel
 from orchestrator.net.egress import Addresses, names_script
 from orchestrator.snapshots.restore import authorize, exchange_host_key, set_clock
 from orchestrator.timescale import TimeScale
@@ -21,23 +22,40 @@ class LiveGuest:
     """What is inside a machine.
 
     Attributes:
-        agent: the guest agent; another object after a reboot.
+        agent: how it is asked: its guest agent, or SSH where it has none; another object after a reboot.
         ssh: the SSH connection and the host key.
         addresses: of the names outside that the guest may reach.
     """
 
     def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, ssh: MachineSsh) -> None:
-        self.agent = Agent(machine.name, paths.agent)
+        self.agent: GuestChannel = Agent(machine.name, paths.agent)
         self.ssh = ssh
         self.addresses: Addresses = {}
         self._machine = machine
         self._topology = topology
         self._paths = paths
 
-    def new_agent(self) -> Agent:
-        """An agent without a connection, for a new boot; the caller has closed the one before."""
+    @property
+    def ssh_only(self) -> bool:
+        """Whether it has no guest agent."""
+        return isinstance(self.agent, SshChannel)
+
+    def use_ssh_only(self) -> None:
+        """It has no guest agent."""
+        self.agent = SshChannel(self._machine.name, self.ssh.current)
+
+    async def forget_agent(self) -> None:
+        """Its agent is gone with its boot; the next one is connected to when it opens its port."""
+        await self.agent.close()
         self.agent = Agent(self._machine.name, self._paths.agent)
-        return self.agent
+
+    async def connect_agent(self, deadline: Deadline) -> None:
+        """Connect to the agent that has opened its port.
+
+        Raises:
+            MachineError: it does not answer.
+        """
+        await self.agent.connect(deadline)
 
     async def hand_over(self, user_key: str, deadline: Deadline, ready: Callable[[], None]) -> None:
         """Run the hand-over script and push the topology's files; idempotent.

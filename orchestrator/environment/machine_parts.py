@@ -10,7 +10,7 @@ from orchestrator.environment.live_qemu import LiveQemu
 from orchestrator.environment.machine_ssh import MachineSsh
 from orchestrator.environment.runstate import Runstate
 from orchestrator.events import EventBus
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.tasks import Later
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Machine, Topology
@@ -33,10 +33,10 @@ class MachineParts:
         self.guest = LiveGuest(machine, topology, paths, ssh)
         self._bus = bus
         self._scale = scale
-        self._handed_over = Later[Agent]()
+        self._handed_over = Later[GuestChannel]()
 
     @property
-    def agent(self) -> Agent:
+    def agent(self) -> GuestChannel:
         return self.guest.agent
 
     @property

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.watch import Watcher
+from orchestrator.errors import MachineError
 from orchestrator.guest import ssh as ssh_module
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.guest.sshd import SshdWait, listening_host_key
@@ -69,8 +70,11 @@ class MachineSsh:
         self._watcher.sshd_listens.clear()
         self.pin("")
 
-    async def connection(self, agent: Agent) -> tuple[Ssh, bool]:
+    async def connection(self, agent: GuestChannel | None) -> tuple[Ssh, bool]:
         """The connection, and whether it was made just now.
+
+        Args:
+            agent: tells the host key, if it is not pinned; None: it is.
 
         Raises:
             MachineError: sshd does not listen in time, or shows another key.
@@ -84,12 +88,24 @@ class MachineSsh:
                 await new.close()  # the guest was reset meanwhile: its key is to be learnt again
             return self._ssh, False
 
+    async def current(self) -> Ssh:
+        """The connection of a guest whose key is pinned: it need not be asked for it."""
+        ssh, _ = await self.connection(None)
+        return ssh
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._ssh is not None and self._ssh.alive
+
     def _key_blob(self) -> bytes:
         return host_key_blob(self._name, self.host_key) if self.host_key else b""
 
-    async def _connect(self, agent: Agent) -> Ssh:
+    async def _connect(self, agent: GuestChannel | None) -> Ssh:
         match self._key_state:
             case HostKeyState.UNKNOWN:
+                if agent is None:
+                    raise MachineError(f"the host key of machine {self._name} is not known", subject=self._name)
                 await self.learn_host_key(agent, Deadline.after(self._scale.limit(HOST_KEY_TIMEOUT)))
             case HostKeyState.REPLACED:
                 self._key_state = HostKeyState.PINNED
@@ -100,7 +116,7 @@ class MachineSsh:
         target = SshTarget(self._name, self.ports[SSH_GUEST_PORT], self._key_blob(), self._key_file)
         return await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
 
-    async def learn_host_key(self, agent: Agent, deadline: Deadline) -> None:
+    async def learn_host_key(self, agent: GuestChannel, deadline: Deadline) -> None:
         """Wait until the guest's sshd listens, and pin its host key.
 
         Raises:

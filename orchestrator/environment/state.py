@@ -36,6 +36,7 @@ class MachineState:
         base: the file that its memory rests on, copy on write, if it was made from a saved state; else empty.
         addresses: those of the names outside that it may reach.
         egress_filter: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
+        ssh_only: it has no guest agent.
     """
 
     process: ProcessId
@@ -46,6 +47,7 @@ class MachineState:
     base: str = ""
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress_filter: ProcessId | None = None
+    ssh_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,6 +277,27 @@ class Agent:
         if written["count"] != len(content):
             raise GuestCommandError(f"only a part of {path} in machine {self.machine} could be written")
 
+    async def time(self, *, deadline: Deadline) -> float:
+        """The guest's clock, seconds since the epoch."""
+        return int(await self.call("guest-get-time", deadline=deadline)) / 1e9
+
+    async def ping(self, *, deadline: Deadline) -> None:
+        """Return when the agent answers."""
+        await self.call("guest-ping", deadline=deadline)
+
+    async def begin(self, script: str, *, deadline: Deadline) -> None:
+        """Start a shell script and do not ask what becomes of it."""
+        command = {"path": "/bin/sh", "arg": ["-c", script], "env": [f"PATH={GUEST_PATH}"]}
+        await self.call("guest-exec", command, deadline=deadline)
+
+    async def addresses(self, *, deadline: Deadline) -> tuple[str, ...] | None:
+        """The IP addresses of all network cards; None where this agent cannot tell."""
+        try:
+            cards = await self.call("guest-network-get-interfaces", deadline=deadline)
+            return tuple(str(one["ip-address"]) for card in cards for one in card.get("ip-addresses", ()))
+        except (GuestCommandError, AttributeError, KeyError, TypeError):
+            return None
+
     @property
     def connected(self) -> bool:
         return self._client.runstate is Runstate.RUNNING

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline, completes_before, pause
 from orchestrator.errors import MachineError
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import PUBLIC_HOST_KEY
 
 QUESTION_LEAST = 5.0  # seconds an agent has for an answer, also where the wait is nearly over
@@ -33,7 +33,7 @@ class SshdWait:
     where: Sequence[str] = ()
 
 
-async def listening_host_key(agent: Agent, wait: SshdWait, deadline: Deadline) -> str:
+async def listening_host_key(agent: GuestChannel, wait: SshdWait, deadline: Deadline) -> str:
     """Wait until the guest's sshd listens; its public host key.
 
     The journal tells it, which costs a booting guest nothing. To knock before costs
@@ -65,7 +65,7 @@ async def listening_host_key(agent: Agent, wait: SshdWait, deadline: Deadline) -
             await pause(wait.interval, timeout)
 
 
-async def _listens(agent: Agent, port: int, deadline: Deadline) -> bool:
+async def _listens(agent: GuestChannel, port: int, deadline: Deadline) -> bool:
     tables = [await agent.read_file(f"/proc/net/{name}", deadline=deadline) for name in ("tcp", "tcp6")]
     return any(listens(table or b"", port) for table in tables)
 

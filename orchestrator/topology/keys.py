@@ -256,6 +256,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "": {"accept": "waivers"},
+        "images.NAME": {"raw": "disk"},
         "waivers": {"sign": "pattern"},
     }
 )

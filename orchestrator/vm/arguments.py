@@ -96,6 +96,16 @@ class MachinePaths:
         return self.sockets / "vnc"
 
     @property
+    def seed(self) -> Path:
+        """The disk that tells a foreign guest its keys and addresses; see `orchestrator.guest.seed`."""
+        return self.work / "seed.iso"
+
+    @property
+    def credentials(self) -> Path:
+        """The folder of the same as systemd credentials, and of the host key that the guest was told."""
+        return self.work / "credentials"
+
+    @property
     def switched_off(self) -> Path:
         """Who was switched off on purpose, and how; see `orchestrator.environment.switched_off`."""
         return self.work / "switched-off"

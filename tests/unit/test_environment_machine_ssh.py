@@ -57,7 +57,7 @@ class Scene:
         self.monkeypatch.setattr(self.ssh, "learn_host_key", learn)
 
     async def connection(self) -> tuple[Any, bool]:
-        agent: Any = None
+        agent: Any = object()  # `learn` stands for what it would say
         return await self.ssh.connection(agent)
 
 
