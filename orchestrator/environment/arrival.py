@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from os import SEEK_END
+from pathlib import Path
+from typing import Any
+
 from orchestrator.deadline import Deadline, completes_before, pause
+from orchestrator.environment.failures import SHOWN, end_of_boot
 from orchestrator.environment.live_guest import LiveGuest
 from orchestrator.environment.live_qemu import LiveQemu
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events.run import Note
 from orchestrator.guest.channel import SshChannel
+from orchestrator.guest.lacks import Lack
 from orchestrator.guest.seed import told_host_key
+from orchestrator.process import tail
 from orchestrator.tasks import run_with_watchdogs
 from orchestrator.timescale import TimeScale
 
 TRY_INTERVAL = 1.0  # seconds between logins to a guest that still does not know our key, before scaling
 ASK_LIMIT = 10.0  # seconds for the question about an agent, before scaling
-AGENT_GRACE = 5.0  # seconds until an agent that was started by hand opens its port, before scaling
+AGENT_GRACE = 5.0  # seconds an agent has to open its port once it was started, or the boot is over, before scaling
+SSH_GRACE = 20.0  # the same for a foreign guest: its first boot also has to take our key
+END = 8 << 10  # bytes of a console's log in which the end of a boot is looked for
+LOOK_INTERVAL = 2.0  # seconds between looks at a console, a file of the host
 # Refused where there is no such unit; where there is, it is started, if its port did not do that.
 START_AGENT = ["systemctl", "start", "--no-block", "qemu-guest-agent.service"]
 SSH_ONLY = (
@@ -43,13 +54,12 @@ class Arrival:
             MachineError: it did not boot in time.
         """
         told = told_host_key(self._qemu.paths)
-        if not told:  # no foreign guest
-            await self._qemu.wait_for_agent(deadline)
-            await self._guest.connect_agent(deadline)
-            return
-        self._guest.ssh.pin(told)
+        guards: list[Callable[[], Coroutine[Any, Any, None]]] = [lambda: self._boot_without_agent(deadline)]
+        if told:  # a foreign guest
+            self._guest.ssh.pin(told)
+            guards.append(lambda: self._by_ssh(deadline))
         try:
-            await run_with_watchdogs(self._qemu.wait_for_agent(deadline), [lambda: self._by_ssh(deadline)])
+            await run_with_watchdogs(self._qemu.wait_for_agent(deadline), guards)
         except _NoAgentError:
             self._qemu.watcher.booting = False
             self._guest.use_ssh_only()
@@ -60,9 +70,23 @@ class Arrival:
             if self._refused:
                 error.why += f"; SSH: {self._refused}"
             raise
-        if not self._guest.ssh.connected:
+        if told and not self._guest.ssh.connected:
             self._guest.ssh.pin("")  # the guest may not have listened: its agent tells the key
         await self._guest.connect_agent(deadline)
+
+    async def _boot_without_agent(self, deadline: Deadline) -> None:
+        """Raise a `MachineError` when the console shows that the boot is over, and no agent has opened its port."""
+        opened, log = self._qemu.watcher.agent_open.wait, self._qemu.paths.serial_log
+        begin = log.stat().st_size if log.exists() else 0  # what is above is of an earlier boot
+        grace = self._scale.limit(SSH_GRACE if told_host_key(self._qemu.paths) else AGENT_GRACE)
+        while not await completes_before(opened, deadline.earlier(LOOK_INTERVAL)):
+            if not (sign := end_of_boot(last_lines(log, begin))):
+                continue
+            if await completes_before(opened, deadline.earlier(grace)):
+                return
+            if end_of_boot(last_lines(log, begin)):
+                why = f"its boot is over ({sign}), and nothing in it has opened the port of the guest agent"
+                raise self._guest.lacks.error(Lack.AGENT, why, evidence=tail(log, SHOWN))
 
     async def _by_ssh(self, deadline: Deadline) -> None:
         """Raise `_NoAgentError` once SSH works and no agent is to be expected; return where there is one."""
@@ -80,3 +104,15 @@ class Arrival:
             if await completes_before(self._qemu.watcher.agent_open.wait, grace):
                 return
         raise _NoAgentError
+
+
+def last_lines(log: Path, begin: int) -> list[str]:
+    """The last lines of a console's log that came after its first ``begin`` bytes."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, SEEK_END)
+            file.seek(max(begin if begin <= size else 0, size - END))  # it was shortened meanwhile
+            text = file.read(END).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    return [line.rstrip("\r") for line in text.split("\n") if line.strip()]

@@ -10,16 +10,18 @@ read apart, because the guest may still be making it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
 from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import AUTHORIZED_KEYS
+from orchestrator.guest.lacks import Lack, Lacks
 from orchestrator.net.networks import guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Service, Topology
 from orchestrator.vm.arguments import JOURNAL_PORT
 
+NO_SYSTEMD, READ_ONLY = 81, 82  # codes of a hand-over script that cannot do its work here
 HANDED_OVER = "/run/orchestrator-handed-over"  # of this boot: a guest that rebooted by itself has none
 DROP_IN = "50-orchestrator.conf"
 JOURNAL_UNIT = "orchestrator-journal.service"
@@ -35,6 +37,7 @@ def handover_script(machine: Machine, topology: Topology, user_key: str) -> str:
     return "\n".join(
         [
             "set -e",
+            *_conditions(),
             guest_network_script(machine, topology.machines),
             _authorize(user_key),
             *_environment(mine),
@@ -42,6 +45,14 @@ def handover_script(machine: Machine, topology: Topology, user_key: str) -> str:
             "",
         ]
     )
+
+
+def _conditions() -> list[str]:
+    """What must be so; the shell sees it without a program."""
+    return [
+        f'[ -d /run/systemd/system ] || {{ read -r init < /proc/1/comm; echo "$init" >&2; exit {NO_SYSTEMD}; }}',
+        f"[ -w /etc ] || exit {READ_ONLY}",
+    ]
 
 
 def _authorize(user_key: str) -> str:
@@ -117,23 +128,27 @@ def read_file(file: GuestFile) -> bytes | None:
     return file.source.read_bytes()
 
 
-async def run_script(agent: GuestChannel, script: str, limit: Deadline, where: Sequence[str]) -> None:
+async def run_script(agent: GuestChannel, script: str, limit: Deadline, lacks: Lacks) -> None:
     """Run one of these scripts in the guest.
 
     Args:
-        where: places with evidence, for the error.
+        lacks: makes the error where the guest lacks something.
 
     Raises:
         MachineError: it failed.
     """
     result = await agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
+    if result.code == NO_SYSTEMD:
+        raise lacks.error(Lack.SYSTEMD, f"its agent answers, and its process 1 is {result.complaint or 'unknown'}")
+    if result.code == READ_ONLY:
+        raise lacks.error(Lack.WRITABLE_ROOT, "its agent answers, and /etc cannot be written")
     if result.code != 0:
         raise MachineError(
             f"machine {agent.machine} could not be set up",
             subject=agent.machine,
             why=result.complaint,
             hint=f"orchestrator console {agent.machine}",
-            where=where,
+            where=lacks.where,
         )
 
 

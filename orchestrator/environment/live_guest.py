@@ -25,12 +25,14 @@ class LiveGuest:
         agent: how it is asked: its guest agent, or SSH where it has none; another object after a reboot.
         ssh: the SSH connection and the host key.
         addresses: of the names outside that the guest may reach.
+        lacks: explains what it is found to lack.
     """
 
     def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, ssh: MachineSsh) -> None:
         self.agent: GuestChannel = Agent(machine.name, paths.agent)
         self.ssh = ssh
         self.addresses: Addresses = {}
+        self.lacks = ssh.lacks
         self._machine = machine
         self._topology = topology
         self._paths = paths
@@ -66,14 +68,13 @@ class LiveGuest:
         Raises:
             MachineError: the guest could not be set up.
         """
-        where = [str(self._paths.serial_log)]
         script = handover_script(self._machine, self._topology, user_key)
-        await run_script(self.agent, script, deadline, where)
+        await run_script(self.agent, script, deadline, self.lacks)
         await push_files(self.agent, self._topology.files_of(self._machine.name), deadline)
         await self._name_destinations(deadline)
         ready()
         # No service waits for it: the stream has everything from the boot on.
-        await run_script(self.agent, journal_script(), deadline, where)
+        await run_script(self.agent, journal_script(), deadline, self.lacks)
 
     async def refresh_identity(
         self, user_key: str, host_key: str, deadline: Deadline, ready: Callable[[], None]
@@ -92,7 +93,7 @@ class LiveGuest:
 
     async def _name_destinations(self, deadline: Deadline) -> None:
         if self._machine.destinations:
-            await run_script(self.agent, names_script(self.addresses), deadline, [str(self._paths.serial_log)])
+            await run_script(self.agent, names_script(self.addresses), deadline, self.lacks)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -13,14 +13,18 @@ from orchestrator.errors import MachineError
 from orchestrator.guest import ssh as ssh_module
 from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import host_key_blob
+from orchestrator.guest.lacks import Lack, Lacks
+from orchestrator.guest.seed import USER_ADDRESS
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.guest.sshd import SshdWait, listening_host_key
+from orchestrator.tasks import run_with_watchdogs
 from orchestrator.timescale import TimeScale
 from orchestrator.vm.arguments import SSH_GUEST_PORT, MachinePaths
 
 HOST_KEY_TIMEOUT = 60.0  # seconds, before scaling; the agent may answer long before the boot is over
 SSH_TIMEOUT = 30.0
 LOOK_INTERVAL = 1.0  # seconds between looks for a listening sshd, where the journal is silent; before scaling
+ADDRESS_AFTER = 5.0  # seconds of a login before the guest's addresses are looked at, before scaling
 NEW_KEY_TIMEOUT = 2.0  # seconds until an sshd that was given a new key listens again, before scaling
 
 
@@ -38,13 +42,15 @@ class MachineSsh:
     Attributes:
         host_key: the public host key, one line; empty while its state is ``UNKNOWN``.
         ports: guest port → port of 127.0.0.1; set before the first connection.
+        lacks: explains what the guest is found to lack.
     """
 
-    def __init__(self, name: str, paths: MachinePaths, watcher: Watcher, scale: TimeScale, key_file: Path) -> None:
+    def __init__(self, paths: MachinePaths, watcher: Watcher, scale: TimeScale, key_file: Path, lacks: Lacks) -> None:
         self.host_key = ""
         self.ports: Mapping[int, int] = {}
         self._key_state = HostKeyState.UNKNOWN
-        self._name = name
+        self.lacks = lacks
+        self._name = lacks.machine
         self._paths = paths
         self._watcher = watcher
         self._scale = scale
@@ -114,7 +120,17 @@ class MachineSsh:
             case HostKeyState.PINNED:
                 pass
         target = SshTarget(self._name, self.ports[SSH_GUEST_PORT], self._key_blob(), self._key_file)
-        return await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
+        work = ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
+        return await run_with_watchdogs(work, [] if agent is None else [lambda: self._look_for_address(agent)])
+
+    async def _look_for_address(self, agent: GuestChannel) -> None:
+        """End a login that takes long where the guest has no address to be reached at."""
+        await asyncio.sleep(self._scale.reply(ADDRESS_AFTER))
+        found = await agent.addresses(deadline=Deadline.after(self._scale.reply(SSH_TIMEOUT)))
+        if found is not None and USER_ADDRESS not in found:
+            theirs = ", ".join(one for one in found if not one.startswith(("127.", "::1", "fe80:"))) or "none"
+            why = f"QEMU forwards SSH to {USER_ADDRESS}, and its agent tells these addresses: {theirs}"
+            raise self.lacks.error(Lack.ADDRESS, why)
 
     async def learn_host_key(self, agent: GuestChannel, deadline: Deadline) -> None:
         """Wait until the guest's sshd listens, and pin its host key.
@@ -127,7 +143,7 @@ class MachineSsh:
             SSH_GUEST_PORT,
             interval=self._scale.reply(LOOK_INTERVAL),
             listens_before=deadline.earlier(self._scale.limit(HOST_KEY_TIMEOUT)),
-            where=[str(self._paths.journal), str(self._paths.serial_log)],
+            lacks=self.lacks,
         )
         self.pin(await listening_host_key(agent, wait, deadline))
 
