@@ -48,7 +48,7 @@ def format_of(disk: Path, head: bytes) -> str:
     if backing or features & EXTERNAL_DATA:
         target = re.sub(r"\.[a-z0-9]+$", "", disk.name) + ".whole.qcow2"
         raise ImageError(
-            f"the disk {disk} rests on another file",
+            f"the disk {disk} needs another file",
             why="its qcow2 header names a backing or data file, which may not be there tomorrow",
             hint=f"qemu-img convert -O qcow2 {disk.name} {target}",
         )

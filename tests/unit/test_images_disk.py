@@ -117,12 +117,12 @@ def test_the_run_script_is_good_shell(topology: Topology) -> None:
         (b"\xfd7zXZ\0", "is no disk but a packed file", "unxz -k appliance.raw"),
         (
             qcow2_header(backing=64),
-            "rests on another file",
+            "needs another file",
             WHOLE,
         ),
         (
             qcow2_header(features=4),
-            "rests on another file",
+            "needs another file",
             WHOLE,
         ),
         (qcow2_header(encrypted=2), "is encrypted", "qemu-img convert --help: decrypt appliance.raw first"),
