@@ -26,8 +26,8 @@ AGENT_GRACE = 5.0  # seconds an agent has to open its port once it was started, 
 SSH_GRACE = 20.0  # the same for a foreign guest: its first boot also has to take our key
 END = 8 << 10  # bytes of a console's log in which the end of a boot is looked for
 LOOK_INTERVAL = 2.0  # seconds between looks at a console, a file of the host
-# Refused where there is no such unit; where there is, it is started, if its port did not do that.
-START_AGENT = ["systemctl", "start", "--no-block", "qemu-guest-agent.service"]
+# It ends with 0 where there is an agent, which is started then, if its port did not do that.
+START_AGENT = ["sh", "-c", "command -v qemu-ga >/dev/null && systemctl start --no-block qemu-guest-agent.service"]
 SSH_ONLY = (
     "it has no guest agent and is reached by SSH only: a question to it takes about 0.1 s instead of a few ms, and its "
     "state cannot be saved, so that there is no warm start, no reset and no clone"
@@ -98,7 +98,7 @@ class Arrival:
                 break
             except (MachineError, GuestCommandError) as error:  # it boots: nobody listens, or our key is not there yet
                 self._refused = error.brief
-                await pause(self._scale.interval(TRY_INTERVAL), deadline)
+                await pause(self._scale.reply(TRY_INTERVAL), deadline)
         if found.code == 0:
             grace = deadline.earlier(self._scale.limit(AGENT_GRACE))
             if await completes_before(self._qemu.watcher.agent_open.wait, grace):

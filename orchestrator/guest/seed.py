@@ -41,7 +41,7 @@ def seed_files(machine: Machine, user_key: str, host_key: tuple[str, str]) -> Ma
         # Not locked, and not unlocked: as the image has it.
         "users": [{"name": "root", "lock_passwd": False, "ssh_authorized_keys": [user_key]}],
         "ssh_deletekeys": True,
-        "ssh_keys": {"ed25519_private": private, "ed25519_public": public},
+        "ssh_keys": {"ed25519_private": private, "ed25519_public": f"{public}\n"},  # as ssh-keygen ends it
         "ssh_pwauth": False,
         "package_update": False,
     }

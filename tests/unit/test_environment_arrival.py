@@ -32,13 +32,13 @@ class SshGuest:
     """SSH of a guest in memory: refuses our key until it knows it, then answers each command from a table."""
 
     knows_us_after: float = 0.0
-    codes: dict[str, int] = field(default_factory=dict)
+    has_agent: bool = True
     commands: list[list[str]] = field(default_factory=list)
     alive: bool = True
 
     async def exec(self, command: Sequence[str], **_: object) -> GuestResult:
         self.commands.append(list(command))
-        return GuestResult(self.codes.get(command[0], 0), b"", b"")
+        return GuestResult(int(command == arrival.START_AGENT and not self.has_agent), b"", b"")
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ def test_the_login_prompt_of_an_earlier_boot_says_nothing(tmp_path: Path) -> Non
 
 def test_a_foreign_guest_without_an_agent_is_reached_by_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_guest, "handover_script", lambda *_: "the hand-over")
-    ssh = SshGuest(knows_us_after=7, codes={"systemctl": 5})
+    ssh = SshGuest(knows_us_after=7, has_agent=False)
 
     async def scenario() -> None:
         async with watched(tmp_path, told=True, ssh=ssh) as stage:

@@ -35,7 +35,7 @@ def test_cloud_init_gets_keys_name_and_addresses() -> None:
     assert begin == "#cloud-config"
     told = json.loads(user)
     assert told["users"] == [{"name": "root", "lock_passwd": False, "ssh_authorized_keys": [KEY]}]
-    assert told["ssh_keys"] == {"ed25519_private": HOST[0], "ed25519_public": HOST[1]}
+    assert told["ssh_keys"] == {"ed25519_private": HOST[0], "ed25519_public": HOST[1] + "\n"}
     assert told["disable_root"] is False
     cards = json.loads(files["network-config"])["ethernets"]
     assert cards["user"]["match"] == {"macaddress": "52:54:00:12:34:56"}
@@ -81,7 +81,7 @@ def test_the_seed_is_a_disk_that_cloud_init_finds_and_no_secret_is_an_argument(t
     image.get_file_from_iso_fp(content, rr_path="/user-data")
     image.close()
     told = json.loads(content.getvalue().decode().partition("\n")[2])
-    assert told["ssh_keys"]["ed25519_public"] == told_host_key(paths)
+    assert told["ssh_keys"]["ed25519_public"] == told_host_key(paths) + "\n"
     for file in (paths.seed, *paths.credentials.iterdir()):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert arguments[1] == f"file={tmp_path}/a,, b/seed.iso,id=orch-seed,if=none,format=raw,readonly=on"

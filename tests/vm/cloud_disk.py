@@ -70,7 +70,7 @@ def make(folder: Path) -> Mapping[str, Path]:
         _file_system(folder, root)
     _partition(folder, root, disks["agent"])
     # As if the package had never been installed; and what systemd does with its credentials is seen alone.
-    gone = ("/usr/sbin/qemu-ga", "/usr/lib/systemd/system/qemu-guest-agent.service")
+    gone = ("/usr/sbin/qemu-ga", "/etc/init.d/qemu-guest-agent", "/usr/lib/systemd/system/qemu-guest-agent.service")
     changes = [*(f"rm {path}" for path in gone), "cd /etc/cloud", "write /dev/null cloud-init.disabled", ""]
     _run(["debugfs", "-w", "-f", "-", str(root)], input="\n".join(changes))
     _partition(folder, root, folder / "plain.raw")
