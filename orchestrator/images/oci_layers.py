@@ -1,8 +1,8 @@
-"""The layers of an OCI image as one tar archive: whiteouts applied, links resolved inside the image, nothing outside of it.
+"""The layers of an OCI image as one tar archive: whiteouts applied, links followed inside the image, nothing outside.
 
-Two passes. The first reads the names of all layers and decides what is left (`Overlay`, pure). The second writes what is
-left, each file once. No name of a layer ever becomes a path of the host here; in the archive that is written, nothing lies
-below a symbolic link, and every name is relative and without ``..``.
+Two passes. The first reads the names of all layers and decides what is left (`Overlay`, pure). The second writes that,
+each file once. No name of a layer ever becomes a path of the host here. In the archive that is written nothing is below
+a symbolic link, and every name is relative and without ``..``.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ class Overlay:
                 self.problems.append(f"layer {number + 1}: too many symbolic links on the way to {member.name!r}")
                 continue
             folder, _, name = path.rpartition("/")
+            above = self.entries.get(folder)
+            if above is not None and above.kind != "dir":
+                self.problems.append(f"layer {number + 1}: {path} is below {folder}, which is no folder")
+                continue
             if name == OPAQUE:
                 self._remove_below(folder, mine)
             elif name.startswith(WHITEOUT):
@@ -159,31 +163,31 @@ def parts_of(name: str) -> list[str] | None:
     return None if ".." in parts else parts
 
 
-def overlay_of(layers: Iterable[tuple[Opened, str]]) -> Overlay:
+def overlay_of(layers: Iterable[Opened]) -> Overlay:
     """Read the names of all layers, the lowest first.
 
     Args:
-        layers: how each is opened, and its compression as `tarfile` has it.
+        layers: how each is opened.
 
     Raises:
         ImageError: what they do not have, or do not keep to; all at once.
     """
     overlay = Overlay()
-    for number, (opened, compression) in enumerate(layers):
+    for number, opened in enumerate(layers):
         with opened() as file:
-            overlay.add_layer(number, _members(file, compression, number))
+            overlay.add_layer(number, _members(file, number))
     if overlay.problems:
         raise ImageError("the layers of the OCI image cannot be used", evidence=overlay.problems[:20])
     return overlay
 
 
-def write_merged(overlay: Overlay, layers: Iterable[tuple[Opened, str]], out: tarfile.TarFile) -> None:
+def write_merged(overlay: Overlay, layers: Iterable[Opened], out: tarfile.TarFile) -> None:
     """Write what is left into an archive. Devices are left out: devtmpfs brings them at every boot."""
     names: dict[Source, list[str]] = {}
     for path, entry in overlay.entries.items():
         names.setdefault(entry.source, []).append(path)
-    for number, (opened, compression) in enumerate(layers):
-        with opened() as file, tarfile.open(fileobj=file, mode=_mode(compression)) as archive:
+    for number, opened in enumerate(layers):
+        with opened() as file, tarfile.open(fileobj=file, mode="r|*") as archive:
             for index, member in enumerate(archive):
                 paths = names.get(Source(number, index), [])
                 if paths and not member.isdev():
@@ -210,13 +214,9 @@ def plain_member(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
     return made
 
 
-def _members(file: IO[bytes], compression: str, number: int) -> Iterator[tarfile.TarInfo]:
+def _members(file: IO[bytes], number: int) -> Iterator[tarfile.TarInfo]:
     try:
-        with tarfile.open(fileobj=file, mode=_mode(compression)) as archive:
+        with tarfile.open(fileobj=file, mode="r|*") as archive:
             yield from archive
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ImageError(f"layer {number + 1} of the OCI image is no tar archive", why=str(error)) from error
-
-
-def _mode(compression: str) -> str:
-    return f"r|{compression}"

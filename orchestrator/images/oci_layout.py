@@ -1,7 +1,7 @@
 """Reading an OCI image layout: a folder, or the same as a tar archive. Which image is in it, and its layers.
 
-Digests are verified: what is read is what the index names. Nothing of an archive is unpacked by the names that are in it;
-its blobs are found by their digests.
+Digests are verified: what is read is what the index names. Nothing of an archive is unpacked by the names in it; its
+blobs are found by their digests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -26,21 +25,8 @@ INDEX: Final = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-COMPRESSIONS: Final = {"": "", "gzip": "gz"}  # suffix of a layer's media type → tarfile's word
+COMPRESSIONS: Final = ("", "gzip")  # of a layer's media type, that tarfile reads
 COPY: Final = "skopeo copy"
-
-
-@dataclass(frozen=True, slots=True)
-class LayerBlob:
-    """A layer of an image.
-
-    Attributes:
-        digest: of the blob as it is, ``sha256:…``.
-        compression: as `tarfile` takes it; empty or ``gz``.
-    """
-
-    digest: str
-    compression: str
 
 
 class Layout:
@@ -85,25 +71,25 @@ class Layout:
             raise self._wrong(f"its blob {digest} is damaged: it has another SHA-256")
         return self._parsed(data, digest)
 
-    def layers(self, architecture: str) -> tuple[LayerBlob, ...]:
-        """The layers of its one image for a processor (``amd64``), the lowest first.
+    def layers(self, architecture: str) -> tuple[str, ...]:
+        """The digests of the layers of its one image for a processor (``amd64``), the lowest first.
 
         Raises:
             ImageError: it is no layout, it has no such image or several, or a layer that cannot be read.
         """
         index = self._index()
         manifest = self._manifest(index, architecture)
-        found: list[LayerBlob] = []
+        found: list[str] = []
         for entry in manifest.get("layers", ()):
             kind, digest = str(entry.get("mediaType", "")), str(entry.get("digest", ""))
-            compression = kind.rpartition("+")[2] if "+" in kind else ("gzip" if kind.endswith(".gzip") else "")
+            compression = kind.rpartition("+")[2] if "+" in kind else ""
             if compression not in COMPRESSIONS:
                 raise self._wrong(
                     f"its layers are compressed by {compression}, which is not read here",
-                    hint=f"{COPY} --dest-compress-format gzip --dest-force-compress-format oci-archive:{self.path.name} "
-                    "oci-archive:NEW.tar",
+                    hint=f"{COPY} --dest-compress-format gzip --dest-force-compress-format "
+                    f"oci-archive:{self.path.name} oci-archive:NEW.tar",
                 )
-            found.append(LayerBlob(digest, COMPRESSIONS[compression]))
+            found.append(digest)
         if not found:
             raise self._wrong("its image has no layers")
         return tuple(found)
