@@ -25,7 +25,7 @@ from orchestrator.images.debian_base import INITRD, LOG, VMLINUZ, as_root, logge
 from orchestrator.images.debian_host import require
 from orchestrator.images.job_events import say_of, waiting_of
 from orchestrator.images.oci_kernel import MODULES, kernel, kernel_key
-from orchestrator.images.oci_layers import Opened, Overlay, overlay_of, plain_member, write_merged
+from orchestrator.images.oci_layers import OpenBlob, Overlay, overlay_of, plain_member, write_merged
 from orchestrator.images.oci_layout import Layout
 from orchestrator.images.provider_kind import Build
 from orchestrator.images.runscript import kernel_params, run_script
@@ -136,7 +136,7 @@ async def _fill(folder: Path, layout: Layout, layers: Sequence[str], job: Build)
     GuestFacts(foreign=True).write(folder)
 
 
-def _opener(layout: Layout, digest: str) -> Opened:
+def _opener(layout: Layout, digest: str) -> OpenBlob:
     def opened() -> AbstractContextManager[IO[bytes]]:
         return layout.blob(digest)
 
@@ -161,7 +161,7 @@ def _first(overlay: Overlay, paths: Sequence[str]) -> str:
     return next((path for path in paths if overlay.find(path)), "")
 
 
-def _write(archive: Path, overlay: Overlay, layers: Sequence[Opened], modules: Path) -> None:
+def _write(archive: Path, overlay: Overlay, layers: Sequence[OpenBlob], modules: Path) -> None:
     """The whole system as one archive: what is left of the layers, the kernel's modules, and our network file."""
     with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as out:
         write_merged(overlay, layers, out)

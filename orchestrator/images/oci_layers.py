@@ -20,7 +20,7 @@ WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
 LINKS_MOST: Final = 40  # symbolic links on the way to one name, as in Linux
 
-Opened = Callable[[], AbstractContextManager[IO[bytes]]]
+OpenBlob = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Overlay:
             folder, _, name = path.rpartition("/")
             above = self.entries.get(folder)
             if above is not None and above.kind != "dir":
-                self.problems.append(f"layer {number + 1}: {path} is below {folder}, which is no folder")
+                self.problems.append(f"layer {number + 1}: {path} is below {folder}, which is not a folder")
                 continue
             if name == OPAQUE:
                 self._remove_below(folder, mine)
@@ -163,7 +163,7 @@ def parts_of(name: str) -> list[str] | None:
     return None if ".." in parts else parts
 
 
-def overlay_of(layers: Iterable[Opened]) -> Overlay:
+def overlay_of(layers: Iterable[OpenBlob]) -> Overlay:
     """Read the names of all layers, the lowest first.
 
     Args:
@@ -181,7 +181,7 @@ def overlay_of(layers: Iterable[Opened]) -> Overlay:
     return overlay
 
 
-def write_merged(overlay: Overlay, layers: Iterable[Opened], out: tarfile.TarFile) -> None:
+def write_merged(overlay: Overlay, layers: Iterable[OpenBlob], out: tarfile.TarFile) -> None:
     """Write what is left into an archive. Devices are left out: devtmpfs brings them at every boot."""
     names: dict[Source, list[str]] = {}
     for path, entry in overlay.entries.items():

@@ -113,7 +113,7 @@ def test_everything_that_leads_outside_is_refused_at_once() -> None:
         "'../../etc/passwd' leads outside of the image",
         "'a/../../x' leads outside of the image",
         "too many symbolic links on the way to 'loop/x'",
-        "plain/below is below plain, which is no folder",
+        "plain/below is below plain, which is not a folder",
         "h is a hard link to nothing: '/nowhere'",
     ]
 
