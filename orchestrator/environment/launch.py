@@ -21,6 +21,7 @@ from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
+from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.arguments import Memory, QemuSettings, script_arguments, script_environment, writable_drives
 from orchestrator.vm.user import qemu_user
 
@@ -106,6 +107,7 @@ def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: 
         user=user,
         drives=writable_drives(script),
         vnc=live.machine.image in session.record.state.with_vnc,
+        architecture=architecture_of(script),
     )
     arguments = script_arguments(live.machine, live.paths, nics, settings)
     if guest_facts(built.path).foreign:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from orchestrator.images.provider import ensure_images
 from orchestrator.snapshots.key import inputs_of
 from orchestrator.topology.load import load_topology, missing_files
 from orchestrator.topology.model import Topology
-from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
+from orchestrator.vm.accelerator import KVM, Accelerator, emit_accelerator, for_guests, probe
+from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.vnc import has_vnc, program_of
 
 
@@ -88,6 +90,10 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
     accelerator = await probe(cache_root() / "accelerator.json")
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider, bus=bus, deadline=deadline)
+    guests = {architecture_of(image.script_text).name for image in images.values()}
+    real = for_guests(accelerator, guests, host=platform.machine(), kvm=os.access(KVM, os.R_OK | os.W_OK))
+    if real != accelerator:
+        emit_accelerator(accelerator := real, bus)
     handovers = {
         name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }

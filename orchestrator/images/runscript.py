@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.vm.architecture import ARCHITECTURES
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
 # The disk that the guest writes to, made at the first start on top of the image's, and the folder to start QEMU in.
@@ -62,11 +64,11 @@ set -e
 
 {before_qemu}
 # shellcheck disable=SC2086 # QEMU_OPTS is split on blanks, as the contract says
-exec qemu-system-x86_64 -machine accel=kvm:tcg -cpu max \\
+exec {program} -machine {machine}accel=kvm:tcg -cpu max \\
     -name {name} \\
     -m {memory} \\
     -smp {cpus} \\
-    -device virtio-rng-pci \\
+{devices}    -device virtio-rng-pci \\
     -net nic,netdev=user.0,model=virtio -netdev user,id=user.0,"$QEMU_NET_OPTS" \\
     -drive cache=writeback,file="$disk",id=drive1,if=none,index=1,werror=report \\
     -device virtio-blk-pci,bootindex=1,drive=drive1,serial=root \\
@@ -79,22 +81,28 @@ exec qemu-system-x86_64 -machine accel=kvm:tcg -cpu max \\
 """
 
 
-def run_script(name: str, *, memory: int, cpus: int) -> str:
+def run_script(name: str, *, memory: int, cpus: int, architecture: str = "amd64") -> str:
     """The script's text.
 
     Args:
         name: of the machine; letters, digits and ``_.-``.
         memory: MiB; a later ``-m`` argument wins.
         cpus: a later ``-smp`` argument wins.
+        architecture: the guest's processor, as Debian calls it.
 
     Raises:
         ValueError: the name is not a valid file name and shell word.
+        KeyError: no QEMU of ours runs this processor.
     """
+    guest = ARCHITECTURES[architecture]
     if not _NAME.match(name):
         raise ValueError(f"not a machine name: {name!r}")
     variable = re.sub(r"[^A-Za-z0-9]", "_", name)
     before = before_qemu(name, "root.raw")
-    return _TEXT.format(name=name, memory=memory, cpus=cpus, variable=variable, before_qemu=before)
+    machine = f"{guest.machine}," if guest.machine else ""
+    devices = "".join(f"    {option} \\\n" for option in guest.devices)
+    parts = {"program": guest.program, "machine": machine, "devices": devices, "variable": variable}
+    return _TEXT.format(name=name, memory=memory, cpus=cpus, before_qemu=before, **parts)
 
 
 def disk_script(name: str, disk: str, *, firmware: str = "") -> str:

@@ -16,6 +16,7 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Topology
 from orchestrator.vm.accelerator import Accelerator
+from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
 
 KEY_LENGTH = 16
@@ -52,7 +53,8 @@ def inputs_of(
         inputs[f"run script of {name}"] = _digest(image.script_text)
     for machine in topology.machines.values():
         inputs[f"hand-over of {machine.name}"] = _digest(handovers[machine.name])
-        inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
+        script = images[machine.image].script_text
+        inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name, script))
         for file in topology.files_of(machine.name):
             there = file.source.exists()
             content = hashlib.sha256(file.source.read_bytes()).hexdigest()[:KEY_LENGTH] if there else "missing"
@@ -83,8 +85,8 @@ def _without_suite(topology: Topology) -> object:
     return to_dict(replace(bare, machines=machines, services=services))
 
 
-def _arguments(machine: Machine, accelerator: str) -> list[str]:
-    settings = QemuSettings(accelerator, memory=Memory(Path("/ram")))
+def _arguments(machine: Machine, accelerator: str, script: str) -> list[str]:
+    settings = QemuSettings(accelerator, memory=Memory(Path("/ram")), architecture=architecture_of(script))
     return list(script_arguments(machine, NOWHERE, (), settings))
 
 

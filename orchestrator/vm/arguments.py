@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from orchestrator.topology.model import Machine
+from orchestrator.vm.architecture import X86_64, Architecture
 
 AGENT_PORT = "org.qemu.guest_agent.0"
 AGENT_DEVICE = "orch-agent"
@@ -157,6 +158,7 @@ class QemuSettings:
             empty: it stays who it is.
         drives: the ids of the script's writable drives, see `writable_drives`.
         vnc: QEMU has a VNC server, without an address at first; see `orchestrator.vm.vnc`. No state depends on it.
+        architecture: the guest's processor, see `architecture_of`.
     """
 
     accelerator: str
@@ -165,6 +167,7 @@ class QemuSettings:
     user: str = ""
     drives: Sequence[str] = ()
     vnc: bool = False
+    architecture: Architecture = X86_64
 
 
 def script_arguments(
@@ -194,7 +197,7 @@ def _board(machine: Machine, settings: QemuSettings) -> list[str]:
         "-machine",
         f"accel={settings.accelerator}",
         "-cpu",
-        "host" if settings.accelerator == "kvm" else "max",
+        "host" if settings.accelerator == "kvm" else settings.architecture.emulated,
         *size,
         "-smp",
         str(machine.cpus),
@@ -239,8 +242,8 @@ def _guards(settings: QemuSettings) -> list[str]:
     arguments = [
         "-device",
         "pvpanic-pci",
-        "-device",
-        "vmgenid,guid=auto",  # tells a restored kernel that it is not the only one: it reseeds its RNG
+        # It shows a restored kernel that it is not the only one: it reseeds its RNG.
+        *(["-device", "vmgenid,guid=auto"] if settings.architecture.vmgenid else []),
         "-action",
         "panic=pause",  # a panicked guest stays, to be looked at
         "-sandbox",

@@ -11,6 +11,7 @@ from topology_parts import link, machine, network
 
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.topology.model import Machine, NetworkKind
+from orchestrator.vm.architecture import ARCHITECTURES
 from orchestrator.vm.arguments import (
     MachinePaths,
     Memory,
@@ -145,3 +146,12 @@ def test_every_socket_of_a_machine_lies_in_the_short_folder() -> None:
     sockets = [PATHS.qmp, PATHS.qmp_side, PATHS.agent, PATHS.console]
     assert {path.parent for path in sockets} == {Path("/run/o/server")}
     assert {path.parent for path in (PATHS.qemu_log, PATHS.serial_log, PATHS.journal)} == {PATHS.logs}
+
+
+def test_a_guest_of_arm_has_no_vmgenid_and_its_own_emulated_processor() -> None:
+    settings = QemuSettings(accelerator="tcg", architecture=ARCHITECTURES["arm64"])
+    arguments = script_arguments(machine("server"), PATHS, (), settings)
+    assert ("-cpu", "max,pauth-impdef=on") in pairwise(arguments)
+    assert not any("vmgenid" in argument for argument in arguments)
+    with_kvm = QemuSettings(accelerator="kvm", architecture=ARCHITECTURES["arm64"])
+    assert ("-cpu", "host") in pairwise(script_arguments(machine("server"), PATHS, (), with_kvm))
