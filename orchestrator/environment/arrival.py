@@ -23,7 +23,7 @@ from orchestrator.timescale import TimeScale
 TRY_INTERVAL = 1.0  # seconds between logins to a guest that still does not know our key, before scaling
 ASK_LIMIT = 10.0  # seconds for the question about an agent, before scaling
 AGENT_GRACE = 5.0  # seconds an agent has to open its port once it was started, or the boot is over, before scaling
-SSH_GRACE = 20.0  # the same for a foreign guest: its first boot also has to take our key
+SSH_GRACE = 10.0  # the same for a foreign guest: its first boot also has to take our key
 END = 8 << 10  # bytes of a console's log in which the end of a boot is looked for
 LOOK_INTERVAL = 2.0  # seconds between looks at a console, a file of the host
 # It ends with 0 where there is an agent, which is started then, if its port did not do that.

@@ -30,6 +30,11 @@ command:fish | fish | completion is tested in it
 command:tcsh | tcsh | completion is tested in it
 command:sshd | openssh-server | a real server for the tests of SSH
 command:nginx | nginx | reads the rendered configuration
+command:sfdisk | fdisk | partitions the disks that are like cloud images
+command:mcopy | mtools | writes their EFI system partition
+command:grub-mkimage | grub-common | makes their boot loader
+file:/usr/lib/grub/i386-pc/boot.img | grub-pc-bin | its part for a BIOS
+file:/usr/lib/grub/x86_64-efi/moddep.lst | grub-efi-amd64-bin | its part for UEFI
 file:/usr/lib/postgresql/*/bin/postgres | postgresql | a real server for the tests of migrations'
 
 # Debian's users do not have the folders of system programs on PATH.

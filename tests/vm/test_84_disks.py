@@ -1,0 +1,109 @@
+"""Disks that nobody prepared for us: one with cloud-init and an agent, one that has neither and is reached by SSH only.
+
+Both are made of Debian's packages (cloud_disk.py), once for each cache, and boot together in one environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cloud_disk
+import pytest
+from conftest import HOSTS, MEASURES, keep
+from host import Host
+
+from orchestrator.folders import cache_root
+
+MACHINES = ("agent", "plain")
+TOPOLOGY = """
+name = "disks"
+[networks.lan]
+subnet = "10.77.0.0/24"
+[images.agent]
+disk = "{agent}"
+[images.plain]
+disk = "{plain}"
+[machines.agent]
+image = "agent"
+memory = "512MiB"
+networks.lan = {{ address = "10.77.0.10" }}
+[machines.plain]
+image = "plain"
+memory = "512MiB"
+networks.lan = {{ address = "10.77.0.11" }}
+[services.login]
+machine = "plain"
+unit = "systemd-logind.service"
+checks.ssh = {{ tcp = "agent:22" }}
+[services.ssh]
+machine = "agent"
+unit = "ssh.service"
+depends_on = ["login"]
+checks.ssh = {{ tcp = "plain:22" }}
+checks.key = {{ file = "/root/.ssh/authorized_keys" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """Both machines, READY."""
+    root = tmp_path_factory.mktemp("disks")
+    made = cloud_disk.make(cache_root() / "test-disks")
+    topology = root / "orchestrator.toml"
+    topology.write_text(TOPOLOGY.format(**made))
+    host = Host(root / "host", topology)
+    HOSTS.append(host)
+    try:
+        done = host.run("up", "--fresh", limit=600)
+        if done.code != 0:
+            keep(host, "disks-up")
+            done.expect(0)
+        MEASURES.append(f"two cloud disks from nothing to READY: {done.seconds:.0f} s")
+        yield host
+    finally:
+        HOSTS.remove(host)
+        host.close()
+
+
+def state(host: Host) -> dict[str, dict[str, object]]:
+    (file,) = (host.root / "state").glob("environments/*/state.json")
+    found: dict[str, dict[str, object]] = json.loads(file.read_text())["machines"]
+    return found
+
+
+def test_a_guest_without_an_agent_is_ready_in_the_same_way(disks: Host) -> None:
+    assert {name: state(disks)[name]["ssh_only"] for name in MACHINES} == {"agent": False, "plain": True}
+    (note,) = (event["message"] for event in disks.events("note") if "SSH only" in event["message"])
+    assert note.startswith("it has no guest agent and is reached by SSH only")
+    assert {machine["state"] for machine in disks.status()["machines"].values()} == {"running"}
+    for name in MACHINES:
+        assert disks.guest(name, "cat /proc/sys/kernel/hostname; exit 3", code=3) == f"{name}\n"
+        journal = (disks.latest / "machines" / name / "journal.jsonl").read_text()
+        assert "Server listening on" in journal, "the stream of the journal needs no agent"
+
+
+def test_keys_are_of_this_environment_and_in_no_image(disks: Host) -> None:
+    (public,) = (disks.root / "state").glob("environments/*/*.pub")
+    for name in MACHINES:
+        assert disks.guest(name, "cat /root/.ssh/authorized_keys").strip() == public.read_text().strip()
+        shown = disks.guest(name, "cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub").strip()
+        assert str(state(disks)[name]["host_key"]).startswith(shown)
+        image = Path(str(state(disks)[name]["image"]))
+        secret = public.read_text().split()[1].encode()
+        assert all(secret not in file.read_bytes() for file in image.glob("*.json"))
+        command = Path(f"/proc/{json.loads(json.dumps(state(disks)[name]['process']))['pid']}/cmdline").read_bytes()
+        assert secret not in command and b"PRIVATE" not in command
+
+
+def test_a_machine_that_is_reached_by_ssh_only_restarts(disks: Host) -> None:
+    before = disks.guest("plain", "cat /proc/sys/kernel/random/boot_id")
+    disks.run("restart", "machine:plain", limit=300).expect(0)
+    assert disks.guest("plain", "cat /proc/sys/kernel/random/boot_id") != before
+    disks.run("status", "--checks", limit=60).expect(0)
+
+
+def test_its_state_cannot_be_saved_and_the_reason_is_said(disks: Host) -> None:
+    done = disks.run("snapshot", "save", "mine")
+    done.expect(3, "machine plain cannot be saved", "it has no guest agent")
