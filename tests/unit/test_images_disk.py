@@ -22,7 +22,7 @@ from orchestrator.images.cache import ImageCache
 from orchestrator.images.contract import BuiltImage, guest_facts
 from orchestrator.images.disk_file import BIOS_BOOT, EFI_SYSTEM, firmware_of
 from orchestrator.images.firmware import Firmware, find_firmware, firmware_in
-from orchestrator.images.provider import choose_provider, ensure_images
+from orchestrator.images.provider import MIXED, choose_provider, ensure_images, provider_of
 from orchestrator.images.providers.disk import DiskImage
 from orchestrator.topology.effective import from_dict, to_dict, to_toml
 from orchestrator.topology.load import load_topology
@@ -66,6 +66,16 @@ def test_auto_takes_it_where_nothing_else_is_there(topology: Topology, tmp_path:
     assert choose_provider("auto", mixed) == "debian"
     with pytest.raises(ImageError, match="no disk source for image client"):
         choose_provider("disk", mixed)
+
+
+def test_each_image_has_its_own_source_where_none_is_common(tmp_path: Path) -> None:
+    text = '[images.server]\ndisk = "appliance.raw"\n[images.client]\ndebian = "client.toml"\n'
+    topology = load_topology(write(tmp_path, completed(text)))
+    assert choose_provider("auto", topology) == MIXED
+    kinds = {name: provider_of(image, MIXED).kind for name, image in topology.images.items()}
+    assert kinds == {"server": "disk", "client": "debian"}
+    with pytest.raises(ImageError, match="no debian source for image server"):
+        choose_provider("debian", topology)
 
 
 def test_the_disk_is_copied_once_and_again_when_it_changed(topology: Topology) -> None:
