@@ -6,10 +6,14 @@ another one is the same without it. Run as a program: ``python tests/vm/cloud_di
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,17 +61,20 @@ chroot "$1" update-initramfs -u
 
 
 def make(folder: Path) -> Mapping[str, Path]:
-    """The disks by name, made in ``folder`` unless they are there: ``agent`` (raw), and ``plain`` (qcow2).
+    """The disks by name, made in ``folder`` unless they are there: ``agent`` (raw), ``plain`` (qcow2), ``container``.
 
-    ``plain`` has no guest agent, and its cloud-init is switched off.
+    ``plain`` has no guest agent, and its cloud-init is switched off. ``container`` is the same system without kernel
+    and cloud-init, as an OCI archive.
     """
-    disks = {"agent": folder / "cloud-agent.raw", "plain": folder / "cloud-plain.qcow2"}
+    names = {"agent": "cloud-agent.raw", "plain": "cloud-plain.qcow2", "container": "container.tar"}
+    disks = {name: folder / file for name, file in names.items()}
     if all(disk.is_file() for disk in disks.values()):
         return disks
     folder.mkdir(parents=True, exist_ok=True)
     root = folder / "root.ext4"
     if not root.is_file():
         _file_system(folder, root)
+    _container(folder, disks["container"])
     _partition(folder, root, disks["agent"])
     # As if the package had never been installed; and what systemd does with its credentials is seen alone.
     gone = ("/usr/sbin/qemu-ga", "/etc/init.d/qemu-guest-agent", "/usr/lib/systemd/system/qemu-guest-agent.service")
@@ -104,9 +111,45 @@ def _file_system(folder: Path, root: Path) -> None:
         # GRUB of Debian 12 reads no checksum seed.
         "mke2fs -q -F -t ext4 -L cloudimg -m 0 -O ^metadata_csum_seed,^orphan_file -d tree "
         f"{root.name}.new {ROOT_SIZE // 1024}k"
-        f" && rm -rf tree root.tar && mv {root.name}.new {root.name}"
+        f" && rm -rf tree && mv {root.name}.new {root.name}"
     )
     _run([*inside, "sh", "-c", script], cwd=folder)
+
+
+def _container(folder: Path, target: Path) -> None:
+    """An OCI archive of two layers: all packages, and what a container has not."""
+    layout = folder / "layout"
+    blobs = layout / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(path: Path, kind: str) -> dict[str, object]:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = path.stat().st_size
+        path.rename(blobs / digest)
+        return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
+
+    def document(data: object, kind: str) -> dict[str, object]:
+        path = layout / "document.json"
+        path.write_text(json.dumps(data))
+        return blob(path, kind)
+
+    changes = layout / "changes.tar"
+    with tarfile.open(changes, "w") as archive:
+        # Everything below /boot is hidden, and the modules of the kernel that is not there any more.
+        for name in ("boot/.wh..wh..opq", "usr/lib/.wh.modules", ".wh.vmlinuz", ".wh.initrd.img", "etc/.wh.fstab"):
+            archive.addfile(tarfile.TarInfo(name))
+        archive.addfile(tarfile.TarInfo("etc/cloud/cloud-init.disabled"))
+    kind = "application/vnd.oci.image.layer.v1.tar"
+    layers = [blob(folder / "root.tar", kind), blob(changes, kind)]
+    facts = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
+    config = document(facts, "application/vnd.oci.image.config.v1+json")
+    manifest = {"schemaVersion": 2, "config": config, "layers": layers}
+    index = {"schemaVersion": 2, "manifests": [document(manifest, "application/vnd.oci.image.manifest.v1+json")]}
+    (layout / "index.json").write_text(json.dumps(index))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    _run(["tar", "-c", "-f", str(target), "-C", str(layout), "."])
+    shutil.rmtree(layout)
 
 
 def _partition(folder: Path, root: Path, disk: Path) -> None:
