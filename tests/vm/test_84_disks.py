@@ -1,6 +1,7 @@
-"""Disks that nobody prepared for us: one with cloud-init and an agent, one that has neither and is reached by SSH only.
+"""Disks that nobody prepared for us: one with cloud-init and an agent, one with neither, reached by SSH only.
 
-Both are made of Debian's packages (cloud_disk.py), once for each cache, and boot together in one environment.
+Both are made of Debian's packages (cloud_disk.py), once for each cache, and boot together in one environment. A
+container image of the same system is the third.
 """
 
 from __future__ import annotations
@@ -44,13 +45,25 @@ depends_on = ["login"]
 checks.ssh = {{ tcp = "plain:22" }}
 checks.key = {{ file = "/root/.ssh/authorized_keys" }}
 """
+CONTAINER = """
+name = "container"
+[images.container]
+oci = "{archive}"
+[machines.container]
+image = "container"
+memory = "512MiB"
+[services.ssh]
+machine = "container"
+unit = "ssh.service"
+checks.port = {{ tcp = "localhost:22" }}
+"""
 
 
 @pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """Both machines, READY."""
     root = tmp_path_factory.mktemp("disks")
-    made = cloud_disk.make(cache_root() / "test-disks")
+    made = cloud_disk.make(cache_root() / "test-disks")  # a minute or two, once for each cache
     topology = root / "orchestrator.toml"
     topology.write_text(TOPOLOGY.format(**made))
     host = Host(root / "host", topology)
@@ -107,3 +120,22 @@ def test_a_machine_that_is_reached_by_ssh_only_restarts(disks: Host) -> None:
 def test_its_state_cannot_be_saved_and_the_reason_is_said(disks: Host) -> None:
     done = disks.run("snapshot", "save", "mine")
     done.expect(3, "machine plain cannot be saved", "it has no guest agent")
+
+
+def test_a_container_image_is_a_machine_with_a_kernel_of_debian(disks: Host, tmp_path: Path) -> None:
+    archive = cloud_disk.make(cache_root() / "test-disks")["container"]
+    topology = tmp_path / "container.toml"
+    topology.write_text(CONTAINER.format(archive=archive))
+    try:
+        done = disks.run("-n", "container", "up", "--file", str(topology), "--fresh", limit=900).expect(0)
+        MEASURES.append(f"a container image from its archive to READY: {done.seconds:.0f} s")
+        said = disks.guest("container", "cat /proc/1/comm; ls /boot /etc/fstab 2>&1; uname -r", name="container")
+        lines = said.splitlines()
+        assert lines[0] == "systemd"
+        assert any("/etc/fstab" in line and "No such file" in line for line in lines), "its second layer hides it"
+        assert lines[-1].endswith("-cloud-amd64")
+        modules = disks.guest("container", 'test -d "/lib/modules/$(uname -r)" && lsmod', name="container")
+        assert "virtio_net" in modules
+    finally:
+        keep(disks, "container")
+        disks.run("-n", "container", "down")
