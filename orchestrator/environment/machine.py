@@ -144,7 +144,8 @@ class LiveMachine(MachineParts):
         """The guest that was handed over is gone, or is about to go: it boots again."""
         self.runstate = Runstate.CONNECTED
         self._handed_over.clear()
-        self.guest.ssh.forget_key()
+        if not self.guest.ssh_only:  # the way to ask for the reboot, and its key stays
+            self.guest.ssh.forget_key()
         self.qemu.restart_clock()
 
     @require(Runstate.CONNECTED)

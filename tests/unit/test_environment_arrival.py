@@ -18,6 +18,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.environment import arrival, live_guest
 from orchestrator.environment.arrival import Arrival
 from orchestrator.environment.failures import end_of_boot
+from orchestrator.environment.reboot import COMMAND
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.seed import prepare
@@ -203,3 +204,26 @@ def test_a_machine_that_was_ssh_only_stays_so_for_later_commands(tmp_path: Path)
 )
 def test_what_shows_the_end_of_a_boot(lines: list[str], sign: bool) -> None:
     assert bool(end_of_boot(lines)) == sign
+
+
+def test_a_machine_without_an_agent_reboots_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_guest, "handover_script", lambda *_: "the hand-over")
+    ssh = SshGuest(has_agent=False)
+
+    async def scenario() -> None:
+        async with watched(tmp_path, told=True, ssh=ssh) as stage:
+            live = stage.live
+            stage.qmp.handlers["query-status"] = lambda _: {"status": "running"}
+            await arrive(stage)
+            await live.hand_over("key", Deadline.after(10))
+            key = live.host_key
+            rebooting = asyncio.create_task(live.reboot("key", Deadline.after(60)))
+            while COMMAND not in str(ssh.commands):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            assert "system_reset" not in stage.qmp.log, "it goes down in order"
+            stage.qmp.event("RESET", guest=True, reason="guest-reset")
+            await rebooting
+            assert live.guest.ssh_only and live.handed_over
+            assert live.host_key == key
+
+    run_simulated(scenario())

@@ -37,10 +37,10 @@ networks.lan = {{ address = "10.77.0.11" }}
 [services.login]
 machine = "plain"
 unit = "systemd-logind.service"
-checks.ssh = {{ tcp = "agent:22" }}
-[services.ssh]
+checks.ssh = {{ tcp = "localhost:22" }}
+[services.reach]
 machine = "agent"
-unit = "ssh.service"
+unit = "systemd-logind.service"
 depends_on = ["login"]
 checks.ssh = {{ tcp = "plain:22" }}
 checks.key = {{ file = "/root/.ssh/authorized_keys" }}
