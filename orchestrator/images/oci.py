@@ -19,6 +19,7 @@ from typing import IO, Final
 
 from orchestrator.deadline import monotonic
 from orchestrator.errors import ImageError
+from orchestrator.events.machines import ImageStateChanged
 from orchestrator.events.run import Note
 from orchestrator.images.contract import BuiltImage, GuestFacts
 from orchestrator.images.debian_base import INITRD, LOG, VMLINUZ, as_root, logged_step, mke2fs_argv
@@ -101,6 +102,7 @@ async def build_oci(job: Build, path: Path) -> BuiltImage:
 
 async def _fill(folder: Path, layout: Layout, layers: Sequence[str], job: Build) -> None:
     opened = [_opener(layout, layer) for layer in layers]
+    job.bus.emit(ImageStateChanged(job.name, state="building", provider="oci", key="", detail="its layers changed"))
     say_of(job)(f"{len(layers)} layers of {layout.path.name}", "layers")
     for layer in layers:
         await in_thread(partial(layout.verify, layer))

@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
+from orchestrator.events.machines import ImageStateChanged
 from orchestrator.images.debian_base import LOG, hook_word, logged_step, read_archive
 from orchestrator.images.debian_host import require
 from orchestrator.images.job_events import say_of, waiting_of
@@ -60,6 +61,8 @@ async def kernel(job: Build) -> Path:
 
     async def build(folder: Path) -> None:
         require(job.cache.root, needed=SPACE)
+        detail = "Debian's kernel is built first, once for all images of this kind"
+        job.bus.emit(ImageStateChanged(job.name, state="building", provider="oci", key=kernel_key(), detail=detail))
         hook, archive = folder / "customize", folder / "root.tar"
         hook.write_text(CUSTOMIZE)
         hook.chmod(0o755)
