@@ -110,8 +110,8 @@ def _start_them(env_paths: EnvironmentPaths, off: Mapping[str, str]) -> str:
 
 async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, seen: Seen) -> None:
     """QEMU's state, then all units of the machine with one command."""
+    from orchestrator.environment.attach import channel_to
     from orchestrator.environment.failures import last_words
-    from orchestrator.guest.agent import Agent
     from orchestrator.services import systemd
     from orchestrator.vm.qmp import connect
 
@@ -126,14 +126,10 @@ async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, 
             seen.machines[name] = run_state
             seen.services.update({s.name: ("unknown", f"machine is {run_state}") for s in services})
             return
-        agent = Agent(name, paths.agent)
-        await agent.connect(limit)
-        try:
+        async with channel_to(env_paths, state, name, limit) as channel:
             units = [s.unit for s in services if s.unit is not None]
             # By the names they were asked for: one that is an alias is answered with the unit's own.
-            found = dict(zip(units, await systemd.show(agent, units, limit), strict=True)) if units else {}
-        finally:
-            await agent.close()
+            found = dict(zip(units, await systemd.show(channel, units, limit), strict=True)) if units else {}
     except OrchestratorError as error:
         sign = last_words(paths)
         seen.machines[name] = "unreachable" if sign is None else LOST.get(sign.name, sign.name)

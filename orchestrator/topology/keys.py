@@ -313,6 +313,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "": {"accept": "waivers", "app": "layers.app"},
+        "images.NAME": {"raw": "disk"},
         "waivers": {"sign": "pattern"},
     }
 )

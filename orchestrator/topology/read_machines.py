@@ -61,7 +61,9 @@ def images(file: Table, root: Path) -> dict[str, Image]:
         kinds = image_kinds(table.node)
         present = {provider: kind for provider, kind in kinds.items() if any(table.has(key) for key in kind.own_keys())}
         if not present:
-            keys = ", ".join(quote(key) for key in image_keys(table.node))
+            names = {name: kind.own_keys() for name, kind in kinds.items()}
+            # The others say more of a source, and alone make none.
+            keys = ", ".join(quote(key) for name, own in names.items() for key in own if key.startswith(name))
             table.problems.add(table.node.key, f"{table.label} needs one of {keys}")
         found[name] = Image(name, {provider: kind.read(table, root) for provider, kind in present.items()})
     return found
