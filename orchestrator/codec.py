@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from datetime import date
 from enum import StrEnum
 from functools import cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -53,7 +53,7 @@ def encode(value: object) -> Any:
         return [encode(entry) for entry in value]
     if isinstance(value, StrEnum):
         return value.value
-    if isinstance(value, (Path, IPv4Address, IPv4Network, date)):
+    if isinstance(value, (Path, IPv4Address, IPv4Network, IPv6Address, IPv6Network, date)):
         return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -23,6 +23,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Service, ServiceKind
+from orchestrator.topology.network_view import addresses, network_rows
 
 NEVER_STARTED = ("pending", "skipped")
 CHECKS_LIMIT = 60.0  # seconds for all checks of an environment, before scaling
@@ -109,8 +110,8 @@ def _start_them(env_paths: EnvironmentPaths, off: Mapping[str, str]) -> str:
 
 async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, seen: Seen) -> None:
     """QEMU's state, then all units of the machine with one command."""
+    from orchestrator.environment.attach import channel_to
     from orchestrator.environment.failures import last_words
-    from orchestrator.guest.agent import Agent
     from orchestrator.services import systemd
     from orchestrator.vm.qmp import connect
 
@@ -125,14 +126,10 @@ async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, 
             seen.machines[name] = run_state
             seen.services.update({s.name: ("unknown", f"machine is {run_state}") for s in services})
             return
-        agent = Agent(name, paths.agent)
-        await agent.connect(limit)
-        try:
+        async with channel_to(env_paths, state, name, limit) as channel:
             units = [s.unit for s in services if s.unit is not None]
             # By the names they were asked for: one that is an alias is answered with the unit's own.
-            found = dict(zip(units, await systemd.show(agent, units, limit), strict=True)) if units else {}
-        finally:
-            await agent.close()
+            found = dict(zip(units, await systemd.show(channel, units, limit), strict=True)) if units else {}
     except OrchestratorError as error:
         sign = last_words(paths)
         seen.machines[name] = "unreachable" if sign is None else LOST.get(sign.name, sign.name)
@@ -205,6 +202,8 @@ def as_text(seen: Seen) -> str:
         pid = f"pid {machine.process.pid}" if machine and word != "off" else ""
         shown = "" if word == "off" else ports
         lines.append(f"  machine {name:<14} {word:<12} {pid:<12} {shown}".rstrip())
+    rows = network_rows(state.topology)
+    lines += [f"  network {row.name:<14} {row.what}  {', '.join(row.members)}".rstrip() for row in rows]
     for name, (word, detail) in seen.services.items():
         where = state.topology.services[name].machine
         lines.append(f"  service {name:<14} {word:<12} on {where:<9} {detail}".rstrip())
@@ -227,6 +226,7 @@ def as_json(seen: Seen) -> dict[str, Any]:
                     "state": word,
                     "pid": state.machines[name].process.pid if name in state.machines else None,
                     "ports": _ports(state, name),
+                    "addresses": addresses(state.topology.machines[name]),
                 }
                 for name, word in seen.machines.items()
             },

@@ -11,6 +11,8 @@ from orchestrator.environment.failures import last_words, told_by_console
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import EnvironmentState, read_state
 from orchestrator.errors import HostError, MachineError
+from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel, SshChannel
 from orchestrator.guest.keys import host_key_blob
 from orchestrator.guest.ssh import Ssh, SshTarget, connect
 from orchestrator.process_id import ProcessId, watch_end
@@ -61,6 +63,31 @@ async def ssh_to(
         raise
     finally:
         await ssh.close()
+
+
+@asynccontextmanager
+async def channel_to(
+    env_paths: EnvironmentPaths, state: EnvironmentState, machine: str, limit: Deadline
+) -> AsyncIterator[GuestChannel]:
+    """The guest agent of a running machine that nobody else asks now, or SSH where it has none; for the block.
+
+    Raises:
+        HostError, MachineError: it does not answer.
+    """
+    if not state.machines[machine].ssh_only:
+        agent = Agent(machine, env_paths.machine(machine, state.run_folder).agent)
+        await agent.connect(limit)
+        try:
+            yield agent
+        finally:
+            await agent.close()
+        return
+    async with ssh_to(env_paths, state, machine, limit=limit.left) as ssh:
+
+        async def current() -> Ssh:
+            return ssh
+
+        yield SshChannel(machine, current)
 
 
 async def while_it_runs(machine: str, process: ProcessId, work: Coroutine[Any, Any, T]) -> T:

@@ -83,7 +83,9 @@ class Decision:
         if choice.stage.name == HEALTHY:
             return f"start from the saved healthy state ({saved})"
         count = f"{len(self.again)} of {self.total} services start again"
-        return f"{self.why}: from stage {choice.stage.name}, {count} ({saved})"
+        first = self.fits[0]
+        what = f"{changed_text(first.changed)} changed" if first.changed else first.reason
+        return f"{what}: from stage {choice.stage.name}, {count} ({saved})"
 
 
 def decide(environment: str, planned: Inputs, store: SnapshotStore | None = None) -> Decision:
@@ -121,7 +123,9 @@ def _fit(environment: str, planned: Inputs, stage: Stage, store: SnapshotStore) 
 
 def reason_of(fit: StageFit) -> str:
     """Why no state of a stage fits, in one line."""
-    return f"{changed_text(fit.changed)} changed" if fit.changed else fit.reason
+    if fit.changed:
+        return f"the saved state does not fit, changed since: {', '.join(fit.changed)}"
+    return fit.reason
 
 
 def changed_text(changed: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ async def answers(machine: LiveMachine, scale: TimeScale) -> bool:
     try:
         if await machine.monitor.run_state() != "running":
             return False
-        await machine.agent.call("guest-ping", deadline=Deadline.after(scale.reply(ANSWER_LIMIT)))
+        await machine.agent.ping(deadline=Deadline.after(scale.reply(ANSWER_LIMIT)))
     except OrchestratorError:
         return False
     return True

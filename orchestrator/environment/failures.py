@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from orchestrator.vm.arguments import MachinePaths
 SHOWN = 15  # lines of the console
 END = 60  # lines of it in which a guest's last words stand
 CONTINUED = "the machine continues from a saved state"  # written into a console's log, below what led to an older end
+BOOTED = re.compile(r"\S+ login: *$|Reached target .*(multi-user\.target|graphical\.target|Multi-User System)")
 BEGINNINGS = ("Linux version ", CONTINUED)  # nothing above such a line is of the present guest
 
 
@@ -69,6 +71,22 @@ def last_words(paths: MachinePaths) -> LogPattern | None:
         if sign is not None and sign.fatal:
             return sign
     return None
+
+
+def end_of_boot(lines: list[str]) -> str:
+    """What of a console's last lines shows that the guest has booted: systemd's last target, or a login prompt. Pure.
+
+    >>> end_of_boot(["[  OK  ] Reached target multi-user.target - Multi-User System.", "debian login: "])
+    'debian login:'
+    >>> end_of_boot(["debian login: ", "[    0.000000] Linux version 6.12"])
+    ''
+    """
+    for line in reversed(lines):
+        if any(beginning in line for beginning in BEGINNINGS):
+            return ""
+        if BOOTED.search(line):
+            return line.strip()[-80:]
+    return ""
 
 
 def mark_new_boot(paths: MachinePaths) -> None:

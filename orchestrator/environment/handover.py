@@ -10,18 +10,20 @@ read apart, because the guest may still be making it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import AUTHORIZED_KEYS
+from orchestrator.guest.lacks import Lack, Lacks
 from orchestrator.guest.plug import MOUNT_DISK
 from orchestrator.images.layers import serial_of
-from orchestrator.net.networks import guest_network_script
+from orchestrator.net.guest_script import LACKS, guest_network_script
 from orchestrator.topology.model import GuestFile, Machine, Service, Topology
 from orchestrator.vm.arguments import JOURNAL_PORT
 
+NO_SYSTEMD, READ_ONLY = 81, 82  # codes of a hand-over script that cannot do its work here
 LAYER_TRIES = 100  # looks for the disk of a layer, a tenth of a second apart: it is there when the guest boots
 HANDED_OVER = "/run/orchestrator-handed-over"  # of this boot: a guest that rebooted by itself has none
 DROP_IN = "50-orchestrator.conf"
@@ -44,7 +46,8 @@ def handover_script(
     return "\n".join(
         [
             "set -e",
-            guest_network_script(machine, topology.machines),
+            *conditions(),
+            guest_network_script(machine, topology.machines, topology.networks),
             *_mounts(topology, _used(machine, topology, services, layers)),
             _authorize(user_key),
             *_environment(_mine(machine, topology, services)),
@@ -70,6 +73,14 @@ def _used(machine: Machine, topology: Topology, services: Collection[str], layer
     """Those of the layers that services of the machine use."""
     used = {layer for service in _mine(machine, topology, services) for layer in service.uses}
     return [layer for layer in layers if layer in used]
+
+
+def conditions() -> list[str]:
+    """What must be so; the shell sees it without a program."""
+    return [
+        f'[ -d /run/systemd/system ] || {{ read -r init < /proc/1/comm; echo "$init" >&2; exit {NO_SYSTEMD}; }}',
+        f"[ -w /etc ] || exit {READ_ONLY}",
+    ]
 
 
 def _authorize(user_key: str) -> str:
@@ -154,27 +165,32 @@ def read_file(file: GuestFile) -> bytes | None:
     return file.source.read_bytes()
 
 
-async def run_script(agent: Agent, script: str, limit: Deadline, where: Sequence[str]) -> None:
+async def run_script(agent: GuestChannel, script: str, limit: Deadline, lacks: Lacks) -> None:
     """Run one of these scripts in the guest.
 
     Args:
-        where: places with evidence, for the error.
+        lacks: makes the error where the guest lacks something.
 
     Raises:
         MachineError: it failed.
     """
     result = await agent.exec(["sh", "-s"], stdin=script.encode(), deadline=limit)
+    if result.code == NO_SYSTEMD:
+        raise lacks.error(Lack.SYSTEMD, f"its agent answers, and its process 1 is {result.complaint or 'unknown'}")
+    if result.code == READ_ONLY:
+        raise lacks.error(Lack.WRITABLE_ROOT, "its agent answers, and /etc cannot be written")
     if result.code != 0:
+        what, hint = LACKS.get(result.code, ("could not be set up", f"orchestrator console {agent.machine}"))
         raise MachineError(
-            f"machine {agent.machine} could not be set up",
+            f"machine {agent.machine} {what}",
             subject=agent.machine,
             why=result.complaint,
-            hint=f"orchestrator console {agent.machine}",
-            where=where,
+            hint=hint,
+            where=lacks.where,
         )
 
 
-async def push_files(agent: Agent, files: Iterable[GuestFile], limit: Deadline) -> None:
+async def push_files(agent: GuestChannel, files: Iterable[GuestFile], limit: Deadline) -> None:
     """Write the topology's files into the guest.
 
     Raises:

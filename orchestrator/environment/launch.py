@@ -14,7 +14,8 @@ from orchestrator.environment.session import Session
 from orchestrator.errors import HostError
 from orchestrator.events.machines import NetworkStateChanged
 from orchestrator.events.run import Note
-from orchestrator.images.contract import BuiltImage
+from orchestrator.guest.seed import prepare
+from orchestrator.images.contract import BuiltImage, guest_facts
 from orchestrator.images.layers import serial_of
 from orchestrator.net.egress import addresses_of, start_filter
 from orchestrator.net.networks import check_lengths, connects_again, nics_of, start_switch
@@ -23,6 +24,7 @@ from orchestrator.snapshots.store import Snapshot
 from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.topology.stages import Stage
+from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.arguments import (
     Memory,
     QemuSettings,
@@ -121,8 +123,11 @@ def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: 
         drives=writable_drives(script),
         vnc=live.machine.image in session.record.state.with_vnc,
         disks=[ReadOnlyDisk(f"layer-{layer}", serial_of(layer), disk) for layer, disk in layers.items()],
+        architecture=architecture_of(script),
     )
     arguments = script_arguments(live.machine, live.paths, nics, settings)
+    if guest_facts(built.path).foreign:
+        arguments += prepare(live.machine, launch.user_key, live.paths)
     environment = script_environment(
         live.machine, live.paths, launch.inherited, launch.kernel_parameters, launch.ports.get(name, {})
     )

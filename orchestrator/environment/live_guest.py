@@ -14,6 +14,7 @@ from orchestrator.environment.handover import (
 )
 from orchestrator.environment.machine_ssh import MachineSsh
 from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel, SshChannel
 from orchestrator.net.egress import Addresses, names_script
 from orchestrator.snapshots.restore import authorize, exchange_host_key, set_clock
 from orchestrator.timescale import TimeScale
@@ -27,27 +28,46 @@ class LiveGuest:
     """What is inside a machine.
 
     Attributes:
-        agent: the guest agent; another object after a reboot.
+        agent: how it is asked: its guest agent, or SSH where it has none; another object after a reboot.
         ssh: the SSH connection and the host key.
         addresses: of the names outside that the guest may reach.
         layers: those that it has as disks.
         services: those that may start: what they need is mounted and written. At first all of the machine.
+        lacks: explains what it is found to lack.
     """
 
     def __init__(self, machine: Machine, topology: Topology, paths: MachinePaths, ssh: MachineSsh) -> None:
-        self.agent = Agent(machine.name, paths.agent)
+        self.agent: GuestChannel = Agent(machine.name, paths.agent)
         self.ssh = ssh
         self.addresses: Addresses = {}
         self.layers: tuple[str, ...] = ()
         self.services = frozenset(topology.services)
+        self.lacks = ssh.lacks
         self._machine = machine
         self._topology = topology
         self._paths = paths
 
-    def new_agent(self) -> Agent:
-        """An agent without a connection, for a new boot; the caller has closed the one before."""
+    @property
+    def ssh_only(self) -> bool:
+        """Whether it has no guest agent."""
+        return isinstance(self.agent, SshChannel)
+
+    def use_ssh_only(self) -> None:
+        """It has no guest agent."""
+        self.agent = SshChannel(self._machine.name, self.ssh.current)
+
+    async def forget_agent(self) -> None:
+        """Its agent is gone with its boot; the next one is connected to when it opens its port."""
+        await self.agent.close()
         self.agent = Agent(self._machine.name, self._paths.agent)
-        return self.agent
+
+    async def connect_agent(self, deadline: Deadline) -> None:
+        """Connect to the agent that has opened its port.
+
+        Raises:
+            MachineError: it does not answer.
+        """
+        await self.agent.connect(deadline)
 
     async def hand_over(self, user_key: str, deadline: Deadline, ready: Callable[[], None]) -> None:
         """Run the hand-over script and push the topology's files; idempotent.
@@ -58,14 +78,13 @@ class LiveGuest:
         Raises:
             MachineError: the guest could not be set up.
         """
-        where = [str(self._paths.serial_log)]
         script = handover_script(self._machine, self._topology, user_key, self.services, self.layers)
-        await run_script(self.agent, script, deadline, where)
+        await run_script(self.agent, script, deadline, self.lacks)
         await push_files(self.agent, self._topology.files_of(self._machine.name, self.services), deadline)
         await self._name_destinations(deadline)
         ready()
         # No service waits for it: the stream has everything from the boot on.
-        await run_script(self.agent, journal_script(), deadline, where)
+        await run_script(self.agent, journal_script(), deadline, self.lacks)
 
     async def prepare(self, services: frozenset[str], deadline: Deadline) -> None:
         """Give further services what they need: the layers that they use, and their environment.
@@ -77,7 +96,7 @@ class LiveGuest:
         self.services |= services
         await push_files(self.agent, self._topology.environment_files(self._machine.name, new), deadline)
         if script := services_script(self._machine, self._topology, new, self.layers):
-            await run_script(self.agent, script, deadline, [str(self._paths.serial_log)])
+            await run_script(self.agent, script, deadline, self.lacks)
 
     async def refresh_identity(
         self, user_key: str, host_key: str, deadline: Deadline, ready: Callable[[], None]
@@ -96,7 +115,7 @@ class LiveGuest:
 
     async def _name_destinations(self, deadline: Deadline) -> None:
         if self._machine.destinations:
-            await run_script(self.agent, names_script(self.addresses), deadline, [str(self._paths.serial_log)])
+            await run_script(self.agent, names_script(self.addresses), deadline, self.lacks)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment.arrival import Arrival
 from orchestrator.environment.failures import last_words, paused, told_by_console
 from orchestrator.environment.handover import HANDED_OVER
 from orchestrator.environment.live_guest import HANDOVER_LIMIT, setup_deadline
@@ -13,7 +14,7 @@ from orchestrator.environment.machine_parts import MachineParts
 from orchestrator.environment.reboot import go_down
 from orchestrator.environment.runstate import Runstate, require
 from orchestrator.events.run import Note
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.ssh import Ssh
 from orchestrator.net.egress import Addresses
 from orchestrator.process_id import ProcessId
@@ -56,8 +57,7 @@ class LiveMachine(MachineParts):
         self.guest.ssh.ports = await self.monitor.forwarded_ports()
         self.qemu.report("booting")
         boot_deadline = deadline.earlier(self._scale.limit(BOOT_LIMIT))
-        await self.qemu.wait_for_agent(boot_deadline)
-        await self._connect_agent(self.agent, boot_deadline)
+        await self._meet(boot_deadline)
         await self.hand_over(user_key, deadline)
 
     @require(Runstate.LAUNCHED)
@@ -73,19 +73,28 @@ class LiveMachine(MachineParts):
         """Give a loaded machine that runs again its own keys and the time; see `LiveGuest.refresh_identity`."""
         refresh_deadline = setup_deadline(deadline, self._scale)
         self.qemu.watcher.sshd_listens.clear()
-        await self._connect_agent(self.agent, refresh_deadline)
+        await self.agent.connect(refresh_deadline)
+        self.qemu.report("agent")
         await self.guest.refresh_identity(user_key, host_key, refresh_deadline, self._become_ready)
 
     # ------------------------------------------------------------------ a QEMU that runs already
 
     @require(Runstate.IDLE)
     def recall(
-        self, ports: Mapping[int, int], host_key: str, addresses: Addresses, layers: Collection[str] = ()
+        self,
+        ports: Mapping[int, int],
+        host_key: str,
+        addresses: Addresses,
+        layers: Collection[str] = (),
+        *,
+        ssh_only: bool = False,
     ) -> None:
         """What an earlier command has recorded of it."""
         self.guest.ssh.ports, self.guest.addresses = ports, addresses
         self.guest.layers = tuple(layers)
         self.guest.ssh.pin(host_key)
+        if ssh_only:
+            self.guest.use_ssh_only()
 
     @require(Runstate.IDLE)
     async def reattach(self, process: ProcessId, user_key: str, deadline: Deadline) -> None:
@@ -144,7 +153,8 @@ class LiveMachine(MachineParts):
         """The guest that was handed over is gone, or is about to go: it boots again."""
         self.runstate = Runstate.CONNECTED
         self._handed_over.clear()
-        self.guest.ssh.forget_key()
+        if not self.guest.ssh_only:  # the way to ask for the reboot, and its key stays
+            self.guest.ssh.forget_key()
         self.qemu.restart_clock()
 
     @require(Runstate.CONNECTED)
@@ -156,9 +166,8 @@ class LiveMachine(MachineParts):
         """
         boot_deadline = deadline.earlier(self._scale.limit(BOOT_LIMIT))
         await self.guest.ssh.close()
-        await self.qemu.wait_for_agent(boot_deadline)
-        await self.agent.close()
-        await self._connect_agent(self.guest.new_agent(), boot_deadline)
+        await self.guest.forget_agent()
+        await self._meet(boot_deadline)
         await self.hand_over(user_key, deadline)
 
     # ------------------------------------------------------------------ the guest
@@ -168,8 +177,8 @@ class LiveMachine(MachineParts):
         """Set the guest up; see `LiveGuest.hand_over`."""
         await self.guest.hand_over(user_key, setup_deadline(deadline, self._scale), self._become_ready)
 
-    async def ready_agent(self) -> Agent:
-        """The agent, once the hand-over is done."""
+    async def ready_agent(self) -> GuestChannel:
+        """The agent, or what stands for it, once the hand-over is done."""
         return await self._handed_over.wait()
 
     async def ssh(self) -> Ssh:
@@ -200,9 +209,10 @@ class LiveMachine(MachineParts):
         await self.qemu.connect(deadline)
         self.runstate = Runstate.CONNECTED
 
-    async def _connect_agent(self, agent: Agent, deadline: Deadline) -> None:
-        await agent.connect(deadline)
-        self.qemu.report("agent")
+    async def _meet(self, deadline: Deadline) -> None:
+        await Arrival(self.qemu, self.guest, self._scale).wait(deadline)
+        if not self.guest.ssh_only:
+            self.qemu.report("agent")
 
     def _become_ready(self) -> None:
         self.runstate = Runstate.READY

@@ -10,7 +10,8 @@ from orchestrator.environment.live_qemu import LiveQemu
 from orchestrator.environment.machine_ssh import MachineSsh
 from orchestrator.environment.runstate import Runstate
 from orchestrator.events import EventBus
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
+from orchestrator.guest.lacks import Lacks
 from orchestrator.tasks import Later
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Machine, Topology
@@ -29,14 +30,17 @@ class MachineParts:
         self.paths = paths
         self.runstate = Runstate.IDLE
         self.qemu = LiveQemu(machine.name, paths, topology.waivers, bus)
-        ssh = MachineSsh(machine.name, paths, self.qemu.watcher, scale, key_file)
+        image = topology.images.get(machine.image)
+        providers = tuple(image.sources) if image else ()
+        lacks = Lacks(machine.name, providers, (str(paths.journal), str(paths.serial_log)))
+        ssh = MachineSsh(paths, self.qemu.watcher, scale, key_file, lacks)
         self.guest = LiveGuest(machine, topology, paths, ssh)
         self._bus = bus
         self._scale = scale
-        self._handed_over = Later[Agent]()
+        self._handed_over = Later[GuestChannel]()
 
     @property
-    def agent(self) -> Agent:
+    def agent(self) -> GuestChannel:
         return self.guest.agent
 
     @property

@@ -9,17 +9,22 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.watch import Watcher
+from orchestrator.errors import MachineError
 from orchestrator.guest import ssh as ssh_module
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import host_key_blob
+from orchestrator.guest.lacks import Lack, Lacks
+from orchestrator.guest.seed import USER_ADDRESS
 from orchestrator.guest.ssh import Ssh, SshTarget
 from orchestrator.guest.sshd import SshdWait, listening_host_key
+from orchestrator.tasks import run_with_watchdogs
 from orchestrator.timescale import TimeScale
 from orchestrator.vm.arguments import SSH_GUEST_PORT, MachinePaths
 
 HOST_KEY_TIMEOUT = 60.0  # seconds, before scaling; the agent may answer long before the boot is over
 SSH_TIMEOUT = 30.0
 LOOK_INTERVAL = 1.0  # seconds between looks for a listening sshd, where the journal is silent; before scaling
+ADDRESS_AFTER = 5.0  # seconds of a login before the guest's addresses are looked at, before scaling
 NEW_KEY_TIMEOUT = 2.0  # seconds until an sshd that was given a new key listens again, before scaling
 
 
@@ -37,13 +42,15 @@ class MachineSsh:
     Attributes:
         host_key: the public host key, one line; empty while its state is ``UNKNOWN``.
         ports: guest port → port of 127.0.0.1; set before the first connection.
+        lacks: explains what the guest is found to lack.
     """
 
-    def __init__(self, name: str, paths: MachinePaths, watcher: Watcher, scale: TimeScale, key_file: Path) -> None:
+    def __init__(self, paths: MachinePaths, watcher: Watcher, scale: TimeScale, key_file: Path, lacks: Lacks) -> None:
         self.host_key = ""
         self.ports: Mapping[int, int] = {}
         self._key_state = HostKeyState.UNKNOWN
-        self._name = name
+        self.lacks = lacks
+        self._name = lacks.machine
         self._paths = paths
         self._watcher = watcher
         self._scale = scale
@@ -69,8 +76,11 @@ class MachineSsh:
         self._watcher.sshd_listens.clear()
         self.pin("")
 
-    async def connection(self, agent: Agent) -> tuple[Ssh, bool]:
+    async def connection(self, agent: GuestChannel | None) -> tuple[Ssh, bool]:
         """The connection, and whether it was made just now.
+
+        Args:
+            agent: tells the host key, if it is not pinned; None: it is.
 
         Raises:
             MachineError: sshd does not listen in time, or shows another key.
@@ -84,12 +94,24 @@ class MachineSsh:
                 await new.close()  # the guest was reset meanwhile: its key is to be learnt again
             return self._ssh, False
 
+    async def current(self) -> Ssh:
+        """The connection of a guest whose key is pinned: it need not be asked for it."""
+        ssh, _ = await self.connection(None)
+        return ssh
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._ssh is not None and self._ssh.alive
+
     def _key_blob(self) -> bytes:
         return host_key_blob(self._name, self.host_key) if self.host_key else b""
 
-    async def _connect(self, agent: Agent) -> Ssh:
+    async def _connect(self, agent: GuestChannel | None) -> Ssh:
         match self._key_state:
             case HostKeyState.UNKNOWN:
+                if agent is None:
+                    raise MachineError(f"the host key of machine {self._name} is not known", subject=self._name)
                 await self.learn_host_key(agent, Deadline.after(self._scale.limit(HOST_KEY_TIMEOUT)))
             case HostKeyState.REPLACED:
                 self._key_state = HostKeyState.PINNED
@@ -98,9 +120,19 @@ class MachineSsh:
             case HostKeyState.PINNED:
                 pass
         target = SshTarget(self._name, self.ports[SSH_GUEST_PORT], self._key_blob(), self._key_file)
-        return await ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
+        work = ssh_module.connect(target, Deadline.after(self._scale.reply(SSH_TIMEOUT)))
+        return await run_with_watchdogs(work, [] if agent is None else [lambda: self._look_for_address(agent)])
 
-    async def learn_host_key(self, agent: Agent, deadline: Deadline) -> None:
+    async def _look_for_address(self, agent: GuestChannel) -> None:
+        """End a login that takes long where the guest has no address to be reached at."""
+        await asyncio.sleep(self._scale.reply(ADDRESS_AFTER))
+        found = await agent.addresses(deadline=Deadline.after(self._scale.reply(SSH_TIMEOUT)))
+        if found is not None and USER_ADDRESS not in found:
+            theirs = ", ".join(one for one in found if not one.startswith(("127.", "::1", "fe80:"))) or "none"
+            why = f"QEMU forwards SSH to {USER_ADDRESS}, and its agent tells these addresses: {theirs}"
+            raise self.lacks.error(Lack.ADDRESS, why)
+
+    async def learn_host_key(self, agent: GuestChannel, deadline: Deadline) -> None:
         """Wait until the guest's sshd listens, and pin its host key.
 
         Raises:
@@ -111,7 +143,7 @@ class MachineSsh:
             SSH_GUEST_PORT,
             interval=self._scale.reply(LOOK_INTERVAL),
             listens_before=deadline.earlier(self._scale.limit(HOST_KEY_TIMEOUT)),
-            where=[str(self._paths.journal), str(self._paths.serial_log)],
+            lacks=self.lacks,
         )
         self.pin(await listening_host_key(agent, wait, deadline))
 

@@ -55,7 +55,9 @@ def own_memory(script: str) -> bool:
 
 
 def savable(machine: MachineState) -> bool:
-    """Whether QEMU or we know where its memory is, so that it can be saved."""
+    """Whether QEMU or we know where its memory is, and its guest can be given new keys after a restore."""
+    if machine.ssh_only:
+        return False
     return bool(machine.ram) or not own_memory(find_run_script(Path(machine.image)).read_text(errors="replace"))
 
 

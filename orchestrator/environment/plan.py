@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,8 @@ from orchestrator.images.provider import ensure_images
 from orchestrator.snapshots.key import Parts, inputs_of
 from orchestrator.topology.load import NOTHING_GIVEN, load_topology, missing_files
 from orchestrator.topology.model import Topology
-from orchestrator.vm.accelerator import Accelerator, emit_accelerator, probe
+from orchestrator.vm.accelerator import KVM, Accelerator, emit_accelerator, for_guests, probe
+from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.vnc import has_vnc, program_of
 
 
@@ -106,6 +108,10 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider, bus=bus, deadline=deadline)
     layers = await layer_disks(topology, images, bus, deadline)
+    guests = {architecture_of(image.script_text).name for image in images.values()}
+    real = for_guests(accelerator, guests, host=platform.machine(), kvm=os.access(KVM, os.R_OK | os.W_OK))
+    if real != accelerator:
+        emit_accelerator(accelerator := real, bus)
     handovers = {
         name: handover_script(machine, topology, "") + journal_script() for name, machine in topology.machines.items()
     }

@@ -7,7 +7,7 @@ from orchestrator.environment.watch import Watcher
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
-from orchestrator.guest.agent import GUEST_PATH, Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.vm.qmp import Monitor
 
 COMMAND = "systemctl --no-block reboot || systemctl --force --force reboot"
@@ -15,7 +15,7 @@ RESET_SEEN = 3.0  # seconds for QEMU to tell that it did what it was told
 
 
 async def go_down(
-    monitor: Monitor, agent: Agent | None, watcher: Watcher, bus: EventBus, *, answer: Deadline, down: Deadline
+    monitor: Monitor, agent: GuestChannel | None, watcher: Watcher, bus: EventBus, *, answer: Deadline, down: Deadline
 ) -> None:
     """Return when QEMU has reset the machine; its next boot begins then.
 
@@ -40,7 +40,7 @@ async def go_down(
         await completes_before(watcher.was_reset.wait, Deadline.after(RESET_SEEN))
 
 
-async def _asked(agent: Agent, watcher: Watcher, answer: Deadline, down: Deadline) -> str:
+async def _asked(agent: GuestChannel, watcher: Watcher, answer: Deadline, down: Deadline) -> str:
     """Ask the guest, and see it go; why not, or nothing.
 
     Nobody asks what became of the command: the agent may be gone before it can tell, and that of the next boot knows
@@ -49,8 +49,7 @@ async def _asked(agent: Agent, watcher: Watcher, answer: Deadline, down: Deadlin
     try:
         if not agent.connected:
             await agent.connect(answer)
-        command = {"path": "/bin/sh", "arg": ["-c", COMMAND], "env": [f"PATH={GUEST_PATH}"]}
-        await agent.call("guest-exec", command, deadline=answer)
+        await agent.begin(COMMAND, deadline=answer)
     except OrchestratorError as error:
         return error.what
     if await completes_before(watcher.was_reset.wait, down):

@@ -94,7 +94,9 @@ async def save_all_machines(
             raise SnapshotError(
                 f"machine {name} cannot be saved",
                 subject=name,
-                why="the run script of its image sets its own memory backend (memory-backend)",
+                why="it has no guest agent, which would give it new keys after a restore"
+                if known.ssh_only
+                else "the run script of its image sets its own memory backend (memory-backend)",
                 where=[known.image],
                 hint="docs/snapshots.md",
             )

@@ -155,7 +155,8 @@ class Session:
 
     def record_access(self, live: LiveMachine) -> None:
         """Record how a machine is reached, for later commands."""
-        self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key)
+        ssh_only = live.guest.ssh_only
+        self.record.machine(live.name, ports=dict(live.ports), host_key=live.host_key, ssh_only=ssh_only)
 
     async def reattach(self, deadline: Deadline, rebooting: Sequence[str] = (), absent: Collection[str] = ()) -> None:
         """Attach to every machine but the absent ones, all at once; of those about to be rebooted, only to QEMU.
@@ -172,7 +173,7 @@ class Session:
 
         async def attach(live: LiveMachine) -> None:
             known = self.record.state.machines[live.name]
-            live.recall(known.ports, known.host_key, known.addresses, known.layers)
+            live.recall(known.ports, known.host_key, known.addresses, known.layers, ssh_only=known.ssh_only)
             if live.name in rebooting:
                 await live.reattach_monitor(known.process, deadline)
             else:

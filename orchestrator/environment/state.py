@@ -37,6 +37,7 @@ class MachineState:
         addresses: those of the names outside that it may reach.
         layers: the files of the disks of its layers.
         egress_filter: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
+        ssh_only: it has no guest agent.
     """
 
     process: ProcessId
@@ -48,6 +49,7 @@ class MachineState:
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     egress_filter: ProcessId | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
+    ssh_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ async def _save_state(session: Session, stage: Stage, deadline: Deadline) -> Sna
     except OrchestratorError as error:
         if isinstance(error, MachineError) and not await _all_run(session):
             raise  # a machine is lost, or is paused: that is no lack of a snapshot
-        bus.emit(Note(level="warning", message=f"the state {stage.name} was not saved: {error.brief}"))
+        bus.emit(Note(level="warning", message=f"the {stage.name} state was not saved: {error.brief}"))
         return None
     for one in store.prunable(keep=[stored.folder, *in_use()]):
         if one.automatic:  # what a user saved goes when the user says so, damaged or not

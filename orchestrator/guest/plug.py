@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.timescale import TimeScale
 from orchestrator.vm.qmp import Monitor, event_summary
 
@@ -51,7 +51,9 @@ MOUNT = f'{MOUNT_DISK}mount_disk "$@"'
 
 
 @asynccontextmanager
-async def plugged(monitor: Monitor, agent: Agent, disk: Path, place: str, *, scale: TimeScale) -> AsyncIterator[None]:
+async def plugged(
+    monitor: Monitor, agent: GuestChannel, disk: Path, place: str, *, scale: TimeScale
+) -> AsyncIterator[None]:
     """A disk, read-only, mounted at ``place`` in the guest as long as the block lasts.
 
     Args:
@@ -98,7 +100,7 @@ async def _plug(monitor: Monitor, name: str, disk: Path) -> None:
         raise
 
 
-async def _unplug(monitor: Monitor, agent: Agent, name: str, place: str, limit: Deadline) -> None:
+async def _unplug(monitor: Monitor, agent: GuestChannel, name: str, place: str, limit: Deadline) -> None:
     """Unmount, take the device away, and close the file."""
     await agent.exec(["umount", "-l", place], deadline=limit)
     async with monitor.events() as events:

@@ -154,6 +154,11 @@ _DEVELOPMENT: Final = (
         "a real server for the tests of migrations",
         file="/usr/lib/postgresql/*/bin/postgres",
     ),
+    _tested("sfdisk", "fdisk", "partitions the disks that are like cloud images", program="sfdisk"),
+    _tested("mtools", "mtools", "writes their EFI system partition", program="mcopy"),
+    _tested("GRUB", "grub-common", "makes their boot loader", program="grub-mkimage"),
+    _tested("GRUB for a BIOS", "grub-pc-bin", "its part for a BIOS", file="/usr/lib/grub/i386-pc/boot.img"),
+    _tested("GRUB for UEFI", "grub-efi-amd64-bin", "its part for UEFI", file="/usr/lib/grub/x86_64-efi/moddep.lst"),
 )
 NEEDS: Final[tuple[Need, ...]] = (*_ALWAYS, *_IMAGES, *_DEVELOPMENT)
 

@@ -6,13 +6,46 @@ the same behaviour, so there is a single way to start a machine.
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.errors import ImageError
 
+GUEST_FILE = "guest.json"  # in an image's folder, where its guest is not as usual
 LONGER = "a longer limit: --wait-timeout of up, --timeout of run and of images build"  # for a build that ran into it
+
+
+@dataclass(frozen=True, slots=True)
+class GuestFacts:
+    """What the program must know of an image's guest before it starts one.
+
+    Attributes:
+        foreign: it was not made for us: it is told its keys and addresses by a seed, and may lack a guest agent.
+    """
+
+    foreign: bool = False
+
+    def write(self, folder: Path) -> None:
+        """Put them into an image's folder."""
+        (folder / GUEST_FILE).write_text(json.dumps(asdict(self)) + "\n")
+
+
+def guest_facts(path: Path) -> GuestFacts:
+    """The facts of an image's folder; those of an image of ours where it says nothing.
+
+    Raises:
+        ImageError: the file is damaged.
+    """
+    try:
+        return GuestFacts(**json.loads((path / GUEST_FILE).read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return GuestFacts()
+    except (OSError, ValueError, TypeError) as error:
+        raise ImageError(
+            f"{path / GUEST_FILE} cannot be read", why=str(error), hint=f"rm -r {path}, then it is built again"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,16 +30,13 @@ class LayerDisk:
         name: of the layer.
         path: an ext4 file system.
         key: of its content and owner.
+        capacity: bytes of the device that the machine sees.
     """
 
     name: str
     path: Path
     key: str
-
-    @property
-    def capacity(self) -> int:
-        """Bytes of the device that the machine sees."""
-        return self.path.stat().st_size
+    capacity: int
 
 
 def serial_of(layer: str) -> str:
@@ -95,4 +92,4 @@ async def _disk(layer: Layer, size: FolderSize, image: BuiltImage, bus: EventBus
     if not cached:
         text = f"layer {layer.name}: made a disk ({size_text(size.size)}, {size.entries} files) of {layer.source}"
         bus.emit(Note(level="info", message=text))
-    return LayerDisk(layer.name, path, f"{size.key} {owner.user}:{owner.group}")
+    return LayerDisk(layer.name, path, f"{size.key} {owner.user}:{owner.group}", path.stat().st_size)

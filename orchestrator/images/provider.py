@@ -17,6 +17,7 @@ from orchestrator.tasks import run_all
 from orchestrator.topology.image_source import IMAGE_SOURCES
 from orchestrator.topology.model import Image, Topology
 
+MIXED = "mixed"  # auto, where no provider has a source of every image: each image has its own
 FALLBACK = "debian"  # what auto comes to where no provider can do everything; it needs no tool to say what is missing
 
 
@@ -37,7 +38,8 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
     """The provider for every image of the topology.
 
     ``auto`` is the most preferred one of those whose tools this host has, and of which every image has a source that
-    exists. If there are only sources that do not exist, the most preferred one; if there are none, Debian.
+    exists. If there are only sources that do not exist, the most preferred one. Where no provider has a source of every
+    image, each image has the most preferred one of its own (`MIXED`); if there are none, Debian.
 
     Args:
         wanted: ``auto``, or a provider.
@@ -47,6 +49,8 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
         ImageError: an image has no source for the provider.
     """
     images = used_images(topology)
+    if wanted == MIXED:
+        return MIXED
     if wanted != "auto" and IMAGE_SOURCES.find(wanted) is None:
         raise ImageError(f"no such image provider: {wanted}", hint=", ".join(("auto", *IMAGE_SOURCES.every())))
     candidates = [kind for kind in _candidates(images) if kind.usable(path)] if wanted == "auto" else []
@@ -56,6 +60,8 @@ def choose_provider(wanted: str, topology: Topology, *, path: str | None = None)
             return provider.kind
     if candidates:  # it says what it does not find
         return candidates[0].kind
+    if wanted == "auto" and not _candidates(images) and all(_usable(image, path) for image in images.values()):
+        return MIXED
     chosen = FALLBACK if wanted == "auto" else wanted
     without = [name for name, image in images.items() if chosen not in image.sources]
     if without:
@@ -77,13 +83,20 @@ def _candidates(images: Mapping[str, Image]) -> list[type[ImageProvider]]:
     return sorted(kinds, key=lambda kind: (-kind.preference, kind.kind))
 
 
+def _usable(image: Image, path: str | None) -> list[str]:
+    """The providers of one image whose tools this host has, the most preferred one first."""
+    kinds = [type(provider_of(image, name)) for name in image.sources]
+    usable = [kind for kind in kinds if kind.usable(path)]
+    return [kind.kind for kind in sorted(usable, key=lambda kind: (-kind.preference, kind.kind))]
+
+
 def provider_of(image: Image, name: str) -> ImageProvider:
-    """The source of an image for a provider; there is one.
+    """The source of an image for a provider, or for `MIXED`; there is one.
 
     Raises:
         ImageError: what a package calls a provider is none.
     """
-    source = image.sources[name]
+    source = image.sources[_usable(image, None)[0] if name == MIXED else name]
     if not isinstance(source, ImageProvider):
         raise ImageError(
             f"{name} is no provider of images",

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, TimeLimit
-from orchestrator.guest.agent import Agent, GuestResult
+from orchestrator.guest.agent import GuestResult
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.ssh import Ssh
 from orchestrator.guest.tunnel import HttpAnswer, NoAnswerError, get, open_tcp, tls_context
 from orchestrator.patterns import found
@@ -32,7 +33,7 @@ T = TypeVar("T")
 class Channels:
     """How a machine is reached; both are awaited, because a machine boots while others already work."""
 
-    agent: Callable[[], Awaitable[Agent]]
+    agent: Callable[[], Awaitable[GuestChannel]]
     ssh: Callable[[], Awaitable[Ssh]]
 
 

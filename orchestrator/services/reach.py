@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.deadline import Deadline
 from orchestrator.events import EventBus
 from orchestrator.events.services import UnitAlias
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.services.channels import Channels
 from orchestrator.services.journal import Journal
 from orchestrator.timescale import TimeScale
@@ -35,7 +35,7 @@ class Reach:
     command: str
     names: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    async def agent(self, machine: str) -> Agent:
+    async def agent(self, machine: str) -> GuestChannel:
         """The machine's agent, once it was handed over."""
         return await self.channels[machine].agent()
 

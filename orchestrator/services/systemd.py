@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.deadline import Deadline
-from orchestrator.guest.agent import Agent, GuestResult
+from orchestrator.guest.agent import GuestResult
+from orchestrator.guest.channel import GuestChannel
 
 PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "NRestarts", "ExecMainStatus", "InvocationID")
 UNKNOWN = "unknown"
@@ -102,7 +103,7 @@ def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-async def show(agent: Agent, units: Sequence[str], deadline: Deadline) -> list[UnitStatus]:
+async def show(agent: GuestChannel, units: Sequence[str], deadline: Deadline) -> list[UnitStatus]:
     """The state of each of the units, in their order, with one command; unknown where systemd does not answer."""
     command = ["systemctl", "show", "-p", ",".join(("Id", *PROPERTIES)), "--", *units]
     found = parse_show((await agent.exec(command, deadline=deadline)).text)
@@ -113,7 +114,7 @@ async def show(agent: Agent, units: Sequence[str], deadline: Deadline) -> list[U
 
 
 async def start(
-    agent: Agent, unit: str, deadline: Deadline, wakeup: Callable[[], Awaitable[None]] | None = None
+    agent: GuestChannel, unit: str, deadline: Deadline, wakeup: Callable[[], Awaitable[None]] | None = None
 ) -> GuestResult:
     """``systemctl start``: it returns when the start job is done, and its code says how.
 
@@ -131,11 +132,11 @@ async def start(
     return await agent.exec(command, deadline=deadline)
 
 
-async def stop(agent: Agent, units: list[str], deadline: Deadline) -> GuestResult:
+async def stop(agent: GuestChannel, units: list[str], deadline: Deadline) -> GuestResult:
     return await agent.exec(["systemctl", "stop", "--", *units], deadline=deadline)
 
 
-async def last_lines(agent: Agent, unit: str, count: int, deadline: Deadline) -> list[str]:
+async def last_lines(agent: GuestChannel, unit: str, count: int, deadline: Deadline) -> list[str]:
     """The unit's last journal lines of this boot, messages only."""
     command = ["journalctl", "-b", f"--unit={unit}", "-n", str(count), "-o", "cat", "--no-pager", "-q"]
     result = await agent.exec(command, deadline=deadline)

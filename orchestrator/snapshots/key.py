@@ -19,6 +19,7 @@ from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Service, Topology
 from orchestrator.topology.stages import Stage, layers_of_stage
 from orchestrator.vm.accelerator import Accelerator
+from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
 
 KEY_LENGTH = 16
@@ -63,7 +64,8 @@ def inputs_of(
         inputs[f"run script of {name}"] = _digest(image.script_text)
     for machine in topology.machines.values():
         inputs[f"hand-over of {machine.name}"] = _digest(parts.handovers[machine.name])
-        inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name))
+        script = parts.images[machine.image].script_text
+        inputs[f"QEMU arguments of {machine.name}"] = _digest(_arguments(machine, accelerator.name, script))
         for layer in parts.layers[machine.name]:
             inputs[f"room for layer {layer.name} of {machine.name}"] = str(layer.capacity)
             inputs[layer_input(layer.name, machine.name)] = f"{layer.key} {topology.layers[layer.name].target}"
@@ -125,8 +127,8 @@ def _content(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:KEY_LENGTH] if path.exists() else "missing"
 
 
-def _arguments(machine: Machine, accelerator: str) -> list[str]:
-    settings = QemuSettings(accelerator, memory=Memory(Path("/ram")))
+def _arguments(machine: Machine, accelerator: str, script: str) -> list[str]:
+    settings = QemuSettings(accelerator, memory=Memory(Path("/ram")), architecture=architecture_of(script))
     return list(script_arguments(machine, NOWHERE, (), settings))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, monotonic, pause
 from orchestrator.errors import MachineError, SnapshotDamaged, SnapshotError
 from orchestrator.events import wall_clock
-from orchestrator.guest.agent import Agent
+from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import AUTHORIZED_KEYS, HOST_KEY, PUBLIC_HOST_KEY, new_host_key
 from orchestrator.snapshots.manifest import Manifest, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest
@@ -113,20 +113,20 @@ async def _load(monitor: Monitor, name: str, deadline: Deadline) -> None:
         await pause(POLL, deadline)
 
 
-async def clock_offset(agent: Agent, deadline: Deadline) -> float:
+async def clock_offset(agent: GuestChannel, deadline: Deadline) -> float:
     """Seconds the guest's clock is behind the host's; the best of several questions."""
     best, offset = float("inf"), 0.0
     for _ in range(CLOCK_SAMPLES):
         asked = monotonic()
         before = wall_clock()
-        guest = int(await agent.call("guest-get-time", deadline=deadline)) / 1e9
+        guest = await agent.time(deadline=deadline)
         took = monotonic() - asked
         if took < best:
             best, offset = took, before + took / 2 - guest
     return offset
 
 
-async def set_clock(agent: Agent, deadline: Deadline) -> float:
+async def set_clock(agent: GuestChannel, deadline: Deadline) -> float:
     """Set the clock of a machine that runs again to the host's; the seconds it is off then.
 
     Raises:
@@ -154,12 +154,12 @@ def shift(offset: float) -> str:
     return f"{offset:+.6f} seconds"
 
 
-async def authorize(agent: Agent, user_key: str, deadline: Deadline) -> None:
+async def authorize(agent: GuestChannel, user_key: str, deadline: Deadline) -> None:
     """Only this environment's key opens the guest, no longer that of the saved one."""
     await agent.write_file(AUTHORIZED_KEYS, user_key.encode() + b"\n", deadline=deadline)
 
 
-async def exchange_host_key(agent: Agent, deadline: Deadline) -> str:
+async def exchange_host_key(agent: GuestChannel, deadline: Deadline) -> str:
     """Give the guest an SSH host key of its own; its public line. sshd then starts again with it.
 
     Raises:

@@ -46,7 +46,12 @@ def _document(topology: Topology) -> Iterator[str]:
     yield from _pairs(name=topology.name, variant=topology.variant or None)
     for network in topology.networks.values():
         yield from _table("networks", network.name)
-        yield from _pairs(kind=network.kind, subnet=str(network.subnet))
+        yield from _pairs(
+            kind=network.kind,
+            subnet=str(network.subnet),
+            subnet6=str(network.subnet6) if network.subnet6 else None,
+            nat=network.nat or None,
+        )
     for image in topology.images.values():
         yield from _table("images", image.name)
         yield from _image(image, root)
@@ -91,16 +96,20 @@ def _layer(layer: Layer, root: Path) -> Iterator[str]:
 def _machine(machine: Machine, root: Path) -> Iterator[str]:
     yield from _table("machines", machine.name)
     yield from _pairs(
+        kind=machine.kind if machine.is_router else None,
         image=machine.image,
         cpus=machine.cpus,
         memory=f"{machine.memory}MiB",
         egress=[_destination(one) for one in machine.destinations] or machine.egress,
+        aliases=list(machine.aliases) or None,
+        dns=machine.dns or None,
         ports=[_forward(forward) for forward in machine.ports],
         files=[_file(file, root) for file in machine.files],
     )
     for link in machine.links:
         yield from _table("machines", machine.name, "networks", link.network)
-        yield from _pairs(address=str(link.address), mac=link.mac)
+        address6 = str(link.address6) if link.address6 else None
+        yield from _pairs(address=str(link.address), address6=address6, mac=link.mac)
 
 
 def _forward(forward: PortForward) -> str:

@@ -5,8 +5,11 @@ Everything here is a pure function of a loaded topology, which has no cycles.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.text import json_text
 from orchestrator.topology.model import Condition, Service, ServiceKind, Topology
+from orchestrator.topology.network_view import network_rows, networks_data
 
 _WORDS = {Condition.STARTED: "started", Condition.HEALTHY: "healthy", Condition.COMPLETED: "completed"}
 
@@ -43,7 +46,13 @@ def dependants(topology: Topology, name: str) -> tuple[str, ...]:
 
 
 def as_text(topology: Topology) -> str:
-    """The levels with machine, kind and conditions, one service a line."""
+    """The levels with machine, kind and conditions, one service a line; then networks that tell something."""
+    rows = [(row.name, row.what, ", ".join(row.members) or "-") for row in network_rows(topology)]
+    networks = "\n" + _table([("NETWORK", "SUBNETS", "MACHINES"), *rows]) if rows else ""
+    return _services_text(topology) + networks
+
+
+def _services_text(topology: Topology) -> str:
     if not topology.services:
         return "no services\n"
     rows = [
@@ -51,12 +60,13 @@ def as_text(topology: Topology) -> str:
         for number, level in enumerate(order(topology), start=1)
         for index, name in enumerate(level)
     ]
-    table = [("LEVEL", "SERVICE", "MACHINE", "KIND", "WAITS FOR"), *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(4)]
-    lines = (
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4])).rstrip()
-        for row in table
-    )
+    return _table([("LEVEL", "SERVICE", "MACHINE", "KIND", "WAITS FOR"), *rows])
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of cells as lines, the columns below each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"
 
 
@@ -66,7 +76,7 @@ def _columns(service: Service) -> tuple[str, str, str]:
 
 
 def as_mermaid(topology: Topology) -> str:
-    """A Mermaid flow chart: a box around each machine, the condition on each edge."""
+    """A Mermaid flow chart: a box around each machine, the condition on each edge; lines to its networks."""
     lines = ["flowchart TD"]
     for machine in topology.machines:
         inside = [service for service in topology.services.values() if service.machine == machine]
@@ -79,7 +89,20 @@ def as_mermaid(topology: Topology) -> str:
             f"    {_node('s', each.service)} -->|{_WORDS[each.condition]}| {_node('s', service.name)}"
             for each in service.depends_on
         ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_mermaid_networks(topology)]) + "\n"
+
+
+def _mermaid_networks(topology: Topology) -> list[str]:
+    rows = network_rows(topology)
+    boxes = {service.machine for service in topology.services.values()}
+    lines = [f'    {_node("m", name)}["{name}"]' for name in topology.machines if rows and name not in boxes]
+    lines += [f'    {_node("n", row.name)}(("{row.name}<br>{row.what}"))' for row in rows]
+    return lines + [
+        f"    {_node('m', machine.name)} --- {_node('n', link.network)}"
+        for machine in topology.machines.values()
+        for link in machine.links
+        if rows
+    ]
 
 
 def _node(prefix: str, name: str) -> str:
@@ -97,7 +120,10 @@ def _shape(service: Service) -> str:
 
 
 def as_json(topology: Topology) -> str:
-    """One JSON document: ``levels`` (lists of names), ``services`` (with ``level``, from 1) and ``layers``."""
+    """One JSON document: ``levels`` (lists of names), ``services`` (with ``level``, from 1) and ``layers``.
+
+    ``networks`` is there where the text has them.
+    """
     levels = order(topology)
     level = {name: number for number, names in enumerate(levels, start=1) for name in names}
     services = [
@@ -128,6 +154,8 @@ def as_json(topology: Topology) -> str:
         "services": services,
         "layers": layers,
     }
+    if networks := networks_data(topology):
+        data["networks"] = networks
     return json_text(data, indent=2) + "\n"
 
 

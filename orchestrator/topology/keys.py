@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from orchestrator.topology import layer_values, values
+from orchestrator.topology import layer_values, network_values, values
 from orchestrator.topology.value_types import (
     Array,
     Command,
@@ -25,7 +25,7 @@ from orchestrator.topology.value_types import (
     words,
 )
 from orchestrator.topology.value_types import tables as named
-from orchestrator.topology.words import Condition, NetworkKind, ServiceKind
+from orchestrator.topology.words import Condition, MachineKind, NetworkKind, ServiceKind
 
 REQUIRED: Final = "required"
 NOTHING: Final = "none"
@@ -67,6 +67,10 @@ _ENVIRONMENT = Entries(values.string, names=ENVIRONMENT_NAME)
 _EGRESS = Shape(
     "true, false, or list of strings",
     {"anyOf": [{"type": "boolean"}, {"type": "array", "items": values.destination.schema}]},
+)
+_NETWORKS = Shape(
+    "tables, or list of names",
+    {"anyOf": [named("machines.NAME.networks.NAME").schema, {"type": "array", "items": {"type": "string"}}]},
 )
 _DEPENDS_ON = Shape(
     "list, or tables",
@@ -114,7 +118,24 @@ _MACHINE = {
     "image": Key(_reference("an image"), "the system it boots", REQUIRED),
     "cpus": Key(values.cpus, "virtual processors", "`1`"),
     "memory": Key(values.memory, 'at least `"256MiB"`', '`"1GiB"`'),
-    "networks": Key(named("machines.NAME.networks.NAME"), "its interfaces, see `machines.NAME.networks.NAME`"),
+    "kind": Key(
+        words(MachineKind),
+        "router: it passes packets on between its networks, and the others know the way ([networks](networks.md)). "
+        "Its image needs `nft`",
+        '`"machine"`',
+    ),
+    "networks": Key(_NETWORKS, "its interfaces, see `machines.NAME.networks.NAME`; a list where no key is needed"),
+    "aliases": Key(
+        Array(network_values.alias, "list of host names"),
+        "other names that all machines know it by, with or without a domain. One that begins with the machine's name "
+        "and a dot is its full name, which `hostname -f` prints in it",
+    ),
+    "dns": Key(
+        values.flag,
+        "a name server in the machine, which answers from `/etc/hosts`, for programs that do not read it. Its image "
+        "needs `perl`, which every Debian has",
+        "`false`",
+    ),
     "egress": Key(
         _EGRESS,
         "whether the guest reaches outside networks through NAT: everything, nothing, or only these hosts and ports, "
@@ -224,16 +245,25 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
                 '`"vde"`',
             ),
             "subnet": Key(
-                values.subnet, "at most `/30`; the first and the last address belong to no machine", REQUIRED
+                network_values.subnet, "at most `/30`; the first and the last address belong to no machine", REQUIRED
+            ),
+            "subnet6": Key(network_values.subnet6, "each machine on it has an IPv6 address too; at most `/126`"),
+            "nat": Key(
+                values.flag,
+                "what leaves it through a router has the router's address, and nobody opens a connection into it",
+                "`false`",
             ),
         },
         "images.NAME": {},
         "layers.NAME": _LAYER,
         "machines.NAME": _MACHINE,
         "machines.NAME.networks.NAME": {
-            "address": Key(values.address, "inside the subnet, on no other machine", REQUIRED),
+            "address": Key(
+                network_values.address, "inside the subnet, on no other machine", "chosen, see [networks](networks.md)"
+            ),
+            "address6": Key(network_values.address6, "the same in `subnet6`", "chosen, see [networks](networks.md)"),
             "mac": Key(
-                values.mac,
+                network_values.mac,
                 "unicast. The derived one is `52:54:00` and three bytes of a SHA-256 over the names of topology, "
                 "machine and network: the same in every run, different for each interface",
                 "derived",
@@ -283,6 +313,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
 RENAMED: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "": {"accept": "waivers", "app": "layers.app"},
+        "images.NAME": {"raw": "disk"},
         "waivers": {"sign": "pattern"},
     }
 )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from orchestrator.topology.check_kind import CheckKind
 from orchestrator.topology.image_source import ImageSource
 from orchestrator.topology.words import Condition as Condition
 from orchestrator.topology.words import Destination as Destination
+from orchestrator.topology.words import MachineKind as MachineKind
 from orchestrator.topology.words import NetworkKind as NetworkKind
 from orchestrator.topology.words import PortForward as PortForward
 from orchestrator.topology.words import ServiceKind as ServiceKind
@@ -23,19 +24,41 @@ from orchestrator.waivers import Waiver
 
 @dataclass(frozen=True, slots=True)
 class Network:
+    """Machines that reach each other without a router.
+
+    Attributes:
+        subnet6: None: the network has IPv4 only.
+        nat: packets that leave it through a router get the router's address, and nobody opens a connection into it.
+    """
+
     name: str
     kind: NetworkKind
     subnet: IPv4Network
+    subnet6: IPv6Network | None = None
+    nat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A machine's interface on a network."""
+    """A machine's interface on a network.
+
+    Attributes:
+        prefix: bits of the IPv4 subnet.
+        address6: None where the network has no IPv6.
+        prefix6: bits of the IPv6 subnet.
+    """
 
     network: str
     address: IPv4Address
     prefix: int
     mac: str
+    address6: IPv6Address | None = None
+    prefix6: int = 0
+
+    @property
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Its addresses, IPv4 first."""
+        return (self.address,) if self.address6 is None else (self.address, self.address6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +114,8 @@ class Machine:
         memory: MiB.
         egress: whether the guest reaches outside networks through NAT.
         destinations: the only ones it reaches, if ``egress`` is not true.
+        aliases: other names that the machines know it by.
+        dns: whether a name server runs in it, for programs that do not read ``/etc/hosts``.
     """
 
     name: str
@@ -102,6 +127,14 @@ class Machine:
     ports: tuple[PortForward, ...] = ()
     files: tuple[GuestFile, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    kind: MachineKind = MachineKind.PLAIN
+    aliases: tuple[str, ...] = ()
+    dns: bool = False
+
+    @property
+    def is_router(self) -> bool:
+        """Whether it passes packets on between its networks."""
+        return self.kind is MachineKind.ROUTER
 
 
 @dataclass(frozen=True, slots=True)

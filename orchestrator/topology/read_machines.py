@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
-from orchestrator.topology import values
+from orchestrator.topology import network_values, values
 from orchestrator.topology.document import quote
 from orchestrator.topology.image_source import IMAGES_TABLE, image_keys, image_kinds
 from orchestrator.topology.model import (
     Destination,
     GuestFile,
     Image,
-    Interface,
     Machine,
+    MachineKind,
     Network,
     NetworkKind,
     PortForward,
 )
-from orchestrator.topology.positions import Position
+from orchestrator.topology.read_links import NO_SUBNET, NO_SUBNET6, links
 from orchestrator.topology.tables import Table, absolute
 from orchestrator.topology.variants import Merged
 
-_NOWHERE = IPv4Address(0)  # stand-ins: what is read with problems is never handed out
-_NO_SUBNET = IPv4Network("0.0.0.0/0")
-_USER_NETWORK = IPv4Network("10.0.2.0/24")  # QEMU's own, which every machine has for SSH and egress
+# QEMU's own, which every machine has for SSH and egress.
+_USER_NETWORK = IPv4Network("10.0.2.0/24")
+_USER_NETWORK6 = IPv6Network("fec0::/64")
 
 
 def networks(file: Table) -> dict[str, Network]:
     found: dict[str, Network] = {}
     for name, table in file.named("networks", "network", "networks.NAME"):
-        subnet = table.required("subnet", values.subnet, _NO_SUBNET)
-        if subnet != _NO_SUBNET and subnet.overlaps(_USER_NETWORK):
+        subnet = table.required("subnet", network_values.subnet, NO_SUBNET)
+        if subnet != NO_SUBNET and subnet.overlaps(_USER_NETWORK):
             table.complain("subnet", f"{subnet} overlaps {_USER_NETWORK}, QEMU's user network of every machine")
         for other in found.values():
-            if _NO_SUBNET not in (subnet, other.subnet) and subnet.overlaps(other.subnet):
+            if NO_SUBNET not in (subnet, other.subnet) and subnet.overlaps(other.subnet):
                 table.complain("subnet", f"{subnet} overlaps {other.subnet} of network {quote(other.name)}")
-        found[name] = Network(name, table.choice("kind", NetworkKind, NetworkKind.VDE), subnet)
+        subnet6 = _subnet6(table, found)
+        nat = table.optional("nat", values.flag, False)
+        found[name] = Network(name, table.choice("kind", NetworkKind, NetworkKind.VDE), subnet, subnet6, nat)
     return found
+
+
+def _subnet6(table: Table, others: Mapping[str, Network]) -> IPv6Network | None:
+    if not table.has("subnet6"):
+        return None
+    subnet = table.optional("subnet6", network_values.subnet6, NO_SUBNET6)
+    if subnet != NO_SUBNET6 and subnet.overlaps(_USER_NETWORK6):
+        table.complain("subnet6", f"{subnet} overlaps {_USER_NETWORK6}, QEMU's user network of every machine")
+    for other in others.values():
+        if other.subnet6 is not None and NO_SUBNET6 not in (subnet, other.subnet6) and subnet.overlaps(other.subnet6):
+            table.complain("subnet6", f"{subnet} overlaps {other.subnet6} of network {quote(other.name)}")
+    return subnet
 
 
 def images(file: Table, root: Path) -> dict[str, Image]:
@@ -47,7 +61,9 @@ def images(file: Table, root: Path) -> dict[str, Image]:
         kinds = image_kinds(table.node)
         present = {provider: kind for provider, kind in kinds.items() if any(table.has(key) for key in kind.own_keys())}
         if not present:
-            keys = ", ".join(quote(key) for key in image_keys(table.node))
+            names = {name: kind.own_keys() for name, kind in kinds.items()}
+            # The others say more of a source, and alone make none.
+            keys = ", ".join(quote(key) for name, own in names.items() for key in own if key.startswith(name))
             table.problems.add(table.node.key, f"{table.label} needs one of {keys}")
         found[name] = Image(name, {provider: kind.read(table, root) for provider, kind in present.items()})
     return found
@@ -72,7 +88,8 @@ def machines(
     opened: dict[int, str] = {}  # fixed ports of the host, with the machine that has them
     gone = merged.removed_names("images")
     tables = dict(file.named("machines", "machine", "machines.NAME"))
-    links = _links(tables, topology, known, merged)
+    interfaces = links(tables, topology, known, merged)
+    aliases = _aliases(tables)
     for name, table in tables.items():
         image = table.required("image", values.nonempty, "")
         table.refer(table.get("image"), "image", images, gone)
@@ -82,12 +99,49 @@ def machines(
             image=image,
             cpus=table.optional("cpus", values.cpus, 1),
             memory=table.optional("memory", values.memory, 1024),
-            links=links[name],
+            links=interfaces[name],
             egress=egress,
             destinations=destinations,
             ports=_ports(table, opened),
             files=_files(table, root),
+            kind=table.choice("kind", MachineKind, MachineKind.PLAIN),
+            aliases=aliases[name],
+            dns=table.optional("dns", values.flag, False),
         )
+        if found[name].is_router and len(_networks_written(table)) < 2:
+            table.complain("kind", "a router needs at least two networks")
+    _check_nat(file, known, found)
+    return found
+
+
+def _networks_written(table: Table) -> Collection[object]:
+    """What the machine has as networks, those with mistakes included: they have their own problems."""
+    node = table.get("networks")
+    return () if node is None else node.items or node.fields or ()
+
+
+def _check_nat(file: Table, known: Mapping[str, Network], machines: Mapping[str, Machine]) -> None:
+    routed = {link.network for machine in machines.values() if machine.is_router for link in machine.links}
+    for network in known.values():
+        node = file.node.find("networks", network.name, "nat")
+        if network.nat and network.name not in routed and node is not None:
+            file.problems.add(node.at, f"network {quote(network.name)} has nat, but no machine of kind router is on it")
+
+
+def _aliases(tables: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
+    """The aliases of each machine: no name means two machines."""
+    owners: dict[str, str] = {}
+    found = {}
+    for name, table in tables.items():
+        own = table.placed("aliases", network_values.alias)
+        for node, alias in own:
+            if alias in tables:
+                table.problems.add(node.at, f"alias {quote(alias)} of {table.label} is the name of a machine")
+            elif alias in owners:
+                where = "there already" if owners[alias] == name else f"an alias of machine {quote(owners[alias])}"
+                table.problems.add(node.at, f"alias {quote(alias)} of {table.label} is {where}")
+            owners.setdefault(alias, name)
+        found[name] = tuple(alias for _, alias in own)
     return found
 
 
@@ -130,55 +184,3 @@ def _files(table: Table, root: Path) -> tuple[GuestFile, ...]:
         required = entry.optional("required", values.flag, True)
         found.append(GuestFile(absolute(root, source), target, mode, required))
     return tuple(found)
-
-
-def _links(
-    machines: Mapping[str, Table], topology: str, known: Mapping[str, Network], merged: Merged
-) -> dict[str, tuple[Interface, ...]]:
-    """The links of each machine. Addresses written in the file are read first: derived ones avoid them."""
-    gone = merged.removed_names("networks")
-    written: dict[str, Position] = {}
-    tables: dict[str, list[tuple[str, Table, str]]] = {name: [] for name in machines}
-    for machine, owner in machines.items():
-        for network, node in owner.entries("networks"):
-            label = f"network {quote(network)} of {owner.label}"
-            table = Table(node, owner.problems, "machines.NAME.networks.NAME", label)
-            if network not in known:
-                owner.unknown(node.key, "network", network, known, gone)
-                continue
-            mac = table.optional("mac", values.mac, "")
-            if mac and mac in written:
-                table.complain("mac", f"{mac} is taken by the machine at line {written[mac].line}")
-            elif mac:
-                written[mac] = table.place("mac")
-            tables[machine].append((network, table, mac))
-    taken = set(written)
-    addresses: dict[tuple[str, IPv4Address], str] = {}
-    found = {}
-    for machine, entries in tables.items():
-        links = []
-        for network, table, mac in entries:
-            own = mac or values.derived_mac(topology, machine, network, frozenset(taken))
-            taken.add(own)
-            address = _address(table, machine, known[network], addresses)
-            links.append(Interface(network, address, known[network].subnet.prefixlen, own))
-        found[machine] = tuple(links)
-    return found
-
-
-def _address(table: Table, machine: str, network: Network, taken: dict[tuple[str, IPv4Address], str]) -> IPv4Address:
-    address = table.required("address", values.address, _NOWHERE)
-    subnet = network.subnet
-    if address == _NOWHERE or subnet == _NO_SUBNET:
-        return address
-    if address not in subnet:
-        table.complain("address", f"{address} is outside {subnet}")
-    elif address == subnet.network_address:
-        table.complain("address", f"{address} is the first address of {subnet}, which means the network itself")
-    elif address == subnet.broadcast_address:
-        table.complain("address", f"{address} is the last address of {subnet}, which is for broadcast")
-    elif owner := taken.get((network.name, address)):
-        table.complain("address", f"{address} is the address of machine {quote(owner)}")
-    else:
-        taken[network.name, address] = machine
-    return address

@@ -43,7 +43,7 @@ def stages_of(topology: Topology) -> tuple[Stage, ...]:
     marks += [(name, needed_by(services, [name])) for name in late]
     for name, found in marks:
         grown = reached | found
-        if grown != frozenset(services) and (grown != reached or name == BASE):
+        if grown != frozenset(services) and (grown != reached or not stages):
             stages.append(Stage(name, grown))
             reached = grown
     return (*stages, Stage(HEALTHY, frozenset(services)))

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from hashlib import sha256
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address
 from typing import Final
 
 from orchestrator import patterns
@@ -25,7 +24,6 @@ LONGEST_TIME: Final = 86_400.0  # a day: longer is a slip of a unit
 SMALLEST_MEMORY: Final = 256  # MiB: below this a systemd guest does not come up
 
 _MODE = re.compile(r"0?[0-7]{3,4}")
-_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 # As systemd's unit_name_is_valid: what stands before the first @ is the template, what follows its instance.
 _UNIT = re.compile(
     r"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\@-]+)?"
@@ -40,7 +38,6 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _DIGITS = re.compile(r"[0-9.]+")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
-_RESERVED_MAC = "12:34:56"  # the end of QEMU's own default: what forgets its address gets it
 
 
 @value("text", minLength=1)
@@ -192,61 +189,6 @@ def destination(node: Node) -> Destination:
         return Destination(host, parse_port(port), protocol or "tcp")
     except ValueError as error:
         raise InvalidValue(f"{example}; the port is from 1 to 65535") from error
-
-
-@value("IPv4 network", pattern="^[0-9.]+/[0-9]+$")
-def subnet(node: Node) -> IPv4Network:
-    """An IPv4 network like ``"192.168.1.0/24"`` with room for at least two machines."""
-    value = nonempty(node)
-    try:
-        network = ip_network(value, strict=False)
-    except ValueError as error:
-        raise InvalidValue(f'expected a network like "192.168.1.0/24", found {quote(value)}') from error
-    if not isinstance(network, IPv4Network):
-        raise InvalidValue(f"expected an IPv4 network, found {quote(value)}")
-    if "/" not in value:
-        raise InvalidValue(f'expected a network with its length, found {quote(value)} (did you mean "{value}/24"?)')
-    if value.split("/")[0] != str(network.network_address):
-        raise InvalidValue(f"{quote(value)} is an address inside a network (did you mean {quote(str(network))}?)")
-    if network.prefixlen > 30:
-        raise InvalidValue(f"{quote(value)} has no room for two machines; the length may be 30 at most")
-    return network
-
-
-@value("IPv4 address", pattern="^[0-9.]+$")
-def address(node: Node) -> IPv4Address:
-    value = nonempty(node)
-    try:
-        found = ip_address(value)
-    except ValueError as error:
-        raise InvalidValue(f'expected an IPv4 address like "192.168.1.2", found {quote(value)}') from error
-    if not isinstance(found, IPv4Address):
-        raise InvalidValue(f"expected an IPv4 address, found {quote(value)}")
-    return found
-
-
-@value("MAC address", pattern="^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
-def mac(node: Node) -> str:
-    """A unicast MAC address, in lower case."""
-    value = nonempty(node).lower()
-    if not _MAC.fullmatch(value):
-        raise InvalidValue(f'expected an address like "52:54:00:1a:2b:3c", found {node.describe()}')
-    if int(value[:2], 16) & 1:
-        raise InvalidValue(f"{quote(value)} is a multicast address; a machine needs one whose first byte is even")
-    if value == "00:00:00:00:00:00" or value.endswith(_RESERVED_MAC):
-        raise InvalidValue(f"{quote(value)} is what broken or default set-ups use; choose another")
-    return value
-
-
-def derived_mac(topology: str, machine: str, network: str, taken: frozenset[str]) -> str:
-    """The fixed address of a machine on a network: the same in every run, none of ``taken``."""
-    seed = f"{topology}/{machine}/{network}"
-    attempt = 0
-    while True:
-        tail = sha256(f"{seed}/{attempt}".encode() if attempt else seed.encode()).digest()[:3].hex(":")
-        if tail != _RESERVED_MAC and (found := f"52:54:00:{tail}") not in taken:
-            return found
-        attempt += 1
 
 
 @value("octal string", pattern="^0?[0-7]{3,4}$")

@@ -13,6 +13,13 @@ class NetworkKind(StrEnum):
     SOCKET = "socket"  # UNIX stream sockets between the QEMU processes, no helper
 
 
+class MachineKind(StrEnum):
+    """What a machine does for the others."""
+
+    PLAIN = "machine"
+    ROUTER = "router"  # passes packets on between its networks
+
+
 class ServiceKind(StrEnum):
     """What it means for a service to be up."""
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ PROBE_LIMIT = 5.0  # seconds; KVM needs 0.3
 EXIT_WRITTEN = 0x2A
 EXIT_SEEN = (EXIT_WRITTEN << 1) | 1  # what isa-debug-exit makes of it
 
+KVM = Path("/dev/kvm")
 MODULES = Path("/sys/module")
 WITHOUT_HARDWARE = (
     "the KVM of this host has no hardware below it (module kvm_pvm) and runs only guest kernels built for it; "
@@ -56,6 +58,30 @@ class Accelerator:
     reason: str
     factor: float
     qemu: str
+
+
+def for_guests(probed: Accelerator, guests: Collection[str], *, host: str, kvm: bool) -> Accelerator:
+    """The accelerator for guests of these processors; one for all machines of an environment. Pure.
+
+    The probe runs a guest of x86_64. A guest of another processor is emulated; on a host that has it, KVM runs it.
+
+    Args:
+        guests: as `uname -m` calls them.
+        host: the host's own processor.
+        kvm: whether /dev/kvm can be opened.
+    """
+    foreign = sorted(set(guests) - {host})
+    if not foreign and (host == "x86_64" or not guests):
+        return probed
+    if os.environ.get("ORCH_ACCELERATOR"):
+        return probed
+    if foreign:
+        name, reason = "tcg", f"guests of {', '.join(foreign)} are emulated on a host of {host}"
+    elif kvm:
+        name, reason = "kvm", f"/dev/kvm of this host of {host} can be opened"
+    else:
+        name, reason = "tcg", f"/dev/kvm of this host of {host} cannot be opened"
+    return probed if name == probed.name else _with_factor(name, reason, probed.qemu)
 
 
 def boot_sector() -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from orchestrator.topology.model import Machine
+from orchestrator.vm.architecture import X86_64, Architecture
 
 AGENT_PORT = "org.qemu.guest_agent.0"
 AGENT_DEVICE = "orch-agent"
@@ -96,6 +97,16 @@ class MachinePaths:
         return self.sockets / "vnc"
 
     @property
+    def seed(self) -> Path:
+        """The disk that tells a foreign guest its keys and addresses; see `orchestrator.guest.seed`."""
+        return self.work / "seed.iso"
+
+    @property
+    def credentials(self) -> Path:
+        """The folder of the same as systemd credentials, and of the host key that the guest was told."""
+        return self.work / "credentials"
+
+    @property
     def switched_off(self) -> Path:
         """Who was switched off on purpose, and how; see `orchestrator.environment.switched_off`."""
         return self.work / "switched-off"
@@ -163,6 +174,7 @@ class QemuSettings:
         vnc: QEMU has a VNC server, without an address at first; see `orchestrator.vm.vnc`. No state depends on it.
         disks: what the guest reads besides its own disk. They come last, so that no other device has another place on
             the bus with them, and one that is plugged in later has the place that it has here.
+        architecture: the guest's processor, see `architecture_of`.
     """
 
     accelerator: str
@@ -172,6 +184,7 @@ class QemuSettings:
     drives: Sequence[str] = ()
     vnc: bool = False
     disks: Sequence[ReadOnlyDisk] = ()
+    architecture: Architecture = X86_64
 
 
 def script_arguments(
@@ -214,7 +227,7 @@ def _board(machine: Machine, settings: QemuSettings) -> list[str]:
         "-machine",
         f"accel={settings.accelerator}",
         "-cpu",
-        "host" if settings.accelerator == "kvm" else "max",
+        "host" if settings.accelerator == "kvm" else settings.architecture.emulated,
         *size,
         "-smp",
         str(machine.cpus),
@@ -259,8 +272,8 @@ def _guards(settings: QemuSettings) -> list[str]:
     arguments = [
         "-device",
         "pvpanic-pci",
-        "-device",
-        "vmgenid,guid=auto",  # tells a restored kernel that it is not the only one: it reseeds its RNG
+        # It shows a restored kernel that it is not the only one: it reseeds its RNG.
+        *(["-device", "vmgenid,guid=auto"] if settings.architecture.vmgenid else []),
         "-action",
         "panic=pause",  # a panicked guest stays, to be looked at
         "-sandbox",

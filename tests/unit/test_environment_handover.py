@@ -89,7 +89,8 @@ def test_the_environment_of_a_unit_is_a_drop_in_with_every_value_quoted(tmp_path
     other = Service("other", "client", ServiceKind.DAEMON, "other.service", environment={"ON": "client"})
     plain = Service("plain", "server", ServiceKind.DAEMON, "plain.service")
     whole = replace(SHOP, services={one.name: one for one in (shop, other, plain)})
-    script = handover_script(PAIR["server"], whole, KEY)
+    assert "shop.service" not in handover_script(PAIR["server"], whole, KEY), "it is of a later stage"
+    script = handover_script(PAIR["server"], whole, KEY, whole.services)
     assert "other.service" not in script
     assert "plain.service" not in script
     written = script[script.index("mkdir -p -m 0755 /run/systemd/system/shop.service.d") :]

@@ -72,7 +72,7 @@ def test_a_run_folder_that_takes_nothing_is_a_warning(tmp_path: Path) -> None:
         name="server",
         handed_over=True,
         monitor=SimpleNamespace(run_state=nothing),
-        agent=SimpleNamespace(call=nothing),
+        agent=SimpleNamespace(ping=nothing),
         qemu=SimpleNamespace(screenshot=nothing),
     )
     session = SimpleNamespace(machines={"server": machine}, run_folder=tmp_path, scale=TimeScale(1.0), bus=bus)

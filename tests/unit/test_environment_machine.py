@@ -126,16 +126,28 @@ def test_who_listens() -> None:
     assert not listens(b"   1: 00000000:0016 00000000:0000 0A x", 80)
 
 
-def test_a_handover_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_guest, "handover_script", lambda *_: "echo no network card >&2; exit 71\n")
+@pytest.mark.parametrize(
+    ("code", "what", "hint"),
+    [
+        (71, "could not be set up", "orchestrator console server"),
+        (72, "cannot be a router", "add the package nftables"),
+        (73, "cannot be a router", "nft_masq"),
+        (74, "cannot have a name server", "add the package perl-base"),
+    ],
+)
+def test_a_handover_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, what: str, hint: str
+) -> None:
+    monkeypatch.setattr(live_guest, "handover_script", lambda *_: f"echo no network card >&2; exit {code}\n")
 
     async def scenario() -> None:
         async with staged(tmp_path) as stage:
             await stage.live._open_monitor(Deadline.after(5))
             await stage.live.agent.connect(Deadline.after(5))
-            with pytest.raises(MachineError, match="could not be set up") as caught:
+            with pytest.raises(MachineError, match=what) as caught:
                 await stage.live.hand_over("key", Deadline.after(5))
             assert caught.value.why == "no network card"
+            assert hint in caught.value.hint
             assert not stage.live.handed_over
 
     run_simulated(scenario())

@@ -14,6 +14,7 @@ from simulated_time import run_simulated
 from orchestrator.deadline import Deadline
 from orchestrator.environment import machine_ssh
 from orchestrator.environment.machine_ssh import MachineSsh
+from orchestrator.guest.lacks import Lacks
 from orchestrator.guest.ssh import SshTarget
 from orchestrator.timescale import TimeScale
 
@@ -42,7 +43,7 @@ class Scene:
         self.guest_key = OLD
         watcher: Any = SimpleNamespace(sshd_listens=asyncio.Event())
         paths: Any = SimpleNamespace(serial_log=self.tmp_path / "serial.log")
-        self.ssh = MachineSsh("server", paths, watcher, TimeScale(1), self.tmp_path / "key")
+        self.ssh = MachineSsh(paths, watcher, TimeScale(1), self.tmp_path / "key", Lacks("server"))
         self.ssh.ports = {22: 2222}
 
         async def connect(target: SshTarget, deadline: Deadline) -> Connection:
@@ -57,7 +58,7 @@ class Scene:
         self.monkeypatch.setattr(self.ssh, "learn_host_key", learn)
 
     async def connection(self) -> tuple[Any, bool]:
-        agent: Any = None
+        agent: Any = object()  # `learn` stands for what it would say
         return await self.ssh.connection(agent)
 
 

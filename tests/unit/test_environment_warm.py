@@ -9,6 +9,7 @@ import pytest
 from topology_parts import machine, topology
 from warm_states import BASE, INPUTS, Notes, damage, put
 
+from orchestrator.environment.decision import Inputs
 from orchestrator.environment.memory import choose_ram_backing
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.saving import default_store
@@ -22,6 +23,7 @@ from orchestrator.snapshots.memory import RamBacking
 from orchestrator.topology.model import Topology
 
 pytestmark = pytest.mark.usefixtures("own_places")
+WANTED = Inputs(topology(Path("/nowhere"), machine("server")), INPUTS)
 
 
 # ------------------------------------------------------------------ which one
@@ -30,9 +32,9 @@ pytestmark = pytest.mark.usefixtures("own_places")
 @pytest.mark.parametrize("start", ["auto", "warm"])
 def test_a_fitting_state_is_taken_and_named(start: str) -> None:
     one, notes = put(INPUTS), Notes()
-    found = choose("shop", INPUTS, start, notes.bus)
+    found = choose("shop", WANTED, start, notes.bus)
     assert found is not None
-    assert found.folder == one.folder
+    assert found.snapshot.folder == one.folder
     (text,) = notes.texts("info")
     assert text.startswith("start from the saved healthy state (")
     assert one.folder.name in text
@@ -41,23 +43,23 @@ def test_a_fitting_state_is_taken_and_named(start: str) -> None:
 def test_a_cold_start_that_was_asked_for_looks_for_nothing() -> None:
     put(INPUTS)
     notes = Notes()
-    assert choose("shop", INPUTS, "cold", notes.bus) is None
+    assert choose("shop", WANTED, "cold", notes.bus) is None
     assert notes.found == []
 
 
 def test_a_fitting_state_of_another_environment_will_do() -> None:
     one = put(INPUTS, environment="alicia")
-    found = choose("shop", INPUTS, "auto", Notes().bus)
+    found = choose("shop", WANTED, "auto", Notes().bus)
     assert found is not None
-    assert found.folder == one.folder
+    assert found.snapshot.folder == one.folder
 
 
 def test_without_a_state_the_start_is_cold_and_says_so() -> None:
     notes = Notes()
-    assert choose("shop", INPUTS, "auto", notes.bus) is None
+    assert choose("shop", WANTED, "auto", notes.bus) is None
     assert notes.texts("info") == ["cold start: no healthy state was saved yet"]
     with pytest.raises(SnapshotError, match="there is no saved state to start from") as caught:
-        choose("shop", INPUTS, "warm", notes.bus)
+        choose("shop", WANTED, "warm", notes.bus)
     assert caught.value.why == "no healthy state was saved yet"
     assert caught.value.hint == "orchestrator up makes one"
 
@@ -68,27 +70,27 @@ def test_what_changed_since_is_named() -> None:
     put({"topology": "another's"}, environment="alicia", created=400.0)
     notes = Notes()
     why = "the saved state does not fit, changed since: QEMU, file /run/x of server"
-    assert choose("shop", INPUTS, "auto", notes.bus) is None
+    assert choose("shop", WANTED, "auto", notes.bus) is None
     assert notes.texts("info") == [f"cold start: {why}"]
     with pytest.raises(SnapshotError) as caught:
-        choose("shop", INPUTS, "warm", notes.bus)
+        choose("shop", WANTED, "warm", notes.bus)
     assert caught.value.why == why
 
 
 def test_a_damaged_state_is_not_taken() -> None:
     damage(put(INPUTS))
     notes = Notes()
-    assert choose("shop", INPUTS, "auto", notes.bus) is None
+    assert choose("shop", WANTED, "auto", notes.bus) is None
     assert notes.texts("info")[0].startswith("cold start: ")
     with pytest.raises(SnapshotError, match="there is no saved state to start from"):
-        choose("shop", INPUTS, "warm", notes.bus)
+        choose("shop", WANTED, "warm", notes.bus)
 
 
 def test_a_point_of_the_user_is_no_healthy_state() -> None:
     store = default_store()
     with store.saving("shop", "before-import", RamBacking(store.memory, "tmpfs", "")) as saving:
         saving.publish(replace(BASE, name="before-import", key=key_of(INPUTS), inputs=INPUTS))
-    assert choose("shop", INPUTS, "auto", Notes().bus) is None
+    assert choose("shop", WANTED, "auto", Notes().bus) is None
 
 
 @pytest.mark.parametrize("name", ["shop", "alicia"])

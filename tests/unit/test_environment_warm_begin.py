@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock, patch
 
 import pytest
 from simulated_time import run_simulated
+from topology_parts import machine, topology
 from warm_states import INPUTS, Notes, a_state, put
 
 from orchestrator.deadline import Deadline
@@ -50,13 +51,14 @@ class Starter:
     def __post_init__(self) -> None:
         self.did: list[str] = []
         self.recorded: dict[str, object] = {}
+        self.topology = topology(Path("/nowhere"), machine("server"))
         self.record = SimpleNamespace(change=self.recorded.update)
 
     async def run_watched(self, work: Coroutine[Any, Any, Any]) -> object:
         self.did.append("run_watched")
         return await work
 
-    async def start(self, launch: Launch, deadline: Deadline) -> None:
+    async def start(self, launch: Launch, deadline: Deadline, saver: object) -> None:
         self.did.append("start")
         if self.cold_failure is not None:
             raise self.cold_failure
@@ -70,7 +72,10 @@ class Starter:
         self.did.append("discard_machines")
 
 
-def begun(starter: Starter, snapshot: Snapshot | None, *, require_restore: bool = False, limit: float = 10.0) -> bool:
+def begun(
+    starter: Starter, snapshot: Snapshot | None, *, require_restore: bool = False, limit: float = 10.0
+) -> str | None:
+    """The name of the stage that was restored."""
     ram = RamBacking(Path("/ram"), "tmpfs", "")
     launch = Launch({}, "key", cast("ReaperClient", None), {}, ram=ram, snapshot=snapshot)
     with (
@@ -79,12 +84,13 @@ def begun(starter: Starter, snapshot: Snapshot | None, *, require_restore: bool 
         patch.object(warm, "restore", Starter.restore),
     ):
         deadline = Deadline.after(limit)
-        return run_simulated(begin(cast("Session", starter), launch, deadline, require_restore=require_restore))
+        stage = run_simulated(begin(cast("Session", starter), launch, deadline, require_restore=require_restore))
+    return None if stage is None else stage.name
 
 
 def test_without_a_snapshot_the_machines_are_booted() -> None:
     starter = Starter(EventBus())
-    assert begun(starter, None) is False
+    assert begun(starter, None) is None
     assert starter.did == ["run_watched", "start"]
     assert starter.recorded == {}
 
@@ -92,7 +98,7 @@ def test_without_a_snapshot_the_machines_are_booted() -> None:
 def test_a_restore_that_works_is_recorded() -> None:
     one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus)
-    assert begun(starter, one) is True
+    assert begun(starter, one) == "healthy"
     assert starter.did == ["run_watched", f"restore {one.folder.name}"]
     assert starter.recorded == {"snapshot": str(one.folder)}
     assert notes.found == []
@@ -111,7 +117,7 @@ def test_a_restore_that_works_is_recorded() -> None:
 def test_a_restore_that_fails_is_followed_by_a_cold_start(error: OrchestratorError, kept: bool) -> None:
     one, notes = put(INPUTS), Notes()
     starter = Starter(notes.bus, failure=error)
-    assert begun(starter, one) is False
+    assert begun(starter, one) is None
     assert starter.did == ["run_watched", f"restore {one.folder.name}", "discard_machines", "run_watched", "start"]
     assert notes.texts("warning") == [
         f"the saved state cannot be used ({error.what}: {error.why}); a cold start follows"

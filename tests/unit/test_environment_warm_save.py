@@ -15,6 +15,7 @@ from warm_states import BASE, INPUTS, SERVER, Notes, a_state, damage, put
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment import saving
+from orchestrator.environment.decision import Inputs
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.saving import default_store
 from orchestrator.environment.session import Session
@@ -65,6 +66,7 @@ class Saver:
         one = MachineState(ProcessId(8, 9, "boot"), image, {22: 40001}, "ssh A", memory)
         self.record = StateFile(tmp_path / "state.json", a_state(tmp_path, machines={"server": one}))
         self.paths = EnvironmentPaths.of("shop")
+        self.topology = self.record.state.topology
         monitor = SimpleNamespace(run_state=self.run_state)
         self.machines = {"server": SimpleNamespace(paths=SimpleNamespace(disk=disk), monitor=monitor)}
         self.failure = failure
@@ -101,14 +103,14 @@ class Saver:
 def test_what_was_proven_is_there_for_the_next_start(tmp_path: Path) -> None:
     saver = Saver(tmp_path)
     recorded = saver.saved()
-    found = choose("shop", INPUTS, "auto", EventBus())
+    found = choose("shop", Inputs(saver.topology, INPUTS), "auto", EventBus())
     assert found is not None
-    assert str(found.folder) == recorded
-    manifest = found.manifest
+    assert str(found.snapshot.folder) == recorded
+    manifest = found.snapshot.manifest
     assert manifest is not None
     assert (manifest.name, manifest.environment, manifest.paused) == (HEALTHY, "shop", 0.123)
     assert (manifest.inputs, manifest.owner) == (INPUTS, saver.paths.identity)
-    assert not is_clone(found, saver.paths), "the next start of this environment is its own"
+    assert not is_clone(found.snapshot, saver.paths), "the next start of this environment is its own"
     assert manifest.command == "orchestrator up"
     (text,) = saver.notes.texts("info")
     assert text.startswith("saved the state healthy: ")

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.errors import ImageError
 from orchestrator.images.contract import find_run_script
 from orchestrator.images.runscript import kernel_params, run_script
+from orchestrator.vm.architecture import architecture_of
 
 FAKE_QEMU = f"""#!{sys.executable}
 import json, os, sys
@@ -139,3 +140,14 @@ def test_an_image_has_exactly_one_run_script_that_can_be_executed(tmp_path: Path
     executable(tmp_path / "bin/run-b-vm", "")
     with pytest.raises(ImageError, match="2 run scripts"):
         find_run_script(tmp_path)
+
+
+def test_a_guest_of_arm_gets_its_own_qemu_and_machine() -> None:
+    text = run_script("server", memory=512, cpus=1, architecture="arm64")
+    assert "exec qemu-system-aarch64 -machine virt,accel=kvm:tcg -cpu max \\\n" in text
+    assert "    -device virtio-gpu-pci \\\n" in text, "a virt machine has no display of its own"
+    assert architecture_of(text).console == "ttyAMA0"
+    assert architecture_of(run_script("server", memory=512, cpus=1)).name == "x86_64"
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    with pytest.raises(KeyError):
+        run_script("server", memory=512, cpus=1, architecture="s390x")

@@ -13,11 +13,11 @@ from topology_parts import link, machine, network
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import HostError
+from orchestrator.net.guest_script import guest_network_script
 from orchestrator.net.networks import (
     NetworkPaths,
     check_lengths,
     connects_again,
-    guest_network_script,
     nics_of,
     start_switch,
 )

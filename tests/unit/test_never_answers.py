@@ -19,6 +19,7 @@ from orchestrator.deadline import Deadline, completes_before
 from orchestrator.errors import OrchestratorError
 from orchestrator.guest import sshd
 from orchestrator.guest.agent import Agent
+from orchestrator.guest.lacks import Lacks
 from orchestrator.guest.ssh import SshTarget
 from orchestrator.guest.ssh import connect as connect_ssh
 from orchestrator.guest.sshd import SshdWait, listening_host_key
@@ -196,7 +197,7 @@ SCENARIOS: dict[str, tuple[Scenario, str]] = {
     "agent: an sshd that listens": (
         of_agent(
             lambda a, limit: listening_host_key(
-                a, SshdWait(asyncio.Event(), 22, 0.05, limit), deadline=Deadline.after(60)
+                a, SshdWait(asyncio.Event(), 22, 0.05, limit, Lacks(a.machine)), deadline=Deadline.after(60)
             )
         ),
         "machine server",

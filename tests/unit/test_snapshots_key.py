@@ -37,12 +37,13 @@ class Stage:
         self.kernel_parameters = ""
         self.handover = ""
         self.layer = "abc 0:0"
+        self.room = 64 << 20
         self.give_layer()
 
     def parts(self) -> dict[str, str]:
         handovers = {name: f"hostname {name}\n{self.handover}" for name in self.topology.machines}
         disks: dict[str, tuple[LayerDisk, ...]] = dict.fromkeys(self.topology.machines, ()) | {
-            "server": (LayerDisk("app", self.folder / "disk.ext4", self.layer),)
+            "server": (LayerDisk("app", self.folder / "disk.ext4", self.layer, self.room),)
         }
         parts = Parts(self.images, disks, handovers)
         return inputs_of(self.topology, parts, self.accelerator, kernel_parameters=self.kernel_parameters)
@@ -75,7 +76,8 @@ MATTERS: dict[str, tuple[Callable[[Stage], None], list[str]]] = {
     "image": (other_image, ["image image"]),
     "run script": (other_script, ["run script of image"]),
     "layer": (lambda s: setattr(s, "layer", "def 0:0"), ["layer app of server"]),
-    "place of a layer": (lambda s: s.give_layer(target="/srv/app"), ["topology"]),
+    "place of a layer": (lambda s: s.give_layer(target="/srv/app"), ["layer app of server"]),
+    "room of a layer": (lambda s: setattr(s, "room", 128 << 20), ["room for layer app of server"]),
     "secret": (other_content, ["file /run/x of server"]),
     "QEMU": (lambda s: setattr(s, "accelerator", replace(TCG, qemu="10.1.0")), ["QEMU"]),
     "hand-over": (

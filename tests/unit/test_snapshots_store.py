@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import HostError, SnapshotError, UsageError
-from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
+from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, read_manifest
 from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, Snapshot, SnapshotStore, check_name, mine, point_name
 
@@ -117,7 +117,7 @@ def test_a_damaged_manifest_is_listed_as_a_problem_and_never_used(store: Snapsho
     (found,) = store.all()
     assert found.problem
     assert store.healthy("k1") is None
-    assert store.last_healthy("alicia") is None
+    assert store.last_at("alicia", HEALTHY) is None
     assert store.prunable() == [found]
 
 
@@ -137,7 +137,7 @@ def test_the_fitting_one(store: SnapshotStore) -> None:
     assert found is not None
     assert found.environment == "second", "whoever made it"
     assert store.healthy("k3") is None
-    last = store.last_healthy("alicia")
+    last = store.last_at("alicia", HEALTHY)
     assert last is not None
     assert last.folder.name == "alicia@healthy.k1"
 

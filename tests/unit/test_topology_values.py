@@ -10,7 +10,7 @@ from topology_samples import completed, one, write
 from orchestrator.topology.check_kind import CHECK_KINDS
 from orchestrator.topology.load import load_topology
 from orchestrator.topology.model import PortForward
-from orchestrator.topology.values import derived_mac
+from orchestrator.topology.network_values import derived_mac
 
 
 @pytest.mark.parametrize(

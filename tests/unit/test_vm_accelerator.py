@@ -10,7 +10,7 @@ from fake_qemu import run_async
 
 from orchestrator.errors import HostError
 from orchestrator.vm import accelerator
-from orchestrator.vm.accelerator import Accelerator, parse_version, probe
+from orchestrator.vm.accelerator import Accelerator, for_guests, parse_version, probe
 
 
 class Host:
@@ -145,3 +145,24 @@ def test_qemu_too_old_or_strange(host: Host) -> None:
 )
 def test_parse_version(text: str, version: tuple[int, ...]) -> None:
     assert parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("guests", "host", "kvm", "name"),
+    [
+        ({"x86_64"}, "x86_64", True, "kvm"),
+        (set(), "x86_64", True, "kvm"),
+        ({"x86_64", "aarch64"}, "x86_64", True, "tcg"),
+        ({"aarch64"}, "aarch64", True, "kvm"),
+        ({"aarch64"}, "aarch64", False, "tcg"),
+        ({"x86_64"}, "aarch64", True, "tcg"),
+    ],
+)
+def test_the_accelerator_fits_the_processors_of_all_guests(
+    monkeypatch: pytest.MonkeyPatch, guests: set[str], host: str, kvm: bool, name: str
+) -> None:
+    for variable in ("ORCH_ACCELERATOR", "ORCH_TIME_FACTOR"):
+        monkeypatch.delenv(variable, raising=False)
+    probed = Accelerator("kvm" if host == "x86_64" else "tcg", "as probed", 1.0 if host == "x86_64" else 10.0, "10.0.2")
+    found = for_guests(probed, guests, host=host, kvm=kvm)
+    assert (found.name, found.factor) == (name, {"kvm": 1.0, "tcg": 10.0}[name])

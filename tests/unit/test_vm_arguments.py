@@ -12,6 +12,7 @@ from topology_parts import link, machine, network
 
 from orchestrator.net.networks import NetworkPaths, nics_of
 from orchestrator.topology.model import Machine, NetworkKind
+from orchestrator.vm.architecture import ARCHITECTURES
 from orchestrator.vm.arguments import (
     MachinePaths,
     Memory,
@@ -164,3 +165,12 @@ def test_disks_that_are_read_come_after_everything_else() -> None:
         "virtio-blk-pci,id=layer-app,drive=layer-app,serial=serial-app",
     )
     assert len(arguments) == len(without) + 8
+
+
+def test_a_guest_of_arm_has_no_vmgenid_and_its_own_emulated_processor() -> None:
+    settings = QemuSettings(accelerator="tcg", architecture=ARCHITECTURES["arm64"])
+    arguments = script_arguments(machine("server"), PATHS, (), settings)
+    assert ("-cpu", "max,pauth-impdef=on") in pairwise(arguments)
+    assert not any("vmgenid" in argument for argument in arguments)
+    with_kvm = QemuSettings(accelerator="kvm", architecture=ARCHITECTURES["arm64"])
+    assert ("-cpu", "host") in pairwise(script_arguments(machine("server"), PATHS, (), with_kvm))
