@@ -199,7 +199,7 @@ async def vde(topology: Topology | None) -> Item:
     """vde_switch, and whether QEMU supports it."""
     wanted = topology is None or any(network.kind is NetworkKind.VDE for network in topology.networks.values())
     bad = State.MISSING if wanted else State.WARNING
-    hint = 'sudo apt install vde2, or kind = "socket" for the networks'
+    hint = 'orchestrator host-setup, or kind = "socket" for the networks'
     switch = shutil.which("vde_switch")
     if switch is None:
         return Item("vde_switch", bad, "not installed", "networks of kind vde need it", hint)
@@ -231,7 +231,7 @@ def debian_tools(facts: debian_host.HostFacts, *, used: bool, cached: bool) -> I
         State.MISSING if used and needed else State.WARNING,
         f"without {', '.join(sorted(facts.missing))}",
         reason,
-        f"sudo apt install {' '.join(sorted(set(facts.missing.values())))}",
+        "orchestrator host-setup",
     )
 
 
@@ -252,7 +252,7 @@ async def rootless(facts: debian_host.HostFacts, *, used: bool, cached: bool) ->
         )
     try:
         argv = ["unshare", "--map-auto", "--map-root-user", "true"]
-        await run(argv, deadline=Deadline.after(SHORT), hint="sudo apt install uidmap util-linux")
+        await run(argv, deadline=Deadline.after(SHORT), hint="orchestrator host-setup")
     except OrchestratorError as error:
         return failed("build without root", error, bad)
     return Item("build without root", State.OK, f"{facts.subids} subordinate ids, unshare makes a user namespace")

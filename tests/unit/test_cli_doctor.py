@@ -66,7 +66,7 @@ def facts(**changes: object) -> HostFacts:
 def test_debian_tools(missing: dict[str, str], used: bool, cached: bool, state: State) -> None:
     item = look.debian_tools(facts(missing=missing), used=used, cached=cached)
     assert item.state is state
-    assert item.next == (f"sudo apt install {next(iter(missing.values()))}" if missing else "")
+    assert item.next == ("orchestrator host-setup" if missing else "")
 
 
 def test_rootless_says_every_step() -> None:
