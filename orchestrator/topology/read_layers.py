@@ -23,12 +23,10 @@ def layers(file: Table, root: Path, given: Mapping[str, Path]) -> dict[str, Laye
     """All layers, each with the folder that was given for it, or the file's."""
     found = {}
     for name, table in file.named(LAYERS, "layer", "layers.NAME"):
-        other = given.get(name)
-        if other is None:
+        if name not in given:
             table.required("source", values.host_path, "")
-            source = table.path("source", root)
-        else:
-            source = absolute(Path.cwd(), str(other))
+        own = table.path("source", root)
+        source = absolute(Path.cwd(), str(given[name])) if name in given else own
         layer = Layer(
             name=name,
             source=source or root,
@@ -37,7 +35,7 @@ def layers(file: Table, root: Path, given: Mapping[str, Path]) -> dict[str, Laye
             exclude=table.array("exclude", layer_values.exclusion),
             requires=table.array("requires", layer_values.part),
             nixos_input=table.optional("nixos_input", values.nonempty, ""),
-            replaced=other is not None,
+            replaced=source != own,
         )
         if SYSTEM.fullmatch(layer.target) or any(layer.target.startswith(f"{one}/") for one in KERNELS):
             table.complain("target", f"{quote(layer.target)} is a folder of the guest's system, which it would hide")

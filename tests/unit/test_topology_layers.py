@@ -101,6 +101,8 @@ def test_a_folder_given_for_a_layer_takes_the_place_of_the_files_own(tmp_path: P
     (other / "bin/x").touch()
     found = load_topology(path, layers={"app": other}).layers["app"]
     assert (found.source, found.replaced) == (other, True)
+    same = load_topology(path, layers={"app": tmp_path / "standin"})
+    assert same == load_topology(path), "the file's own folder takes no place"
 
 
 def test_a_variant_may_have_another_folder_or_none(tmp_path: Path) -> None:

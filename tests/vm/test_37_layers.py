@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import HOSTS
-from host import HERE, Host
+from host import HERE, Host, edited_topology
 
 ODD = ("a b", "ü", "new\nline", "-dash", "quote\"'$x`\\", ".hidden", "100%")
 FIRST, SECOND = (f"the {word} {secrets.token_hex(4)}" for word in ("first", "second"))  # in no cache yet
@@ -121,11 +121,6 @@ def test_another_content_is_the_same_image(box: Box) -> None:
 
 
 def test_an_owner_that_the_image_does_not_have(box: Box, tmp_path: Path) -> None:
-    text = (HERE / "layers.toml").read_text().replace('"www-data"', '"www-date"')
-    file = HERE / f".no-owner-{os.getpid()}.toml"
-    file.write_text(text)
-    try:
-        done = box.host.run("--file", str(file), "-n", "no-owner", "up", f"--layer={LONG}={tmp_path}")
-        done.expect(4, "image small has no user www-date", 'did you mean "www-data"')
-    finally:
-        file.unlink()
+    file = edited_topology(tmp_path, ('"www-data"', '"www-date"'), source="layers.toml")
+    done = box.host.run("--file", str(file), "-n", "no-owner", "up")
+    done.expect(3, "image small has no user www-date", 'did you mean "www-data"')
