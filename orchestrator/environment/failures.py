@@ -17,7 +17,8 @@ from orchestrator.vm.arguments import MachinePaths
 SHOWN = 15  # lines of the console
 END = 60  # lines of it in which a guest's last words stand
 CONTINUED = "the machine continues from a saved state"  # written into a console's log, below what led to an older end
-BOOTED = re.compile(r"\S+ login: *$|Reached target .*(multi-user\.target|graphical\.target|Multi-User System)")
+# The kernel writes its lines behind a prompt, which has no end of its own.
+BOOTED = re.compile(r"(\S+ login:) *($|\[ *[0-9]+\.)|Reached target .*(multi-user|graphical)\.target|Multi-User System")
 BEGINNINGS = ("Linux version ", CONTINUED)  # nothing above such a line is of the present guest
 
 
@@ -84,8 +85,8 @@ def end_of_boot(lines: list[str]) -> str:
     for line in reversed(lines):
         if any(beginning in line for beginning in BEGINNINGS):
             return ""
-        if BOOTED.search(line):
-            return line.strip()[-80:]
+        if found := BOOTED.search(line):
+            return found[1] or found[0]
     return ""
 
 

@@ -196,6 +196,7 @@ def test_a_machine_that_was_ssh_only_stays_so_for_later_commands(tmp_path: Path)
     [
         (["\x1b[0;32mOK\x1b[0m Reached target \x1b[0;1;39mgraphical.target\x1b[0m - x", "noise"], True),
         (["server login: "], True),
+        (["localhost login: [  104.123274] input: Power Button as /devices/x"], True),
         (["server login: root", "root@server:~# "], False),
         (["server login: ", "[    0.000000] Linux version 6.12"], False),
         (["Reached target basic.target"], False),
