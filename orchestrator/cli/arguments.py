@@ -76,6 +76,10 @@ def _running(add: Adder) -> None:
         "--down-on-failure", action="store_true", help="take everything down when it fails [the machines stay up]"
     )
 
+    plan = add("plan", "what `up` would begin with, what would start again, and why; starts nothing")
+    start_options(plan)
+    limit_option(plan, "--timeout", "ORCH_WAIT_TIMEOUT", "2h", "limit for images that must be built first")
+
 
 def _run_command(add: Adder) -> None:
     run = add("run", "up, browser suite, report, down: the whole test run")

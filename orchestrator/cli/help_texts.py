@@ -120,6 +120,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "validate": ("orchestrator validate",),
     "config": ("orchestrator config --variant full", "orchestrator config --json | jq .machines"),
+    "plan": ("orchestrator plan", "orchestrator plan --app ../shop --json"),
     "graph": ("orchestrator graph", "orchestrator graph --format mermaid"),
     "schema": ("orchestrator schema > topology.schema.json", "orchestrator schema --recipe > recipe.schema.json"),
     "images": ("orchestrator images build", "orchestrator images list", "orchestrator images prune --keep 1 --dry-run"),

@@ -25,14 +25,8 @@ from orchestrator.tasks import run_all
 from orchestrator.topology.model import NetworkKind
 from orchestrator.topology.stages import Stage
 from orchestrator.vm.architecture import architecture_of
-from orchestrator.vm.arguments import (
-    Memory,
-    QemuSettings,
-    ReadOnlyDisk,
-    script_arguments,
-    script_environment,
-    writable_drives,
-)
+from orchestrator.vm.arguments import Memory, QemuSettings, script_arguments, script_environment, writable_drives
+from orchestrator.vm.option_values import ReadOnlyDisk
 from orchestrator.vm.user import qemu_user
 
 SWITCH_LIMIT = 10.0  # seconds until a switch takes connections

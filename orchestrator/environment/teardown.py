@@ -18,7 +18,7 @@ from orchestrator.events.run import Note
 from orchestrator.process import exit_code
 from orchestrator.process_id import ProcessId
 from orchestrator.tasks import run_all
-from orchestrator.vm.arguments import value
+from orchestrator.vm.option_values import value
 from orchestrator.vm.qmp import connect
 
 QUIT_LIMIT = 1.0  # seconds for QEMU to end after QMP's quit

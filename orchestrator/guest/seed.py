@@ -17,7 +17,8 @@ from typing import Final
 
 from orchestrator.guest.keys import HOST_KEY, PUBLIC_HOST_KEY, new_host_key
 from orchestrator.topology.model import Interface, Machine
-from orchestrator.vm.arguments import MachinePaths, value
+from orchestrator.vm.arguments import MachinePaths
+from orchestrator.vm.option_values import value
 
 USER_MAC: Final = "52:54:00:12:34:56"  # QEMU's default for the first card: the user network
 USER_ADDRESS: Final = "10.0.2.15"

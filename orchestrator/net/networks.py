@@ -18,7 +18,8 @@ from orchestrator.errors import HostError
 from orchestrator.process import launch, tail
 from orchestrator.process_id import ProcessId
 from orchestrator.topology.model import Interface, Machine, Network, NetworkKind
-from orchestrator.vm.arguments import Nic, value
+from orchestrator.vm.arguments import Nic
+from orchestrator.vm.option_values import value
 
 SOCKET_NAME_LIMIT = 107  # bytes, sun_path less its final NUL
 

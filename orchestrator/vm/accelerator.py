@@ -24,7 +24,7 @@ from orchestrator.events.run import AcceleratorChosen
 from orchestrator.process import run
 from orchestrator.procfs import boot_id
 from orchestrator.scratch import scratch
-from orchestrator.vm.arguments import value
+from orchestrator.vm.option_values import value
 
 QEMU = "qemu-system-x86_64"
 MINIMUM_QEMU = (10, 0)

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from orchestrator.topology.model import Machine
 from orchestrator.vm.architecture import X86_64, Architecture
+from orchestrator.vm.option_values import ReadOnlyDisk, value
 
 AGENT_PORT = "org.qemu.guest_agent.0"
 AGENT_DEVICE = "orch-agent"
@@ -138,29 +139,6 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOnlyDisk:
-    """A file of the host that a guest reads as a disk.
-
-    Attributes:
-        name: of the device, in QEMU.
-        serial: by which the guest knows it, at most 20 bytes.
-    """
-
-    name: str
-    serial: str
-    file: Path
-
-
-def value(text: object) -> str:
-    """A text as a value in an option of QEMU, where a comma would end it. Pure.
-
-    >>> value("/a, b/c")
-    '/a,, b/c'
-    """
-    return str(text).replace(",", ",,")
-
-
-@dataclass(frozen=True, slots=True)
 class QemuSettings:
     """How a machine is run, beyond what the topology says.
 
@@ -206,19 +184,8 @@ def script_arguments(
             arguments += ["-netdev", netdev]
         arguments += ["-device", f"virtio-net-pci,netdev={nic.netdev_id},mac={nic.mac}"]
     for disk in settings.disks:
-        arguments += _read_only_disk(disk)
+        arguments += disk.arguments()
     return tuple(arguments)
-
-
-def _read_only_disk(disk: ReadOnlyDisk) -> list[str]:
-    # Not locked: any number of machines read it, and nobody writes.
-    node = f"driver=raw,node-name={disk.name},read-only=on,file.driver=file,file.filename={value(disk.file)}"
-    return [
-        "-blockdev",
-        f"{node},file.read-only=on,file.locking=off",
-        "-device",
-        f"virtio-blk-pci,id={disk.name},drive={disk.name},serial={disk.serial}",
-    ]
 
 
 def _board(machine: Machine, settings: QemuSettings) -> list[str]:

@@ -20,7 +20,7 @@ from orchestrator.errors import HostError, OrchestratorError
 from orchestrator.process import run
 from orchestrator.scratch import scratch
 from orchestrator.vm.accelerator import EXIT_SEEN, QEMU, boot_sector
-from orchestrator.vm.arguments import value
+from orchestrator.vm.option_values import value
 from orchestrator.vm.qmp import Monitor
 
 PROBE_LIMIT = 15.0  # seconds; an emulated boot sector needs 0.3

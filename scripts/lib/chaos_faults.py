@@ -383,7 +383,6 @@ def build_was_killed(host: Host, dice: random.Random, root: Path) -> tuple[Path,
     recipes = root / "debian-images"
     (folder / "server.toml").write_text(
         f'include = ["{recipes}/server.toml"]\nkernel_parameters = ["mark={folder.name}"]\n'
-        f'[layer]\nprogram = "{recipes}/render.py"\n'
     )
     text = (root / "tests/vm/pair.toml").read_text()
     lines = [line for line in text.splitlines() if not line.startswith(("debian =", "nixos_flake ="))]

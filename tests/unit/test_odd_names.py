@@ -31,7 +31,8 @@ from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.memory import unescaped
 from orchestrator.topology.model import NetworkKind
 from orchestrator.vm.accelerator import QEMU
-from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, net_options, script_arguments, value
+from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, net_options, script_arguments
+from orchestrator.vm.option_values import value
 from orchestrator.vm.qmp import connect
 
 __all__ = ["image", "place"]  # fixtures

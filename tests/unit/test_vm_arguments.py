@@ -17,11 +17,11 @@ from orchestrator.vm.arguments import (
     MachinePaths,
     Memory,
     QemuSettings,
-    ReadOnlyDisk,
     net_options,
     script_arguments,
     script_environment,
 )
+from orchestrator.vm.option_values import ReadOnlyDisk
 
 PATHS = MachinePaths(Path("/state/machines/server"), Path("/run/o/server"), Path("/runs/r1/machines/server"))
 WIRES = NetworkPaths(Path("/run/o"), Path("/runs/r1/networks"))
