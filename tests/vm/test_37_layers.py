@@ -114,6 +114,7 @@ def test_another_content_is_the_same_image(box: Box) -> None:
     (box.tools / "bin/hello").write_text(f"#!/bin/sh\necho hello from {SECOND}\n")
     told = box.up()
     assert "layer tools changed: from stage base, 1 of 1 services start again" in told
+    assert "cold start" not in told
     box.prove(SECOND)
     images = box.host.events("image.state")
     assert [event["state"] for event in images] == ["cached"], "nothing was built"
