@@ -42,7 +42,7 @@ def test_without_the_cache_the_database_answers(environment, notes, add):
     environment.services["redis"].start()
 
 
-def test_while_the_database_cannot_be_reached_the_cache_answers(database, redis, notes, add):
+def test_while_the_database_cannot_be_reached_the_cache_answers(database, redis, notes):
     expected, _ = notes()
     database.block()
     assert notes() == (expected, True)
