@@ -46,8 +46,8 @@ ENVIRONMENT = {
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("orchestrator init --list", "orchestrator init --template web shop"),
     "add": (
-        "orchestrator add machine cache --recipe images/cache.toml --memory 512MiB",
-        "orchestrator add service redis --machine cache --unit redis-server.service",
+        "orchestrator add machine redis --recipe images/redis.toml --memory 512MiB",
+        "orchestrator add service redis --machine redis --unit redis-server.service",
         "orchestrator add check ping --service redis --exec 'redis-cli ping' --stdout PONG",
         "orchestrator add check page --service nginx --http http://127.0.0.1/ --contains Hello --dry-run",
     ),

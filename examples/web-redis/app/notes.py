@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psycopg2
 import redis
 
-CACHE = redis.Redis(host="cache", socket_timeout=5, socket_connect_timeout=5)
+CACHE = redis.Redis(host="redis", socket_timeout=5, socket_connect_timeout=5)
 KEY = "notes"
 
 

@@ -8,19 +8,19 @@ URL = "http://web:8000/notes"
 
 
 @pytest.fixture
-def notes(cache):
+def notes(redis):
     """What any machine of the network is answered: the notes, and whether they came from the cache."""
 
     def ask():
-        head, _, body = cache.succeed(["curl", "-sfi", URL]).replace("\r", "").partition("\n\n")
+        head, _, body = redis.succeed(["curl", "-sfi", URL]).replace("\r", "").partition("\n\n")
         return json.loads(body), "X-Cache: hit" in head
 
     return ask
 
 
 @pytest.fixture
-def add(cache):
-    return lambda text: cache.succeed(["curl", "-sf", "--data", text, URL])
+def add(redis):
+    return lambda text: redis.succeed(["curl", "-sf", "--data", text, URL])
 
 
 def test_a_note_is_in_the_database(add, database):
@@ -42,12 +42,12 @@ def test_without_the_cache_the_database_answers(environment, notes, add):
     environment.services["redis"].start()
 
 
-def test_while_the_database_cannot_be_reached_the_cache_answers(database, cache, notes):
+def test_while_the_database_cannot_be_reached_the_cache_answers(database, redis, notes):
     expected, _ = notes()
     database.block()
     assert notes() == (expected, True)
     status = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--data", "eggs", URL]
-    assert cache.succeed(status) == "503"
+    assert redis.succeed(status) == "503"
     database.unblock()
-    cache.wait_until_succeeds(["curl", "-sf", "--data", "eggs", URL])
+    redis.wait_until_succeeds(["curl", "-sf", "--data", "eggs", URL])
     assert notes() == ([*expected, "eggs"], False)
