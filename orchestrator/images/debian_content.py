@@ -80,7 +80,9 @@ async def content_of(job: Build, recipe: Recipe, folder: Path) -> Content:
         tuple(_trees(recipe, downloads_of(job.cache))),
         stopped,
         {
-            f"bin/run-{recipe.name}-vm": run_script(recipe.name, memory=recipe.memory, cpus=recipe.cpus),
+            f"bin/run-{recipe.name}-vm": run_script(
+                recipe.name, memory=recipe.memory, cpus=recipe.cpus, architecture=recipe.architecture
+            ),
             "kernel-params": kernel_params(recipe.kernel_parameters),
         },
     )

@@ -43,7 +43,7 @@ def serial_of(layer: str) -> str:
     """By which serial number a guest finds the disk of a layer. Pure.
 
     >>> serial_of("app"), serial_of("a-name-of-more-bytes")
-    ('layer-app', 'layer-e7cd0fcdcb4a12')
+    ('layer-app', 'layer-221da1b48d53e9')
     """
     plain = f"layer-{layer}"
     if len(plain) <= SERIAL_LENGTH:

@@ -103,7 +103,7 @@ def test_bash(cli: Cli, words: list[str], expected: set[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["up", "--images", "=", "d"], {"debian"}),  # bash takes --images=d apart
+        (["up", "--images", "=", "d"], {"debian", "disk"}),  # bash takes --images=d apart
         (["up", "--images", "="], set(PROVIDERS)),
         (["cp", "al"], {"alpha:"}),
         (["cp", "alpha", ":", "/e"], set()),

@@ -16,10 +16,10 @@ from orchestrator.services.checks.exec import ExecCheck
 from orchestrator.services.checks.http import HttpCheck
 from orchestrator.services.checks.unit import UnitCheck
 from orchestrator.topology.check_kind import CheckKind
+from orchestrator.topology.image_source import IMAGE_SOURCES
 from orchestrator.topology.keys import FIXED_KEYS
 from orchestrator.topology.load import load_topology, load_variants, missing_files
 from orchestrator.topology.model import Check, Condition, Dependency, PortForward, Service, ServiceKind
-from orchestrator.topology.schema import every_key
 
 S = TypeVar("S", bound=CheckKind)
 
@@ -62,8 +62,8 @@ def test_the_shipped_file_in_all_its_variants(tmp_path: Path) -> None:
 def test_all_problems_of_a_bad_file_at_once(tmp_path: Path) -> None:
     file = write(tmp_path, (GOLDEN / "bad.toml").read_text(encoding="utf-8"))
     found = "\n".join(problems(file)) + "\n"
-    alone_none = ("sha256", "firmware")  # they say more of a source
-    keys = ", ".join(f'"{key}"' for key in every_key(own=True)["images.NAME"] if key not in alone_none)
+    sources = sorted(IMAGE_SOURCES.own().items())
+    keys = ", ".join(f'"{key}"' for name, kind in sources for key in kind.own_keys() if key.startswith(name))
     assert found == (GOLDEN / "bad.problems").read_text(encoding="utf-8").replace("{images}", keys)
 
 
