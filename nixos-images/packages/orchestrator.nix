@@ -7,7 +7,10 @@
 }:
 python3Packages.buildPythonApplication {
   pname = "orchestrator";
-  version = (fromTOML (builtins.readFile ../../pyproject.toml)).project.version;
+  # The one place that has it; see [tool.setuptools.dynamic] of pyproject.toml.
+  version = lib.head (
+    builtins.match ".*__version__ = \"([^\"]+)\".*" (builtins.readFile ../../orchestrator/__init__.py)
+  );
   pyproject = true;
   src = lib.fileset.toSource {
     root = ../..;
@@ -22,11 +25,22 @@ python3Packages.buildPythonApplication {
   '';
   build-system = [ python3Packages.setuptools ];
   dependencies = with python3Packages; [
+    cryptography
+    google-re2
+    httpcore
     httpx
+    jinja2
+    markupsafe
     paramiko
+    pip
+    pycdlib
     qemu-qmp
     rich
+    semantic-version
+    shtab
     subprocess-tee
+    tomlkit
+    xxhash
   ];
   makeWrapperArgs = [
     "--prefix PATH : ${
