@@ -17,6 +17,7 @@ from host import Host
 
 from orchestrator.folders import cache_root
 
+pytestmark = pytest.mark.long  # two disks and a kernel are built first
 MACHINES = ("agent", "plain")
 TOPOLOGY = """
 name = "disks"
