@@ -27,7 +27,7 @@ SAVING = ".saving-"
 REMOVING = ".removing-"
 ISOLATE = "isolate"  # `run --isolate` takes it, and removes it at its end
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-KEPT_HEALTHY = 3  # automatic snapshots of a stage
+KEPT_HEALTHY = 3  # automatic snapshots of a stage, for each environment
 KEPT_SHARE = 0.25  # of their file system, at most
 
 
@@ -203,15 +203,16 @@ class SnapshotStore:
         stored = self.all() if stored is None else stored
         found = [one for one in stored if one.problem or one.ownerless]
         for kind in ("tmpfs", "disk"):
-            kept: dict[str, int] = {}
+            kept: dict[tuple[str, str], int] = {}
             total = 0
             for one in stored:
                 if one.kind != kind or one.problem or not one.automatic or one.name == ISOLATE:
                     continue
-                kept[one.name] = kept.get(one.name, 0) + 1
+                mine = (one.environment, one.name)
+                kept[mine] = kept.get(mine, 0) + 1
                 total += one.size
                 limit = shutil.disk_usage(one.folder.parent).total * KEPT_SHARE
-                too_many = kept[one.name] > KEPT_HEALTHY
+                too_many = kept[mine] > KEPT_HEALTHY
                 if (too_many or (total > limit and sum(kept.values()) > 1)) and one.folder not in keep:
                     found.append(one)
         return found

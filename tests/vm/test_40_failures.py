@@ -41,9 +41,9 @@ def known_at_once(done: Done) -> None:
 
 
 def test_a_migration_with_an_error(vm: Host) -> None:
-    file = f"{MIGRATIONS}/003_broken.up.sql"
     sql = "CREATE TABLE kept_by_mistake (id int);\\nCREATE TABLE broken (id int;\\n"
-    with broken(vm, "server", f"printf '{sql}' > {file}", "migrations") as done:
+    copy = f"cp -r {MIGRATIONS} /run/broken && printf '{sql}' > /run/broken/003_broken.up.sql"  # a layer is read-only
+    with broken(vm, "server", f"{copy} && mount --bind /run/broken {MIGRATIONS}", "migrations") as done:
         explained(done, "migrations", "alicia-migrate.service")
         known_at_once(done)
         done.expect(
