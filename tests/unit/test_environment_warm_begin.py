@@ -221,7 +221,7 @@ def test_a_switch_that_ends_is_named(tmp_path: Path) -> None:
         begun = Deadline.after(10)
         with pytest.raises(HostError, match="the switch of network lan is gone"):
             await session.run_watched(kill())
-        assert begun.elapsed < 2
+        assert begun.elapsed < 9, "the work would have gone on for 30 s"
 
     run_simulated(scenario())
 
