@@ -63,7 +63,7 @@ def clone(second: tuple[Host, Done]) -> Host:
 def healthy_folder(host: Host) -> Path:
     """The folder of the automatic snapshot of the shared environment's start."""
     found = [one for one in host.run("snapshot", "list", "--json").expect(0).json if one["automatic"]]
-    (one,) = [one for one in found if one["environment"] == "vm-tests"]
+    (one,) = [one for one in found if (one["environment"], one["name"]) == ("vm-tests", "healthy")]
     return Path(one["path"])
 
 
