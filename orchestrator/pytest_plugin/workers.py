@@ -80,19 +80,23 @@ class Worker:
         """
         with self._first(say) as tell_made:
             while True:
+                self._slot = self._open(f"{SLOT}{self.id}")
+                fcntl.flock(self._slot, fcntl.LOCK_EX)  # before it takes memory: nobody misses it and gives up
                 try:
                     begin()
                     break
                 except MemoryShort as error:
+                    self.ended()
                     say(f"{self.id} waits until another worker's machines have ended: {error.brief}")
                     if not self._wait_for_room():
                         raise
+                except BaseException:
+                    self.ended()
+                    raise
             tell_made()
-        self._slot = self._open(f"{SLOT}{self.id}")
-        fcntl.flock(self._slot, fcntl.LOCK_EX)
 
     def ended(self) -> None:
-        """Its machines have ended: there is room."""
+        """Its machines have ended, or did not start: there is room."""
         if self._slot is not None:
             self._slot.close()
             self._slot = None
@@ -132,7 +136,7 @@ class Worker:
         return not deadline.expired
 
     def _others(self) -> set[str]:
-        """The other workers whose machines run."""
+        """The other workers whose machines run, or start."""
         found = set()
         for path in self.folder.glob(f"{SLOT}*"):
             if path.name != f"{SLOT}{self.id}":
