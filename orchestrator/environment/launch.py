@@ -131,7 +131,14 @@ def launch_machine(session: Session, live: LiveMachine, launch: Launch, memory: 
     ram, base = (file, "") if memory is not None and memory.shared else ("", file)
     disks = {layer: str(disk) for layer, disk in layers.items()}
     session.record.machine(
-        name, process=process, image=str(built.path), ram=ram, base=base, addresses=addresses, layers=disks
+        name,
+        process=process,
+        image=str(built.path),
+        ram=ram,
+        base=base,
+        addresses=addresses,
+        layers=disks,
+        prepared=tuple(sorted(live.guest.services)),
     )
     if live.machine.destinations:
         log = networks.logs / f"egress-{name}.log"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.handover import (
@@ -32,7 +32,7 @@ class LiveGuest:
         ssh: the SSH connection and the host key.
         addresses: of the names outside that the guest may reach.
         layers: those that it has as disks.
-        services: those that may start: what they need is mounted and written. At first all of the machine.
+        services: those that have what they need: the hand-over mounts and writes it. At first all.
         lacks: explains what it is found to lack.
     """
 
@@ -86,17 +86,25 @@ class LiveGuest:
         # No service waits for it: the stream has everything from the boot on.
         await run_script(self.agent, journal_script(), deadline, self.lacks)
 
+    def unprepared(self, services: Collection[str]) -> frozenset[str]:
+        """Those of these services that need something in this machine which is not there yet."""
+        needy = (
+            one.name
+            for one in self._topology.services_on(self._machine.name, services)
+            if one.uses or one.environment or one.environment_file
+        )
+        return frozenset(needy) - self.services
+
     async def prepare(self, services: frozenset[str], deadline: Deadline) -> None:
-        """Give further services what they need: the layers that they use, and their environment.
+        """Give further services what they need: the layers that they use, and their environment; idempotent.
 
         Raises:
             MachineError: it cannot be done.
         """
-        new = services - self.services
-        self.services |= services
-        await push_files(self.agent, self._topology.environment_files(self._machine.name, new), deadline)
-        if script := services_script(self._machine, self._topology, new, self.layers):
+        await push_files(self.agent, self._topology.environment_files(self._machine.name, services), deadline)
+        if script := services_script(self._machine, self._topology, services, self.layers):
             await run_script(self.agent, script, deadline, self.lacks)
+        self.services |= services
 
     async def refresh_identity(
         self, user_key: str, host_key: str, deadline: Deadline, ready: Callable[[], None]

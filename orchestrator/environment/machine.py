@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
@@ -13,10 +13,10 @@ from orchestrator.environment.live_guest import HANDOVER_LIMIT, setup_deadline
 from orchestrator.environment.machine_parts import MachineParts
 from orchestrator.environment.reboot import go_down
 from orchestrator.environment.runstate import Runstate, require
+from orchestrator.environment.state import MachineState
 from orchestrator.events.run import Note
 from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.ssh import Ssh
-from orchestrator.net.egress import Addresses
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.restore import load, set_clock
 from orchestrator.snapshots.save import cont
@@ -80,20 +80,12 @@ class LiveMachine(MachineParts):
     # ------------------------------------------------------------------ a QEMU that runs already
 
     @require(Runstate.IDLE)
-    def recall(
-        self,
-        ports: Mapping[int, int],
-        host_key: str,
-        addresses: Addresses,
-        layers: Collection[str] = (),
-        *,
-        ssh_only: bool = False,
-    ) -> None:
+    def recall(self, known: MachineState) -> None:
         """What an earlier command has recorded of it."""
-        self.guest.ssh.ports, self.guest.addresses = ports, addresses
-        self.guest.layers = tuple(layers)
-        self.guest.ssh.pin(host_key)
-        if ssh_only:
+        self.guest.ssh.ports, self.guest.addresses = known.ports, known.addresses
+        self.guest.layers, self.guest.services = tuple(known.layers), frozenset(known.prepared)
+        self.guest.ssh.pin(known.host_key)
+        if known.ssh_only:
             self.guest.use_ssh_only()
 
     @require(Runstate.IDLE)

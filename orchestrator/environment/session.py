@@ -108,7 +108,10 @@ class Session:
     # ------------------------------------------------------------------ services
 
     async def start_services(self, deadline: Deadline, names: Collection[str] | None = None) -> None:
-        """Bring up all pending services, or those of these names."""
+        """Bring up all pending services, or those of these names; what they need in their machines comes first."""
+        pending = self.services.graph.pending()
+        wanted = [name for name in pending if names is None or name in names]
+        await run_all(*(self._prepare(live, wanted, deadline) for live in self.machines.values()))
         await self.services.bring_up(deadline, names)
         self.first_unit_up.set()
 
@@ -117,15 +120,12 @@ class Session:
         for live in self.machines.values():
             live.guest.services = stage.services
 
-    async def prepare(self, stage: Stage, deadline: Deadline) -> None:
-        """Give the services of a stage what they need in their machines.
-
-        Raises:
-            MachineError: it cannot be done.
-        """
-        for live in self.machines.values():
+    async def _prepare(self, live: LiveMachine, services: Collection[str], deadline: Deadline) -> None:
+        """Nobody waits for a machine in which nothing is missing: it may boot, or be off."""
+        if new := live.guest.unprepared(services):
             await live.ready_agent()
-        await run_all(*(live.guest.prepare(stage.services, deadline) for live in self.machines.values()))
+            await live.guest.prepare(new, deadline)
+            self.record.machine(live.name, prepared=tuple(sorted(live.guest.services)))
 
     async def verify_still_healthy(self, deadline: Deadline) -> None:
         """Verify once more what was proven: before READY, before it is saved, before a phase of the suite.
@@ -173,7 +173,7 @@ class Session:
 
         async def attach(live: LiveMachine) -> None:
             known = self.record.state.machines[live.name]
-            live.recall(known.ports, known.host_key, known.addresses, known.layers, ssh_only=known.ssh_only)
+            live.recall(known)
             if live.name in rebooting:
                 await live.reattach_monitor(known.process, deadline)
             else:

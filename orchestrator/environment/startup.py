@@ -52,7 +52,6 @@ async def cold_start(session: Session, launch: Launch, deadline: Deadline, saver
 async def _start_stages(session: Session, stages: Sequence[Stage], saver: Saver, deadline: Deadline) -> None:
     """Start the services of stages in turn; save the state at each but the last, which the caller proves first."""
     for number, stage in enumerate(stages):
-        await session.prepare(stage, deadline)
         await session.start_services(deadline, stage.services)
         if number + 1 < len(stages):
             # A guest that is saved before sshd has its key would make one in each start from that state.
@@ -89,7 +88,8 @@ async def restore(session: Session, launch: Launch, snapshot: Snapshot, deadline
     await end_machines(session.paths, session.record.state, session.bus)
     session.record.change(machines={}, services={})
     # One after the other: what fails must leave nothing that goes on starting.
-    session.begin_with(launch.stage or stages_of(session.topology)[-1])
+    stage = launch.stage or stages_of(session.topology)[-1]
+    session.begin_with(stage)
     memories = await run_all(*(_stage(session, folder, live, launch) for live in machines))
     await start_networks(session, launch, deadline)
     for live, memory in zip(machines, memories, strict=True):
@@ -98,21 +98,18 @@ async def restore(session: Session, launch: Launch, snapshot: Snapshot, deadline
     await run_all(*(live.load(files_of(folder, live.name).state, deadline) for live in machines))
     await run_all(*(cont(live.monitor) for live in machines))
     session.services.mark_pending(tuple(session.topology.services))
-    stages = stages_of(session.topology)
-    stage = launch.stage or stages[-1]
     await run_all(
         *(_refresh_identity(session, live, launch, snapshot, deadline) for live in machines),
-        _go_on(session, stage, stages[-1], deadline),
+        _go_on(session, stage, deadline),
     )
     await session.verify_still_healthy(deadline)
 
 
-async def _go_on(session: Session, stage: Stage, last: Stage, deadline: Deadline) -> None:
+async def _go_on(session: Session, stage: Stage, deadline: Deadline) -> None:
     """Prove what is up at a stage, and start the rest."""
     await session.services.verify_restored(deadline, stage.services)
-    if stage.services != last.services:
-        await session.prepare(last, deadline)
-        await session.start_services(deadline, last.services)
+    if session.services.graph.pending():
+        await session.start_services(deadline)
 
 
 async def _stage(session: Session, folder: Path, live: LiveMachine, launch: Launch) -> Memory:

@@ -38,6 +38,7 @@ class MachineState:
         layers: the files of the disks of its layers.
         egress_filter: the process that lets it reach them, and nobody else; None where it may reach all or nobody.
         ssh_only: it has no guest agent.
+        prepared: the services that have what they need in it: layers mounted, environment written.
     """
 
     process: ProcessId
@@ -50,6 +51,7 @@ class MachineState:
     egress_filter: ProcessId | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     ssh_only: bool = False
+    prepared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,12 @@ from orchestrator.environment import arrival, live_guest
 from orchestrator.environment.arrival import Arrival
 from orchestrator.environment.failures import end_of_boot
 from orchestrator.environment.reboot import COMMAND
+from orchestrator.environment.state import MachineState
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.seed import prepare
 from orchestrator.guest.ssh import Ssh
+from orchestrator.process_id import ProcessId
 from orchestrator.timescale import TimeScale
 
 LOGIN = "[  OK  ] Reached target multi-user.target - Multi-User System.\n\nDebian GNU/Linux 13\n\ndebian login: "
@@ -184,7 +186,7 @@ def test_a_machine_that_was_ssh_only_stays_so_for_later_commands(tmp_path: Path)
                 return cast("Ssh", ssh)
 
             live.guest.ssh.current = current
-            live.recall({22: 1}, "ssh-ed25519 AAAA", {}, ssh_only=True)
+            live.recall(MachineState(ProcessId.own(), "", {22: 1}, "ssh-ed25519 AAAA", ssh_only=True))
             await live.agent.ping(deadline=Deadline.after(5))
             assert ssh.commands == [["true"]]
 

@@ -33,7 +33,7 @@ class Live:
         self.calls: list[str] = []
         self._failure = failure
 
-    def recall(self, ports: object, host_key: object, addresses: object, layers: object, *, ssh_only: bool) -> None:
+    def recall(self, known: object) -> None:
         self.calls.append("recall")
 
     async def reattach(self, process: object, user_key: str, deadline: Deadline) -> None:
@@ -50,9 +50,7 @@ class Live:
 def session(*lives: Live, addresses: Addresses | None = None) -> tuple[Session, list[Event]]:
     bus, events = EventBus(), list[Event]()
     bus.subscribe(events.append)
-    known = SimpleNamespace(
-        process=SimpleNamespace(alive=True), ports={}, host_key="", addresses=addresses or {}, layers={}, ssh_only=False
-    )
+    known = SimpleNamespace(process=SimpleNamespace(alive=True), addresses=addresses or {}, layers={})
     state = SimpleNamespace(networks={}, machines={live.name: known for live in lives}, topology=None)
     made = SimpleNamespace(
         machines={live.name: live for live in lives},

@@ -93,6 +93,19 @@ def test_a_changed_environment_of_a_late_service_is_no_boot(box: Box, tmp_path: 
     box.host.run("--file", file, "down").expect(0)
 
 
+def test_services_after_one_that_failed_have_their_layers_in_the_next_start(box: Box, tmp_path: Path) -> None:
+    check = '[services.mock.checks.allowed]\nfile = "/run/allowed"\n\n[services.web]'
+    file = edited_topology(
+        tmp_path, ("[services.web]", check), ("timeout = 30", "timeout = 5"), source="incremental.toml"
+    )
+    up = ("--file", str(file), "up", f"--layer=app={box.app}")
+    assert "service mock" in box.host.run(*up, "--fresh", limit=300).expect(3).stderr
+    box.host.run("--file", str(file), "exec", "box", "--", "touch", "/run/allowed").expect(0)
+    box.host.run(*up, limit=120).expect(0)
+    assert box.host.guest("box", "curl -s http://127.0.0.1/").endswith(f"{WORD}\n")
+    box.host.run("--file", str(file), "down").expect(0)
+
+
 def test_a_layer_that_outgrows_its_device_is_a_cold_start_with_its_reason(box: Box) -> None:
     big = box.app / "big"
     with big.open("wb") as file:
