@@ -14,8 +14,7 @@ from pathlib import Path
 
 from orchestrator.deadline import monotonic
 from orchestrator.errors import HostError, ImageError, RecipeError, TimeLimit
-from orchestrator.events.machines import ImageOutput, ImageStateChanged
-from orchestrator.events.services import Heartbeat
+from orchestrator.events.machines import ImageStateChanged
 from orchestrator.images.contract import LONGER, BuiltImage
 from orchestrator.images.debian_base import (
     BASE_RAW,
@@ -29,6 +28,7 @@ from orchestrator.images.debian_base import (
 )
 from orchestrator.images.debian_content import Content, content_of, fetch
 from orchestrator.images.debian_host import require, search_path
+from orchestrator.images.job_events import say_of, waiting_of
 from orchestrator.images.manifest import (
     SOURCES,
     BaseTree,
@@ -47,7 +47,6 @@ from orchestrator.images.unit_check import unit_problems
 from orchestrator.process import run_shown
 from orchestrator.scratch import scratch
 
-HEARTBEAT = 5.0  # seconds between two reports while another command builds
 BASE_SPACE = 3  # a build needs about this many times the content: tar, tree, file system
 
 BASE_LAYER, APP_LAYER = "base", "app"
@@ -84,23 +83,8 @@ class _Builder:
     def __init__(self, job: Build, recipe: Recipe) -> None:
         self._job = job
         self._recipe = recipe
-        self._said_waiting = float("-inf")
-
-    def say(self, line: str, step: str) -> None:
-        self._job.bus.emit(ImageOutput(self._job.name, line=line, step=step))
-
-    def waiting(self, holder: str, elapsed: float) -> None:
-        if elapsed - self._said_waiting >= HEARTBEAT:
-            self._said_waiting = elapsed
-            self._job.bus.emit(
-                Heartbeat(
-                    self._job.name,
-                    what=f"image {self._job.name}, which another command builds",
-                    elapsed=elapsed,
-                    timeout=self._job.deadline.timeout,
-                    detail=holder,
-                )
-            )
+        self._say = say_of(job)
+        self.waiting = waiting_of(job)
 
     async def base(self, key: str) -> Path:
         """The base layer, from the cache or built."""
@@ -111,7 +95,7 @@ class _Builder:
             require(job.cache.root, needed=needed)
             self._building(key, "its packages or their configuration changed")
             await self._keeping_log(
-                folder, BASE_LAYER, build_base(folder, self._recipe, say=self.say, deadline=job.deadline)
+                folder, BASE_LAYER, build_base(folder, self._recipe, say=self._say, deadline=job.deadline)
             )
 
         path, _ = await job.cache.obtain(
@@ -125,7 +109,7 @@ class _Builder:
         await self._keeping_log(folder, APP_LAYER, self._write_files(folder, base, content))
 
     async def _write_files(self, folder: Path, base: Path, content: Content) -> None:
-        await fetch(self._job, self._recipe)
+        await fetch(self._job, self._recipe, content.npm)
         entries = content.with_packages()
         disk, script = folder / "root.raw", folder / "layer.debugfs"
         tree = BaseTree.from_json((base / TREE).read_text())
@@ -137,7 +121,7 @@ class _Builder:
         if problems:
             raise RecipeError("the recipe does not fit what it installs", evidence=problems)
         script.write_text("".join(f"rm {word(path)}\n" for path in away) + commands)
-        self.say(f"{len(entries)} files, links and folders over {base.name}", "files")
+        self._say(f"{len(entries)} files, links and folders over {base.name}", "files")
         await self._step(folder, ["cp", "--sparse=always", "--reflink=auto", str(base / BASE_RAW), str(disk)])
         link_sources(entries, folder)
         # Relative names all along: in an absolute one, a question mark would begin options of the file system.
@@ -163,7 +147,7 @@ class _Builder:
             target.chmod(0o755 if name.startswith("bin/") else 0o644)
 
     async def _step(self, folder: Path, argv: list[str]) -> None:
-        await logged_step("files", argv, log=folder / LOG, say=self.say, deadline=self._job.deadline, cwd=folder)
+        await logged_step("files", argv, log=folder / LOG, say=self._say, deadline=self._job.deadline, cwd=folder)
 
     async def _keeping_log(self, folder: Path, layer: str, work: Coroutine[object, object, None]) -> None:
         """Await the work; when it fails, save the build log, since the folder goes away."""

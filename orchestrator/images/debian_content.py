@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from orchestrator.errors import ImageError
-from orchestrator.events.machines import ImageOutput
-from orchestrator.images import npm_packages, python_packages
+from orchestrator.images import python_packages
 from orchestrator.images.cache import downloads_of
+from orchestrator.images.job_events import say_of
 from orchestrator.images.manifest import Kind, LayerEntry, load_manifest
+from orchestrator.images.npm_packages import NpmPackage, own_registry, program_links, read_lock, unpacked
 from orchestrator.images.provider_kind import Build
 from orchestrator.images.recipe import Layer, LockedPackages, Recipe, digest
 from orchestrator.images.recipe_layer import PackageTree, checked, file_entries, started_by_boot, writer
@@ -36,12 +38,14 @@ class Content:
         trees: folders of locked packages, which are there only when something is built.
         stopped: units that the boot must not start.
         texts: files beside the disk, by their path.
+        npm: what is downloaded before the trees are there.
     """
 
     entries: tuple[LayerEntry, ...]
     trees: tuple[PackageTree, ...]
     stopped: tuple[str, ...]
     texts: Mapping[str, str]
+    npm: tuple[NpmPackage, ...] = ()
 
     def key(self, base: str) -> str:
         """Changes with the finished image. ``base``: the key of the layer below."""
@@ -70,14 +74,19 @@ async def content_of(job: Build, recipe: Recipe, folder: Path) -> Content:
     Raises:
         ImageError: a template, a lock or the recipe's program is wrong.
     """
-    entries = [*file_entries(recipe, writer(folder / "texts")), *_programs(recipe)]
+    entries = [*file_entries(recipe, writer(folder / "texts"))]
+    npm = {
+        name: read_lock(item.lock, only=item.only, architecture=recipe.architecture)
+        for name, item in recipe.npm.items()
+    }
+    entries += _programs(recipe, npm)
     if recipe.layer is not None:
         entries += await _made_by_program(job, recipe.layer, folder / "layer")
     stopped = tuple(sorted(job.units - BOOT_NEEDS))
     links = frozenset(started_by_boot((entry.target for entry in entries), stopped))
     return Content(
         checked(entry for entry in entries if entry.target not in links),
-        tuple(_trees(recipe, downloads_of(job.cache))),
+        tuple(_trees(recipe, npm, downloads_of(job.cache))),
         stopped,
         {
             f"bin/run-{recipe.name}-vm": run_script(
@@ -85,19 +94,16 @@ async def content_of(job: Build, recipe: Recipe, folder: Path) -> Content:
             ),
             "kernel-params": kernel_params(recipe.kernel_parameters),
         },
+        tuple(package for packages in npm.values() for package in packages),
     )
 
 
-def _npm(recipe: Recipe, item: LockedPackages) -> list[npm_packages.NpmPackage]:
-    return npm_packages.read_lock(item.lock, only=item.only, architecture=recipe.architecture)
-
-
-def _trees(recipe: Recipe, downloads: Path) -> list[PackageTree]:
+def _trees(recipe: Recipe, npm: Mapping[str, list[NpmPackage]], downloads: Path) -> list[PackageTree]:
     """The locked packages, wherever their folders will be."""
     found = [
-        PackageTree(downloads / package.folder_name, f"{item.target}/{package.path}", package.folder_name)
-        for item in recipe.npm.values()
-        for package in _npm(recipe, item)
+        PackageTree(downloads / package.folder_name, f"{recipe.npm[name].target}/{package.path}", package.folder_name)
+        for name, packages in npm.items()
+        for package in packages
     ]
     for item in recipe.python.values():
         source = python_folder(recipe, item, downloads)
@@ -105,28 +111,27 @@ def _trees(recipe: Recipe, downloads: Path) -> list[PackageTree]:
     return found
 
 
-def _programs(recipe: Recipe) -> list[LayerEntry]:
+def _programs(recipe: Recipe, npm: Mapping[str, list[NpmPackage]]) -> list[LayerEntry]:
     """The programs of npm packages, in ``node_modules/.bin``."""
     return [
-        LayerEntry(Kind.SYMLINK, f"{item.target}/{path}", 0o777, to=to)
-        for item in recipe.npm.values()
-        for path, to in npm_packages.program_links(_npm(recipe, item))
+        LayerEntry(Kind.SYMLINK, f"{recipe.npm[name].target}/{path}", 0o777, to=to)
+        for name, packages in npm.items()
+        for path, to in program_links(packages)
     ]
 
 
-async def fetch(job: Build, recipe: Recipe) -> None:
+async def fetch(job: Build, recipe: Recipe, npm: Iterable[NpmPackage]) -> None:
     """Download what the locks pin and is not there yet.
 
     Raises:
         ImageError: something cannot be had, or is not what its lock says.
     """
-    downloads = downloads_of(job.cache)
-    for item in recipe.npm.values():
-        for package in _npm(recipe, item):
-            if not (downloads / package.folder_name).is_dir():
-                job.bus.emit(ImageOutput(job.name, line=f"{package.path} {package.version}", step="npm"))
-                registry = npm_packages.own_registry()
-                await in_thread(lambda one=package, url=registry: npm_packages.unpacked(one, downloads, url))  # type: ignore[misc]
+    downloads, say = downloads_of(job.cache), say_of(job)
+    missing = {one.folder_name: one for one in npm if not (downloads / one.folder_name).is_dir()}
+    registry = own_registry() if missing else ""
+    for package in missing.values():
+        say(f"{package.path} {package.version}", "npm")
+        await in_thread(partial(unpacked, package, downloads, registry))
     for item in recipe.python.values():
         await python_packages.install(
             item.lock,
@@ -158,11 +163,8 @@ async def _made_by_program(job: Build, layer: Layer, folder: Path) -> tuple[Laye
     """What the program of the recipe makes."""
     folder.mkdir()
     argv = [sys.executable, str(layer.program), *layer.arguments, "--variant", job.variant, "--out", str(folder)]
-
-    def say(line: str) -> None:
-        job.bus.emit(ImageOutput(job.name, line=line, step="render"))
-
-    done = await run_shown(argv, say, deadline=job.deadline)
+    say = say_of(job)
+    done = await run_shown(argv, lambda line: say(line, "render"), deadline=job.deadline)
     if done.code != 0:
         raise ImageError(
             f"the files of image {job.name} could not be rendered",
