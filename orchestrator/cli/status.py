@@ -116,7 +116,7 @@ async def _ask(env_paths: EnvironmentPaths, state: EnvironmentState, name: str, 
     from orchestrator.vm.qmp import connect
 
     limit = Deadline.after(TimeScale(state.factor).reply(QUESTION_LIMIT))
-    services = [s for s in state.topology.services.values() if s.machine == name]
+    services = state.topology.services_on(name)
     paths = env_paths.machine(name, state.run_folder)
     try:
         monitor = await connect(name, paths.qmp_side, limit)

@@ -48,9 +48,9 @@ def handover_script(
             "set -e",
             *conditions(),
             guest_network_script(machine, topology.machines, topology.networks),
-            *_mounts(topology, _used(machine, topology, services, layers)),
+            *_mounts(machine, topology, services, layers),
             _authorize(user_key),
-            *_environment(_mine(machine, topology, services)),
+            *_environment(topology.services_on(machine.name, services)),
             f": > {HANDED_OVER}",
             "",
         ]
@@ -59,20 +59,9 @@ def handover_script(
 
 def services_script(machine: Machine, topology: Topology, services: Collection[str], layers: Collection[str]) -> str:
     """Shell for ``sh -s`` that gives services of a machine what they need; empty where that is nothing."""
-    mounts = _mounts(topology, _used(machine, topology, services, layers))
-    environment = _environment(_mine(machine, topology, services))
+    mounts = _mounts(machine, topology, services, layers)
+    environment = _environment(topology.services_on(machine.name, services))
     return "\n".join(["set -e", *mounts, "umask 077", *environment, ""]) if mounts or environment else ""
-
-
-def _mine(machine: Machine, topology: Topology, services: Collection[str]) -> list[Service]:
-    """Those of the services that are the machine's."""
-    return [one for one in topology.services.values() if one.machine == machine.name and one.name in services]
-
-
-def _used(machine: Machine, topology: Topology, services: Collection[str], layers: Collection[str]) -> list[str]:
-    """Those of the layers that services of the machine use."""
-    used = {layer for service in _mine(machine, topology, services) for layer in service.uses}
-    return [layer for layer in layers if layer in used]
 
 
 def conditions() -> list[str]:
@@ -94,12 +83,13 @@ def _authorize(user_key: str) -> str:
     )
 
 
-def _mounts(topology: Topology, layers: Collection[str]) -> list[str]:
-    """Mount the disks of layers; nothing where there are none."""
+def _mounts(machine: Machine, topology: Topology, services: Collection[str], layers: Collection[str]) -> list[str]:
+    """Mount those of the disks of layers that services use; nothing where there are none."""
     lines = []
-    for name in layers:
-        layer = topology.layers[name]
-        lines.append(shlex.join(["mount_disk", serial_of(name), layer.target, str(LAYER_TRIES), f"layer {name}"]))
+    for layer in topology.layers_of(machine.name, services):
+        if layer.name in layers:
+            what = f"layer {layer.name}"
+            lines.append(shlex.join(["mount_disk", serial_of(layer.name), layer.target, str(LAYER_TRIES), what]))
     return ["umask 022", MOUNT_DISK, *lines] if lines else []
 
 

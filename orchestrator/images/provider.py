@@ -26,14 +26,6 @@ def used_images(topology: Topology) -> dict[str, Image]:
     return {machine.image: topology.images[machine.image] for machine in topology.machines.values()}
 
 
-def units_of(topology: Topology, image: str) -> frozenset[str]:
-    """The units of the services on all machines of an image."""
-    machines = {machine.name for machine in topology.machines.values() if machine.image == image}
-    return frozenset(
-        service.unit for service in topology.services.values() if service.unit and service.machine in machines
-    )
-
-
 def choose_provider(wanted: str, topology: Topology, *, path: str | None = None) -> str:
     """The provider for every image of the topology.
 
@@ -151,7 +143,7 @@ async def ensure_images(
 
     async def ensure(name: str) -> None:
         try:
-            layers, units = topology.layers_of_image(name), units_of(topology, name)
+            layers, units = topology.layers_of_image(name), topology.units_of_image(name)
             job = Build(name, topology.root, topology.variant, layers, units, cache, bus, deadline, turn)
             one = await provider_of(used[name], chosen).build(job)
             find_run_script(one.path, hint=f"it is damaged: rm -r {one.path}, then it is built again")

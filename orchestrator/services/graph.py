@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from orchestrator.events.states import ServiceState
+from orchestrator.topology.dependants import direct_dependants, with_dependants
 from orchestrator.topology.model import Condition, Dependency, Service, ServiceKind
 
 State = ServiceState
@@ -91,18 +92,12 @@ class ServiceGraph:
         return replace(self, states={**self.states, **dict.fromkeys(names, State.PENDING)})
 
     def direct_dependants(self, name: str) -> tuple[str, ...]:
-        return tuple(
-            other for other, service in self.services.items() if any(d.service == name for d in service.depends_on)
-        )
+        """The services that name this one as what they depend on."""
+        return direct_dependants(self.services, name)
 
     def with_dependants(self, names: Iterable[str]) -> tuple[str, ...]:
         """These services and everything that rests on them, in the order of the file."""
-        found = set(names)
-        while True:
-            more = {other for name in found for other in self.direct_dependants(name)} - found
-            if not more:
-                return tuple(name for name in self.services if name in found)
-            found |= more
+        return with_dependants(self.services, names)
 
     def stop_order(self, names: Iterable[str]) -> tuple[str, ...]:
         """Dependants before what they depend on, also through services that are not among them."""

@@ -17,7 +17,7 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.images.layers import LayerDisk
 from orchestrator.topology.effective import to_dict
 from orchestrator.topology.model import Machine, Service, Topology
-from orchestrator.topology.stages import Stage, layers_of_stage
+from orchestrator.topology.stages import Stage
 from orchestrator.vm.accelerator import Accelerator
 from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
@@ -80,7 +80,7 @@ def inputs_of_stage(inputs: Mapping[str, str], topology: Topology, stage: Stage)
     """Those of `inputs_of` that the state at a stage depends on. Pure."""
     later = {_service_input(name) for name in topology.services if name not in stage.services}
     for machine in topology.machines:
-        mounted = layers_of_stage(topology, stage, machine)
+        mounted = [one.name for one in topology.layers_of(machine, stage.services)]
         later |= {layer_input(name, machine) for name in topology.layers if name not in mounted}
     return {name: value for name, value in inputs.items() if name not in later}
 

@@ -79,7 +79,7 @@ def as_mermaid(topology: Topology) -> str:
     """A Mermaid flow chart: a box around each machine, the condition on each edge; lines to its networks."""
     lines = ["flowchart TD"]
     for machine in topology.machines:
-        inside = [service for service in topology.services.values() if service.machine == machine]
+        inside = topology.services_on(machine)
         if inside:
             lines.append(f'    subgraph {_node("m", machine)}["{machine}"]')
             lines += [f"        {_shape(service)}" for service in inside]

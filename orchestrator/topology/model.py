@@ -277,15 +277,18 @@ class Topology:
         """The files with the environment of services of a machine; ``services``: only of these."""
         return tuple(
             GuestFile(service.environment_file, service.environment_target)
-            for service in self.services.values()
-            if service.machine == machine
-            and service.environment_file is not None
-            and (services is None or service.name in services)
+            for service in self.services_on(machine, services)
+            if service.environment_file is not None
         )
 
-    def layers_of(self, machine: str) -> tuple[Layer, ...]:
-        """The layers that services of a machine use, in the order of the file."""
-        used = {name for service in self.services.values() if service.machine == machine for name in service.uses}
+    def services_on(self, machine: str, services: Collection[str] | None = None) -> tuple[Service, ...]:
+        """The services of a machine, in the order of the file; ``services``: only of these."""
+        mine = (one for one in self.services.values() if one.machine == machine)
+        return tuple(one for one in mine if services is None or one.name in services)
+
+    def layers_of(self, machine: str, services: Collection[str] | None = None) -> tuple[Layer, ...]:
+        """The layers that services of a machine use, in the order of the file; ``services``: only these."""
+        used = {name for service in self.services_on(machine, services) for name in service.uses}
         return tuple(layer for layer in self.layers.values() if layer.name in used)
 
     def layers_of_image(self, image: str) -> tuple[Layer, ...]:
@@ -294,6 +297,11 @@ class Topology:
             one.name for name, each in self.machines.items() if each.image == image for one in self.layers_of(name)
         }
         return tuple(layer for layer in self.layers.values() if layer.name in found)
+
+    def units_of_image(self, image: str) -> frozenset[str]:
+        """The units of the services on all machines of an image."""
+        mine = (name for name, machine in self.machines.items() if machine.image == image)
+        return frozenset(one.unit for name in mine for one in self.services_on(name) if one.unit)
 
     def with_free_ports(self) -> Topology:
         """The same with a free port of the host for every forwarded port."""

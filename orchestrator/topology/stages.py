@@ -6,11 +6,11 @@ last, has all. A service with ``stage = true`` makes one more, with all that it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.topology.model import Service, Topology
+from orchestrator.topology.dependants import needed_by, with_dependants
+from orchestrator.topology.model import Topology
 
 BASE: Final = "base"
 HEALTHY: Final = "healthy"
@@ -31,7 +31,7 @@ class Stage:
 def stages_of(topology: Topology) -> tuple[Stage, ...]:
     """The stages of a start, the first one first; at least ``healthy``."""
     services = topology.services
-    layered = _resting_on_layers(services)
+    layered = frozenset(with_dependants(services, (name for name in services if services[name].uses)))
     stages: list[Stage] = []
     reached: frozenset[str] = frozenset()
     wanted = [name for name in services if services[name].stage]
@@ -47,40 +47,3 @@ def stages_of(topology: Topology) -> tuple[Stage, ...]:
             stages.append(Stage(name, grown))
             reached = grown
     return (*stages, Stage(HEALTHY, frozenset(services)))
-
-
-def _resting_on_layers(services: Mapping[str, Service]) -> frozenset[str]:
-    """The services that use a layer, and all that depend on them."""
-    found = {name for name, service in services.items() if service.uses}
-    while True:
-        more = {
-            name
-            for name, service in services.items()
-            if name not in found and any(one.service in found for one in service.depends_on)
-        }
-        if not more:
-            return frozenset(found)
-        found |= more
-
-
-def needed_by(services: Mapping[str, Service], names: Iterable[str]) -> frozenset[str]:
-    """These services and all that they depend on."""
-    found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += [one.service for one in services[name].depends_on]
-    return frozenset(found)
-
-
-def layers_of_stage(topology: Topology, stage: Stage, machine: str) -> tuple[str, ...]:
-    """The layers that services of a stage use on a machine, in the order of the file."""
-    used = {
-        layer
-        for name in stage.services
-        if topology.services[name].machine == machine
-        for layer in topology.services[name].uses
-    }
-    return tuple(name for name in topology.layers if name in used)

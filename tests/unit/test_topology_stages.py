@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from topology_parts import machine, topology
 
 from orchestrator.snapshots.key import differences, inputs_of_stage, layer_input
+from orchestrator.topology.dependants import needed_by
 from orchestrator.topology.model import Dependency, Layer, Service, ServiceKind, Topology
-from orchestrator.topology.stages import Stage, layers_of_stage, needed_by, stages_of
+from orchestrator.topology.stages import Stage, stages_of
 
 LAYER = Layer("app", Path("/app"), "/opt/app")
 
@@ -88,8 +89,8 @@ def test_a_stage_depends_on_its_own_services_and_layers_only() -> None:
         "service database",
     }
     assert inputs_of_stage(inputs(made), made, healthy) == inputs(made)
-    assert layers_of_stage(made, base, "server") == ()
-    assert layers_of_stage(made, healthy, "server") == ("app",)
+    assert made.layers_of("server", base.services) == ()
+    assert [one.name for one in made.layers_of("server", healthy.services)] == ["app"]
 
 
 @st.composite
