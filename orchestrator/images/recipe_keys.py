@@ -40,34 +40,22 @@ def disk_size(node: Node) -> int:
 @value("package", pattern="^[a-z0-9]")
 def package(node: Node) -> str:
     """The name of a Debian package, with ``=version`` or ``/suite`` where one is wanted."""
-    found = values.nonempty(node)
-    if not _PACKAGE.fullmatch(found):
-        raise InvalidValue(f"expected the name of a Debian package, found {quote(found)}")
-    return found
+    return values.matching(node, _PACKAGE, "the name of a Debian package")
 
 
 @value("name", pattern=f"^{_IMAGE_NAME.pattern}$")
 def image_name(node: Node) -> str:
-    found = values.nonempty(node)
-    if not _IMAGE_NAME.fullmatch(found):
-        raise InvalidValue(f"expected letters, digits and _.-, found {quote(found)}")
-    return found
+    return values.matching(node, _IMAGE_NAME, "letters, digits and _.-")
 
 
 @value("release", pattern=f"^{_SUITE.pattern}$")
 def suite(node: Node) -> str:
-    found = values.nonempty(node)
-    if not _SUITE.fullmatch(found):
-        raise InvalidValue(f'expected the name of a release like "trixie", found {quote(found)}')
-    return found
+    return values.matching(node, _SUITE, 'the name of a release like "trixie"')
 
 
 @value("3.N", pattern=f"^{_PYTHON.pattern}$")
 def python_version(node: Node) -> str:
-    found = values.nonempty(node)
-    if not _PYTHON.fullmatch(found):
-        raise InvalidValue(f'expected a version like "3.13", found {quote(found)}')
-    return found
+    return values.matching(node, _PYTHON, 'a version like "3.13"')
 
 
 @value("number", type="integer", minimum=0, maximum=65533)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, TypeVar
 
 from orchestrator.topology.document import Node, quote
 from orchestrator.topology.value_types import InvalidValue, value
@@ -15,7 +15,8 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _RESERVED_MAC = "12:34:56"  # the end of QEMU's own default: what forgets its address gets it
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ALIAS = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
-_LONGEST_PREFIX6: Final = 126
+_N = TypeVar("_N", IPv4Network, IPv6Network)
+_A = TypeVar("_A", IPv4Address, IPv6Address)
 _UNFIT6: Final = {
     IPv6Network("fe80::/10"): "every interface has such an address of its own",
     IPv6Network("ff00::/8"): "these are addresses of groups",
@@ -27,66 +28,61 @@ _UNFIT6: Final = {
 @value("IPv4 network", pattern="^[0-9.]+/[0-9]+$")
 def subnet(node: Node) -> IPv4Network:
     """An IPv4 network like ``"192.168.1.0/24"`` with room for at least two machines."""
-    value = nonempty(node)
-    try:
-        network = ip_network(value, strict=False)
-    except ValueError as error:
-        raise InvalidValue(f'expected a network like "192.168.1.0/24", found {quote(value)}') from error
-    if not isinstance(network, IPv4Network):
-        raise InvalidValue(f"expected an IPv4 network, found {quote(value)}")
-    if "/" not in value:
-        raise InvalidValue(f'expected a network with its length, found {quote(value)} (did you mean "{value}/24"?)')
-    if value.split("/")[0] != str(network.network_address):
-        raise InvalidValue(f"{quote(value)} is an address inside a network (did you mean {quote(str(network))}?)")
-    if network.prefixlen > 30:
-        raise InvalidValue(f"{quote(value)} has no room for two machines; the length may be 30 at most")
-    return network
+    return _network(node, IPv4Network, "192.168.1.0/24", longest=30)
 
 
 @value("IPv4 address", pattern="^[0-9.]+$")
 def address(node: Node) -> IPv4Address:
-    value = nonempty(node)
-    try:
-        found = ip_address(value)
-    except ValueError as error:
-        raise InvalidValue(f'expected an IPv4 address like "192.168.1.2", found {quote(value)}') from error
-    if not isinstance(found, IPv4Address):
-        raise InvalidValue(f"expected an IPv4 address, found {quote(value)}")
-    return found
+    return _address(node, IPv4Address, "192.168.1.2")
 
 
 @value("IPv6 network", pattern="^[0-9a-fA-F:.]+/[0-9]+$")
 def subnet6(node: Node) -> IPv6Network:
     """An IPv6 network like ``"fd00:1::/64"`` with room for at least two machines."""
-    text = nonempty(node)
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError as error:
-        raise InvalidValue(f'expected a network like "fd00:1::/64", found {quote(text)}') from error
-    if not isinstance(network, IPv6Network):
-        raise InvalidValue(f"expected an IPv6 network, found {quote(text)}")
-    if "/" not in text:
-        raise InvalidValue(f'expected a network with its length, found {quote(text)} (did you mean "{text}/64"?)')
-    if IPv6Address(text.split("/")[0]) != network.network_address:
-        raise InvalidValue(f"{quote(text)} is an address inside a network (did you mean {quote(str(network))}?)")
-    if network.prefixlen > _LONGEST_PREFIX6:
-        raise InvalidValue(f"{quote(text)} has no room for two machines; the length may be {_LONGEST_PREFIX6} at most")
+    network = _network(node, IPv6Network, "fd00:1::/64", longest=126)
     for unfit, why in _UNFIT6.items():
         if network.overlaps(unfit):
-            raise InvalidValue(f"{quote(text)} overlaps {unfit}: {why}; private networks begin with fd")
+            raise InvalidValue(f"{quote(nonempty(node))} overlaps {unfit}: {why}; private networks begin with fd")
     return network
 
 
 @value("IPv6 address", pattern="^[0-9a-fA-F:.]+$")
 def address6(node: Node) -> IPv6Address:
+    return _address(node, IPv6Address, "fd00:1::2")
+
+
+def _network(node: Node, kind: type[_N], example: str, longest: int) -> _N:
+    """A network of a family, with its length and without an address inside it."""
+    text = nonempty(node)
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError as error:
+        raise InvalidValue(f"expected a network like {quote(example)}, found {quote(text)}") from error
+    if not isinstance(network, kind):
+        raise InvalidValue(f"expected an {_family(kind)} network, found {quote(text)}")
+    if "/" not in text:
+        meant = f"{text}/{example.partition('/')[2]}"
+        raise InvalidValue(f"expected a network with its length, found {quote(text)} (did you mean {quote(meant)}?)")
+    if ip_address(text.partition("/")[0]) != network.network_address:
+        raise InvalidValue(f"{quote(text)} is an address inside a network (did you mean {quote(str(network))}?)")
+    if network.prefixlen > longest:
+        raise InvalidValue(f"{quote(text)} has no room for two machines; the length may be {longest} at most")
+    return network
+
+
+def _address(node: Node, kind: type[_A], example: str) -> _A:
     text = nonempty(node)
     try:
         found = ip_address(text if "%" not in text else "")
     except ValueError as error:
-        raise InvalidValue(f'expected an IPv6 address like "fd00:1::2", found {quote(text)}') from error
-    if not isinstance(found, IPv6Address):
-        raise InvalidValue(f"expected an IPv6 address, found {quote(text)}")
+        raise InvalidValue(f"expected an {_family(kind)} address like {quote(example)}, found {quote(text)}") from error
+    if not isinstance(found, kind):
+        raise InvalidValue(f"expected an {_family(kind)} address, found {quote(text)}")
     return found
+
+
+def _family(kind: type) -> str:
+    return kind.__name__[: len("IPv4")]
 
 
 @value("list of host names", pattern="^[a-z0-9.-]{1,253}$")

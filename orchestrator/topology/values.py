@@ -52,6 +52,14 @@ def nonempty(node: Node) -> str:
     return node.value
 
 
+def matching(node: Node, pattern: re.Pattern[str], expected: str) -> str:
+    """A string of the whole pattern."""
+    found = nonempty(node)
+    if not pattern.fullmatch(found):
+        raise InvalidValue(f"expected {expected}, found {quote(found)}")
+    return found
+
+
 @value("text")
 def string(node: Node) -> str:
     """A string, which may be empty."""
@@ -242,10 +250,7 @@ def unit(node: Node) -> str:
 
 @value("user of the guest", pattern="^[a-z_][a-z0-9_-]*$")
 def user(node: Node) -> str:
-    value = nonempty(node)
-    if not _USER.fullmatch(value):
-        raise InvalidValue(f"expected the name of a user, found {quote(value)}")
-    return value
+    return matching(node, _USER, "the name of a user")
 
 
 @value("`host:port`", pattern=":[0-9]{1,5}$")
