@@ -46,7 +46,7 @@ def test_a_second_cancellation_leaves_no_child_and_kill_finds_it_meanwhile(tmp_p
 
         async with asyncio.TaskGroup() as group:
             task = group.create_task(block())
-            assert await wait_until((tmp_path / "begun").exists, Deadline.after(10))
+            assert await wait_until(lambda: bool(pids) and (tmp_path / "begun").exists(), Deadline.after(10))
             for _ in range(2):
                 task.cancel()
                 for _ in range(20):  # turns of the loop: it begins to end the child
