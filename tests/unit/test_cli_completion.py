@@ -21,6 +21,8 @@ from orchestrator.cli.arguments import build_parser
 from orchestrator.cli.completion_scripts import script
 from orchestrator.cli.shared_options import PROVIDERS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:

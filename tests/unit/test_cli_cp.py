@@ -22,6 +22,8 @@ from orchestrator.cli.main import main
 from orchestrator.deadline import Deadline
 from orchestrator.guest.ssh import Ssh, connect
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from real_sshd import Server, sshd
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # The command itself, but for what it looks up: the environment's state, and where the machine's sshd is.

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 COMMAND = """
 import argparse, asyncio
 from orchestrator.cli.runtime import interrupt_code, run_command

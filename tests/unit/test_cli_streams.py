@@ -17,6 +17,8 @@ from cli_process import SERVER, Cli
 
 from orchestrator.cli.main import MODULES
 
+pytestmark = pytest.mark.slow
+
 # What each command is called with, where no machine runs.
 WORDS: dict[str, list[str]] = {
     "up": ["up", "--app", "nowhere"],

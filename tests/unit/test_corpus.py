@@ -23,6 +23,8 @@ from orchestrator.environment.state import read_state, to_json
 from orchestrator.errors import HostError, SnapshotError
 from orchestrator.snapshots.manifest import FORMAT, MANIFEST, read_manifest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden/topology"
 SOURCES = [(ROOT / "orchestrator.toml").read_text(), (GOLDEN / "every-table.toml").read_text()]

@@ -16,6 +16,8 @@ from orchestrator.guest.copy_entries import Tally
 from orchestrator.guest.files import get, inspect, measure, put
 from orchestrator.guest.ssh import Ssh
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -21,6 +21,8 @@ from orchestrator.guest.copy_unpack import PART
 from orchestrator.guest.files import get, put
 from orchestrator.guest.ssh import Ssh
 
+pytestmark = pytest.mark.slow
+
 LARGE = 256 << 20  # bytes, of which a copy holds a few at a time
 
 

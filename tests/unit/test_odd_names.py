@@ -35,6 +35,8 @@ from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, net_op
 from orchestrator.vm.option_values import value
 from orchestrator.vm.qmp import connect
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["image", "place"]  # fixtures
 ODD = "a b,,c,'d\"e\\f%g$h${HOME}ü?#[x]{y}\nz "
 

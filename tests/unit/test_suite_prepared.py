@@ -17,7 +17,10 @@ import pytest
 from processes import descendants
 
 TOOLS = Path(__file__).parents[2] / "orchestrator/images/bases/browser"
-pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
+]
 
 CORE = """
 const { spawn } = require('child_process');
