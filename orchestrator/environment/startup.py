@@ -5,16 +5,19 @@ Callers wrap them in `Session.run_watched`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.launch import Launch, launch_machine, resolve_destinations, start_networks
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.memory import new_memory, ram_file
+from orchestrator.environment.runstate import Runstate
 from orchestrator.environment.session import Session
 from orchestrator.environment.targets import machines_of, services_of
 from orchestrator.environment.teardown import end_machines
+from orchestrator.errors import OrchestratorError
 from orchestrator.snapshots.manifest import files_of
 from orchestrator.snapshots.restore import stage_files
 from orchestrator.snapshots.save import cont
@@ -22,6 +25,8 @@ from orchestrator.snapshots.store import Snapshot
 from orchestrator.tasks import run_all
 from orchestrator.topology.stages import Stage, stages_of
 from orchestrator.vm.arguments import Memory
+
+ENTRY_LIMIT = 15.0  # seconds for the login to a machine of a start that failed
 
 Saver = Callable[[Session, Stage, Deadline], Awaitable[None]]  # saves the state at a stage
 
@@ -42,11 +47,28 @@ async def cold_start(session: Session, launch: Launch, deadline: Deadline, saver
         launch_machine(session, live, launch, new_memory(session.paths, live.machine, image, launch.ram))
     stages = stages_of(session.topology)
     session.begin_with(stages[0])
-    await run_all(
+    await _all_up(
+        session,
         *(_boot(session, live, launch, deadline) for live in session.machines.values()),
         _start_stages(session, stages, saver, deadline),
     )
     await session.verify_still_healthy(deadline)
+
+
+async def _all_up(session: Session, *work: Coroutine[object, object, object]) -> None:
+    """Do all of it. Where something fails the machines stay, and those that are set up can be entered."""
+    try:
+        await run_all(*work)
+    except OrchestratorError:
+        await run_all(*(_leave_open(session, live) for live in session.machines.values()))
+        raise
+
+
+async def _leave_open(session: Session, live: LiveMachine) -> None:
+    if live.runstate is Runstate.READY:
+        with suppress(OrchestratorError):  # what is told is why the start failed
+            async with Deadline.after(session.scale.transfer(ENTRY_LIMIT)).enforce():
+                await _reachable(session, live)
 
 
 async def _start_stages(session: Session, stages: Sequence[Stage], saver: Saver, deadline: Deadline) -> None:
@@ -98,7 +120,8 @@ async def restore(session: Session, launch: Launch, snapshot: Snapshot, deadline
     await run_all(*(live.load(files_of(folder, live.name).state, deadline) for live in machines))
     await run_all(*(cont(live.monitor) for live in machines))
     session.services.mark_pending(tuple(session.topology.services))
-    await run_all(
+    await _all_up(
+        session,
         *(_refresh_identity(session, live, launch, snapshot, deadline) for live in machines),
         _go_on(session, stage, deadline),
     )
