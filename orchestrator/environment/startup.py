@@ -42,11 +42,11 @@ async def cold_start(session: Session, launch: Launch, deadline: Deadline, saver
     """
     await start_networks(session, launch, deadline)
     await resolve_destinations(session, deadline)
+    stages = stages_of(session.topology)
+    session.begin_with(stages[0])  # before their launch, which records it
     for live in session.machines.values():
         image = launch.images[live.machine.image]
         launch_machine(session, live, launch, new_memory(session.paths, live.machine, image, launch.ram))
-    stages = stages_of(session.topology)
-    session.begin_with(stages[0])
     await _all_up(
         session,
         *(_boot(session, live, launch, deadline) for live in session.machines.values()),
