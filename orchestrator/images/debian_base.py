@@ -28,6 +28,8 @@ from orchestrator.process_lines import stream_lines
 BUILDER = "3"  # raise it whenever this file makes other images of the same recipe
 CUSTOMIZE = "/var/tmp/customize.sh"  # noqa: S108 - inside the new system, where nobody else is
 BASE_RAW, VMLINUZ, INITRD, TREE, LOG = "base.raw", "vmlinuz", "initrd.img", "tree.json", "build.log"
+FOREIGN = "can neither be executed natively"  # what mmdebstrap says of another processor's programs
+EMULATOR = "qemu-user-static and binfmt-support (from Debian trixie on: qemu-user-binfmt)"
 
 Say = Callable[[str, str], None]  # (line, step)
 
@@ -131,7 +133,10 @@ async def build_base(folder: Path, recipe: Recipe, *, say: Say, deadline: Deadli
     try:
         await step("packages", mmdebstrap_argv(recipe, early=early, output=archive, rootless=rootless))
     except ImageError as error:
-        if found := failures(recipe, (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()):
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        if any(FOREIGN in line for line in lines):
+            error.hint = f"install {EMULATOR}: the host then runs programs for {recipe.architecture} under emulation"
+        if found := failures(recipe, lines):
             raise replace_evidence(error, found) from error
         raise
     say("reading the list of files", "file system")

@@ -216,6 +216,14 @@ def test_a_failed_package_step_says_its_last_lines_and_keeps_the_log(place: Path
     assert ImageCache(place / "cache").list_images() == []
 
 
+def test_an_image_for_another_processor_says_what_the_host_lacks(place: Path) -> None:
+    tool = place / "path/mmdebstrap"
+    tool.write_text("#!/bin/sh\necho E: arm64 can neither be executed natively nor via binfmt_misc >&2\nexit 25\n")
+    with pytest.raises(ImageError, match="mmdebstrap exited with 25") as error:
+        build(place, [])
+    assert "install qemu-user-static and binfmt-support" in error.value.hint
+
+
 def test_a_build_that_takes_too_long_names_image_log_and_option(place: Path) -> None:
     tool = place / "path/mmdebstrap"
     tool.write_text("#!/bin/sh\necho I: still running\nexec sleep 600\n")
