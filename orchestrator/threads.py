@@ -4,19 +4,54 @@ asyncio's own pool has a few shared threads: a few slow calls there delay every
 other one, whatever its limit, and one that never returns blocks the end of the
 program. Here a call begins at once, however many others
 there are, and a thread that is not done when the program ends is left behind.
+
+The waits of the main thread are here too. Python looks for signals between two steps and when a blocking call is
+interrupted. One that comes as a blocking call begins waits for that call's end, which may be never: so no wait is
+longer than `LOOK`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
+from orchestrator.deadline import FOREVER, Deadline
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+LOOK = 0.2
+"""Seconds after which a signal is seen at the latest."""
+
+
+def outcome_of(future: Future[T]) -> T:
+    """What a future returns or raises, once it is done. Signals interrupt it."""
+    while not future.done():
+        with suppress(TimeoutError):
+            future.exception(LOOK)
+    return future.result()
+
+
+def next_of(source: queue.SimpleQueue[T], limit: Deadline | None = None) -> T:
+    """The next of a queue. Signals interrupt it.
+
+    Raises:
+        queue.Empty: nothing came within the limit.
+    """
+    limit = limit or Deadline.after(FOREVER)
+    while True:
+        left = limit.left
+        try:
+            return source.get(timeout=min(LOOK, left))
+        except queue.Empty:
+            if left <= LOOK:
+                raise
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

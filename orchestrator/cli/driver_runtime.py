@@ -11,9 +11,10 @@ from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
 from orchestrator.cli.signals import counts, ending_signals
-from orchestrator.deadline import FOREVER, Deadline, monotonic
+from orchestrator.deadline import FOREVER, Deadline
 from orchestrator.errors import Interrupted, TimeLimit
 from orchestrator.process import kill_children
+from orchestrator.threads import next_of
 
 T = TypeVar("T")
 GRACE = 15.0  # seconds that what was cancelled has to end
@@ -68,7 +69,7 @@ class MainThread:
         outcome.add_done_callback(lambda _: self._queue.put(None))
         limit = limit or Deadline.after(FOREVER)
         while True:
-            number = self._next(limit.left)
+            number = self._next(limit)
             if outcome.done():
                 if number is not None:
                     raise Interrupted(number)
@@ -82,12 +83,12 @@ class MainThread:
             raise TimeLimit(f"time limit of {limit} reached") if number is None else Interrupted(number)
 
     def _until_done(self, outcome: Future[T]) -> None:
-        end = monotonic() + GRACE
-        while not outcome.done() and monotonic() < end:
-            self._next(end - monotonic())
+        end = Deadline.after(GRACE)
+        while not outcome.done() and not end.expired:
+            self._next(end)
 
-    def _next(self, seconds: float) -> int | None:
+    def _next(self, limit: Deadline) -> int | None:
         try:
-            return self._queue.get(timeout=None if seconds == FOREVER else max(0.0, seconds))
+            return next_of(self._queue, limit)
         except queue.Empty:
             return None

@@ -22,6 +22,7 @@ from orchestrator.errors import HostError, Interrupted, MachineError, UsageError
 from orchestrator.guest.command import CHUNK, Running, command_line
 from orchestrator.guest.ssh import Ssh
 from orchestrator.streams import STDERR, STDOUT, give, take
+from orchestrator.threads import next_of
 
 TOO_LATE = 124
 
@@ -67,7 +68,7 @@ class _Streams:
         taker = threading.Thread(target=self._guarded, args=(self._command,), daemon=True, name="stdout")
         taker.start()
         try:
-            outcome = self._outcomes.get(timeout=None if limit is None else limit.left)
+            outcome = next_of(self._outcomes, limit)
         except queue.Empty:
             self._running.end(taker)
             say(f"ended after {limit}, in the machine too")

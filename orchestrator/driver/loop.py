@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from orchestrator.errors import UsageError
+from orchestrator.threads import outcome_of
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class DriverLoop:
         call = self.call(work)
         try:
             call.begin()
-            return call.outcome.result()
+            return outcome_of(call.outcome)
         except BaseException:
             if not call.outcome.done():
                 call.cancel()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
@@ -86,6 +88,22 @@ def test_ctrl_c_cancels_the_work_and_comes_when_it_has_ended() -> None:
         loop.wait(work.run())
     assert work.ended.is_set()
     assert loop.wait(answer(1)) == 1
+
+
+def test_ctrl_c_is_seen_when_it_came_as_the_wait_began() -> None:
+    """Python notes such a signal and wakes nobody: as one that another thread takes."""
+    loop, work = DriverLoop(), Work()
+    main = threading.get_ident()
+
+    def press() -> None:
+        while sys._current_frames()[main].f_code is not threading.Condition.wait.__code__ or not work.began.is_set():
+            time.sleep(0.001)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        loop.wait(work.run())
+    assert work.ended.is_set()
 
 
 def test_a_cancelled_task_cancels_the_work_and_ends_after_it() -> None:

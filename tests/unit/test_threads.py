@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ import pytest
 
 from orchestrator.deadline import Deadline
 from orchestrator.errors import TimeLimit
-from orchestrator.threads import in_thread
+from orchestrator.threads import in_thread, next_of
 
 
 def test_results_and_errors_come_back() -> None:
@@ -69,7 +71,7 @@ def test_a_call_that_is_given_up_is_not_waited_for() -> None:
 def test_a_call_that_never_returns_does_not_hold_the_programs_end() -> None:
     program = (
         "import asyncio, threading\n"
-        "from orchestrator.threads import in_thread\n"
+        "from orchestrator.threads import in_thread, next_of\n"
         "async def main():\n"
         "    task = asyncio.ensure_future(in_thread(threading.Event().wait))\n"
         "    await asyncio.sleep(0.1)\n"
@@ -78,3 +80,20 @@ def test_a_call_that_never_returns_does_not_hold_the_programs_end() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_signal_is_seen_that_another_thread_took() -> None:
+    came: queue.SimpleQueue[int] = queue.SimpleQueue()
+    before = signal.signal(signal.SIGUSR1, lambda number, _: came.put(number))
+    try:
+        pressing = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
+        pressing.start()
+        assert next_of(came) == signal.SIGUSR1
+        pressing.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_queue_in_which_nothing_comes() -> None:
+    with pytest.raises(queue.Empty):
+        next_of(queue.SimpleQueue(), Deadline.after(0.01))
