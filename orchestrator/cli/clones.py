@@ -35,6 +35,7 @@ from orchestrator.snapshots.key import key_of
 from orchestrator.tasks import run_all
 from orchestrator.text import duration_text
 from orchestrator.topology.model import Topology
+from orchestrator.topology.stages import HEALTHY
 
 ENDING = 60.0  # seconds a clone has to take its machines down
 EMULATED_PER_CORE = 2  # virtual processors of all clones that run, for each of the host's
@@ -100,7 +101,7 @@ async def _run(
         cores = len(os.sched_getaffinity(0))
         turns = min(len(names), at_once(cores, request.topology, emulated=planned.accelerator.name == "tcg"))
         admit(request.topology.machines.values(), [folder], times=turns, shared=shared)
-        if default_store().healthy(key_of(planned.inputs)) is None:
+        if default_store().at_stage(HEALTHY, key_of(planned.inputs)) is None:
             # Not by a clone: the environment that made a state does not share its memory.
             first = names[0] if running(request.name) else request.name
             await _make_state(arguments, first, folder, deadline)

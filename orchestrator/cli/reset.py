@@ -20,7 +20,7 @@ from orchestrator.environment.state import StateFile
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import EventBus
 from orchestrator.events.run import RunReady
-from orchestrator.snapshots.manifest import HEALTHY
+from orchestrator.topology.stages import HEALTHY
 
 
 def run(arguments: argparse.Namespace) -> int:

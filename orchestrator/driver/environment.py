@@ -16,8 +16,8 @@ from orchestrator.driver.shell import python_name
 from orchestrator.environment.reset import chosen
 from orchestrator.environment.saving import save
 from orchestrator.errors import UsageError
-from orchestrator.snapshots.manifest import HEALTHY
 from orchestrator.snapshots.store import check_name, point_name
+from orchestrator.topology.stages import HEALTHY
 
 
 class Environment(EnvironmentLife):

@@ -19,10 +19,10 @@ from orchestrator.errors import HostError, OrchestratorError, SnapshotError
 from orchestrator.folders import shared_memory
 from orchestrator.images.contract import BuiltImage
 from orchestrator.snapshots.key import differences
-from orchestrator.snapshots.manifest import HEALTHY
 from orchestrator.snapshots.memory import RamBacking, file_system
 from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import Snapshot
+from orchestrator.topology.stages import HEALTHY
 
 
 def chosen(state: EnvironmentState, name: str) -> Snapshot:

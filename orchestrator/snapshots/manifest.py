@@ -14,7 +14,6 @@ from orchestrator.errors import SnapshotError
 
 FORMAT = 2
 MANIFEST = "manifest.json"
-HEALTHY = "healthy"  # saved by itself, when every check of a cold start had passed
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from pathlib import Path
 from orchestrator.errors import SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.folders import make_private, shared_memory
 from orchestrator.process_id import ProcessId
-from orchestrator.snapshots.manifest import HEALTHY, Manifest, read_manifest, write_manifest
+from orchestrator.snapshots.manifest import Manifest, read_manifest, write_manifest
 from orchestrator.snapshots.memory import MIB, RamBacking, choose_place, file_system
+from orchestrator.topology.stages import HEALTHY
 
 SAVING = ".saving-"
 REMOVING = ".removing-"
@@ -123,10 +124,6 @@ class SnapshotStore:
             kind = "disk" if root == self.disk else file_system(root)
             found += [_read(one, kind) for one in folders]
         return sorted(found, key=lambda one: -one.created)
-
-    def healthy(self, key: str) -> Snapshot | None:
-        """The state after a cold start that fits."""
-        return self.at_stage(HEALTHY, key)
 
     def at_stage(self, name: str, key: str) -> Snapshot | None:
         """The state at a stage of a start that fits."""

@@ -34,9 +34,10 @@ from orchestrator.events import EventBus
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots import memory
 from orchestrator.snapshots.key import key_of
-from orchestrator.snapshots.manifest import HEALTHY, SavedMachine
+from orchestrator.snapshots.manifest import SavedMachine
 from orchestrator.snapshots.memory import MIB, RamBacking
 from orchestrator.snapshots.store import KEPT_HEALTHY, Snapshot, SnapshotWriter
+from orchestrator.topology.stages import HEALTHY
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -193,7 +194,7 @@ def test_a_damaged_state_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     damage(damaged)
     saver = Saver(tmp_path)
     assert saver.saved() != ""
-    found = default_store().healthy(key_of(INPUTS))
+    found = default_store().at_stage(HEALTHY, key_of(INPUTS))
     assert found is not None
     assert [one.folder for one in default_store().all()] == [found.folder]
 

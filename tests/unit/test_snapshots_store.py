@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import HostError, SnapshotError, UsageError
-from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, read_manifest
+from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, read_manifest
 from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import KEPT_HEALTHY, SAVING, Snapshot, SnapshotStore, check_name, mine, point_name
+from orchestrator.topology.stages import HEALTHY
 
 MACHINE = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
 BASE = Manifest("p", "alicia", "ab12", "k1", {"QEMU": "10.0.2"}, 100.0, 0.2, "orchestrator up", {"server": MACHINE})
@@ -116,7 +117,7 @@ def test_a_damaged_manifest_is_listed_as_a_problem_and_never_used(store: Snapsho
     (one.folder / MANIFEST).write_text(text)
     (found,) = store.all()
     assert found.problem
-    assert store.healthy("k1") is None
+    assert store.at_stage(HEALTHY, "k1") is None
     assert store.last_at("alicia", HEALTHY) is None
     assert store.prunable() == [found]
 
@@ -133,10 +134,10 @@ def test_machines_of_a_manifest_cannot_leave_the_folder(store: SnapshotStore) ->
 def test_the_fitting_one(store: SnapshotStore) -> None:
     put(store, "healthy.k1")
     put(store, "healthy.k2", environment="second", created=500.0)
-    found = store.healthy("k2")
+    found = store.at_stage(HEALTHY, "k2")
     assert found is not None
     assert found.environment == "second", "whoever made it"
-    assert store.healthy("k3") is None
+    assert store.at_stage(HEALTHY, "k3") is None
     last = store.last_at("alicia", HEALTHY)
     assert last is not None
     assert last.folder.name == "alicia@healthy.k1"

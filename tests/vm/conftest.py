@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,18 @@ from host import HERE, RAM, ROOT, Done, Host, second_phase
 KEPT = ROOT / "build" / "vm-failures"  # evidence of failed tests
 HOSTS: list[Host] = []
 MEASURES: list[str] = []  # lines of measured values, shown at the end
+
+
+@contextmanager
+def opened(root: Path, topology: Path) -> Iterator[Host]:
+    """A host whose evidence is kept when a test fails, and on which nothing runs afterwards."""
+    host = Host(root, topology)
+    HOSTS.append(host)
+    try:
+        yield host
+    finally:
+        HOSTS.remove(host)
+        host.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +49,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     """Server and client, READY. A test that breaks something repairs it and proves READY again."""
-    host = Host(tmp_path_factory.mktemp("shared"), HERE / "orchestrator.toml")
-    HOSTS.append(host)
-    try:
+    with opened(tmp_path_factory.mktemp("shared"), HERE / "orchestrator.toml") as host:
         done = host.run("up", limit=600)
         if done.code != 0:
             keep(host, "shared-up")
             done.expect(0)
         yield Shared(host, done)
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 @pytest.fixture
@@ -58,13 +66,8 @@ def vm(shared: Shared) -> Host:
 @pytest.fixture
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host on which nothing runs yet."""
-    host = Host(tmp_path_factory.mktemp("bare"), HERE / "orchestrator.toml")
-    HOSTS.append(host)
-    try:
+    with opened(tmp_path_factory.mktemp("bare"), HERE / "orchestrator.toml") as host:
         yield host
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import HOSTS
+from conftest import opened
 from host import HERE, Host, edited_topology
 
 ODD = ("a b", "ü", "new\nline", "-dash", "quote\"'$x`\\", ".hidden", "100%")
@@ -78,13 +78,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
             path.chmod(0o700 if path.is_dir() or path.name == "hello" else 0o600)
             if os.geteuid() == 0:
                 os.chown(path, 12345, 54321)
-    host = Host(root / "host", HERE / "layers.toml")
-    HOSTS.append(host)
-    try:
+    with opened(root / "host", HERE / "layers.toml") as host:
         yield Box(host, tools, pictures)
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 def test_two_layers_are_there_and_everything_is_their_owners(box: Box) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HOSTS
+from conftest import opened
 from host import HERE, Host, edited_topology
 
 WORD = secrets.token_hex(4)  # in no cache yet
@@ -43,15 +43,10 @@ class Box:
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     root = tmp_path_factory.mktemp("incremental")
     (root / "app/share/alicia/frontend").mkdir(parents=True)
-    host = Host(root / "host", HERE / "incremental.toml")
-    HOSTS.append(host)
-    box = Box(host, root / "app")
-    box.page("one")
-    try:
+    with opened(root / "host", HERE / "incremental.toml") as host:
+        box = Box(host, root / "app")
+        box.page("one")
         yield box
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 def test_a_cold_start_saves_both_stages(box: Box) -> None:

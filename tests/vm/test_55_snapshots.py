@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HOSTS, MEASURES, Shared, keep
+from conftest import MEASURES, Shared, keep, opened
 from host import HERE, Done, Host, collected
 
 CLONE = "clone"
@@ -41,18 +41,13 @@ PYTHON"""
 @pytest.fixture(scope="module")
 def second(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Done]]:
     """Another environment, beside the shared one and from the state that its start saved."""
-    host = Host(tmp_path_factory.mktemp("clone"), HERE / "orchestrator.toml")
-    HOSTS.append(host)
-    try:
+    with opened(tmp_path_factory.mktemp("clone"), HERE / "orchestrator.toml") as host:
         done = host.run("-n", CLONE, "up", "--warm", limit=200)
         if done.code != 0:
             keep(host, "clone-up")
             done.expect(0)
         yield host, done
         host.run("-n", CLONE, "down").expect(0)
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 @pytest.fixture

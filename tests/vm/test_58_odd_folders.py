@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HOSTS, Shared
+from conftest import Shared, opened
 from host import HERE, RAM, Host
 
 ODD = "a b,,c'd\"e\\f%g$hü\nz"
@@ -18,14 +18,9 @@ ODD = "a b,,c'd\"e\\f%g$hü\nz"
 @pytest.fixture
 def odd(shared: Shared, tmp_path: Path) -> Iterator[Host]:
     """A host of such folders. It starts from the shared environment's saved state, wherever that lies."""
-    host = Host(tmp_path / ODD, HERE / "orchestrator.toml")
-    (host.root / "tmp").mkdir()
-    HOSTS.append(host)
-    try:
+    with opened(tmp_path / ODD, HERE / "orchestrator.toml") as host:
+        (host.root / "tmp").mkdir()
         yield host
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 def test_everything_works_there(odd: Host, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HOSTS, MEASURES
+from conftest import MEASURES, opened
 from host import HERE, ROOT, Host, edited_topology, second_phase
 from nixos_scene import NIXOS_REBUILD, build, executable, facts
 
@@ -41,13 +41,8 @@ def nixos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     recipe = ('debian = "../../debian-images/server.toml"', f'debian = "{SERVER_RECIPE}"')
     # The first start makes PostgreSQL's cluster, and everything beside it is slower for that long.
     longer = tuple((f"\ntimeout = {short}\n", "\ntimeout = 20\n") for short in ("2.5", "3", "5", "6"))
-    host = Host(folder, edited_topology(folder, recipe, (second_phase(), ""), *longer))
-    HOSTS.append(host)
-    try:
+    with opened(folder, edited_topology(folder, recipe, (second_phase(), ""), *longer)) as host:
         yield World(host, folder)
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 def test_a_cold_start_by_evaluated_scripts_is_ready(nixos: World) -> None:

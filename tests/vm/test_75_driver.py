@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import HOSTS, MEASURES
+from conftest import MEASURES, opened
 from host import HERE, ROOT, Host, edited_topology
 
 from orchestrator import api
@@ -36,18 +36,15 @@ DISK_MARK = "/var/tmp/of-before"
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    host = Host(tmp_path_factory.mktemp("driver"), HERE / "orchestrator.toml")
-    HOSTS.append(host)
-    kept = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(host.environment())
-    try:
-        yield host
-    finally:
+    with opened(tmp_path_factory.mktemp("driver"), HERE / "orchestrator.toml") as host:
+        kept = dict(os.environ)
         os.environ.clear()
-        os.environ.update(kept)
-        HOSTS.remove(host)
-        host.close()
+        os.environ.update(host.environment())
+        try:
+            yield host
+        finally:
+            os.environ.clear()
+            os.environ.update(kept)
 
 
 @pytest.fixture(scope="module")

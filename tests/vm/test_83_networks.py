@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from conftest import HOSTS, MEASURES, keep
+from conftest import MEASURES, keep, opened
 from host import HERE, Done, Host
 
 CLONE = "networks-2"
@@ -23,17 +23,12 @@ GET = "curl -s{} -m 60 -o /dev/null -w '%{{http_code}} ' http://shop/"
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Done]]:
-    host = Host(tmp_path_factory.mktemp("networks"), HERE / "networks.toml")
-    HOSTS.append(host)
-    try:
+    with opened(tmp_path_factory.mktemp("networks"), HERE / "networks.toml") as host:
         done = host.run("up", limit=400)
         if done.code != 0:
             keep(host, "networks-up")
             done.expect(0)
         yield host, done
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 @pytest.fixture

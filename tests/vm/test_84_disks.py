@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cloud_disk
 import pytest
-from conftest import HOSTS, MEASURES, keep
+from conftest import MEASURES, keep, opened
 from host import Host
 
 from orchestrator.folders import cache_root
@@ -67,18 +67,13 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     made = cloud_disk.make(cache_root() / "test-disks")  # a minute or two, once for each cache
     topology = root / "orchestrator.toml"
     topology.write_text(TOPOLOGY.format(**made))
-    host = Host(root / "host", topology)
-    HOSTS.append(host)
-    try:
+    with opened(root / "host", topology) as host:
         done = host.run("up", "--fresh", limit=600)
         if done.code != 0:
             keep(host, "disks-up")
             done.expect(0)
         MEASURES.append(f"two cloud disks from nothing to READY: {done.seconds:.0f} s")
         yield host
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 def state(host: Host) -> dict[str, dict[str, object]]:

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from conftest import HOSTS, MEASURES
+from conftest import MEASURES, opened
 from host import ROOT, Host
 
 # The plugin is loaded by its entry point, where it is installed.
@@ -21,17 +21,12 @@ PLUGIN = () if INSTALLED else ("-p", "orchestrator.pytest_plugin")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A web application behind nginx on one machine, READY."""
     root = tmp_path_factory.mktemp("init")
-    host = Host(root, root / "shop" / "orchestrator.toml")
-    HOSTS.append(host)
-    try:
+    with opened(root, root / "shop" / "orchestrator.toml") as host:
         host.run("init", "--template", "web", str(root / "shop")).expect(0)
         built = host.run("images", "build", limit=1800).expect(0)
         up = host.run("up", limit=600).expect(0, "READY")
         MEASURES.append(f"init --template web: image {built.seconds:.1f} s, up {up.seconds:.1f} s")
         yield host
-    finally:
-        HOSTS.remove(host)
-        host.close()
 
 
 def test_its_own_tests_pass_on_the_running_machine(project: Host) -> None:
