@@ -16,10 +16,11 @@ from cli_process import Cli
 
 from orchestrator.cli.snapshot import for_people
 from orchestrator.events import utc_text, wall_clock
-from orchestrator.snapshots.manifest import HEALTHY, Manifest, SavedMachine, files_of
+from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking, digest
 from orchestrator.snapshots.store import Snapshot, SnapshotStore, point_name
 from orchestrator.text import size_text
+from orchestrator.topology.stages import HEALTHY
 
 
 @pytest.fixture

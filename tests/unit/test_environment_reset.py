@@ -21,9 +21,10 @@ from orchestrator.environment.state import EnvironmentState, MachineState, State
 from orchestrator.errors import HostError, MachineError, OrchestratorError, SnapshotDamaged, SnapshotError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.process_id import ProcessId
-from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine, files_of
+from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking, digest
 from orchestrator.snapshots.store import Snapshot, point_name
+from orchestrator.topology.stages import HEALTHY
 
 PARTS = {"QEMU": "10.0.2", "topology": "t1"}
 DEAD = ProcessId(8, 9, "another boot")

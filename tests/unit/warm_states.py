@@ -14,10 +14,11 @@ from orchestrator.environment.state import EnvironmentState, MachineState
 from orchestrator.events import Event, EventBus
 from orchestrator.process_id import ProcessId
 from orchestrator.snapshots.key import key_of
-from orchestrator.snapshots.manifest import HEALTHY, MANIFEST, Manifest, SavedMachine
+from orchestrator.snapshots.manifest import MANIFEST, Manifest, SavedMachine
 from orchestrator.snapshots.memory import RamBacking
 from orchestrator.snapshots.store import Snapshot
 from orchestrator.topology.model import Service, ServiceKind
+from orchestrator.topology.stages import HEALTHY
 
 INPUTS = {"QEMU": "10.0.2", "topology": "t1", "image server": "i1"}
 SERVER = SavedMachine("/images/server", "aa", "bb", "cc", "ssh-ed25519 A")
