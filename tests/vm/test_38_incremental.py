@@ -88,6 +88,7 @@ def test_a_changed_environment_of_a_late_service_is_no_boot(box: Box, tmp_path: 
     box.host.run("--file", file, "down").expect(0)
 
 
+@pytest.mark.long  # its rule is a unit test: test_environment_failed_start.py
 def test_services_after_one_that_failed_have_their_layers_in_the_next_start(box: Box, tmp_path: Path) -> None:
     check = '[services.mock.checks.allowed]\nfile = "/run/allowed"\n\n[services.web]'
     file = edited_topology(

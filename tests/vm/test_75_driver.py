@@ -273,15 +273,23 @@ def test_a_snapshot_and_the_way_back(env: Environment, server: Machine) -> None:
     assert env.services["nginx"].state == "healthy"
 
 
-def test_the_tutorial(env: Environment, host: Host, tmp_path: Path) -> None:
-    """Every block of docs/driver.md: the first as a program of its own, the others one after the other."""
-    program, *blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "docs" / "driver.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+def tutorial() -> list[str]:
+    """The blocks of docs/driver.md: the first is a program of its own, the others go on with a machine that is up."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "driver.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_tutorial(env: Environment) -> None:
+    names: dict[str, object] = {"env": env, "server": env.server, "client": env.client}
+    for block in tutorial()[1:]:
+        exec(compile(block, "docs/driver.md", "exec"), names)
+
+
+@pytest.mark.long  # a cold start, for four lines
+def test_the_program_of_the_tutorial(host: Host, tmp_path: Path) -> None:
     topology = edited_topology(tmp_path, ('name = "vm-tests"', 'name = "tutorial"'))
     topology.rename(tmp_path / "orchestrator.toml")
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", tutorial()[0]],
         cwd=tmp_path,
         env=host.environment(),
         capture_output=True,
@@ -289,9 +297,6 @@ def test_the_tutorial(env: Environment, host: Host, tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0 and re.search(r"^\d+\.\d+", done.stdout), done.stderr
-    names: dict[str, object] = {"env": env, "server": env.server, "client": env.client}
-    for block in blocks:
-        exec(compile(block, "docs/driver.md", "exec"), names)
 
 
 def test_a_paused_machine_goes_on(server: Machine) -> None:

@@ -13,7 +13,7 @@ from host import HERE, Host, Running, collected
 
 SCRIPTS = HERE / "testscripts"
 MACHINES = ("--file", str(SCRIPTS / "machines.toml"))
-SHAPES = ("contract", "network", "power", "cable", "login")
+SHAPES = ("contract", "network", "login")
 LIMIT = 600.0  # seconds for a script
 
 
@@ -79,6 +79,14 @@ def test_ctrl_c_ends_script_and_machines(host: Host) -> None:
     host.assert_nothing_left(10)
 
 
+@pytest.mark.long  # three boots; test_75 does the same to the driver
+def test_the_disk_stays_through_crash_shutdown_and_reboot(host: Host) -> None:
+    host.run(*MACHINES, "test", str(SCRIPTS / "power.py"), limit=LIMIT).expect(
+        0, "✔ crash, and start with the same disk"
+    )
+
+
+@pytest.mark.long  # all browser tests of the shipped environment
 def test_the_script_of_the_specification(host: Host) -> None:
     """Word for word, with services and browser tests of the shipped environment; from its saved state and cold."""
     script = str(SCRIPTS / "spec.py")

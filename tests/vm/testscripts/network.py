@@ -20,3 +20,13 @@ with subtest("one serves the other"):
     reader_one.wait_for_open_port(80, "keeper")
     assert "read me" in reader_one.succeed("curl -sf http://keeper/page")
     reader_one.fail("curl -sf http://keeper/no-such-page")
+
+# The cable of the first network is pulled; the second one goes on.
+with subtest("a cable is pulled"):
+    reader_one.block()
+    keeper.wait_until_fails("ping -c 1 -W 2 192.168.1.2")
+    keeper.succeed("ping -c 1 -W 5 192.168.2.2")
+
+with subtest("and is back"):
+    reader_one.unblock()
+    keeper.wait_until_succeeds("ping -c 1 -W 2 192.168.1.2")
