@@ -25,6 +25,7 @@ class SavedMachine:
         ram, state, disk: fingerprints of the three files (`orchestrator.snapshots.memory.digest`).
         host_key: the public line of its SSH host key.
         layers: the files of its read-only disks, with their fingerprints: its memory holds parts of them.
+        machine_type, cpu: as QEMU names their types; empty where an earlier version saved it.
     """
 
     image: str
@@ -33,6 +34,8 @@ class SavedMachine:
     disk: str
     host_key: str
     layers: Mapping[str, str] = field(default_factory=dict)
+    machine_type: str = ""
+    cpu: str = ""
 
 
 @dataclass(frozen=True, slots=True)

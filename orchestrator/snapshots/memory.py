@@ -222,17 +222,22 @@ def digest(path: Path) -> str:
     makes a page of zeros of it. Blocks are read and not mapped, which would do the same.
     It tells damage, not malice: whoever can write the file can read the secrets in it too.
     """
-    state, last = xxhash.xxh3_128(), -1
-    buffer, zeros = bytearray(BLOCK), bytes(BLOCK)
+    state = xxhash.xxh3_128()
     with path.open("rb") as file:
-        descriptor = file.fileno()
-        state.update(os.fstat(descriptor).st_size.to_bytes(8, "little"))
-        for start, length in extents(descriptor):
-            for number in range(max(start // BLOCK, last + 1), -(-(start + length) // BLOCK)):
-                got = os.preadv(descriptor, [buffer], number * BLOCK)
-                block = memoryview(buffer)[:got]
-                if block != zeros[:got]:
-                    state.update(number.to_bytes(8, "little"))
-                    state.update(block)
-                last = number
+        state.update(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
+        for number, block in blocks(file.fileno()):
+            state.update(number.to_bytes(8, "little"))
+            state.update(block)
     return state.hexdigest()
+
+
+def blocks(descriptor: int) -> Iterator[tuple[int, memoryview]]:
+    """The blocks of an open file that are not all zeros, each with its number; one is valid until the next is taken."""
+    buffer, zeros, last = bytearray(BLOCK), bytes(BLOCK), -1
+    for start, length in extents(descriptor):
+        for number in range(max(start // BLOCK, last + 1), -(-(start + length) // BLOCK)):
+            got = os.preadv(descriptor, [buffer], number * BLOCK)
+            block = memoryview(buffer)[:got]
+            if block != zeros[:got]:
+                yield number, block
+            last = number

@@ -197,6 +197,7 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
             shutil.copyfile(text, copy)
             copy.chmod(0o600)
     ram, state, disk = await run_all(*(in_thread(digest, one) for one in (files.ram, files.state, files.disk)))
+    machine_type, cpu = await hardware(source.monitor)
     return SavedMachine(
         image=source.image,
         ram=ram,
@@ -204,4 +205,21 @@ async def _described(source: Source, files: MachineFiles) -> SavedMachine:
         disk=disk,
         host_key=source.host_key,
         layers={str(layer): await in_thread(digest, layer) for layer in source.layers},
+        machine_type=machine_type,
+        cpu=cpu,
     )
+
+
+async def hardware(monitor: Monitor) -> tuple[str, str]:
+    """The types of a machine and of its processor, as QEMU names them, versions included; empty where it cannot tell.
+
+    Raises:
+        MachineError: QEMU is gone.
+    """
+    machine = await _kind(monitor, "/machine")
+    processors = await monitor.execute("query-cpus-fast")
+    return machine.removesuffix("-machine"), await _kind(monitor, str(processors[0]["qom-path"])) if processors else ""
+
+
+async def _kind(monitor: Monitor, path: str) -> str:
+    return str(await monitor.execute("qom-get", {"path": path, "property": "type"}))
