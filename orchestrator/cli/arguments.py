@@ -132,15 +132,20 @@ def _changing(add: Adder) -> None:
     snapshot = add("snapshot", "named states of a running environment, memory included")
     snapshot.add_argument(
         "action",
-        choices=("save", "restore", "list", "rm", "prune"),
-        help="save one, restore it, list all, remove one, or remove those that are not needed",
+        choices=("save", "restore", "list", "rm", "prune", "export", "import"),
+        help="save one, restore it, list all, remove one, or remove those that are not needed; "
+        "put states into one file for another host, and take them from it",
     )
     snapshot.add_argument(
         "snapshot", nargs="?", metavar="SNAPSHOT", help="its name: lower-case letters, digits, - and _"
     )
+    snapshot.add_argument(
+        "packed", nargs="?", metavar="FILE", type=Path, help="export, import: the file; without SNAPSHOT, in its place"
+    )
     change_limit(snapshot)
     snapshot.add_argument("--all", action="store_true", help="prune: every one that no running environment needs")
     snapshot.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")
+    snapshot.add_argument("--with-images", action="store_true", help="export: the images of the machines too")
     snapshot.add_argument("--json", action="store_true", help="as JSON, with sizes in bytes")
 
 

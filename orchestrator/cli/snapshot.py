@@ -27,14 +27,7 @@ from orchestrator.text import size_text
 
 
 def run(arguments: argparse.Namespace) -> int:
-    needs_name = arguments.action in ("save", "restore", "rm")
-    if needs_name and not arguments.snapshot:
-        what = f"snapshot {arguments.action}"
-        raise UsageError(f"{what} needs a name", hint=f"orchestrator {what} NAME")
-    if arguments.action != "prune" and (arguments.all or arguments.dry_run):
-        raise UsageError(f"snapshot {arguments.action} takes neither --all nor --dry-run", why="they are for prune")
-    if not needs_name and arguments.snapshot:
-        raise UsageError(f"snapshot {arguments.action} takes no name", why=f"{arguments.snapshot!r} was given")
+    _check(arguments)
     match arguments.action:
         case "save":
             return _save(arguments)
@@ -44,8 +37,29 @@ def run(arguments: argparse.Namespace) -> int:
             return _list(arguments)
         case "rm":
             return _remove(arguments)
+        case "export" | "import":
+            from orchestrator.cli import snapshot_pack  # only these two need a library that unpacks
+
+            return snapshot_pack.run(arguments)
         case _:
             return _prune(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise where words and options do not fit the action."""
+    action = arguments.action
+    needs_name, packs = action in ("save", "restore", "rm"), action in ("export", "import")
+    if needs_name and not arguments.snapshot:
+        what = f"snapshot {action}"
+        raise UsageError(f"{what} needs a name", hint=f"orchestrator {what} NAME")
+    if action != "prune" and (arguments.all or arguments.dry_run):
+        raise UsageError(f"snapshot {action} takes neither --all nor --dry-run", why="they are for prune")
+    if action != "export" and arguments.with_images:
+        raise UsageError(f"snapshot {action} takes no --with-images", why="it is for export")
+    if not needs_name and not packs and arguments.snapshot:
+        raise UsageError(f"snapshot {action} takes no name", why=f"{arguments.snapshot!r} was given")
+    if not packs and arguments.packed:
+        raise UsageError(f"snapshot {action} takes no FILE", why=f"{str(arguments.packed)!r} was given")
 
 
 def _save(arguments: argparse.Namespace) -> int:

@@ -58,6 +58,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryRecord:
+    """The folder of an entry, and the words that it was obtained with."""
+
+    folder: Path
+    name: str
+    layer: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """What `prune` removed (or would remove), and what it kept, with the reason."""
 
@@ -123,6 +133,16 @@ class ImageCache:
                 _remove_tree(temporary)
                 raise
         return path, False
+
+    def record_of(self, path: Path) -> EntryRecord | None:
+        """What the entry that holds ``path`` is; None outside of the cache."""
+        folder = self._entry_of(path)
+        if folder is None:
+            return None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads((folder / ENTRY_FILE).read_text())
+            return EntryRecord(folder, str(record["name"]), str(record["layer"]), str(record["key"]))
+        return None
 
     @asynccontextmanager
     async def build_lock(

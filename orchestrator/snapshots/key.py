@@ -23,6 +23,7 @@ from orchestrator.vm.architecture import architecture_of
 from orchestrator.vm.arguments import MachinePaths, Memory, QemuSettings, script_arguments
 
 KEY_LENGTH = 16
+EMULATED = "emulated"  # the processor of machines under TCG, on every host
 NOWHERE = MachinePaths(Path("/work"), Path("/sockets"), Path("/logs"))  # the places differ from start to start
 
 
@@ -56,7 +57,7 @@ def inputs_of(
         "topology": _digest(_machines_only(topology)),
         "QEMU": accelerator.qemu,
         "accelerator": accelerator.name,
-        "host CPU": host_cpu() if accelerator.name == "kvm" else "emulated",
+        "host CPU": host_cpu() if accelerator.name == "kvm" else EMULATED,
         "kernel parameters": kernel_parameters,
     }
     for name, image in parts.images.items():
@@ -104,6 +105,11 @@ def host_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     wanted = ("vendor_id", "model name", "microcode", "flags")
     first = cpuinfo.read_text(errors="replace").split("\n\n")[0]
     return _digest([line for line in first.splitlines() if line.split("\t")[0].strip() in wanted])
+
+
+def host_cpus(accelerator: str) -> frozenset[str]:
+    """What the input ``host CPU`` of states may be that this host's processor can go on with."""
+    return frozenset({host_cpu() if accelerator == "kvm" else EMULATED})
 
 
 def _machines_only(topology: Topology) -> object:

@@ -17,7 +17,9 @@ from pathlib import PurePosixPath
 
 from orchestrator.codec import decode, encode
 from orchestrator.errors import SnapshotError
+from orchestrator.snapshots.key import key_of
 from orchestrator.snapshots.memory import BLOCK
+from orchestrator.snapshots.store import NAME
 
 FORMAT = 1
 MANIFEST_MEMBER = "manifest.json"
@@ -26,7 +28,7 @@ MANIFEST_LIMIT = 64 << 20  # bytes: the blocks of some hundred GiB
 MACHINE_FILES = ("ram", "state", "disk.qcow2", "serial.log", "journal.jsonl")
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +169,14 @@ def _check(pack: Pack) -> None:
     """Raise ValueError where a name could lead out of its folder, or a file contradicts itself."""
     if not pack.states:
         raise ValueError("it has no state")
+    if len({state.name for state in pack.states}) != len(pack.states):
+        raise ValueError("two states have one name")
     for state in pack.states:
-        _plain(state.name, state.key, *([state.environment] if state.environment else []), *state.machines)
+        if not NAME.fullmatch(state.name) or state.key != key_of(state.inputs):
+            raise ValueError(f"state {state.name!r} is not of its key")
+        _plain(state.environment, *state.machines)
         for machine in state.machines.values():
-            if set(machine.files) - set(MACHINE_FILES) or not {"ram", "state", "disk.qcow2"} <= set(machine.files):
-                raise ValueError(f"the files of a machine are {', '.join(machine.files)}")
-            if machine.image not in pack.folders:
-                raise ValueError(f"image {machine.image!r} is not described")
-            if machine.backing:
-                _inside(machine.backing)
-            for layer in machine.layers:
-                place, _, file = layer.partition("/")
-                if place not in pack.folders:
-                    raise ValueError(f"layer {layer!r} is not described")
-                _inside(file)
+            _check_machine(machine, pack.folders)
     for name, folder in pack.folders.items():
         _plain(name, folder.name, folder.layer, folder.key)
         for file in (*folder.contents, *folder.files):
@@ -192,9 +188,23 @@ def _check(pack: Pack) -> None:
             raise ValueError("a block has no SHA-256")
 
 
+def _check_machine(machine: PackedMachine, folders: Mapping[str, PackedFolder]) -> None:
+    if set(machine.files) - set(MACHINE_FILES) or not {"ram", "state", "disk.qcow2"} <= set(machine.files):
+        raise ValueError(f"the files of a machine are {', '.join(machine.files)}")
+    if machine.image not in folders:
+        raise ValueError(f"image {machine.image!r} is not described")
+    if machine.backing:
+        _inside(machine.backing)
+    for layer in machine.layers:
+        place, _, file = layer.partition("/")
+        if place not in folders:
+            raise ValueError(f"layer {layer!r} is not described")
+        _inside(file)
+
+
 def _plain(*names: str) -> None:
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not _PLAIN.fullmatch(name):
             raise ValueError(f"{name!r} is no name")
 
 

@@ -63,3 +63,12 @@ def architecture_of(script: str) -> Architecture:
     """
     found = re.search(r"^\s*exec\s+\S*qemu-system-([a-z0-9_]+)", script, re.MULTILINE)
     return next((one for one in ARCHITECTURES.values() if found and one.name == found[1]), X86_64)
+
+
+def processor_of(cpu: str) -> str:
+    """The processor, as `uname -m` calls it, of a CPU type of QEMU.
+
+    >>> processor_of("max-x86_64-cpu"), processor_of("max-arm-cpu")
+    ('x86_64', 'aarch64')
+    """
+    return "aarch64" if cpu.endswith("-arm-cpu") else X86_64.name
