@@ -204,7 +204,7 @@ async def backing_of(disk: Path, image: str, deadline: Deadline) -> str:
     if not name:
         return ""
     try:
-        return str(Path(name).relative_to(image))
+        return str(Path(name).resolve().relative_to(Path(image).resolve()))  # run scripts resolve links
     except ValueError:
         raise SnapshotError(
             "a disk rests on a file that is not in its machine's image", where=[str(disk), name, image]
