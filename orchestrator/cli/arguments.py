@@ -137,11 +137,12 @@ def _changing(add: Adder) -> None:
         "put states into one file for another host, and take them from it",
     )
     snapshot.add_argument(
-        "snapshot", nargs="?", metavar="SNAPSHOT", help="its name: lower-case letters, digits, - and _"
+        "words",
+        nargs="*",
+        metavar="SNAPSHOT",
+        help="its name: lower-case letters, digits, - and _; with export and import the file, behind a name if any",
     )
-    snapshot.add_argument(
-        "packed", nargs="?", metavar="FILE", type=Path, help="export, import: the file; without SNAPSHOT, in its place"
-    )
+    snapshot.rest = "words"
     change_limit(snapshot)
     snapshot.add_argument("--all", action="store_true", help="prune: every one that no running environment needs")
     snapshot.add_argument("--dry-run", action="store_true", help="prune: only show what would be removed")

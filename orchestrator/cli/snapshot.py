@@ -27,16 +27,16 @@ from orchestrator.text import size_text
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _check(arguments)
+    name = _name(arguments)
     match arguments.action:
         case "save":
-            return _save(arguments)
+            return _save(arguments, name)
         case "restore":
-            return reset_to(arguments, arguments.snapshot)
+            return reset_to(arguments, name)
         case "list":
             return _list(arguments)
         case "rm":
-            return _remove(arguments)
+            return _remove(arguments, name)
         case "export" | "import":
             from orchestrator.cli import snapshot_pack  # only these two need a library that unpacks
 
@@ -45,28 +45,35 @@ def run(arguments: argparse.Namespace) -> int:
             return _prune(arguments)
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Raise where words and options do not fit the action."""
-    action = arguments.action
-    needs_name, packs = action in ("save", "restore", "rm"), action in ("export", "import")
-    if needs_name and not arguments.snapshot:
+def _name(arguments: argparse.Namespace) -> str:
+    """The name that is given, empty where none has to be; export and import read their words themselves.
+
+    Raises:
+        UsageError: words or options do not fit the action.
+    """
+    action, words = arguments.action, arguments.words
+    needs_name = action in ("save", "restore", "rm")
+    if needs_name and not words:
         what = f"snapshot {action}"
         raise UsageError(f"{what} needs a name", hint=f"orchestrator {what} NAME")
     if action != "prune" and (arguments.all or arguments.dry_run):
         raise UsageError(f"snapshot {action} takes neither --all nor --dry-run", why="they are for prune")
     if action != "export" and arguments.with_images:
         raise UsageError(f"snapshot {action} takes no --with-images", why="it is for export")
-    if not needs_name and not packs and arguments.snapshot:
-        raise UsageError(f"snapshot {action} takes no name", why=f"{arguments.snapshot!r} was given")
-    if not packs and arguments.packed:
-        raise UsageError(f"snapshot {action} takes no FILE", why=f"{str(arguments.packed)!r} was given")
+    if action in ("export", "import"):
+        return ""
+    if len(words) > needs_name:
+        raise UsageError(
+            f"snapshot {action} takes {'one' if needs_name else 'no'} name", why=f"{words[-1]!r} was given too"
+        )
+    return str(words[0]) if needs_name else ""
 
 
-def _save(arguments: argparse.Namespace) -> int:
-    check_name(arguments.snapshot)
+def _save(arguments: argparse.Namespace, name: str) -> int:
+    check_name(name)
     paths, _ = living_state(arguments)
     deadline = limit_of(arguments.wait_timeout)
-    stored = run_command(arguments, lambda bus: _save_named(paths, arguments.snapshot, bus, deadline))
+    stored = run_command(arguments, lambda bus: _save_named(paths, name, bus, deadline))
     if arguments.json:
         sys.stdout.write(json.dumps(as_dict(stored)) + "\n")
     return 0
@@ -140,10 +147,10 @@ def _whose(one: Snapshot) -> str:
 # ------------------------------------------------------------------ removing
 
 
-def _remove(arguments: argparse.Namespace) -> int:
+def _remove(arguments: argparse.Namespace, name: str) -> int:
     store = default_store()
-    name = chosen_name(arguments)
-    one = store.get(name, arguments.snapshot, EnvironmentPaths.of(name).identity)
+    environment = chosen_name(arguments)
+    one = store.get(environment, name, EnvironmentPaths.of(environment).identity)
     store.remove(one)
     _print_removed([one], arguments, "removed")
     return 0

@@ -65,9 +65,7 @@ def exported_text(done: Exported) -> str:
 def _import(arguments: argparse.Namespace) -> int:
     from orchestrator.cli.snapshot import as_dict
 
-    name, file = _words(arguments)
-    if name is not None:
-        raise UsageError("snapshot import takes one FILE", why=f"{name!r} was given too")
+    _, file = _words(arguments)
     environment = arguments.name or None
     if environment is None and arguments.file.exists():
         environment = chosen_name(arguments)
@@ -87,12 +85,15 @@ def imported_text(done: Imported) -> str:
 
 def _words(arguments: argparse.Namespace) -> tuple[str | None, Path]:
     """The name of a state, if one was given, and the file."""
-    if arguments.packed is not None:
-        return arguments.snapshot, arguments.packed
-    if not arguments.snapshot:
-        what = f"snapshot {arguments.action}"
-        raise UsageError(f"{what} needs a file", hint=f"orchestrator {what} FILE")
-    return None, Path(arguments.snapshot)
+    what = f"snapshot {arguments.action}"
+    match arguments.words:
+        case [file]:
+            return None, Path(file)
+        case [name, file] if arguments.action == "export":
+            return name, Path(file)
+    raise UsageError(
+        f"{what} takes one FILE" if arguments.words else f"{what} needs a file", hint=f"orchestrator {what} FILE"
+    )
 
 
 def _do(arguments: argparse.Namespace, failed: str, work: Callable[[EventBus, Deadline], Awaitable[T]]) -> T:
