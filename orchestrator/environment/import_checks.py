@@ -149,6 +149,6 @@ def check_disk(disk: Path, backing: str, where: str) -> None:
     has_backing = head[8:16] != bytes(8)
     if magic != b"QFI\xfb" or version not in (2, 3) or features & _EXTERNAL_DATA or has_backing != bool(backing):
         raise SnapshotError(
-            f"{where} is damaged, or is no packed state",
-            why=f"{disk.parent.name}/{disk.name} is no disk as a machine here has it",
+            f"{where} is damaged, or is not a packed state",
+            why=f"{disk.parent.name}/{disk.name} is not a disk as a machine here has it",
         )

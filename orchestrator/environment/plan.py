@@ -17,10 +17,11 @@ from orchestrator.images.contract import BuiltImage
 from orchestrator.images.layers import LayerDisk, layer_disks
 from orchestrator.images.provider import ensure_images
 from orchestrator.snapshots.key import Parts, inputs_of
+from orchestrator.topology.document import quote
 from orchestrator.topology.load import NOTHING_GIVEN, load_topology, missing_files
-from orchestrator.topology.model import Topology
+from orchestrator.topology.model import Cpu, Topology
 from orchestrator.vm.accelerator import KVM, Accelerator, emit_accelerator, for_guests, probe
-from orchestrator.vm.architecture import architecture_of
+from orchestrator.vm.architecture import X86_64, architecture_of
 from orchestrator.vm.vnc import has_vnc, program_of
 
 
@@ -107,6 +108,7 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
     accelerator = await probe(cache_root() / "accelerator.json")
     emit_accelerator(accelerator, bus)
     images = await ensure_images(topology, provider=provider, bus=bus, deadline=deadline)
+    _check_levels(topology, images)
     layers = await layer_disks(topology, images, bus, deadline)
     guests = {architecture_of(image.script_text).name for image in images.values()}
     real = for_guests(accelerator, guests, host=platform.machine(), kvm=os.access(KVM, os.R_OK | os.W_OK))
@@ -120,3 +122,19 @@ async def plan(request: Request, provider: str, bus: EventBus, deadline: Deadlin
     cache = cache_root() / "vnc.json"
     with_vnc = [name for name, image in images.items() if await has_vnc(program_of(image.script_text), cache)]
     return Plan(accelerator, images, layers, inputs, tuple(with_vnc))
+
+
+def _check_levels(topology: Topology, images: Mapping[str, BuiltImage]) -> None:
+    """Raise where a machine is to have a level of x86-64 whose image is for another processor."""
+    wrong = [
+        f"machine {quote(machine.name)} has cpu {quote(machine.cpu)}, and its image is for {guest.name}"
+        for machine in topology.machines.values()
+        if machine.cpu is not Cpu.HOST and (guest := architecture_of(images[machine.image].script_text)) is not X86_64
+    ]
+    if wrong:
+        raise TopologyError(
+            "a machine cannot have its processor",
+            evidence=wrong,
+            where=[str(topology.path)],
+            hint='cpu = "host" for these machines; docs/topology.md, machines.NAME',
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from orchestrator.images.contract import BuiltImage
 from orchestrator.images.layers import LayerDisk
 from orchestrator.topology.effective import to_dict
-from orchestrator.topology.model import Machine, Service, Topology
+from orchestrator.topology.model import Cpu, Machine, Service, Topology
 from orchestrator.topology.stages import Stage
 from orchestrator.vm.accelerator import Accelerator
 from orchestrator.vm.architecture import architecture_of
@@ -57,7 +58,7 @@ def inputs_of(
         "topology": _digest(_machines_only(topology)),
         "QEMU": accelerator.qemu,
         "accelerator": accelerator.name,
-        "host CPU": host_cpu() if accelerator.name == "kvm" else EMULATED,
+        "host CPU": _seen_cpu(topology, accelerator.name),
         "kernel parameters": kernel_parameters,
     }
     for name, image in parts.images.items():
@@ -109,7 +110,21 @@ def host_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def host_cpus(accelerator: str) -> frozenset[str]:
     """What the input ``host CPU`` of states may be that this host's processor can go on with."""
-    return frozenset({host_cpu() if accelerator == "kvm" else EMULATED})
+    return frozenset({host_cpu(), host_vendor()} if accelerator == "kvm" else {EMULATED})
+
+
+def host_vendor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Who made the host's CPU: all that a guest of a named level sees of it."""
+    found = re.search(r"^vendor_id\s*:\s*(\S+)", cpuinfo.read_text(errors="replace"), re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def _seen_cpu(topology: Topology, accelerator: str) -> str:
+    """What of the host's processor the machines have seen."""
+    if accelerator != "kvm":
+        return EMULATED
+    named = all(machine.cpu is not Cpu.HOST for machine in topology.machines.values())
+    return host_vendor() if named else host_cpu()
 
 
 def _machines_only(topology: Topology) -> object:

@@ -205,18 +205,18 @@ def _check_machine(machine: PackedMachine, folders: Mapping[str, PackedFolder]) 
 def _plain(*names: str) -> None:
     for name in names:
         if not _PLAIN.fullmatch(name):
-            raise ValueError(f"{name!r} is no name")
+            raise ValueError(f"{name!r} cannot be a name")
 
 
 def _inside(path: str) -> None:
     """Raise where a relative path is none, or is not what it looks like."""
     pure = PurePosixPath(path)
     if not path or pure.is_absolute() or ".." in pure.parts or str(pure) != path or not path.isprintable():
-        raise ValueError(f"{path!r} is no path inside of a folder")
+        raise ValueError(f"{path!r} is not a path inside of a folder")
 
 
 def damaged(where: str, why: str) -> SnapshotError:
     """The file is not what was exported."""
     return SnapshotError(
-        f"{where} is damaged, or is no packed state", why=why, hint="copy it again, or export it again"
+        f"{where} is damaged, or is not a packed state", why=why, hint="copy it again, or export it again"
     )

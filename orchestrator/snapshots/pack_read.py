@@ -155,7 +155,7 @@ class PackReader:
         except tarfile.HeaderError as error:
             raise damaged(self._where, f"a header of tar is wrong: {error}") from error
         if info.type != tarfile.REGTYPE or not 0 <= info.size <= limit:
-            raise damaged(self._where, f"its member {info.name!r} is no plain file, or too long")
+            raise damaged(self._where, f"its member {info.name!r} is not a plain file, or too long")
         content = self._read(info.size)
         self._read(-info.size % tarfile.BLOCKSIZE)
         return info.name, content

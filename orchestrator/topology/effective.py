@@ -17,6 +17,7 @@ from orchestrator.errors import TopologyError
 from orchestrator.topology.kinds import plain
 from orchestrator.topology.model import (
     Check,
+    Cpu,
     Destination,
     GuestFile,
     Image,
@@ -103,6 +104,7 @@ def _machine(machine: Machine, root: Path) -> Iterator[str]:
         egress=[_destination(one) for one in machine.destinations] or machine.egress,
         aliases=list(machine.aliases) or None,
         dns=machine.dns or None,
+        cpu=machine.cpu if machine.cpu is not Cpu.HOST else None,
         ports=[_forward(forward) for forward in machine.ports],
         files=[_file(file, root) for file in machine.files],
     )

@@ -25,7 +25,7 @@ from orchestrator.topology.value_types import (
     words,
 )
 from orchestrator.topology.value_types import tables as named
-from orchestrator.topology.words import Condition, MachineKind, NetworkKind, ServiceKind
+from orchestrator.topology.words import Condition, Cpu, MachineKind, NetworkKind, ServiceKind
 
 REQUIRED: Final = "required"
 NOTHING: Final = "none"
@@ -80,6 +80,7 @@ _DEPENDS_ON = Shape(
 _FILE = {
     "name": Key(_NAME, "the environment. MAC addresses are derived from it", REQUIRED),
     "variant": Key(_NAME, "the variant that is applied when `--variant` names no other"),
+    "cpu": Key(words(Cpu), "the processor of all machines that name none themselves, see `machines.NAME`", '`"host"`'),
     "networks": Key(named("networks.NAME"), "see `networks.NAME`"),
     "images": Key(named("images.NAME"), "see `images.NAME`"),
     "layers": Key(named("layers.NAME"), "see `layers.NAME`"),
@@ -117,6 +118,13 @@ _LAYER = {
 _MACHINE = {
     "image": Key(_reference("an image"), "the system it boots", REQUIRED),
     "cpus": Key(values.cpus, "virtual processors", "`1`"),
+    "cpu": Key(
+        words(Cpu),
+        "the processor that it sees. host: all that the host has, or QEMU emulates. A level of x86-64: not more than "
+        "that, so a state that is saved on one host can be used on others ([packed states](packed-states.md)). A host "
+        "that has less refuses to start the machine",
+        'the `cpu` of the file, else `"host"`',
+    ),
     "memory": Key(values.memory, 'at least `"256MiB"`', '`"1GiB"`'),
     "kind": Key(
         words(MachineKind),

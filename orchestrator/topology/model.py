@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.topology.check_kind import CheckKind
 from orchestrator.topology.image_source import ImageSource
 from orchestrator.topology.words import Condition as Condition
+from orchestrator.topology.words import Cpu as Cpu
 from orchestrator.topology.words import Destination as Destination
 from orchestrator.topology.words import MachineKind as MachineKind
 from orchestrator.topology.words import NetworkKind as NetworkKind
@@ -116,6 +117,7 @@ class Machine:
         destinations: the only ones it reaches, if ``egress`` is not true.
         aliases: other names that the machines know it by.
         dns: whether a name server runs in it, for programs that do not read ``/etc/hosts``.
+        cpu: the processor that it sees.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Machine:
     kind: MachineKind = MachineKind.PLAIN
     aliases: tuple[str, ...] = ()
     dns: bool = False
+    cpu: Cpu = Cpu.HOST
 
     @property
     def is_router(self) -> bool:

@@ -10,6 +10,7 @@ from orchestrator.topology import network_values, values
 from orchestrator.topology.document import quote
 from orchestrator.topology.image_source import IMAGES_TABLE, image_keys, image_kinds
 from orchestrator.topology.model import (
+    Cpu,
     Destination,
     GuestFile,
     Image,
@@ -87,6 +88,7 @@ def machines(
     found = {}
     opened: dict[int, str] = {}  # fixed ports of the host, with the machine that has them
     gone = merged.removed_names("images")
+    cpu = file.choice("cpu", Cpu, Cpu.HOST)
     tables = dict(file.named("machines", "machine", "machines.NAME"))
     interfaces = links(tables, topology, known, merged)
     aliases = _aliases(tables)
@@ -107,6 +109,7 @@ def machines(
             kind=table.choice("kind", MachineKind, MachineKind.PLAIN),
             aliases=aliases[name],
             dns=table.optional("dns", values.flag, False),
+            cpu=table.choice("cpu", Cpu, cpu),
         )
         if found[name].is_router and len(_networks_written(table)) < 2:
             table.complain("kind", "a router needs at least two networks")

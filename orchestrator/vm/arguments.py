@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from orchestrator.topology.model import Machine
-from orchestrator.vm.architecture import X86_64, Architecture
+from orchestrator.vm.architecture import LEVELS, X86_64, Architecture
 from orchestrator.vm.option_values import ReadOnlyDisk, value
 
 AGENT_PORT = "org.qemu.guest_agent.0"
@@ -194,7 +194,7 @@ def _board(machine: Machine, settings: QemuSettings) -> list[str]:
         "-machine",
         f"accel={settings.accelerator}",
         "-cpu",
-        "host" if settings.accelerator == "kvm" else settings.architecture.emulated,
+        _processor(machine, settings),
         *size,
         "-smp",
         str(machine.cpus),
@@ -203,6 +203,12 @@ def _board(machine: Machine, settings: QemuSettings) -> list[str]:
         "-monitor",
         "none",
     ]
+
+
+def _processor(machine: Machine, settings: QemuSettings) -> str:
+    if machine.cpu in LEVELS:
+        return LEVELS[machine.cpu]
+    return "host" if settings.accelerator == "kvm" else settings.architecture.emulated
 
 
 def _channels(paths: MachinePaths) -> list[str]:
