@@ -207,7 +207,7 @@ async def backing_of(disk: Path, image: str, deadline: Deadline) -> str:
         return str(Path(name).resolve().relative_to(Path(image).resolve()))  # run scripts resolve links
     except ValueError:
         raise SnapshotError(
-            "a disk rests on a file that is not in its machine's image", where=[str(disk), name, image]
+            "the file below a disk is not in its machine's image", where=[str(disk), name, image]
         ) from None
 
 

@@ -103,7 +103,7 @@ async def have(pack: Pack, cache: ImageCache, where: str) -> Have:
     ]
     if missing or other:
         raise SnapshotError(
-            f"{where} rests on images that are not here",
+            f"{where} needs images that are not here",
             why="the machines' memory holds parts of their disks, so both must be of one build",
             evidence=[*missing, *other],
             hint="copy the images of the cache too, or export with --with-images"

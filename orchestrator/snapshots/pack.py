@@ -211,7 +211,7 @@ def _plain(*names: str) -> None:
 def _inside(path: str) -> None:
     """Raise where a relative path is none, or is not what it looks like."""
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or str(pure) != path or not path.isprintable():
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or str(pure) != path or not path.isprintable():
         raise ValueError(f"{path!r} is not a path inside of a folder")
 
 

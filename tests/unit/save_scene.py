@@ -61,6 +61,8 @@ class Vm:
             "cont",
             "migrate_cancel",
             "query-status",
+            "query-cpus-fast",
+            "qom-get",
         )
         self.qmp = FakeServer(folder / "qmp", {command: self._handler(command) for command in commands})
 
@@ -113,6 +115,13 @@ class Vm:
             raise Refused("Resetting the Virtual Machine is required")
         self.state = "running"
         return {}
+
+    def _query_cpus_fast(self, _: object) -> object:
+        return [{"qom-path": "/machine/unattached/device[0]"}]
+
+    def _qom_get(self, arguments: dict[str, Any]) -> object:
+        assert arguments["property"] == "type"
+        return "pc-i440fx-10.0-machine" if arguments["path"] == "/machine" else "max-x86_64-cpu"
 
     def _query_status(self, _: object) -> object:
         return {"status": self.state, "running": self.state == "running"}

@@ -11,7 +11,7 @@ from fake_qemu import golden
 from topology_parts import link, machine, network
 
 from orchestrator.net.networks import NetworkPaths, nics_of
-from orchestrator.topology.model import Machine, NetworkKind
+from orchestrator.topology.model import Cpu, Machine, NetworkKind
 from orchestrator.vm.architecture import ARCHITECTURES
 from orchestrator.vm.arguments import (
     MachinePaths,
@@ -32,6 +32,13 @@ def lines(arguments: tuple[str, ...]) -> str:
     """Option and value on one line; -S has no value."""
     words = iter(arguments)
     return "".join(f"{word}\n" if word == "-S" else f"{word} {next(words)}\n" for word in words)
+
+
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
+def test_a_machine_with_a_level_of_x86_64_sees_the_same_processor_everywhere(accelerator: str) -> None:
+    level = replace(PAIR["server"], cpu=Cpu.X86_64_V2)
+    words = script_arguments(level, PATHS, (), QemuSettings(accelerator=accelerator))
+    assert words[words.index("-cpu") + 1] == "qemu64-v1,-svm,+ssse3,+sse4.1,+sse4.2,+popcnt,enforce"
 
 
 @pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
