@@ -71,6 +71,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator snapshot save before-import",
         "orchestrator snapshot restore before-import",
         "orchestrator snapshot list",
+        "orchestrator snapshot export --with-images shop.states",
+        "orchestrator snapshot import shop.states",
     ),
     "status": ("orchestrator status --checks", "orchestrator ps --json"),
     "shell": ("orchestrator shell server",),

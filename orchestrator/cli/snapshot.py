@@ -12,6 +12,7 @@ from orchestrator.cli.reset import reset_to
 from orchestrator.cli.runtime import chosen_name, limit_of, living_state, run_command
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
+from orchestrator.environment.decision import changed_text
 from orchestrator.environment.lock import command_text, hold
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.reset import state_to_change
@@ -23,6 +24,7 @@ from orchestrator.errors import SnapshotDamaged, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.snapshots.restore import verify
 from orchestrator.snapshots.store import ISOLATE, Snapshot, check_name, point_name
+from orchestrator.snapshots.tree import Branch, branches
 from orchestrator.text import size_text
 
 
@@ -95,12 +97,22 @@ async def _save_named(paths: EnvironmentPaths, name: str, bus: EventBus, deadlin
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = default_store().all()
+    found = branches(default_store().all())
     if arguments.json:
-        sys.stdout.write(json.dumps([as_dict(one) for one in found], indent=2) + "\n")
+        sys.stdout.write(json.dumps([as_tree_dict(one) for one in found], indent=2) + "\n")
     else:
         sys.stdout.write(for_people(found, wall_clock()))
     return 0
+
+
+def as_tree_dict(branch: Branch) -> dict[str, object]:
+    """JSON-ready data of a state in the tree; ``parent`` is a path, ``adds`` and ``changed`` name inputs of its key."""
+    return {
+        **as_dict(branch.snapshot),
+        "parent": None if branch.parent is None else str(branch.parent.folder),
+        "adds": list(branch.adds),
+        "changed": list(branch.changed),
+    }
 
 
 def as_dict(one: Snapshot) -> dict[str, object]:
@@ -120,22 +132,29 @@ def as_dict(one: Snapshot) -> dict[str, object]:
     }
 
 
-def for_people(found: Sequence[Snapshot], now: float) -> str:
-    """The table, also for a pipe (programs use --json); empty without snapshots."""
+def for_people(found: Sequence[Branch], now: float) -> str:
+    """The tree, also for a pipe (programs use --json); empty without snapshots."""
     if not found:
         return ""
     rows = [
         (
-            _whose(one),
-            one.name,
-            size_text(one.size),
-            "memory" if one.kind == "tmpfs" else "disk",
-            ago(now - one.created) if one.created else "-",
-            ", ".join(one.manifest.machines) if one.manifest else "damaged",
+            _whose(branch.snapshot),
+            f"{'  ' * branch.depth}{branch.snapshot.name}",
+            size_text(branch.snapshot.size),
+            "memory" if branch.snapshot.kind == "tmpfs" else "disk",
+            ago(now - branch.snapshot.created) if branch.snapshot.created else "-",
+            ", ".join(branch.snapshot.manifest.machines) if branch.snapshot.manifest else "damaged",
+            _difference(branch),
         )
-        for one in found
+        for branch in found
     ]
-    return aligned([("ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"), *rows], right=(2,))
+    return aligned([("ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES", "DIFFERENCE"), *rows], right=(2,))
+
+
+def _difference(branch: Branch) -> str:
+    if branch.changed:
+        return f"other {changed_text(branch.changed)}"
+    return f"with {changed_text(branch.adds)}" if branch.adds else ""
 
 
 def _whose(one: Snapshot) -> str:

@@ -19,6 +19,7 @@ from orchestrator.events import utc_text, wall_clock
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import RamBacking, digest
 from orchestrator.snapshots.store import Snapshot, SnapshotStore, point_name
+from orchestrator.snapshots.tree import branches
 from orchestrator.text import size_text
 from orchestrator.topology.stages import HEALTHY
 
@@ -87,7 +88,7 @@ def test_list_on_a_pipe_and_as_json(cli: Cli) -> None:
     assert (cli("snapshot", "list").stdout, cli("snapshot", "list", "--json").stdout) == ("", "[]\n")
     one = put(cli, "before-import", age=60)
     heading, row = cli("snapshot", "list").stdout.splitlines()
-    assert heading.split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"]
+    assert heading.split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES", "DIFFERENCE"]
     words = row.split("  ")
     assert [word.strip() for word in words if word] == [
         "tiny",
@@ -110,6 +111,9 @@ def test_list_on_a_pipe_and_as_json(cli: Cli) -> None:
             "machines": ["alpha"],
             "problem": "",
             "path": str(one.folder),
+            "parent": None,
+            "adds": [],
+            "changed": [],
         }
     ]
 
@@ -129,7 +133,7 @@ def test_list_on_a_terminal(cli: Cli) -> None:
     os.close(theirs)
     lines = os.read(ours, 65536).decode().splitlines()
     os.close(ours)
-    assert lines[0].split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"]
+    assert lines[0].split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES", "DIFFERENCE"]
     assert lines[1].startswith("tiny         before-import  ")
     assert lines[1].endswith("  disk  3 h ago  alpha")
     assert len(lines) == 2
@@ -139,7 +143,7 @@ def test_a_damaged_one_is_listed_as_such(cli: Cli) -> None:
     one = put(cli, f"{HEALTHY}.k1")
     (one.folder / "manifest.json").write_text("{")
     (found,) = SnapshotStore.of(cli.folder / "cache").all()
-    assert for_people([found], wall_clock()).splitlines()[1].endswith("  damaged")
+    assert for_people(branches([found]), wall_clock()).splitlines()[1].endswith("  damaged")
     (data,) = json.loads(cli("snapshot", "list", "--json").stdout)
     assert (data["automatic"], data["paused"], data["machines"]) == (True, None, [])
     assert data["problem"].startswith("its manifest is missing, damaged")
