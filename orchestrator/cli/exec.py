@@ -12,8 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-import paramiko
-
 from orchestrator.cli.runtime import known_machine, living_state, say
 from orchestrator.cli.signals import counts, ending_signals
 from orchestrator.deadline import Deadline
@@ -21,6 +19,7 @@ from orchestrator.environment.attach import ssh_to
 from orchestrator.errors import HostError, Interrupted, MachineError, UsageError
 from orchestrator.guest.command import CHUNK, Running, command_line
 from orchestrator.guest.ssh import Ssh
+from orchestrator.guest.transport import paramiko
 from orchestrator.streams import STDERR, STDOUT, give, take
 from orchestrator.threads import next_of
 

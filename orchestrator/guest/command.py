@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-import paramiko
-
 from orchestrator.guest.agent import GUEST_PATH, GuestResult, as_user, become
+from orchestrator.guest.transport import paramiko
 
 CHUNK = 1 << 21  # all that paramiko holds at most: taking a part of it moves the rest
 PACKET = 1 << 15  # bytes of stdin handed to paramiko at once: what it cannot send at once it would copy again

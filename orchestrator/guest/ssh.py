@@ -15,14 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import paramiko
-
 from orchestrator.deadline import Deadline, pause
 from orchestrator.debug import shown_command, timed
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.guest.agent import GuestResult
 from orchestrator.guest.command import Running, Sink, Source, command_line, run_to_end, shell_line
-from orchestrator.guest.transport import Transport
+from orchestrator.guest.transport import Transport, paramiko
 from orchestrator.tasks import finish_despite_cancel
 from orchestrator.text import duration_text
 from orchestrator.threads import in_thread

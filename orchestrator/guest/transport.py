@@ -8,8 +8,11 @@ import threading
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import paramiko
-from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_REQUEST, cMSG_CHANNEL_CLOSE
+from orchestrator.lean import without
+
+with without("invoke"):  # for ``Match exec`` in configurations of ssh, which we do not read
+    import paramiko as paramiko
+    from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_REQUEST, cMSG_CHANNEL_CLOSE
 
 UNKNOWN_SIGNAL = 127  # stands for the number of a signal whose name we do not know: the code is 255
 FIRST_OF_CONNECTIONS = 80  # smaller numbers of messages are the transport's and the login's (RFC 4250, 4.1.2)

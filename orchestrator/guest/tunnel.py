@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpcore
-import httpx
-import paramiko
 
 from orchestrator.deadline import Deadline
 from orchestrator.guest.ssh import Ssh
+from orchestrator.guest.transport import paramiko
+from orchestrator.lean import without
 from orchestrator.topology.urls import Url
+
+with without("httpx._main"):  # the command of httpx, with all of rich and click
+    import httpx
 
 BODY_LIMIT = 1 << 20  # bytes, as sent and when unpacked
 CHUNK = 1 << 16

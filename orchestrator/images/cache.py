@@ -93,6 +93,13 @@ class ImageCache:
     def path_of(self, name: str, layer: str, key: str) -> Path:
         return self.root / f"{name}-{layer}-{key[:KEY_LENGTH]}"
 
+    def found(self, name: str, layer: str, key: str) -> Path | None:
+        """The entry's folder, which is used now; None where there is none."""
+        if self._complete(path := self.path_of(name, layer, key)):
+            _touch(path)
+            return path
+        return None
+
     async def obtain(
         self,
         name: str,
@@ -113,8 +120,7 @@ class ImageCache:
             ImageError: another process held the lock until the deadline.
         """
         path = self.path_of(name, layer, key)
-        if self._complete(path):
-            _touch(path)
+        if self.found(name, layer, key) is not None:
             return path, True
         async with self._locked(path.name, waiting, deadline):
             if self._complete(path):  # somebody else made it while we waited

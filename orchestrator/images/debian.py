@@ -29,6 +29,7 @@ from orchestrator.images.debian_base import (
 from orchestrator.images.debian_content import Content, content_of, fetch
 from orchestrator.images.debian_host import require, search_path
 from orchestrator.images.job_events import say_of, waiting_of
+from orchestrator.images.known_keys import Opened, know
 from orchestrator.images.manifest import (
     SOURCES,
     BaseTree,
@@ -39,6 +40,7 @@ from orchestrator.images.manifest import (
     word,
 )
 from orchestrator.images.provider_kind import Build
+from orchestrator.images.providers.debian import APP_LAYER
 from orchestrator.images.recipe import Recipe
 from orchestrator.images.recipe_base import base_key, place_of_target
 from orchestrator.images.recipe_layer import started_by_boot
@@ -49,7 +51,7 @@ from orchestrator.scratch import scratch
 
 BASE_SPACE = 3  # a build needs about this many times the content: tar, tree, file system
 
-BASE_LAYER, APP_LAYER = "base", "app"
+BASE_LAYER = "base"
 
 
 async def build_debian(job: Build, recipe_path: Path) -> BuiltImage:
@@ -59,12 +61,14 @@ async def build_debian(job: Build, recipe_path: Path) -> BuiltImage:
         ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
     """
     started = monotonic()
-    recipe = load_recipe(recipe_path, variant=job.variant)
-    builder = _Builder(job, recipe)
-    base = base_key(recipe, BUILDER)
+    opened = Opened()
     with scratch("layer") as rendered:
-        content = await content_of(job, recipe, rendered)
-        key = content.key(base)
+        with opened.recorded():
+            recipe = load_recipe(recipe_path, variant=job.variant)
+            base = base_key(recipe, BUILDER)
+            content = await content_of(job, recipe, rendered)
+            key = content.key(base)
+        builder = _Builder(job, recipe)
 
         async def build(folder: Path) -> None:
             async with job.turn:
@@ -74,6 +78,7 @@ async def build_debian(job: Build, recipe_path: Path) -> BuiltImage:
         path, cached = await job.cache.obtain(
             job.name, APP_LAYER, key, build, waiting=builder.waiting, deadline=job.deadline
         )
+        know(job, recipe_path, key, opened, rendered)
     return BuiltImage(job.name, path, key, "debian", cached, monotonic() - started)
 
 

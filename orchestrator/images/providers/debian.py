@@ -10,6 +10,8 @@ from orchestrator.images.provider_kind import Build, ImageProvider
 from orchestrator.topology.keys import Key
 from orchestrator.topology.value_types import HostPath
 
+APP_LAYER = "app"  # of a finished image, in the cache
+
 if TYPE_CHECKING:
     from orchestrator.images.cache import ImageCache
     from orchestrator.images.contract import BuiltImage
@@ -42,6 +44,15 @@ class DebianImage(ImageProvider):
         return (cache.path_of(recipe.name, BASE_LAYER, base_key(recipe, BUILDER)) / ENTRY_FILE).is_file()
 
     async def build(self, job: Build) -> BuiltImage:
+        from orchestrator.deadline import monotonic
+        from orchestrator.images.contract import BuiltImage
+        from orchestrator.images.known_keys import known_key
+
+        started = monotonic()
+        key = known_key(job, self.debian)
+        found = None if key is None else job.cache.found(job.name, APP_LAYER, key)
+        if key is not None and found is not None:
+            return BuiltImage(job.name, found, key, self.kind, True, monotonic() - started)
         from orchestrator.images.debian import build_debian
 
         return await build_debian(job, self.debian)
