@@ -196,7 +196,7 @@ async def _damaged(one: Snapshot) -> bool:
     """Whether its files differ from what was saved; all of them are read."""
     try:
         if one.manifest is not None:
-            await verify(one.folder, one.manifest)
+            await verify(one.folder, one.manifest, read_all=True)
     except SnapshotDamaged:
         return True
     return False

@@ -12,10 +12,11 @@ from pathlib import Path
 from orchestrator.deadline import Deadline, monotonic, pause
 from orchestrator.errors import MachineError, SnapshotDamaged, SnapshotError
 from orchestrator.events import wall_clock
+from orchestrator.file_stamps import remember, remembered
 from orchestrator.guest.channel import GuestChannel
 from orchestrator.guest.keys import AUTHORIZED_KEYS, HOST_KEY, PUBLIC_HOST_KEY, new_host_key
 from orchestrator.snapshots.manifest import Manifest, files_of
-from orchestrator.snapshots.memory import copy_sparse, digest
+from orchestrator.snapshots.memory import copy_sparse, digest, file_system
 from orchestrator.snapshots.save import CAPABILITIES, POLL
 from orchestrator.tasks import run_all
 from orchestrator.threads import in_thread
@@ -30,27 +31,38 @@ RESTART_SSHD = (
 # One announcement tells the switch where the machine is now. Each costs an emulated guest a tenth of a second for each
 # card, and QEMU would make five.
 ANNOUNCEMENTS = {"announce-rounds": 1}
+VERIFIED = "verified.json"  # in a snapshot's folder: the stamps of its files when they were compared
 CLOCK_SAMPLES = 3
 CLOCK_ERROR = 0.05  # seconds a guest may be off after a restore
 CLOCK_TRIES = 4
 
 
-async def verify(folder: Path, manifest: Manifest) -> None:
-    """Read every file of a snapshot and compare it with its fingerprint.
+async def verify(folder: Path, manifest: Manifest, *, read_all: bool = False) -> None:
+    """Compare every file of a snapshot with its fingerprint.
+
+    Files in memory that were compared since the host booted, and did not change since, are not read again.
+
+    Args:
+        read_all: they are.
 
     Raises:
         SnapshotDamaged: the first that is missing or differs.
     """
     wanted: list[tuple[str, Path, str]] = []  # whose it is, the file, its fingerprint
+    own: list[tuple[str, Path, str]] = []
     for name, machine in manifest.machines.items():
         files = files_of(folder, name)
-        own = [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
-        wanted += [(f"{path.name} of machine {name}", path, fingerprint) for path, fingerprint in own]
+        parts = [(files.ram, machine.ram), (files.state, machine.state), (files.disk, machine.disk)]
+        own += [(f"{path.name} of machine {name}", path, fingerprint) for path, fingerprint in parts]
         wanted += [
             (f"a layer of machine {name}", Path(file), fingerprint) for file, fingerprint in machine.layers.items()
         ]
         if not Path(machine.image).is_dir():
             raise SnapshotDamaged(f"the snapshot in {folder} needs an image that is gone", where=[machine.image])
+    in_memory = file_system(folder) == "tmpfs"
+    what = " ".join(fingerprint for _, _, fingerprint in own)
+    if read_all or not in_memory or remembered(folder / VERIFIED, what) is None:
+        wanted += own
     try:
         found = await run_all(*(in_thread(digest, path) for _, path, _ in wanted))
     except (OSError, ValueError) as error:
@@ -63,6 +75,8 @@ async def verify(folder: Path, manifest: Manifest) -> None:
                 where=[str(path)],
                 hint="orchestrator snapshot prune removes it",
             )
+    if in_memory:
+        remember(folder / VERIFIED, what, "", [path for _, path, _ in own])
 
 
 async def stage_files(folder: Path, name: str, paths: MachinePaths, ram: Path | None) -> Memory:

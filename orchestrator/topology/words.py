@@ -21,11 +21,10 @@ class MachineKind(StrEnum):
 
 
 class Cpu(StrEnum):
-    """The processor that a machine sees; the levels are those of the x86-64 psABI."""
+    """The processor that a machine sees; a level is one of the x86-64 psABI."""
 
     HOST = "host"  # all that the host has, or QEMU can emulate
     X86_64_V2 = "x86-64-v2"  # since 2009: SSE4.2, POPCNT
-    X86_64_V3 = "x86-64-v3"  # since 2015: AVX2, BMI2, FMA
 
 
 class ServiceKind(StrEnum):

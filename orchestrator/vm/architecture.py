@@ -59,12 +59,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType({one.debian:
 
 # QEMU's oldest processor of 64 bits, whose vendor under KVM is the host's, and what the level adds to it. `enforce`: a
 # host that lacks one of these does not start the machine without it.
-_V2: Final = "qemu64-v1,-svm,+ssse3,+sse4.1,+sse4.2,+popcnt"
 LEVELS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        Cpu.X86_64_V2: f"{_V2},enforce",
-        Cpu.X86_64_V3: f"{_V2},+abm,+avx,+avx2,+bmi1,+bmi2,+f16c,+fma,+movbe,+xsave,enforce",
-    }
+    {Cpu.X86_64_V2: "qemu64-v1,-svm,+ssse3,+sse4.1,+sse4.2,+popcnt,enforce"}
 )
 """The levels of x86-64 as processors of QEMU."""
 
