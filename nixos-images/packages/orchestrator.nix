@@ -41,6 +41,7 @@ python3Packages.buildPythonApplication {
     subprocess-tee
     tomlkit
     xxhash
+    zstandard
   ];
   makeWrapperArgs = [
     "--prefix PATH : ${

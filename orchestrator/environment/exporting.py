@@ -18,7 +18,7 @@ from orchestrator.errors import SnapshotError, UsageError
 from orchestrator.events import EventBus
 from orchestrator.events.run import Note
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.entry_files import entry_files, read_by_machines
+from orchestrator.images.entry_files import entry_files, read_by_machines, record_of
 from orchestrator.process import run
 from orchestrator.snapshots.manifest import HEALTHY, SavedMachine, files_of
 from orchestrator.snapshots.memory import digest
@@ -181,7 +181,7 @@ def _layers(cache: ImageCache, saved: SavedMachine, folders: dict[str, PackedFol
 
 def _folder(cache: ImageCache, path: str, folders: dict[str, PackedFolder]) -> str:
     """The name of the cache's folder that holds a path; it is described in ``folders`` then."""
-    record = cache.record_of(Path(path))
+    record = record_of(cache, Path(path))
     if record is None:
         raise SnapshotError(
             "a state whose image is not in the cache cannot be exported",

@@ -13,7 +13,7 @@ from orchestrator import __version__
 from orchestrator.deadline import Deadline
 from orchestrator.errors import SnapshotError
 from orchestrator.images.cache import ImageCache
-from orchestrator.images.entry_files import entry_files, read_by_machines
+from orchestrator.images.entry_files import entry_files, read_by_machines, record_of
 from orchestrator.process import run
 from orchestrator.snapshots.key import host_cpus
 from orchestrator.snapshots.memory import digest
@@ -124,7 +124,7 @@ def _missing(name: str, folder: PackedFolder) -> str:
 async def _compare(cache: ImageCache, folder: PackedFolder) -> str:
     """Nothing if the cache has it, ``wanted`` or ``missing`` if not; else the first file that differs."""
     path = cache.path_of(folder.name, folder.layer, folder.key)
-    if cache.record_of(path) is None:
+    if record_of(cache, path) is None:
         return "wanted" if folder.files else "missing"
     files = read_by_machines(entry_files(path))
     prints = await run_all(*(in_thread(digest, file) for file in files.values()))

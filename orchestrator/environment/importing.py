@@ -22,7 +22,7 @@ from orchestrator.process import run
 from orchestrator.snapshots.manifest import Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, digest
 from orchestrator.snapshots.pack import Pack, PackedMachine, PackedState, data_bytes
-from orchestrator.snapshots.pack_read import PackReader, Places
+from orchestrator.snapshots.pack_read import NewFiles, PackReader
 from orchestrator.snapshots.store import Snapshot, SnapshotStore, SnapshotWriter, place_for, point_name
 from orchestrator.text import size_text
 from orchestrator.threads import in_thread
@@ -93,7 +93,7 @@ async def _import(work: _Work, reader: PackReader, bus: EventBus) -> Imported:
     new = [state for number, state in enumerate(work.pack.states) if number not in known]
     try:
         with ExitStack() as stack:
-            places = Places()
+            places = NewFiles()
             _plan_states(work, new, places, stack)
             _plan_folders(work, staging, places)
             await reader.unpack(work.pack, places, Steps(f"import of {Path(work.where).name}", bus).told)
@@ -115,7 +115,7 @@ def _known(work: _Work, state: PackedState) -> Snapshot | None:
     return work.store.at_stage(state.name, state.key)
 
 
-def _plan_states(work: _Work, states: Sequence[PackedState], places: Places, stack: ExitStack) -> None:
+def _plan_states(work: _Work, states: Sequence[PackedState], places: NewFiles, stack: ExitStack) -> None:
     """Where the files of the states go.
 
     Raises:
@@ -134,7 +134,7 @@ def _plan_states(work: _Work, states: Sequence[PackedState], places: Places, sta
             places.add(folder, packed.files, private=True)
 
 
-def _plan_folders(work: _Work, staging: Path, places: Places) -> None:
+def _plan_folders(work: _Work, staging: Path, places: NewFiles) -> None:
     wanted = {name: work.pack.folders[name].files for name in work.have.wanted}
     size = data_bytes(file for files in wanted.values() for file in files.values())
     work.cache.root.mkdir(parents=True, exist_ok=True)

@@ -58,16 +58,6 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class EntryRecord:
-    """The folder of an entry, and the words that it was obtained with."""
-
-    folder: Path
-    name: str
-    layer: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class Pruned:
     """What `prune` removed (or would remove), and what it kept, with the reason."""
 
@@ -93,13 +83,6 @@ class ImageCache:
     def path_of(self, name: str, layer: str, key: str) -> Path:
         return self.root / f"{name}-{layer}-{key[:KEY_LENGTH]}"
 
-    def found(self, name: str, layer: str, key: str) -> Path | None:
-        """The entry's folder, which is used now; None where there is none."""
-        if self._complete(path := self.path_of(name, layer, key)):
-            _touch(path)
-            return path
-        return None
-
     async def obtain(
         self,
         name: str,
@@ -120,7 +103,8 @@ class ImageCache:
             ImageError: another process held the lock until the deadline.
         """
         path = self.path_of(name, layer, key)
-        if self.found(name, layer, key) is not None:
+        if self._complete(path):
+            _touch(path)
             return path, True
         async with self._locked(path.name, waiting, deadline):
             if self._complete(path):  # somebody else made it while we waited
@@ -139,16 +123,6 @@ class ImageCache:
                 _remove_tree(temporary)
                 raise
         return path, False
-
-    def record_of(self, path: Path) -> EntryRecord | None:
-        """What the entry that holds ``path`` is; None outside of the cache."""
-        folder = self._entry_of(path)
-        if folder is None:
-            return None
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads((folder / ENTRY_FILE).read_text())
-            return EntryRecord(folder, str(record["name"]), str(record["layer"]), str(record["key"]))
-        return None
 
     @asynccontextmanager
     async def build_lock(

@@ -29,7 +29,7 @@ from orchestrator.images.debian_base import (
 from orchestrator.images.debian_content import Content, content_of, fetch
 from orchestrator.images.debian_host import require, search_path
 from orchestrator.images.job_events import say_of, waiting_of
-from orchestrator.images.known_keys import Opened, know
+from orchestrator.images.known_keys import FilesRead, know
 from orchestrator.images.manifest import (
     SOURCES,
     BaseTree,
@@ -61,7 +61,7 @@ async def build_debian(job: Build, recipe_path: Path) -> BuiltImage:
         ImageError: the host lacks something, the recipe is wrong, or a step failed (with its last lines).
     """
     started = monotonic()
-    opened = Opened()
+    opened = FilesRead()
     with scratch("layer") as rendered:
         with opened.recorded():
             recipe = load_recipe(recipe_path, variant=job.variant)

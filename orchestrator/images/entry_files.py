@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.images.cache import ENTRY_FILE, PINS, USED_FILE
+from orchestrator.images.cache import ENTRY_FILE, PINS, USED_FILE, ImageCache
 
 _OURS = frozenset({ENTRY_FILE, USED_FILE, PINS})
 _LOGS = frozenset({"build.log"})  # they tell times, and no machine reads them
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRecord:
+    """The folder of an entry, and the words that it was obtained with."""
+
+    folder: Path
+    name: str
+    layer: str
+    key: str
+
+
+def record_of(cache: ImageCache, path: Path) -> EntryRecord | None:
+    """What the entry that holds ``path`` is; None outside of the cache."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        folder = cache.root / path.absolute().relative_to(cache.root.absolute()).parts[0]
+        record = json.loads((folder / ENTRY_FILE).read_text())
+        return EntryRecord(folder, str(record["name"]), str(record["layer"]), str(record["key"]))
+    return None
+
+
+def find_entry(cache: ImageCache, name: str, layer: str, key: str) -> Path | None:
+    """The folder of an entry, which is used now; None where there is none."""
+    path = cache.path_of(name, layer, key)
+    if not (path / ENTRY_FILE).is_file():
+        return None
+    with suppress(OSError):  # a cache that may only be read
+        (path / USED_FILE).touch()
+    return path
 
 
 def entry_files(entry: Path) -> dict[str, Path]:

@@ -26,7 +26,7 @@ KEYS = "image-keys"
 _PROGRAM = Path(__file__).parent  # a change of what makes keys makes others
 
 
-class Opened:
+class FilesRead:
     """The files and folders that this thread opens to read.
 
     Attributes:
@@ -73,7 +73,7 @@ def known_key(job: Build, recipe: Path) -> str | None:
     return remembered(_record(job, recipe), _what(job))
 
 
-def know(job: Build, recipe: Path, key: str, opened: Opened, scratch: Path) -> None:
+def know(job: Build, recipe: Path, key: str, opened: FilesRead, scratch: Path) -> None:
     """Keep a key that was just found out.
 
     Args:

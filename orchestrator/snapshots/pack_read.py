@@ -27,7 +27,7 @@ PACKED_LIMIT = BLOCK + (BLOCK >> 7) + 512  # bytes of a compressed block: zstd m
 
 
 @dataclass
-class Places:
+class NewFiles:
     """Where blocks are written.
 
     Attributes:
@@ -86,7 +86,7 @@ class PackReader:
             raise damaged(self._where, f"its first member is not {MANIFEST_MEMBER}")
         return from_json(found[1], self._where)
 
-    async def unpack(self, pack: Pack, places: Places, progress: Progress) -> None:
+    async def unpack(self, pack: Pack, places: NewFiles, progress: Progress) -> None:
         """Make the files of ``places``; the rest of the file is read too.
 
         Raises:

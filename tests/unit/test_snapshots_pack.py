@@ -26,7 +26,7 @@ from orchestrator.snapshots.pack import (
     from_json,
     to_json,
 )
-from orchestrator.snapshots.pack_read import PackReader, Places
+from orchestrator.snapshots.pack_read import NewFiles, PackReader
 from orchestrator.snapshots.pack_write import Blobs, write_pack
 
 NAMES = ("ram", "state", "disk.qcow2")
@@ -64,7 +64,7 @@ def written(tmp_path: Path) -> tuple[Pack, bytes, dict[str, Path]]:
 def unpacked(content: bytes, folder: Path) -> None:
     """Read it all, its machine into a folder."""
     reader = PackReader(io.BytesIO(content), "x.states")
-    pack, places = reader.manifest(), Places()
+    pack, places = reader.manifest(), NewFiles()
     folder.mkdir()
     places.add(folder, pack.states[0].machines["server"].files, private=True)
     run_simulated(reader.unpack(pack, places, lambda done, total: None))

@@ -15,8 +15,10 @@ import pytest
 from fake_qemu import CLOSE, FakeServer
 from simulated_time import run_simulated
 
+from orchestrator import file_stamps
 from orchestrator.deadline import Deadline
 from orchestrator.errors import MachineError, SnapshotDamaged, SnapshotError
+from orchestrator.snapshots import restore
 from orchestrator.snapshots import restore as module
 from orchestrator.snapshots.manifest import MachineFiles, Manifest, SavedMachine, files_of
 from orchestrator.snapshots.memory import MIB, copy_sparse, digest, touched
@@ -109,6 +111,34 @@ def test_a_layer_is_part_of_what_was_saved(tmp_path: Path) -> None:
     assert caught.value.why == "a layer of machine server is not what was saved"
     disk.unlink()
     with pytest.raises(SnapshotDamaged, match="is not whole"):
+        run_simulated(verify(folder, manifest))
+
+
+def test_files_in_memory_are_read_once_and_again_when_they_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_stamps, "RACE", -60.0)
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(restore, "digest", counted)
+    folder, manifest = snapshot(tmp_path, "server")
+    for place, times in (("disk", [3, 3]), ("tmpfs", [3, 0])):
+        monkeypatch.setattr(restore, "file_system", lambda _, place=place: place)
+        for wanted in times:
+            read.clear()
+            run_simulated(verify(folder, manifest))
+            assert len(read) == wanted, place
+    run_simulated(verify(folder, manifest, read_all=True))
+    assert len(read) == 3, "prune believes nobody"
+    ram = files_of(folder, "server").ram
+    before = ram.stat()
+    one_bit(ram)
+    os.utime(ram, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(SnapshotDamaged, match="is damaged"):
         run_simulated(verify(folder, manifest))
 
 

@@ -46,11 +46,12 @@ class DebianImage(ImageProvider):
     async def build(self, job: Build) -> BuiltImage:
         from orchestrator.deadline import monotonic
         from orchestrator.images.contract import BuiltImage
+        from orchestrator.images.entry_files import find_entry
         from orchestrator.images.known_keys import known_key
 
         started = monotonic()
         key = known_key(job, self.debian)
-        found = None if key is None else job.cache.found(job.name, APP_LAYER, key)
+        found = None if key is None else find_entry(job.cache, job.name, APP_LAYER, key)
         if key is not None and found is not None:
             return BuiltImage(job.name, found, key, self.kind, True, monotonic() - started)
         from orchestrator.images.debian import build_debian
