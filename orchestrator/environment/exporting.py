@@ -20,7 +20,7 @@ from orchestrator.events.run import Note
 from orchestrator.images.cache import ImageCache
 from orchestrator.images.entry_files import entry_files, read_by_machines, record_of
 from orchestrator.process import run
-from orchestrator.snapshots.manifest import HEALTHY, SavedMachine, files_of
+from orchestrator.snapshots.manifest import SavedMachine, files_of
 from orchestrator.snapshots.memory import digest
 from orchestrator.snapshots.pack import (
     MACHINE_FILES,
@@ -38,6 +38,7 @@ from orchestrator.snapshots.store import ISOLATE, Snapshot
 from orchestrator.tasks import run_all
 from orchestrator.text import size_text
 from orchestrator.threads import in_thread
+from orchestrator.topology.stages import HEALTHY
 
 SAY_EVERY = 3.0  # seconds between two lines of progress
 
