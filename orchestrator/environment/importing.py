@@ -65,7 +65,7 @@ class _Work:
 
 
 async def import_file(file: Path, environment: str | None, bus: EventBus, deadline: Deadline) -> Imported:
-    """Take what is in a packed state, all of it or nothing.
+    """Take what is in a packed state; nothing of it is there before all of it was read.
 
     Args:
         environment: whose states they become; None: of the environment that exported them.

@@ -6,6 +6,7 @@ longer than `BLOCK`, whatever it says when it is unpacked.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import tarfile
@@ -20,7 +21,7 @@ import zstandard
 from orchestrator.snapshots.memory import BLOCK
 from orchestrator.snapshots.pack import BLOBS, MANIFEST_LIMIT, MANIFEST_MEMBER, Pack, PackedFile, damaged, from_json
 from orchestrator.snapshots.pack_write import BATCH, Progress
-from orchestrator.tasks import run_all
+from orchestrator.tasks import finish_despite_cancel
 from orchestrator.threads import in_thread
 
 PACKED_LIMIT = BLOCK + (BLOCK >> 7) + 512  # bytes of a compressed block: zstd makes none longer
@@ -73,6 +74,7 @@ class PackReader:
     def __init__(self, source: BinaryIO, where: str) -> None:
         self._source = source
         self._where = where
+        self._last: list[str] = []  # the blocks that were written last; empty at the end
 
     def manifest(self) -> Pack:
         """The first member; it comes before `unpack`.
@@ -99,15 +101,26 @@ class PackReader:
         with ExitStack() as stack:
             opened = {path: places.open_new(stack, path) for path in places.files}
             wanted = places.by_digest(opened)
-            while batch := await in_thread(self._batch, known):
-                halves = (batch[::2], batch[1::2])
-                await run_all(*(in_thread(self._place, half, wanted) for half in halves))
-                for digest, _ in batch:
+            while True:
+                # No thread may write when the files are closed: their numbers could be those of others then.
+                await finish_despite_cancel(self._next(known, wanted))
+                if not self._last:
+                    break
+                for digest in self._last:
                     wanted.pop(digest, None)
                     done += known.pop(digest)
                 progress(done, total)
         if known:
             raise damaged(self._where, f"it ends before its end: {len(known)} blocks are missing")
+
+    async def _next(self, known: Mapping[str, int], wanted: Mapping[str, Sequence[tuple[int, int, int]]]) -> None:
+        """Read the next members and write them to their places; it ends when no thread writes any more."""
+        batch = await in_thread(self._batch, known)
+        work = (in_thread(self._place, half, wanted) for half in (batch[::2], batch[1::2]))
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+        self._last = [digest for digest, _ in batch]
 
     def _batch(self, known: Mapping[str, int]) -> list[tuple[str, bytes]]:
         """The next members; none at the end."""
