@@ -40,6 +40,7 @@ python3Packages.buildPythonApplication {
     shtab
     subprocess-tee
     tomlkit
+    watchfiles
     xxhash
     zstandard
   ];

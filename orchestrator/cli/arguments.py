@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import orchestrator
-from orchestrator.cli.argument_types import clones, count, duration, shard, variable
+from orchestrator.cli.argument_types import clones, count, duration, shard
 from orchestrator.cli.beginning_arguments import beginning_commands
+from orchestrator.cli.dev_arguments import dev_command
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.machine_arguments import machine_commands, repl_command
 from orchestrator.cli.parser import Adder, CommandParser
@@ -24,6 +25,7 @@ from orchestrator.cli.shared_options import (
     provider_option,
     runs_option,
     start_options,
+    suite_options,
     topology_options,
     variant_option,
 )
@@ -59,6 +61,7 @@ def build_parser() -> CommandParser:
     beginning_commands(add)
     _running(add)
     _run_command(add)
+    dev_command(add)
     test_command(add)
     _changing(add)
     _looking(add)
@@ -94,21 +97,7 @@ def _run_command(add: Adder) -> None:
         const="file",
         help="restore a fresh state before each phase, spec file or test [default none; alone: file]",
     )
-    run.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
-    run.add_argument(
-        "--env",
-        type=variable,
-        action="append",
-        default=[],
-        metavar="NAME[=VALUE]",
-        help="a variable for the suite, repeatable; without a value, that of this shell; "
-        "CI= runs it as if outside of CI",
-    )
-    run.add_argument(
-        "--no-scale-timeouts",
-        action="store_true",
-        help="do not multiply the time limits of the suite's configuration on a slow host",
-    )
+    suite_options(run)
     run.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of each phase's tests")
     run.add_argument(
         "--clones", type=clones, metavar="N", help="divide the tests among N environments, started from one saved state"

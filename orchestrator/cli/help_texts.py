@@ -53,6 +53,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "host-setup": ("orchestrator host-setup --check", "orchestrator host-setup"),
     "up": ("orchestrator up", "orchestrator up -n second --variant minimal --wait-timeout 30m"),
+    "dev": (
+        "orchestrator dev",
+        "orchestrator dev --grep 'sends a message'",
+        "orchestrator dev --last-failed --keep always",
+        "orchestrator dev --app ../alicia/result --json",
+    ),
     "run": (
         "orchestrator run --keep failure",
         "orchestrator run --isolate=file",

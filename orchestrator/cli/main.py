@@ -18,6 +18,7 @@ NOBODY_READS = 141  # as a shell reports SIGPIPE
 MODULES = {
     "up": "orchestrator.cli.up",
     "run": "orchestrator.cli.run",
+    "dev": "orchestrator.cli.dev",
     "plan": "orchestrator.cli.plan",
     "test": "orchestrator.cli.test",
     "down": "orchestrator.cli.down",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from orchestrator.cli.dev_lines import dev_line
 from orchestrator.events import Event
 from orchestrator.events.machines import (
     ImageOutput,
@@ -73,7 +74,7 @@ class LineWriter:
                 self._places[event.subject] = f"{event.index}/{event.total} " if known else ""
             case TestEnded():
                 return self.test(event)
-        return None
+        return dev_line(event)
 
     def test(self, event: TestEnded) -> str:
         """``✘ 3/24 file › title (1.2s)`` and the first line of the error."""

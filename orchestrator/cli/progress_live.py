@@ -88,17 +88,18 @@ def draw(board: Board, width: int, height: int, now: float) -> RenderableType:
     frame = FRAMES[int(now * REFRESH) % len(FRAMES)]
     lines: list[RenderableType] = []
     if board.title:
-        clock = Text(_clock(now - board.started), style="dim")
-        lines.append(_line(Text(board.title, style="bold"), clock, width))
-    lines += [_row(row, rows, frame, width, now) for row in rows]
+        spent = Text(clock(now - board.started), style="dim")
+        lines.append(one_line(Text(board.title, style="bold"), spent, width))
+    lines += [row_line(row, rows, frame, width, now) for row in rows]
     if hidden:
         lines.append(Text(f"  … and {hidden} more", style="dim"))
     for phase in phases:
-        lines += _phase(phase, frame, width, now)
+        lines += phase_lines(phase, frame, width, now)
     return Group(*lines)
 
 
-def _row(row: Row, rows: list[Row], frame: str, width: int, now: float) -> RenderableType:
+def row_line(row: Row, rows: list[Row], frame: str, width: int, now: float) -> RenderableType:
+    """A machine, service or image; names are as wide as those of all rows."""
     sign, style = _MARKS.get(row.mark, (frame, "yellow"))
     names = min(max((len(r.name) for r in rows), default=8), max(8, width // 3))
     line = Text.assemble(
@@ -110,10 +111,11 @@ def _row(row: Row, rows: list[Row], frame: str, width: int, now: float) -> Rende
     if row.note:
         line.append(f" {row.note}", style="red" if row.mark == "broken" else "dim")
     elapsed = row.elapsed(now)
-    return _line(line, Text("" if elapsed is None else f"{elapsed:.1f}s"), width)
+    return one_line(line, Text("" if elapsed is None else f"{elapsed:.1f}s"), width)
 
 
-def _phase(phase: PhaseRow, frame: str, width: int, now: float) -> list[RenderableType]:
+def phase_lines(phase: PhaseRow, frame: str, width: int, now: float) -> list[RenderableType]:
+    """A phase of the suite, and the test that runs."""
     over = phase.state == "finished"
     sign, style = _MARKS["broken" if phase.failed else "up"] if over else (frame, "yellow")
     counted = f"{phase.done} of {phase.total or '?'}" if phase.done or phase.total else phase.state
@@ -124,13 +126,13 @@ def _phase(phase: PhaseRow, frame: str, width: int, now: float) -> list[Renderab
         f"  {counted}",
         (f"  {phase.failed} failed" if phase.failed else "", "bold red"),
     )
-    out: list[RenderableType] = [_line(line, Text("" if over else _clock(now - phase.since)), width)]
+    out: list[RenderableType] = [one_line(line, Text("" if over else clock(now - phase.since)), width)]
     if phase.current:
-        out.append(_line(Text(f"  {phase.current}", style="dim"), Text(""), width))
+        out.append(one_line(Text(f"  {phase.current}", style="dim"), Text(""), width))
     return out
 
 
-def _line(left: Text, right: Text, width: int) -> RenderableType:
+def one_line(left: Text, right: Text, width: int) -> RenderableType:
     """One line, ``right`` at the right edge whole; ``left`` is cut, never wrapped."""
     room = max(0, width - right.cell_len - 1)
     line = left.copy()
@@ -145,6 +147,7 @@ def _cut(name: str, width: int) -> str:
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """``1:05``."""
     minutes, rest = divmod(max(0, int(seconds)), 60)
     return f"{minutes}:{rest:02}"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.cli.signals import counts, ending_signals, first_signal
 from orchestrator.deadline import Deadline
@@ -21,6 +21,9 @@ from orchestrator.errors import HostError, Interrupted, UsageError
 from orchestrator.events import EventBus
 from orchestrator.process import kill_children
 
+if TYPE_CHECKING:
+    from orchestrator.cli.progress import Progress
+
 T = TypeVar("T")
 
 
@@ -30,9 +33,13 @@ def interrupt_code() -> int:
 
 
 def run_command(
-    arguments: argparse.Namespace, work: Callable[[EventBus], Awaitable[T]], *, force: Callable[[], None] | None = None
+    arguments: argparse.Namespace,
+    work: Callable[[EventBus], Awaitable[T]],
+    *,
+    force: Callable[[], None] | None = None,
+    view: Progress | None = None,
 ) -> T:
-    """Run ``work`` in a new event loop, its events shown as the options say.
+    """Run ``work`` in a new event loop, its events shown as the options say, or by a view of the command's own.
 
     The first SIGINT, SIGTERM or SIGHUP cancels it, and says so; a second one
     calls ``force`` and ends the program at once.
@@ -45,7 +52,8 @@ def run_command(
 
     mode: Mode = "quiet" if arguments.quiet else arguments.progress
     color = False if arguments.no_color else None
-    with make_progress(mode, verbose=arguments.verbose, color=color) as progress, debug_log.shown_by(progress.debug):
+    shown = view or make_progress(mode, verbose=arguments.verbose, color=color)
+    with shown as progress, debug_log.shown_by(progress.debug):
         bus = EventBus()
         bus.subscribe(progress)
         return asyncio.run(_interruptible(work(bus), bus, force))

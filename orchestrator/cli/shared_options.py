@@ -6,7 +6,15 @@ import argparse
 import os
 from pathlib import Path
 
-from orchestrator.cli.argument_types import Providers, app_folder, duration, env, environment_name, layer_folder
+from orchestrator.cli.argument_types import (
+    Providers,
+    app_folder,
+    duration,
+    env,
+    environment_name,
+    layer_folder,
+    variable,
+)
 from orchestrator.cli.parser import CommandParser, one_of
 from orchestrator.plugin_names import module_names
 
@@ -105,6 +113,25 @@ def runs_option(parser: argparse.ArgumentParser) -> None:
         default=Path(env("ORCH_RUNS", "runs")),
         metavar="DIR",
         help="where run folders are made [ORCH_RUNS, default runs]",
+    )
+
+
+def suite_options(parser: argparse.ArgumentParser) -> None:
+    """Which tests of the suite, and how they are run."""
+    parser.add_argument("--grep", metavar="REGEX", help="only browser tests whose title matches")
+    parser.add_argument(
+        "--env",
+        type=variable,
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a variable for the suite, repeatable; without a value, that of this shell; "
+        "CI= runs it as if outside of CI",
+    )
+    parser.add_argument(
+        "--no-scale-timeouts",
+        action="store_true",
+        help="do not multiply the time limits of the suite's configuration on a slow host",
     )
 
 

@@ -8,18 +8,15 @@ from orchestrator.deadline import monotonic
 from orchestrator.environment.reaper_client import ReaperClient
 from orchestrator.environment.reset import reset
 from orchestrator.environment.saving import default_store, save
-from orchestrator.environment.suite import judged, push, run_invocation
+from orchestrator.environment.suite import judged, prepare_runner, push, run_invocation
 from orchestrator.environment.suite_events import Case
 from orchestrator.environment.suite_list import list_other_shards, list_tests, report_listed
 from orchestrator.environment.suite_run import SuiteInvocation, SuiteRun
-from orchestrator.errors import MachineError
 from orchestrator.events.run import RunOutcome
 from orchestrator.events.suite import IsolationStateChanged
 from orchestrator.snapshots.store import ISOLATE, Snapshot, mine
 from orchestrator.text import duration_text
 from orchestrator.topology.model import SuitePhase
-
-PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 
 
 async def run_isolated(run: SuiteRun, reaper: ReaperClient, isolation: str) -> RunOutcome:
@@ -82,25 +79,13 @@ async def _divide(run: SuiteRun, isolation: str) -> list[SuiteInvocation]:
 
 async def prepare(run: SuiteRun, phase: SuitePhase) -> None:
     """Start in the guest what the parts need, so that it is saved with it; a failure is only noted."""
-    ssh, suite = await run.ssh(), run.suite
-    deadline = run.within(PREPARE_LIMIT)
-    try:
-        done = await ssh.exec(
-            suite.prepare,
-            deadline=deadline,
-            user=suite.user,
-            environment=run.environment(phase.name),
-            cwd=run.guest_folder,
-        )
-        complaint = "" if done.code == 0 else (done.complaint or f"it ended with {done.code}")
-    except MachineError as error:
-        if not deadline.expired:
-            raise
-        complaint = error.what
-    if complaint:
+    started = monotonic()
+    if complaint := await prepare_runner(run, phase.name):
         run.note("warning", f"the suite is not prepared, so each part starts its own runner: {complaint}")
     else:
-        run.note("info", f"the suite is prepared: each part starts from this state ({duration_text(deadline.elapsed)})")
+        run.note(
+            "info", f"the suite is prepared: each part starts from this state ({duration_text(monotonic() - started)})"
+        )
 
 
 def divided(tests: Mapping[str, Case], isolation: str) -> list[dict[str, Case]]:

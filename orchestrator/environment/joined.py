@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -51,8 +51,9 @@ def tell_again(state: EnvironmentState, bus: EventBus) -> None:
         bus.emit(ImageStateChanged(image, state="cached", provider=provider, key=key, seconds=event.seconds, path=path))
 
 
-async def warn_of_changed_layers(state: EnvironmentState, bus: EventBus) -> None:
-    """Say of each layer whose folder holds something else now: machines that run keep what they were started with."""
+async def changed_layers(state: EnvironmentState) -> list[str]:
+    """The layers whose folders hold something else than the machines that run."""
+    changed = []
     for layer in state.topology.layers.values():
         names = [layer_input(layer.name, machine) for machine in state.machines]
         had = {state.inputs[name].partition(" ")[0] for name in names if name in state.inputs}
@@ -63,8 +64,15 @@ async def warn_of_changed_layers(state: EnvironmentState, bus: EventBus) -> None
         except OSError:
             continue  # nothing can be said; a start says why
         if had != {found.key}:
-            what = f"layer {layer.name} changed since the machines were started; they keep what it was then"
-            bus.emit(Note(level="warning", message=f"{what}: orchestrator -n {state.name} down, then up, brings it in"))
+            changed.append(layer.name)
+    return changed
+
+
+def warn_of_kept(state: EnvironmentState, layers: Iterable[str], why: str, bus: EventBus) -> None:
+    """Say of layers that the machines keep what they were started with."""
+    for name in layers:
+        what = f"layer {name} changed since the machines were started; they keep what it was then ({why})"
+        bus.emit(Note(level="warning", message=f"{what}: orchestrator -n {state.name} down, then up, brings it in"))
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -35,6 +35,7 @@ class Request:
         command: the user's command line, for records.
         start: ``auto``, ``warm`` (from a saved state or not at all) or ``cold``.
         savable: its machines are going to be saved, so they need memory of their own.
+        ports: per machine, guest port → host port, where they must be as before.
         inherited: the environment variables run scripts may see.
     """
 
@@ -46,6 +47,7 @@ class Request:
     kernel_parameters: str = ""
     start: str = "auto"
     savable: bool = False
+    ports: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 

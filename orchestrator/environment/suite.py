@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.suite_invoke import Invocation, Reader, invoke, only_files
+from orchestrator.environment.suite_invoke import Invocation, Reader, files_below, invoke, only_files
 from orchestrator.environment.suite_list import list_other_shards, narrowed, report_errors
 from orchestrator.environment.suite_modules import NODE_MODULES, bring_modules, large
 from orchestrator.environment.suite_run import SuiteInvocation, SuiteRun
@@ -19,6 +19,7 @@ from orchestrator.threads import in_thread
 from orchestrator.topology.suite_package import allows, look_at
 
 COPY_LIMIT = 120.0  # seconds, before scaling
+PREPARE_LIMIT = 60.0  # seconds for the suite's prepare command, before scaling
 SKIPPED_FOLDERS = frozenset({"test-results", "playwright-report", ".git"})
 
 
@@ -59,6 +60,24 @@ async def push(run: SuiteRun, stack: AsyncExitStack | None = None) -> None:
         run.note("warning", text)
     if stack is not None and modules is not None:
         await bring_modules(run, modules, stack, deadline)
+
+
+async def prepare_runner(run: SuiteRun, label: str) -> str:
+    """Start runner and browser for the suite's next invocation, by its prepare command; why it failed, or nothing."""
+    deadline = run.within(PREPARE_LIMIT)
+    try:
+        done = await (await run.ssh()).exec(
+            run.suite.prepare,
+            deadline=deadline,
+            user=run.suite.user,
+            environment=run.environment(label),
+            cwd=run.guest_folder,
+        )
+    except MachineError as error:
+        if not deadline.expired:
+            raise
+        return error.what
+    return "" if done.code == 0 else (done.complaint or f"it ended with {done.code}")
 
 
 async def run_invocation(run: SuiteRun, part: SuiteInvocation) -> None:
@@ -103,6 +122,7 @@ async def _invoke(
     phase, qemu, run_folder = part.phase, run.machine.qemu, run.session.run_folder
     await qemu.screenshot(f"suite-{part.label}-start", run_folder)
     narrowing = run.selection.sharding if part.tests is None else only_files(part.tests)
+    narrowing = narrowing or files_below(run.guest_folder, part.files)
     words = [*narrowed(phase.args, run.selection.grep), *narrowing]
     run.bus.emit(SuiteStateChanged(phase.name, state="running"))
     try:

@@ -27,6 +27,7 @@ class SuiteInvocation:
     Attributes:
         label: what its artifacts are named after; the phase's name, or that with a number.
         tests: which ones, by id; None for the whole phase.
+        files: only tests of these spec files, relative to the suite; none for all.
         last: of the whole run: what the phase stopped is then started again.
     """
 
@@ -34,6 +35,7 @@ class SuiteInvocation:
     label: str
     tests: Mapping[str, Case] | None = None
     last: bool = True
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

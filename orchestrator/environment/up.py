@@ -8,16 +8,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
 from orchestrator.environment.decision import Inputs
-from orchestrator.environment.joined import LogMarks, tell_again, warn_of_changed_layers
+from orchestrator.environment.joined import LogMarks, changed_layers, tell_again, warn_of_kept
 from orchestrator.environment.launch import Launch
 from orchestrator.environment.lock import hold
 from orchestrator.environment.memory import choose_ram_backing
@@ -25,6 +26,7 @@ from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.reaper_client import ReaperClient, reaper_client
 from orchestrator.environment.reclaim import note_unfinished_run, reclaim_previous, unpin_images
+from orchestrator.environment.redeploy import join_changed, other_inputs, wanted_of
 from orchestrator.environment.run_events import emit_failure, emit_run_started, finish, over_limit
 from orchestrator.environment.session import Session
 from orchestrator.environment.ssh_files import write_ssh_files
@@ -52,13 +54,12 @@ class Environment:
     Attributes:
         reaper: kills what is launched when this program dies.
         launch: inputs of the start; None: it was running before, and is joined.
-        require_restore: a failed restore is not followed by a cold start.
     """
 
     session: Session
     reaper: ReaperClient
     launch: Launch | None
-    require_restore: bool = False
+    request: Request
 
     @property
     def resumed(self) -> bool:
@@ -107,12 +108,11 @@ async def _open_running(
     tell_again(state, bus)
     warn_of_expired(request.topology, bus)
     bus.emit(Note(level="info", message=f"{request.name} is up already; every service is proven again"))
-    await warn_of_changed_layers(state, bus)
     reaper = await stack.enter_async_context(reaper_client())
     stack.callback(_copy_logs, marks, run_folder, bus)
     session = Session(env_paths, StateFile(env_paths.state, state), bus, run_folder)
     stack.push_async_callback(session.close)
-    return Environment(session, reaper, None)
+    return Environment(session, reaper, None, request)
 
 
 async def _open_new(
@@ -193,13 +193,14 @@ async def _prepare(
         reaper,
         request.inherited,
         request.kernel_parameters,
+        request.ports,
         ram=ram,
         snapshot=snapshot,
         stage=None if choice is None else choice.stage,
         layers={name: {disk.name: disk.path for disk in disks} for name, disks in planned.layers.items()},
     )
     session = Session(env_paths, StateFile(env_paths.state, state), bus)
-    return Environment(session, reaper, launch, request.start == "warm")
+    return Environment(session, reaper, launch, request)
 
 
 async def bring_up(environment: Environment, deadline: Deadline) -> None:
@@ -229,16 +230,32 @@ async def _start(environment: Environment, deadline: Deadline) -> Stage | None:
     try:
         async with deadline.enforce():
             if launch is None:
-                off = ended_machines(session.record.state)
-                work = join_and_start(session, off, environment.reaper, deadline) if off else join(session, deadline)
-                await session.run_watched(work)
+                await session.run_watched(await _joining(environment, deadline))
                 return None
-            return await begin(session, launch, deadline, require_restore=environment.require_restore)
+            return await begin(session, launch, deadline, require_restore=environment.request.start == "warm")
     except BaseException as error:
         session.record.fail()
         if isinstance(error, OrchestratorError):
             raise over_limit(error, deadline) from error
         raise
+
+
+async def _joining(environment: Environment, deadline: Deadline) -> Coroutine[Any, Any, None]:
+    """How what runs is joined: machines that are off are started, layers that changed are brought in."""
+    session, request = environment.session, environment.request
+    state, bus = session.record.state, session.bus
+    off, changed = ended_machines(state), await changed_layers(state)
+    if off:
+        warn_of_kept(state, changed, "a machine of it is off", bus)
+        return join_and_start(session, off, environment.reaper, deadline)
+    if not changed:
+        return join(session, deadline)
+    planned = await plan(request, state.provider, bus, deadline)
+    others = other_inputs(state.topology, state.inputs, planned.inputs)
+    if others:
+        warn_of_kept(state, changed, f"{', '.join(others)} changed too", bus)
+        return join(session, deadline)
+    return join_changed(session, wanted_of(state, planned), deadline)
 
 
 @asynccontextmanager

@@ -12,11 +12,17 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from orchestrator.events import machines, run, services, suite
+from orchestrator.events import dev, machines, run, services, suite
 from orchestrator.events.base import FORMAT, Event
 from orchestrator.events.read import RENAMED
 
-ROOMS = (("The run", run), ("Images, networks, machines", machines), ("Services", services), ("The suite", suite))
+ROOMS = (
+    ("The run", run),
+    ("Images, networks, machines", machines),
+    ("Services", services),
+    ("The suite", suite),
+    ("`dev`", dev),
+)
 HEAD = f"""\
 # Events
 

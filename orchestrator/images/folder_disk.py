@@ -71,7 +71,7 @@ def measure(source: Path, exclude: Sequence[str] = (), *, read: bool = False) ->
     digest = xxhash.xxh3_128(VERSION.encode())
     blocks = entries = 0
     left_out = False
-    for name, found, target in _walk(source, exclude):
+    for name, found, target in walk(source, exclude):
         if found is None:
             left_out = True
             continue
@@ -80,7 +80,7 @@ def measure(source: Path, exclude: Sequence[str] = (), *, read: bool = False) ->
         kind = f"{stat.S_IFMT(found.st_mode):o} {found.st_mode & stat.S_IXUSR:o}"
         facts = "" if stat.S_ISDIR(found.st_mode) else f"{found.st_size}"
         if read and stat.S_ISREG(found.st_mode):
-            facts = _content(source / name)
+            facts = content_key(source / name)
         elif not read:
             facts += f" {found.st_mtime_ns}"
         digest.update(os.fsencode(f"{kind} {facts}\0{target}\0{name}\0"))
@@ -98,7 +98,8 @@ def capacity(size: int) -> int:
     return max(SMALLEST, 1 << (size - 1).bit_length())
 
 
-def _content(path: Path) -> str:
+def content_key(path: Path) -> str:
+    """A fingerprint of what is in a file."""
     with path.open("rb") as file:
         digest = xxhash.xxh3_128()
         while piece := file.read(1 << 20):
@@ -106,7 +107,7 @@ def _content(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _walk(source: Path, exclude: Sequence[str]) -> Iterator[tuple[str, os.stat_result | None, str]]:
+def walk(source: Path, exclude: Sequence[str]) -> Iterator[tuple[str, os.stat_result | None, str]]:
     """Relative name, facts and target of everything below a folder, in an order that is always the same.
 
     What is left out has no facts.
@@ -177,7 +178,7 @@ async def _make(source: Path, found: FolderSize, disk: Path, deadline: Deadline)
 
 def _stage(source: Path, target: Path, exclude: Sequence[str]) -> None:
     """The folder without what is left out: links to the files, copies where that cannot be."""
-    for name, found, link in _walk(source, exclude):
+    for name, found, link in walk(source, exclude):
         if found is None:
             continue
         place = target / name

@@ -90,6 +90,8 @@ def _layer(layer: Layer, root: Path) -> Iterator[str]:
         owner=layer.owner,
         exclude=list(layer.exclude) or None,
         requires=list(layer.requires) or None,
+        static=list(layer.static) or None,
+        resets=list(layer.resets) or None,
         nixos_input=layer.nixos_input or None,
     )
 

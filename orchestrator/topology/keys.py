@@ -108,6 +108,16 @@ _LAYER = {
         Array(layer_values.part, "list of patterns"),
         "each must match a file of the folder: `bin/server`, `migrations/*.sql`. `validate` names what is missing",
     ),
+    "static": Key(
+        Array(layer_values.exclusion, "list of patterns"),
+        "files and folders that services read again each time, as a web server does; written as in `exclude`. `dev` "
+        "brings in a change of only these without starting a service again",
+    ),
+    "resets": Key(
+        Array(layer_values.exclusion, "list of patterns"),
+        "files and folders whose effect stays in the machines' data, as migrations; written as in `exclude`. At a "
+        "change of one `dev` goes back to the deepest [stage](incremental.md) without the layer",
+    ),
     "nixos_input": Key(
         values.nonempty,
         "the input of a machine's `nixos_flake` that brings the folder into the image: then it is no disk there, and "

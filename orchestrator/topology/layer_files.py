@@ -32,6 +32,16 @@ def excluded(inside: str, patterns: Sequence[str]) -> bool:
     return any(_matches(inside.split("/"), pattern) for pattern in patterns)
 
 
+def chosen(inside: str, patterns: Sequence[str]) -> bool:
+    """Whether patterns name a path, relative to the source, or a folder above it. Pure.
+
+    >>> [chosen(one, ["/share/pages", "*.css"]) for one in ("share/pages/a/b.html", "lib/a.css", "share/a.py")]
+    [True, True, False]
+    """
+    parts = inside.split("/")
+    return any(excluded("/".join(parts[: end + 1]), patterns) for end in range(len(parts)))
+
+
 def _matches(parts: list[str], pattern: str) -> bool:
     if "/" not in pattern:
         return fnmatchcase(parts[-1], pattern)

@@ -85,6 +85,8 @@ class Layer:
         owner: who owns everything in it there: ``user`` or ``user:group``, names or numbers.
         exclude: patterns of what is left out, see `orchestrator.topology.layer_files`.
         requires: globs, each of which matches a file of it.
+        static: patterns of files that services read again each time: a change of them starts nothing again.
+        resets: patterns of files whose effect stays in the data of machines, as migrations.
         nixos_input: the input of NixOS flakes that brings it into images, in place of a disk; empty: none does.
         replaced: whether the folder was given in place of the file's own.
     """
@@ -95,6 +97,8 @@ class Layer:
     owner: str = "root"
     exclude: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    resets: tuple[str, ...] = ()
     nixos_input: str = ""
     replaced: bool = False
 
@@ -293,6 +297,10 @@ class Topology:
         """The layers that services of a machine use, in the order of the file; ``services``: only these."""
         used = {name for service in self.services_on(machine, services) for name in service.uses}
         return tuple(layer for layer in self.layers.values() if layer.name in used)
+
+    def layer_users(self, layers: Collection[str]) -> tuple[str, ...]:
+        """The services that use one of these layers, in the order of the file."""
+        return tuple(name for name, service in self.services.items() if set(service.uses) & set(layers))
 
     def layers_of_image(self, image: str) -> tuple[Layer, ...]:
         """The layers that machines of an image have, in the order of the file."""

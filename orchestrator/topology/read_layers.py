@@ -34,6 +34,8 @@ def layers(file: Table, root: Path, given: Mapping[str, Path]) -> dict[str, Laye
             owner=table.optional("owner", layer_values.owner, "root"),
             exclude=table.array("exclude", layer_values.exclusion),
             requires=table.array("requires", layer_values.part),
+            static=table.array("static", layer_values.exclusion),
+            resets=table.array("resets", layer_values.exclusion),
             nixos_input=table.optional("nixos_input", values.nonempty, ""),
             replaced=source != own,
         )

@@ -35,7 +35,7 @@ def test_an_interruption_after_the_first_failure_takes_down_too(
     monkeypatch.setattr(up, "close_down", close)
     session = cast("Session", SimpleNamespace(bus=bus, paths=SimpleNamespace(name="shop")))
     launch = cast("Launch", object()) if started_here else None
-    environment = Environment(session, cast("Any", None), launch)
+    environment = Environment(session, cast("Any", None), launch, cast("Any", None))
 
     async def command(collecting: asyncio.Event) -> None:
         async with closed_when_interrupted(environment, lambda: 143, Deadline.after(10)):

@@ -14,7 +14,7 @@ from event_records import of
 from warm_states import a_state
 
 from orchestrator.deadline import Deadline
-from orchestrator.environment.joined import LogMarks, tell_again, warn_of_changed_layers
+from orchestrator.environment.joined import LogMarks, changed_layers, tell_again, warn_of_kept
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.state import MachineState, StateFile
@@ -72,18 +72,17 @@ def test_a_layer_that_changed_since_is_told_of(tmp_path: Path) -> None:
     state = replace(state, topology=topology, inputs=inputs, machines=machines)
     bus, seen = EventBus(), list[Event]()
     bus.subscribe(seen.append)
-    asyncio.run(warn_of_changed_layers(state, bus))
-    assert seen == []
+    assert asyncio.run(changed_layers(state)) == []
     (app / "main").write_text("two")
-    asyncio.run(warn_of_changed_layers(state, bus))
+    assert asyncio.run(changed_layers(state)) == ["app"]
+    warn_of_kept(state, ["app"], "the image of server changed too", bus)
     [note] = of(seen, Note)
     assert (note.level, note.message.partition(";")[0]) == (
         "warning",
         "layer app changed since the machines were started",
     )
     rmtree(app)
-    asyncio.run(warn_of_changed_layers(state, bus))
-    assert len(seen) == 1, "what is gone says nothing of what runs"
+    assert asyncio.run(changed_layers(state)) == [], "what is gone says nothing of what runs"
 
 
 def test_without_the_earlier_folder_the_state_tells(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, app: Path, monkeypa
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(module, "_content", refuse)
+    monkeypatch.setattr(module, "content_key", refuse)
     with pytest.raises(ImageError, match="layer app cannot be read") as caught:
         disks(two_machines(tmp_path, app), image(tmp_path))
     assert f"{app}/" in caught.value.why

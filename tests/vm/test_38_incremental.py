@@ -58,6 +58,15 @@ def test_a_cold_start_saves_both_stages(box: Box) -> None:
     assert box.host.guest("box", "curl -s http://127.0.0.1/") == f"page one {WORD}\n"
 
 
+def test_a_changed_layer_is_brought_into_machines_that_run(box: Box) -> None:
+    kept = box.invocation("mock-llm.service")
+    box.page("live")
+    assert "layer app changed: 1 of 2 services start again" in box.up()
+    assert box.host.guest("box", "curl -s http://127.0.0.1/") == f"page live {WORD}\n"
+    assert box.invocation("mock-llm.service") == kept, "it goes on"
+    assert "changed" not in box.up(), "it is there"
+
+
 def test_a_changed_layer_starts_again_what_rests_on_it_and_comes_to_the_same(box: Box) -> None:
     kept, again = box.invocation("mock-llm.service"), box.invocation("nginx.service")
     box.host.run("down").expect(0)
