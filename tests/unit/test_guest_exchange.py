@@ -79,7 +79,7 @@ def test_a_disk_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (71, "no disk has the serial number layer-data\n")
 
 
-@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("user", USERS, ids=["root", "own"][: len(USERS)])
 def test_qemu_takes_another_file_behind_the_same_device_again_and_again(tmp_path: Path, user: str) -> None:
     paths = MachinePaths(tmp_path / "work", tmp_path / "s", tmp_path / "logs")
     for folder in (paths.work, paths.sockets, paths.logs):
