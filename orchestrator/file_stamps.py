@@ -18,10 +18,14 @@ from orchestrator.procfs import boot_id
 RACE = 2.0  # seconds within which a second change of a file could have the same time on some file system
 
 
-def stamps_of(paths: Iterable[Path]) -> dict[str, list[int]] | None:
-    """The stamps of files and folders; None where one is gone, or was changed so recently that it cannot be told."""
+def stamps_of(paths: Iterable[Path], before: float | None = None) -> dict[str, list[int]] | None:
+    """The stamps of files and folders; None where one is gone, or may have changed since.
+
+    Args:
+        before: seconds since the epoch, when they were first read; None: now.
+    """
     found = {}
-    newest = (wall_clock() - RACE) * 1e9
+    newest = ((wall_clock() if before is None else before) - RACE) * 1e9
     for path in paths:
         try:
             facts = path.stat()
@@ -40,14 +44,15 @@ def stamps_of(paths: Iterable[Path]) -> dict[str, list[int]] | None:
     return found
 
 
-def remember(record: Path, what: str, value: str, paths: Iterable[Path]) -> None:
+def remember(record: Path, what: str, value: str, paths: Iterable[Path], *, begun: float) -> None:
     """Note a value that follows from the content of files; nothing is noted where that could not be told later.
 
     Args:
         record: the file for the note.
         what: all else that the value depends on.
+        begun: seconds since the epoch, when the first of the files was read.
     """
-    stamps = stamps_of(paths)
+    stamps = stamps_of(paths, begun)
     if stamps is not None:
         data = {"boot": boot_id(), "what": what, "value": value, "files": stamps}
         with suppress(OSError):  # a full disk: then it is found out again

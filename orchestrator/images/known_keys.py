@@ -19,6 +19,7 @@ from pathlib import Path
 import xxhash
 
 from orchestrator import __version__
+from orchestrator.events.clock import wall_clock
 from orchestrator.file_stamps import remember, remembered
 from orchestrator.images.provider_kind import Build
 
@@ -32,11 +33,13 @@ class FilesRead:
     Attributes:
         paths: absolute, as they were opened.
         programs: whether another program was run, whose files nobody knows.
+        begun: seconds since the epoch, before the first of them was read.
     """
 
     def __init__(self) -> None:
         self.paths: set[Path] = set()
         self.programs = False
+        self.begun = wall_clock()
         self._thread = threading.get_ident()
         self._active = False
 
@@ -82,7 +85,7 @@ def know(job: Build, recipe: Path, key: str, opened: FilesRead, scratch: Path) -
     if opened.programs:
         return
     paths = [path for path in opened.paths if scratch not in path.parents and path != scratch]
-    remember(_record(job, recipe), _what(job), key, [*paths, *_own_files()])
+    remember(_record(job, recipe), _what(job), key, [*paths, *_own_files()], begun=opened.begun)
 
 
 def _own_files() -> Iterator[Path]:

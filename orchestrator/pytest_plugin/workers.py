@@ -82,13 +82,14 @@ class Worker:
             while True:
                 self._slot = self._open(f"{SLOT}{self.id}")
                 fcntl.flock(self._slot, fcntl.LOCK_EX)  # before it takes memory: nobody misses it and gives up
+                others = self._others()  # one of them may end before we have failed: that is room too
                 try:
                     begin()
                     break
                 except MemoryShort as error:
                     self.ended()
                     say(f"{self.id} waits until another worker's machines have ended: {error.brief}")
-                    if not self._wait_for_room():
+                    if not self._wait_for_room(others | self._others()):
                         raise
                 except BaseException:
                     self.ended()
@@ -121,11 +122,10 @@ class Worker:
                 fcntl.flock(file, fcntl.LOCK_UN)
             yield made.touch
 
-    def _wait_for_room(self) -> bool:
-        """Wait until another worker's machines end; whether one had any."""
+    def _wait_for_room(self, before: set[str]) -> bool:
+        """Wait until the machines of one of these workers have ended; whether one had any."""
         from orchestrator.deadline import Deadline  # it imports asyncio
 
-        before = self._others()
         if not before:
             return False
         deadline = Deadline.after(WAIT)

@@ -59,7 +59,7 @@ async def verify(folder: Path, manifest: Manifest, *, read_all: bool = False) ->
         ]
         if not Path(machine.image).is_dir():
             raise SnapshotDamaged(f"the snapshot in {folder} needs an image that is gone", where=[machine.image])
-    in_memory = file_system(folder) == "tmpfs"
+    begun, in_memory = wall_clock(), file_system(folder) == "tmpfs"
     what = " ".join(fingerprint for _, _, fingerprint in own)
     if read_all or not in_memory or remembered(folder / VERIFIED, what) is None:
         wanted += own
@@ -76,7 +76,7 @@ async def verify(folder: Path, manifest: Manifest, *, read_all: bool = False) ->
                 hint="orchestrator snapshot prune removes it",
             )
     if in_memory:
-        remember(folder / VERIFIED, what, "", [path for _, path, _ in own])
+        remember(folder / VERIFIED, what, "", [path for _, path, _ in own], begun=begun)
 
 
 async def stage_files(folder: Path, name: str, paths: MachinePaths, ram: Path | None) -> Memory:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import file_stamps
+from orchestrator.events.clock import wall_clock
 from orchestrator.file_stamps import remember, remembered
 
 
@@ -30,8 +31,9 @@ def known(scene: Path, what: str = "v1") -> str | None:
     return remembered(scene / "record.json", what)
 
 
-def note(scene: Path) -> None:
-    remember(scene / "record.json", "v1", "the key", [scene / "folder", scene / "folder/a"])
+def note(scene: Path, begun: float | None = None) -> None:
+    paths = [scene / "folder", scene / "folder/a"]
+    remember(scene / "record.json", "v1", "the key", paths, begun=wall_clock() if begun is None else begun)
 
 
 def test_a_value_is_known_until_what_it_depends_on_changes(scene: Path) -> None:
@@ -86,4 +88,10 @@ def test_a_file_that_may_change_again_within_the_same_time_is_not_trusted(
 ) -> None:
     monkeypatch.setattr(file_stamps, "RACE", 2.0)
     note(scene)
+    assert not (scene / "record.json").exists()
+
+
+def test_a_file_that_changed_while_it_was_read_is_not_trusted(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_stamps, "RACE", 0.0)
+    note(scene, begun=wall_clock() - 30.0)
     assert not (scene / "record.json").exists()

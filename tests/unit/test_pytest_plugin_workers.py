@@ -56,6 +56,22 @@ def test_a_worker_waits_for_machines_that_are_just_starting(tmp_path: Path) -> N
     second.ended()
 
 
+def test_room_that_was_made_while_a_start_failed_is_used(tmp_path: Path) -> None:
+    first, second = Worker("gw0", tmp_path), Worker("gw1", tmp_path)
+    first.start(lambda: None, print)
+    tries: list[int] = []
+
+    def begin() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            first.ended()
+            raise short()
+
+    second.start(begin, print)
+    assert len(tries) == 2
+    second.ended()
+
+
 @pytest.mark.parametrize("error", [short(), UsageError("no topology file")])
 def test_a_start_that_failed_is_nothing_to_wait_for(tmp_path: Path, error: Exception) -> None:
     first, second = Worker("gw0", tmp_path), Worker("gw1", tmp_path)

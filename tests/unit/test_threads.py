@@ -83,12 +83,12 @@ def test_a_call_that_never_returns_does_not_hold_the_programs_end() -> None:
 
 
 def test_a_signal_is_seen_that_another_thread_took() -> None:
-    taken: queue.SimpleQueue[int] = queue.SimpleQueue()
-    before = signal.signal(signal.SIGUSR1, lambda number, _: taken.put(number))
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    before = signal.signal(signal.SIGUSR1, lambda number, _: arrived.put(number))
     try:
         pressing = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
         pressing.start()
-        assert next_of(taken) == signal.SIGUSR1
+        assert next_of(arrived) == signal.SIGUSR1
         pressing.join()
     finally:
         signal.signal(signal.SIGUSR1, before)
