@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     debug_log.write_to(folder)
     with only_one(folder), scratch("fleet") as sockets:
         hosts = hosts_of(arguments, plan, topologies, folder, sockets)
-        matrix = MatrixRun(plan, folder, needs, seconds, hosts, arguments.all_evidence, arguments.scheduler or "")
+        matrix = MatrixRun(
+            with_values(plan), folder, needs, seconds, hosts, arguments.all_evidence, arguments.scheduler or ""
+        )
         try:
             code = run_command(arguments, matrix.run)
         finally:
@@ -75,7 +77,7 @@ def plan_of(arguments: argparse.Namespace) -> MatrixPlan:
     words += [f"--grep={arguments.grep}"] if arguments.grep else []
     words += [f"--isolate={arguments.isolate}"] if arguments.isolate != "none" else []
     words += [f"--{one}" for one in ("fresh", "warm") if getattr(arguments, one)]
-    given = (one.partition("=") for one in arguments.env)
+    given = [one.partition("=") for one in arguments.env]
     return MatrixPlan(
         run="",
         name=f"{(arguments.name or topology.name)[:NAME_ROOM].rstrip('-')}-{os.urandom(2).hex()}",
@@ -83,9 +85,22 @@ def plan_of(arguments: argparse.Namespace) -> MatrixPlan:
         cells=tuple(cells),
         command=matrix.command,
         words=tuple(words),
-        variables={name: value if sign else os.environ[name] for name, sign, value in given},
+        variables={name: value for name, sign, value in given if sign},
+        inherited=tuple(name for name, sign, _ in given if not sign),
         limit=arguments.timeout,
     )
+
+
+def with_values(plan: MatrixPlan) -> MatrixPlan:
+    """The plan with the values of inherited variables, for hosts and not for a file.
+
+    Raises:
+        UsageError: one is not set now, as may be with ``--resume``.
+    """
+    unset = [name for name in plan.inherited if name not in os.environ]
+    if unset:
+        raise UsageError(f"{unset[0]} is not set in this shell", why=f"the cells run with --env {unset[0]}")
+    return replace(plan, variables={**plan.variables, **{name: os.environ[name] for name in plan.inherited}})
 
 
 def with_axes(matrix: Matrix, arguments: argparse.Namespace) -> Matrix:

@@ -31,6 +31,8 @@ class MatrixPlan:
         topology: the topology file.
         command: what runs in place of `orchestrator run`.
         words: options of `orchestrator run` that all cells have.
+        variables: for all cells, with the values that were typed.
+        inherited: variables whose values are those of the command's shell; they are written nowhere.
     """
 
     run: str
@@ -40,6 +42,7 @@ class MatrixPlan:
     command: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    inherited: tuple[str, ...] = ()
     limit: float = 10_800.0
 
 

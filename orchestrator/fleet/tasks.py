@@ -78,12 +78,6 @@ async def answer(run: str, number: int, dask_worker: Worker) -> None:
         session.answer(number)
 
 
-async def end_cells(run: str, cells: list[str], dask_worker: Worker) -> None:
-    """End these cells in order; returns when they have ended."""
-    if session := _sessions.get((run, dask_worker.contact_address)):
-        await session.end(cells)
-
-
 async def close(run: str, dask_worker: Worker) -> list[str]:
     """End all cells of a run in order, and take no more of them; what could not be ended."""
     session = _sessions.get((run, dask_worker.contact_address))

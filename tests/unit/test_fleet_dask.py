@@ -221,6 +221,18 @@ def test_a_killed_command_leaves_nothing_and_can_go_on(cli: Cli) -> None:
     assert {one["id"]: one["outcome"] for one in summary(cli)["cells"]}["slow"] == "passed"
 
 
+def test_values_of_the_shell_reach_cells_and_are_in_no_file(cli: Cli) -> None:
+    (cli.folder / "cell").write_text('echo "token is $TOKEN, $OTHER" > seen\n')
+    words = ("matrix", "--variant", "quick", "--env", "TOKEN", "--env", "OTHER=typed")
+    done = cli(*words, TOKEN="very-secret")
+    assert done.returncode == 0, done.stderr
+    assert (cli.folder / "seen").read_text() == "token is very-secret, typed\n"
+    files = [path for path in (cli.folder / "runs").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert files and not [path for path in files if b"very-secret" in path.read_bytes()]
+    again = cli("matrix", "--resume")
+    assert again.returncode == 2 and "TOKEN is not set in this shell" in again.stderr
+
+
 def test_two_commands_do_not_run_the_same_cells(cli: Cli) -> None:
     started = Started(cli, "matrix")
     started.until(lambda: any(line.startswith("began slow") for line in lines(cli)))
