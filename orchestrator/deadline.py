@@ -116,3 +116,8 @@ async def pause(seconds: float, deadline: Deadline) -> None:
 def monotonic() -> float:
     """Seconds on the monotonic clock, for durations."""
     return time.monotonic()
+
+
+def boot_clock() -> float:
+    """Seconds since this host booted, those included in which it slept: for promises to other hosts."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

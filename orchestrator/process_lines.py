@@ -14,7 +14,7 @@ from orchestrator.process_id import TERM_GRACE, ProcessId, watch_end
 from orchestrator.tasks import run_with_watchdogs
 
 
-async def stream_lines(
+async def stream_lines(  # noqa: PLR0913 - those of a child, each by its own name
     argv: Sequence[str],
     on_line: Callable[[str], None],
     *,
@@ -22,11 +22,13 @@ async def stream_lines(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     grace: float = TERM_GRACE,
+    started: Callable[[ProcessId | None], None] | None = None,
 ) -> int:
     """Run a long command, hand over each line of its output (both streams), return its exit code.
 
     Args:
         grace: seconds it has to end in order when this is cancelled, or past the deadline.
+        started: told who it is, or None if it has ended already.
 
     Raises:
         TimeLimit: past the deadline; the command's group is ended first.
@@ -34,6 +36,8 @@ async def stream_lines(
     async with deadline.enforce():
         with timed("host", "", shown_command(argv)) as outcome:
             async with child(argv, env=env, cwd=cwd, grace=grace) as process:
+                if started is not None:
+                    started(ProcessId.of(process.pid))
                 reader = _LineReader(process, on_line)
                 with suppress(_LeftBehindError):
                     await run_with_watchdogs(reader.read(), [reader.watch])

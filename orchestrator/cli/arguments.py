@@ -13,6 +13,7 @@ from orchestrator.cli.beginning_arguments import beginning_commands
 from orchestrator.cli.dev_arguments import dev_command
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.machine_arguments import machine_commands, repl_command
+from orchestrator.cli.matrix_arguments import matrix_command
 from orchestrator.cli.parser import Adder, CommandParser
 from orchestrator.cli.script_arguments import test_command
 from orchestrator.cli.shared_options import (
@@ -62,6 +63,7 @@ def build_parser() -> CommandParser:
     _running(add)
     _run_command(add)
     dev_command(add)
+    matrix_command(add)
     test_command(add)
     _changing(add)
     _looking(add)

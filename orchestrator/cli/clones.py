@@ -20,7 +20,7 @@ from orchestrator.cli.run_folder import print_summary
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
-from orchestrator.environment.admission import admit
+from orchestrator.environment.admission import admit, carried
 from orchestrator.environment.paths import EnvironmentPaths, new_run_folder
 from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.saving import default_store
@@ -38,8 +38,6 @@ from orchestrator.topology.model import Topology
 from orchestrator.topology.stages import HEALTHY
 
 ENDING = 60.0  # seconds a clone has to take its machines down
-EMULATED_PER_CORE = 2  # virtual processors of all clones that run, for each of the host's
-VIRTUAL_PER_CORE = 8
 
 
 def run_clones(request: Request, arguments: argparse.Namespace) -> int:
@@ -148,13 +146,9 @@ async def _make_state(arguments: argparse.Namespace, name: str, folder: Path, de
 
 
 def at_once(processors: int, topology: Topology, *, emulated: bool) -> int:
-    """How many clones may run at the same time. Pure.
-
-    An emulated guest at work keeps a processor busy; with eight virtual ones on each, seven of eight clones did not
-    come up within their limits.
-    """
+    """How many clones may run at the same time. Pure."""
     virtual = sum(machine.cpus for machine in topology.machines.values())
-    return max(2, processors * (EMULATED_PER_CORE if emulated else VIRTUAL_PER_CORE) // virtual)
+    return max(2, carried(processors, emulated=emulated) // virtual)
 
 
 FORWARDED = ("variant", "layer", "suite", "images", "grep", "kernel_parameters", "env", "no_scale_timeouts")

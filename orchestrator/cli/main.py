@@ -19,6 +19,7 @@ MODULES = {
     "up": "orchestrator.cli.up",
     "run": "orchestrator.cli.run",
     "dev": "orchestrator.cli.dev",
+    "matrix": "orchestrator.cli.matrix",
     "plan": "orchestrator.cli.plan",
     "test": "orchestrator.cli.test",
     "down": "orchestrator.cli.down",

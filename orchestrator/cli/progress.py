@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, Self, TextIO
 from orchestrator.cli.progress_failure import is_terminal, render_failure, use_color
 from orchestrator.cli.progress_lines import LineWriter, stamp
 from orchestrator.events import Event
+from orchestrator.events.fleet import CellOutput
 from orchestrator.events.machines import ImageOutput, LogMatched
 from orchestrator.events.run import Failure, Note, RunFinished, RunReady
 from orchestrator.events.services import CheckResulted
@@ -193,5 +194,5 @@ class TtyProgress(Progress):
                 view.above(self._lines.line(event) or "", "yellow" if event.level == "warning" else "")
             case RunFinished():
                 self._closing = [f"{self._lines.line(event)}\n"]
-            case CheckResulted() | ImageOutput() | SuiteOutput() if self._verbose:
+            case CheckResulted() | ImageOutput() | SuiteOutput() | CellOutput() if self._verbose:
                 view.above(self._lines.line(event) or "", "dim")

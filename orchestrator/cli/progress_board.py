@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.deadline import monotonic
 from orchestrator.events import Event
+from orchestrator.events.fleet import CellOutput, CellStateChanged, HostStateChanged, MatrixStarted
 from orchestrator.events.machines import ImageOutput, ImageStateChanged, MachineStateChanged
 from orchestrator.events.run import AcceleratorChosen, RunFinished, RunStarted
 from orchestrator.events.services import CheckResulted, Heartbeat, ServiceStateChanged
@@ -17,6 +18,11 @@ from orchestrator.report.model import ACTIVE_STATES, BROKEN_STATES, UP_STATES
 from orchestrator.report.model_tests import FAILED_TESTS
 from orchestrator.text import WORD, clean
 
+# Besides the states of machines and services: those of images, and of hosts and cells of a matrix.
+ALSO_UP = frozenset({"cached", "up", "passed", "suspicious"})
+ALSO_BROKEN = frozenset({"lost", "refused", "gone", "error", "interrupted"})
+ALSO_ACTIVE = frozenset({"building", "stopping", "joining", "running"})
+CELL_OVER = frozenset({"passed", "suspicious", "failed", "error", "interrupted", "nothing-ran"})
 NOTE = 200  # characters of what is said about a row
 
 
@@ -41,11 +47,11 @@ class Row:
     @property
     def mark(self) -> str:
         """``up``, ``broken``, ``active`` or ``idle``: which sign stands before the line."""
-        if self.state in UP_STATES or self.state == "cached":
+        if self.state in UP_STATES or self.state in ALSO_UP:
             return "up"
-        if self.state in BROKEN_STATES:
+        if self.state in BROKEN_STATES or self.state in ALSO_BROKEN:
             return "broken"
-        return "active" if self.state in ACTIVE_STATES or self.state in ("building", "stopping") else "idle"
+        return "active" if self.state in ACTIVE_STATES or self.state in ALSO_ACTIVE else "idle"
 
     def elapsed(self, now: float) -> float | None:
         if self.seconds is None or self.since is None:
@@ -72,17 +78,20 @@ class Board:
 
     def __init__(self) -> None:
         self.title = ""
+        self._name = ""
         self.images: dict[str, Row] = {}
         self.machines: dict[str, Row] = {}
         self.services: dict[str, Row] = {}
         self.phases: dict[str, PhaseRow] = {}
+        self.hosts: dict[str, Row] = {}
+        self.cells: dict[str, Row] = {}
         self.started = monotonic()
 
     @property
     def rows(self) -> list[Row]:
         """Images only while they are made or when they failed; machines and services always."""
         images = [row for row in self.images.values() if row.state in ("building", "failed")]
-        return [*images, *self.machines.values(), *self.services.values()]
+        return [*images, *self.machines.values(), *self.services.values(), *self.hosts.values(), *self.cells.values()]
 
     def apply(self, event: Event) -> None:
         """Take in an event; those that nothing here shows are left alone."""
@@ -94,6 +103,8 @@ class Board:
                 _enter(self._image(subject), event.state, event.seconds, event.detail)
             case ImageOutput():
                 self._image(subject).note = clean(event.line, NOTE)
+            case MatrixStarted() | HostStateChanged() | CellStateChanged() | CellOutput():
+                self._matrix(event, subject)
             case MachineStateChanged():
                 row = self.machines.setdefault(subject, Row(subject, "machine"))
                 _enter(row, event.state, event.elapsed, event.detail)
@@ -108,6 +119,25 @@ class Board:
                 self._suite(self._phase(subject), event)
             case TestBegan() | TestEnded():
                 self._test(self._phase(clean(event.phase, WORD)), event, subject)
+
+    def _matrix(self, event: MatrixStarted | HostStateChanged | CellStateChanged | CellOutput, subject: str) -> None:
+        match event:
+            case MatrixStarted():
+                self._name = subject
+                self.cells = {name: Row(name, "cell") for name in (clean(one, NOTE) for one in event.cells)}
+                self.hosts = {name: Row(name, "host") for name in (clean(one, WORD) for one in event.hosts)}
+            case HostStateChanged():
+                _enter(self.hosts.setdefault(subject, Row(subject, "host")), event.state, None, event.detail)
+            case CellStateChanged():
+                where = f"{clean(event.host, WORD)}: " if event.host and event.detail else clean(event.host, WORD)
+                row = self.cells.setdefault(subject, Row(subject, "cell"))
+                _enter(row, event.state, event.elapsed, where + event.detail)
+            case CellOutput():
+                self._remark(self.cells.get(subject), clean(event.line, NOTE))
+        over = [row for row in self.cells.values() if row.state in CELL_OVER]
+        bad = sum(row.mark == "broken" for row in over)
+        failed = f" · {bad} not passed" if bad else ""
+        self.title = f"{self._name} · {len(over)} of {len(self.cells)} cells{failed}"
 
     def _run(self, event: RunStarted | AcceleratorChosen | RunFinished, subject: str) -> None:
         match event:

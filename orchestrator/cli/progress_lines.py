@@ -6,6 +6,7 @@ from datetime import datetime
 
 from orchestrator.cli.dev_lines import dev_line
 from orchestrator.events import Event
+from orchestrator.events.fleet import CellOutput, CellStateChanged, HostStateChanged, MatrixStarted
 from orchestrator.events.machines import (
     ImageOutput,
     ImageStateChanged,
@@ -74,7 +75,7 @@ class LineWriter:
                 self._places[event.subject] = f"{event.index}/{event.total} " if known else ""
             case TestEnded():
                 return self.test(event)
-        return dev_line(event)
+        return dev_line(event) or self._matrix(event, subject)
 
     def test(self, event: TestEnded) -> str:
         """``✘ 3/24 file › title (1.2s)`` and the first line of the error."""
@@ -150,6 +151,24 @@ class LineWriter:
             case CheckResulted():
                 verdict = "ok" if event.ok else "not yet"
                 return f"check {subject}/{clean(event.check, WORD)}: {verdict}: {clean(event.message, _LINE)}"
+
+    def _matrix(self, event: Event, subject: str) -> str | None:
+        match event:
+            case MatrixStarted():
+                return f"matrix {subject}: {len(event.cells)} cells on {', '.join(clean(h, WORD) for h in event.hosts)}"
+            case HostStateChanged():
+                return self._state("host", subject, event.state, None, event.detail)
+            case CellStateChanged(state="starting"):
+                return None
+            case CellStateChanged():
+                where = f" on {clean(event.host, WORD)}" if event.host else ""
+                again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+                spent = f" ({duration_text(event.elapsed)})" if event.elapsed else ""
+                why = f": {clean(event.detail, _LINE)}" if event.detail else ""
+                return f"cell {subject}: {clean(event.state, WORD)}{where}{again}{spent}{why}"
+            case CellOutput():
+                return f"[{subject}] {clean(event.line, _LINE)}" if self._verbose else None
+        return None
 
     def _isolation(self, event: IsolationStateChanged) -> str | None:
         self._restoring = event.state == "restoring"

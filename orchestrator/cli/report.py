@@ -9,8 +9,11 @@ from pathlib import Path
 from orchestrator.errors import HostError, UsageError
 from orchestrator.report.clones import FOLDER as CLONES
 from orchestrator.report.clones import write_clones
+from orchestrator.report.matrix import FOLDER as CELLS
+from orchestrator.report.matrix import write_again
 from orchestrator.report.write import write_report
 
+PLAN = "matrix.json"
 EVENTS = "events.jsonl"
 PAGE = Path("report") / "index.html"
 
@@ -18,7 +21,7 @@ PAGE = Path("report") / "index.html"
 def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments.run, arguments.runs)
     try:
-        outcome = write_clones(folder)["outcome"] if (folder / CLONES).is_dir() else write_report(folder).outcome
+        outcome = _written(folder)
     except OSError as error:
         raise HostError(
             "the reports cannot be written",
@@ -30,6 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"{folder.name}: {outcome or 'not finished'}\n")
     sys.stdout.write(f"{folder / PAGE}\n")
     return 0
+
+
+def _written(folder: Path) -> str:
+    """Write the reports of what the folder is; the outcome."""
+    if (folder / CLONES).is_dir():
+        return str(write_clones(folder)["outcome"])
+    if (folder / CELLS).is_dir() or (folder / PLAN).is_file():
+        return str(write_again(folder)["outcome"])
+    return write_report(folder).outcome
 
 
 def run_folder(given: Path | None, runs: Path) -> Path:

@@ -18,11 +18,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from orchestrator.events import dev, machines, run, services, suite
+from orchestrator.events import dev, fleet, machines, run, services, suite
 from orchestrator.events.base import ENVELOPE, FORMAT, KINDS, Event
 from orchestrator.fields import ENTRIES, as_number, as_text, as_whole
 
-__all__ = ["UnknownEvent", "dev", "event_of", "load_events", "machines", "parse_event", "run", "services", "suite"]
+__all__ = [
+    "UnknownEvent",
+    "dev",
+    "event_of",
+    "fleet",
+    "load_events",
+    "machines",
+    "parse_event",
+    "run",
+    "services",
+    "suite",
+]
 
 LINE_LIMIT = 1 << 20  # bytes of one line of events.jsonl
 

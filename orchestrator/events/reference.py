@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from orchestrator.events import dev, machines, run, services, suite
+from orchestrator.events import dev, fleet, machines, run, services, suite
 from orchestrator.events.base import FORMAT, Event
 from orchestrator.events.read import RENAMED
 
@@ -22,6 +22,7 @@ ROOMS = (
     ("Services", services),
     ("The suite", suite),
     ("`dev`", dev),
+    ("A matrix", fleet),
 )
 HEAD = f"""\
 # Events

@@ -85,6 +85,11 @@ class ImageProvider(ImageSource):
         del name, cache, variant
         return True
 
+    def portable(self, name: str, cache: ImageCache, variant: str) -> list[Path]:
+        """Entries of the cache that are the same on every host, and save it minutes; only of a source that is ready."""
+        del name, cache, variant
+        return []
+
     @abstractmethod
     async def build(self, job: Build) -> BuiltImage:
         """The image, from the cache or built. A folder as `orchestrator.images.contract` has it.

@@ -61,10 +61,10 @@ def _read_part(path: Path) -> ClonePart:
     runs = sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink()) if path.is_dir() else []
     if not runs:
         return ClonePart(path.name, None, {})
-    return ClonePart(path.name, runs[-1], _json_of(runs[-1] / "summary.json"))
+    return ClonePart(path.name, runs[-1], json_of(runs[-1] / "summary.json"))
 
 
-def _json_of(path: Path) -> dict[str, Any]:
+def json_of(path: Path) -> dict[str, Any]:
     """An object in a file; nothing where there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -150,7 +150,7 @@ def junit_of(parts: list[ClonePart], missing: Sequence[str] = ()) -> str:
     root = Element("testsuites", name="clones")
     totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
     for part in parts:
-        for suite in _suites(part):
+        for suite in suites_of(part):
             suite.set("name", f"{part.name} {suite.get('name', '')}".strip())
             root.append(suite)
             for word in totals:
@@ -169,7 +169,7 @@ def junit_of(parts: list[ClonePart], missing: Sequence[str] = ()) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 
-def _suites(part: ClonePart) -> list[Element]:
+def suites_of(part: ClonePart) -> list[Element]:
     if part.folder is None:
         return []
     try:
@@ -222,7 +222,7 @@ def write_clones(run_folder: Path, about: dict[str, Any] | None = None) -> dict[
     """
     parts = read_parts(run_folder)
     if about is None:
-        before = _json_of(run_folder / "summary.json")
+        before = json_of(run_folder / "summary.json")
         about = {key: before[key] for key in ABOUT if key in before}
     missing = in_no_clone(parts)
     summary = summary_of(parts, about, run_folder, missing)

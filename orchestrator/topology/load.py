@@ -10,6 +10,7 @@ from types import MappingProxyType
 from orchestrator.topology import read_layers, read_machines, values
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
 from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
+from orchestrator.topology.read_matrix import read_matrix
 from orchestrator.topology.read_services import environment, services
 from orchestrator.topology.suite_package import is_empty
 from orchestrator.topology.tables import NAME_RULE, Table, absolute, name
@@ -127,6 +128,9 @@ def _build(
     file = Table(merged.root, problems, "", "")
     _check_variants(file)
     folder = path.parent.resolve()
+    read_matrix(
+        root, folder, Problems(path), problems
+    )  # `orchestrator matrix` reads it again; its mistakes are told here
     own = file.required("name", name, "")
     networks = read_machines.networks(file)
     images = read_machines.images(file, folder)

@@ -27,8 +27,8 @@ REMOVABLE = (
     ("waivers",),
 )
 
-# These say which file and which variant this is; a variant cannot change them.
-FIXED = ("name", "variant", "variants")
+# These say which file and which variants there are; a variant cannot change them.
+FIXED = ("name", "variant", "variants", "matrix")
 
 
 @dataclass(frozen=True, slots=True)

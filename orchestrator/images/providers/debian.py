@@ -34,14 +34,23 @@ class DebianImage(ImageProvider):
 
     def ready(self, name: str, cache: ImageCache, variant: str) -> bool:
         from orchestrator.images.cache import ENTRY_FILE
+
+        del name
+        return (self._base(cache, variant) / ENTRY_FILE).is_file()
+
+    def portable(self, name: str, cache: ImageCache, variant: str) -> list[Path]:
+        del name
+        return [self._base(cache, variant)]
+
+    def _base(self, cache: ImageCache, variant: str) -> Path:
+        """The entry of its base layer, whether or not it is there."""
         from orchestrator.images.debian import BASE_LAYER
         from orchestrator.images.debian_base import BUILDER
         from orchestrator.images.recipe_base import base_key
         from orchestrator.images.recipe_load import load_recipe
 
-        del name
         recipe = load_recipe(self.debian, variant=variant)
-        return (cache.path_of(recipe.name, BASE_LAYER, base_key(recipe, BUILDER)) / ENTRY_FILE).is_file()
+        return cache.path_of(recipe.name, BASE_LAYER, base_key(recipe, BUILDER))
 
     async def build(self, job: Build) -> BuiltImage:
         from orchestrator.deadline import monotonic
