@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.vm.arrivals import ArrivalLog
 from orchestrator.vm.follow import follow_lines
 
 MESSAGE_LIMIT = 4000
@@ -83,6 +84,7 @@ class Journal:
         self._runs: dict[str, set[str]] = {}
         self._real: dict[str, str] = {}  # name in the topology → the name under which lines come
         self._on_entry = on_entry
+        self._arrivals = ArrivalLog(path)
 
     def skip(self) -> None:
         """Begin with what comes from now on: what was told before was told to others."""
@@ -91,7 +93,7 @@ class Journal:
 
     async def follow(self) -> None:
         """Read for ever; run it as a guard."""
-        async for line in follow_lines(self.path, start=self.start):
+        async for line in follow_lines(self.path, start=self.start, arrivals=self._arrivals):
             entry = parse_entry(line)
             if entry is None:
                 continue

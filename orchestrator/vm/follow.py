@@ -8,25 +8,34 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.vm.arrivals import ArrivalLog
+
 INTERVAL = 0.05  # seconds; a read of a local file that gives nothing costs microseconds
 LINE_LIMIT = 64 * 1024
 CHUNK = 256 * 1024
 FILE_LIMIT = 64 << 20  # bytes of a log; a guest may write without end
 
 
-async def follow_lines(path: Path, *, start: int = 0) -> AsyncIterator[str]:
+async def follow_lines(path: Path, *, start: int = 0, arrivals: ArrivalLog | None = None) -> AsyncIterator[str]:
     """Every complete line from byte ``start`` on, for ever; overlong lines are cut.
 
     The file may not exist yet, and may become shorter: then it is read from its beginning. It never ends by
     itself: cancel it.
+
+    Args:
+        arrivals: notes when how much was there.
     """
     position = start
     rest = b""
+    if arrivals is not None:
+        arrivals.begin(start)
     while True:
         try:
             with path.open("rb") as file:
                 if file.seek(0, os.SEEK_END) < position:
                     position, rest = 0, b""
+                    if arrivals is not None:
+                        arrivals.begin_again()
                 file.seek(position)
                 data = file.read(CHUNK)
         except FileNotFoundError:
@@ -35,6 +44,8 @@ async def follow_lines(path: Path, *, start: int = 0) -> AsyncIterator[str]:
             await asyncio.sleep(INTERVAL)
             continue
         position += len(data)
+        if arrivals is not None:
+            arrivals.note(position)
         *lines, rest = (rest + data).split(b"\n")
         if len(rest) > LINE_LIMIT:
             rest = rest[:LINE_LIMIT]

@@ -1,0 +1,111 @@
+"""When the lines of a console or journal arrived: a file of times beside the log.
+
+QEMU writes the logs without times. Whoever follows one notes after each read how long it is, and when that was by the
+host's monotonic clock: ``AT SIZE``. With a third word, ``?``, so much was there already when somebody began to look.
+A size below the one before it means that the log was begun again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.events.clock import monotonic_clock
+
+UNKNOWN = "?"
+SUFFIX = ".times"
+
+
+def times_of(log: Path) -> Path:
+    """The file of times that belongs to a log."""
+    return log.with_name(log.name + SUFFIX)
+
+
+class ArrivalLog:
+    """Notes how far a log was read, and when. A disk that is full loses times, and nothing else."""
+
+    def __init__(self, log: Path) -> None:
+        self._path = times_of(log)
+        self._known = 0  # bytes whose times are noted
+
+    def begin(self, size: int) -> None:
+        """So many bytes are there as somebody begins to look; what was looked at before keeps its times."""
+        self._write(size, f" {UNKNOWN}")
+
+    def note(self, size: int) -> None:
+        """The log was read up to here."""
+        self._write(size, "")
+
+    def begin_again(self) -> None:
+        """The log was emptied."""
+        self._known = 0
+
+    def _write(self, size: int, mark: str) -> None:
+        if size <= self._known:
+            return  # it is read once more
+        self._known = size
+        with suppress(OSError), self._path.open("a", encoding="ascii") as file:
+            file.write(f"{monotonic_clock():.6f} {size}{mark}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Which byte of a log was there when; ``sizes`` rise, and each time belongs to the size of the same place."""
+
+    sizes: tuple[int, ...] = ()
+    times: tuple[float | None, ...] = field(default=())
+
+    def at(self, end: int) -> float | None:
+        """When the bytes up to ``end`` had come, by the host's monotonic clock; None where nobody looked."""
+        place = bisect_left(self.sizes, end)
+        return self.times[place] if place < len(self.sizes) else None
+
+
+def parse_arrivals(lines: Iterable[str]) -> Arrivals:
+    """The times of a log as it is now. Lines that are none are left out. Pure.
+
+    >>> parse_arrivals(["7.0 100 ?", "8.5 140", "9.0 150"]).at(141)
+    9.0
+    >>> parse_arrivals(["7.0 100 ?", "8.5 140"]).at(100) is None
+    True
+    """
+    sizes: list[int] = []
+    times: list[float | None] = []
+    for line in lines:
+        try:
+            at, size, *mark = line.split()
+            moment, end = float(at), int(size)
+        except ValueError:
+            continue
+        if sizes and end < sizes[-1]:
+            sizes, times = [], []  # begun again
+        if not sizes or end > sizes[-1]:
+            sizes.append(end)
+            times.append(None if mark else moment)
+    return Arrivals(tuple(sizes), tuple(times))
+
+
+def read_arrivals(log: Path) -> Arrivals:
+    """Those of a log; none where nobody has noted any."""
+    try:
+        with times_of(log).open(encoding="ascii", errors="replace") as file:
+            return parse_arrivals(file)
+    except OSError:
+        return Arrivals()
+
+
+def shifted(lines: Iterable[str], start: int) -> list[str]:
+    """The times of what a log holds from byte ``start`` on, for a copy of that part. Pure.
+
+    >>> shifted(["7.0 100", "8.5 140", "9.0 150 ?"], 120)
+    ['8.5 20', '9.0 30 ?']
+    """
+    found = []
+    for line in lines:
+        words = line.split()
+        if len(words) >= 2 and words[1].isdigit() and int(words[1]) > start:
+            found.append(" ".join([words[0], str(int(words[1]) - start), *words[2:]]))
+    return found
