@@ -32,6 +32,7 @@ def emit_run_started(request: Request, run_folder: Path, provider: str, bus: Eve
                 for s in topology.services.values()
             ),
             version=orchestrator.__version__,
+            suite_machine=topology.suite.machine if topology.suite else "",
         )
     )
 

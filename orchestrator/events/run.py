@@ -49,6 +49,7 @@ class RunStarted(Event):
         machines: the machines that are to run
         services: the services that are to run
         version: the orchestrator's version
+        suite_machine: where the browser suite runs; absent: there is none
     """
 
     format: int
@@ -61,6 +62,7 @@ class RunStarted(Event):
     machines: tuple[PlannedMachine, ...]
     services: tuple[PlannedService, ...]
     version: str
+    suite_machine: str = ""
 
 
 @event_kind("host.accelerator")

@@ -42,6 +42,8 @@ class Entry:
         at: by the guest's clock, seconds since the epoch.
         ended: systemd says that its unit did.
         invocation: of which run of the unit systemd speaks, else empty.
+        monotonic: by the guest's monotonic clock, seconds; 0: not told.
+        boot: which boot of the guest.
     """
 
     at: float
@@ -51,6 +53,8 @@ class Entry:
     priority: int
     ended: bool = False
     invocation: str = ""
+    monotonic: float = 0.0
+    boot: str = ""
 
 
 def parse_entry(line: str) -> Entry | None:
@@ -58,6 +62,7 @@ def parse_entry(line: str) -> Entry | None:
     try:
         data = json.loads(line)
         at = int(data.get("__REALTIME_TIMESTAMP", 0)) / 1e6
+        monotonic = int(data.get("__MONOTONIC_TIMESTAMP", 0)) / 1e6
         priority = int(data.get("PRIORITY", 6))
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return None
@@ -69,7 +74,8 @@ def parse_entry(line: str) -> Entry | None:
     ended = data.get("MESSAGE_ID") in ENDED if "UNIT" in data and isinstance(data.get("MESSAGE_ID"), str) else False
     identifier = str(data.get("SYSLOG_IDENTIFIER", ""))
     invocation = str(data.get("INVOCATION_ID", ""))[:INVOCATION_LENGTH] if "UNIT" in data else ""
-    return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended, invocation)
+    boot = str(data.get("_BOOT_ID", ""))[:INVOCATION_LENGTH]
+    return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended, invocation, monotonic, boot)
 
 
 class Journal:

@@ -1,0 +1,156 @@
+"""Reads what a machine printed: its journal, its console, the logs that its services name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.log_patterns import LogPattern, find_in_console
+from orchestrator.log_patterns import Severity as Weight
+from orchestrator.services.journal import Entry as JournalEntry
+from orchestrator.services.journal import parse_entry
+from orchestrator.text import clean
+from orchestrator.timeline.clocks import GuestClocks, Stamp
+from orchestrator.timeline.model import Axis, Entry, Severity
+from orchestrator.vm.arrivals import read_arrivals
+from orchestrator.vm.follow import INTERVAL
+
+TEXT_LIMIT = 1_000  # characters of an entry
+LINE_BYTES = 64 * 1024
+_PRIORITIES = (Severity.FATAL,) * 3 + (Severity.ERROR, Severity.WARNING, Severity.INFO, Severity.INFO, Severity.DEBUG)
+_HAVE_LEVELS = frozenset({"kernel", "systemd"})
+_BROKEN = re.compile(r"Failed with result|Start request repeated too quickly|^Failed to start ")
+_WEIGHTS = {Weight.FATAL: Severity.FATAL, Weight.FAILING: Severity.ERROR, Weight.SUSPICIOUS: Severity.WARNING}
+_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
+_ISO = re.compile(r"^\[?(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,6}))?")
+_COMMON = re.compile(r"\[(\d\d)/(\w{3})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]")
+# Programs that tell their levels in words, and the statuses of web servers.
+_ERROR = re.compile(
+    r"\[(crit|alert|emerg|error)\]|\b(ERROR|FATAL|CRITICAL|PANIC)\b|\bTraceback \(most recent call last\)"
+    r'|\b(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) \S+( HTTP/[\d.]+)?"? 5\d\d\b'
+)
+_WARNING = re.compile(r"\[warn\]|\bWARN(ING)?\b")
+
+
+def journal_lines(path: Path, machine: str, clocks: GuestClocks, axis: Axis) -> Iterator[Entry]:
+    """The entries of ``journal.jsonl``.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    arrivals = read_arrivals(path)
+    entries: list[JournalEntry] = []
+    stamps: list[Stamp] = []
+    end = 0
+    with path.open("rb") as file:
+        for raw in file:
+            end += len(raw)
+            entry = parse_entry(raw.decode("utf-8", "replace"))
+            if entry is None:
+                continue
+            came = arrivals.at(end)
+            entries.append(entry)
+            stamps.append(
+                Stamp(entry.at, entry.monotonic, entry.boot, None if came is None else axis.of_monotonic(came))
+            )
+    for entry, placed in zip(entries, clocks.place(stamps), strict=True):
+        text = clean(entry.message, TEXT_LIMIT)
+        severity = _PRIORITIES[entry.priority] if 0 <= entry.priority < 8 else Severity.INFO
+        if entry.identifier == "systemd" and _BROKEN.search(text):
+            severity = max(severity, Severity.ERROR)
+        elif severity <= Severity.INFO and entry.identifier not in _HAVE_LEVELS:
+            severity = max(severity, told_severity(text))
+        shown = f"{entry.identifier}: {text}" if entry.identifier else text
+        yield Entry(placed.at, "journal", machine, entry.unit, severity, shown, margin=placed.margin, ended=entry.ended)
+
+
+def console_lines(path: Path, machine: str, axis: Axis) -> Iterator[Entry]:
+    """The lines of ``serial.log`` that arrived while somebody looked; a line is at most a look's interval late.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    arrivals = read_arrivals(path)
+    last = next((at for at in reversed(arrivals.times) if at is not None), None)
+    if last is None:
+        return
+    end = 0
+    with path.open("rb") as file:
+        while raw := file.readline(LINE_BYTES):
+            end += len(raw)
+            known = bool(arrivals.sizes) and end <= arrivals.sizes[-1]
+            came = arrivals.at(end) if known else last
+            text = clean(raw, TEXT_LIMIT).strip() if came is not None else ""
+            if came is not None and text:
+                severity = severity_of(find_in_console(text))
+                yield Entry(axis.of_monotonic(came), "console", machine, "console", severity, text, margin=INTERVAL)
+
+
+def severity_of(pattern: LogPattern | None) -> Severity:
+    """What a log pattern makes of its line."""
+    return Severity.INFO if pattern is None else _WEIGHTS.get(pattern.severity, Severity.INFO)
+
+
+def log_lines(path: Path, machine: str, clocks: GuestClocks) -> Iterator[Entry]:
+    """The lines of a service's own log that begin with a time, or have one as web servers write it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        while raw := file.readline(LINE_BYTES):
+            line = clean(raw, TEXT_LIMIT).strip()
+            found = time_of(line)
+            if found is None:
+                continue
+            real, resolution = found
+            offset, uncertainty = clocks.offset(real)
+            yield Entry(
+                real + offset, "log", machine, path.name, told_severity(line), line, margin=uncertainty + resolution
+            )
+
+
+def told_severity(line: str) -> Severity:
+    """What a line says of itself.
+
+    >>> told_severity("2026-11-28 02:10:39 GMT [384] FATAL:  no room").word
+    'error'
+    >>> told_severity('GET /api/conversations 502 9 bytes').word
+    'error'
+    >>> told_severity('GET /api/conversations 200 500 bytes').word
+    'info'
+    """
+    if _ERROR.search(line):
+        return Severity.ERROR
+    return Severity.WARNING if _WARNING.search(line) else Severity.INFO
+
+
+def time_of(line: str) -> tuple[float, float] | None:
+    """The time that a line of a log tells, seconds since the epoch, and its resolution; UTC where it tells no zone.
+
+    >>> time_of('2026/11/28 02:15:59 [error] 7#7: upstream')
+    (1795832159.0, 1.0)
+    >>> time_of('10.0.0.2 - - [28/Nov/2026:02:15:59 +0000] "GET / HTTP/1.1" 502 9')
+    (1795832159.0, 1.0)
+    >>> time_of('2026-11-28 02:15:59.250 UTC [41] LOG:  ready')
+    (1795832159.25, 0.001)
+    >>> time_of('no time')
+    """
+    with suppress(ValueError, OverflowError, KeyError):
+        if found := _ISO.match(line):
+            numbers = [int(part) for part in found.groups()[:6]]
+            fraction = float(f"0.{found[7]}") if found[7] else 0.0
+            at = datetime(numbers[0], *numbers[1:], tzinfo=UTC).timestamp()
+            return at + fraction, 0.001 if found[7] else 1.0
+        if found := _COMMON.search(line[:400]):
+            day, month_name, year, hour, minute, second, zone = found.groups()
+            at = datetime(
+                int(year), _MONTHS[month_name], int(day), int(hour), int(minute), int(second), tzinfo=UTC
+            ).timestamp()
+            away = (int(zone[1:3]) * 3600 + int(zone[3:]) * 60) * (-1 if zone[0] == "-" else 1)
+            return at - away, 1.0
+    return None
