@@ -211,6 +211,12 @@ def _describing(add: Adder) -> None:
         "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
     )
     runs_option(report)
+    why = add("why", "the story of a failed run: what went wrong first, on which machine, and what to type next")
+    why.add_argument(
+        "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
+    )
+    runs_option(why)
+    why.add_argument("--json", action="store_true", help="as JSON, with all times in seconds since the run began")
     completion = add("completion", "a completion script for your shell")
     completion.add_argument(
         "shell",

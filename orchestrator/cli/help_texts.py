@@ -134,6 +134,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "images": ("orchestrator images build", "orchestrator images list", "orchestrator images prune --keep 1 --dry-run"),
     "doctor": ("orchestrator doctor", "orchestrator doctor --fresh --json"),
     "report": ("orchestrator report", "orchestrator report runs/20260102T030405Z-abc123"),
+    "why": ("orchestrator why", "orchestrator why runs/20260102T030405Z-abc123 --json"),
     "completion": (
         'eval "$(orchestrator completion bash)"',
         "orchestrator completion zsh > ~/.zfunc/_orchestrator",
@@ -257,5 +258,6 @@ SYNONYMS = {
     "prune": "images",
     "image": "images",
     "show-ssh": "ssh-config",
+    "explain": "why",
     "help": "--help",
 }

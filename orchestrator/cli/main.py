@@ -49,6 +49,7 @@ MODULES = {
     "images": "orchestrator.cli.images",
     "doctor": "orchestrator.cli.doctor",
     "report": "orchestrator.cli.report",
+    "why": "orchestrator.cli.why",
     "completion": "orchestrator.cli.completion",
 }
 

@@ -27,7 +27,7 @@ _WEIGHTS = {Weight.FATAL: Severity.FATAL, Weight.FAILING: Severity.ERROR, Weight
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 _ISO = re.compile(r"^\[?(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,6}))?")
-_COMMON = re.compile(r"\[(\d\d)/(\w{3})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]")
+_COMMON = re.compile(r"\[(\d\d)/(\w{3})/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d{4})\]")
 # Programs that tell their levels in words, and the statuses of web servers.
 _ERROR = re.compile(
     r"\[(crit|alert|emerg|error)\]|\b(ERROR|FATAL|CRITICAL|PANIC)\b|\bTraceback \(most recent call last\)"
@@ -142,15 +142,15 @@ def time_of(line: str) -> tuple[float, float] | None:
     """
     with suppress(ValueError, OverflowError, KeyError):
         if found := _ISO.match(line):
-            numbers = [int(part) for part in found.groups()[:6]]
-            fraction = float(f"0.{found[7]}") if found[7] else 0.0
-            at = datetime(numbers[0], *numbers[1:], tzinfo=UTC).timestamp()
-            return at + fraction, 0.001 if found[7] else 1.0
+            at = _utc(int(found[1]), int(found[2]), int(found[3]), f"{found[4]}:{found[5]}:{found[6]}")
+            return (at + float(f"0.{found[7]}"), 0.001) if found[7] else (at, 1.0)
         if found := _COMMON.search(line[:400]):
-            day, month_name, year, hour, minute, second, zone = found.groups()
-            at = datetime(
-                int(year), _MONTHS[month_name], int(day), int(hour), int(minute), int(second), tzinfo=UTC
-            ).timestamp()
-            away = (int(zone[1:3]) * 3600 + int(zone[3:]) * 60) * (-1 if zone[0] == "-" else 1)
-            return at - away, 1.0
+            at = _utc(int(found[3]), _MONTHS[found[2]], int(found[1]), found[4])
+            away = int(found[5][1:3]) * 3600 + int(found[5][3:]) * 60
+            return at + (away if found[5][0] == "-" else -away), 1.0
     return None
+
+
+def _utc(year: int, month: int, day: int, clock: str) -> float:
+    hour, minute, second = (int(part) for part in clock.split(":"))
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
