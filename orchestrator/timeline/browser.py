@@ -8,6 +8,7 @@ read as far as it is understood.
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -93,32 +94,37 @@ def _trace(lines: Iterator[Mapping[str, object]], place: _Place, *, steps: bool)
     wall = zero = 0.0
     begun: dict[str, tuple[float, str]] = {}
 
-    def real(at: float | None) -> float:
-        return wall + ((at or 0.0) - zero) / 1000
+    def real(line: Mapping[str, object], key: str) -> float:
+        return wall + (_milliseconds(line, key) - zero) / 1000
 
     for line in lines:
         match line.get("type"):
             case "context-options":
-                wall = (number(line, "wallTime") or 0.0) / 1000
-                zero = number(line, "monotonicTime") or 0.0
+                wall, zero = _milliseconds(line, "wallTime") / 1000, _milliseconds(line, "monotonicTime")
             case "before" if steps and wall:
                 title = text(line, "title") or text(line, "apiName") or _method(line)
                 if title and title not in _SKIPPED:
-                    begun[text(line, "callId")] = (real(number(line, "startTime")), title)
+                    begun[text(line, "callId")] = (real(line, "startTime"), title)
             case "after" if steps and wall:
                 began = begun.pop(text(line, "callId"), None)
                 if began is not None:
                     error = _message(line)
                     severity = Severity.ERROR if error else Severity.DEBUG
                     words = f"{began[1]}: {error}" if error else began[1]
-                    seconds = max(0.0, real(number(line, "endTime")) - began[0])
+                    seconds = max(0.0, real(line, "endTime") - began[0])
                     yield place.entry("browser", began[0], severity, words, seconds)
             case "console" if wall and line.get("messageType") in ("error", "warning"):
                 severity = Severity.ERROR if line["messageType"] == "error" else Severity.WARNING
                 words = f"console: {text(line, 'text', SENTENCE)}"
-                yield place.entry("browser", real(number(line, "time")), severity, words)
+                yield place.entry("browser", real(line, "time"), severity, words)
     for at, title in begun.values():
         yield place.entry("browser", at, Severity.WARNING, f"{title}: did not end")
+
+
+def _milliseconds(line: Mapping[str, object], key: str) -> float:
+    """Milliseconds since the epoch are more than what `number` takes for a number."""
+    value = line.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1e14 else 0.0
 
 
 def _method(line: Mapping[str, object]) -> str:

@@ -26,7 +26,7 @@ class Stamp:
         real: by the guest's time of day, seconds since the epoch.
         monotonic: by the guest's monotonic clock, seconds.
         boot: which boot of the guest.
-        arrived: when it came to the host, on the axis; None: nobody looked.
+        arrived: when it came to the host, on the axis, or the last look before that; None: nobody looked.
     """
 
     real: float

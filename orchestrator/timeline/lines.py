@@ -22,7 +22,9 @@ TEXT_LIMIT = 1_000  # characters of an entry
 LINE_BYTES = 64 * 1024
 _PRIORITIES = (Severity.FATAL,) * 3 + (Severity.ERROR, Severity.WARNING, Severity.INFO, Severity.INFO, Severity.DEBUG)
 _HAVE_LEVELS = frozenset({"kernel", "systemd"})
-_BROKEN = re.compile(r"Failed with result|Start request repeated too quickly|^Failed to start ")
+_BROKEN = re.compile(
+    r"Failed with result|Main process exited, code=(killed|dumped|exited, status=[^0])|Start request repeated too quickly|^Failed to start "
+)
 _WEIGHTS = {Weight.FATAL: Severity.FATAL, Weight.FAILING: Severity.ERROR, Weight.SUSPICIOUS: Severity.WARNING}
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
@@ -52,7 +54,7 @@ def journal_lines(path: Path, machine: str, clocks: GuestClocks, axis: Axis) -> 
             entry = parse_entry(raw.decode("utf-8", "replace"))
             if entry is None:
                 continue
-            came = arrivals.at(end)
+            came = arrivals.at(end) or arrivals.not_before(end)
             entries.append(entry)
             stamps.append(
                 Stamp(entry.at, entry.monotonic, entry.boot, None if came is None else axis.of_monotonic(came))

@@ -88,10 +88,12 @@ def _lines(timeline: Timeline, trouble: Trouble, cause: Cause) -> list[Entry]:
 
     for entry in sorted(dict.fromkeys(near), key=worth):
         place = (entry.machine, entry.source)
-        least = Severity.WARNING if entry.source in ("event", "browser") else Severity.INFO
+        context = first is not None and entry.source == "journal" and entry.name == first.name != ""
+        least = Severity.INFO if context else Severity.WARNING
         if entry.severity < least or counted.get(place, 0) >= _FEW or _words(entry) in seen:
             continue
-        if entry.source == "event" and entry.name in ("failure", "note", "service.state") and entry is not first:
+        said = entry.source == "test" or (entry.source == "event" and entry.name in ("failure", "service.state"))
+        if said and entry is not first:
             continue  # the headline says so
         chosen.append(entry)
         seen.add(_words(entry))

@@ -63,6 +63,13 @@ class Arrivals:
         place = bisect_left(self.sizes, end)
         return self.times[place] if place < len(self.sizes) else None
 
+    def not_before(self, end: int) -> float | None:
+        """The last time that somebody looked and these bytes were not all there; None where nobody did before."""
+        place = bisect_left(self.sizes, end) - 1
+        while place >= 0 and self.times[place] is None:
+            place -= 1  # few begin to look at one log
+        return self.times[place] if place >= 0 else None
+
 
 def parse_arrivals(lines: Iterable[str]) -> Arrivals:
     """The times of a log as it is now. Lines that are none are left out. Pure.
