@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from orchestrator.vm.follow import follow_lines
 
 MESSAGE_LIMIT = 4000
 INVOCATION_LENGTH = 32
+DELAY = 60_000_000  # µs that a line waits for journald at most; more is a step of the time of day
 RUNS_LIMIT = 50  # runs of one unit that are remembered: the first two tell all
 
 # systemd's message ids (systemd.messages in its catalogue) for a unit that ended, failed, or is started again.
@@ -42,7 +43,7 @@ class Entry:
         at: by the guest's clock, seconds since the epoch.
         ended: systemd says that its unit did.
         invocation: of which run of the unit systemd speaks, else empty.
-        monotonic: by the guest's monotonic clock, seconds; 0: not told.
+        monotonic: when it was said, by the guest's monotonic clock, seconds; 0: not told.
         boot: which boot of the guest.
     """
 
@@ -62,7 +63,7 @@ def parse_entry(line: str) -> Entry | None:
     try:
         data = json.loads(line)
         at = int(data.get("__REALTIME_TIMESTAMP", 0)) / 1e6
-        monotonic = int(data.get("__MONOTONIC_TIMESTAMP", 0)) / 1e6
+        monotonic = _monotonic(data)
         priority = int(data.get("PRIORITY", 6))
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return None
@@ -76,6 +77,21 @@ def parse_entry(line: str) -> Entry | None:
     invocation = str(data.get("INVOCATION_ID", ""))[:INVOCATION_LENGTH] if "UNIT" in data else ""
     boot = str(data.get("_BOOT_ID", ""))[:INVOCATION_LENGTH]
     return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended, invocation, monotonic, boot)
+
+
+def _monotonic(data: Mapping[str, object]) -> float:
+    """When a line was said, which may be long before journald took it: at a boot, or when the guest is busy."""
+
+    def number(key: str) -> int:
+        found = data.get(key, 0)
+        return int(found) if isinstance(found, str | int) else 0
+
+    taken, said = number("__MONOTONIC_TIMESTAMP"), number("_SOURCE_MONOTONIC_TIMESTAMP")  # the kernel's own
+    if said:
+        return said / 1e6
+    said = number("_SOURCE_REALTIME_TIMESTAMP")  # of a datagram, by the time of day
+    delay = number("__REALTIME_TIMESTAMP") - said if said else 0
+    return (taken - (delay if 0 < delay < DELAY else 0)) / 1e6
 
 
 class Journal:

@@ -23,7 +23,8 @@ LINE_BYTES = 64 * 1024
 _PRIORITIES = (Severity.FATAL,) * 3 + (Severity.ERROR, Severity.WARNING, Severity.INFO, Severity.INFO, Severity.DEBUG)
 _HAVE_LEVELS = frozenset({"kernel", "systemd"})
 _BROKEN = re.compile(
-    r"Failed with result|Main process exited, code=(killed|dumped|exited, status=[^0])|Start request repeated too quickly|^Failed to start "
+    r"Failed with result|Main process exited, code=(killed|dumped|exited, status=[^0])|^Failed to start "
+    r"|Start request repeated too quickly"
 )
 _WEIGHTS = {Weight.FATAL: Severity.FATAL, Weight.FAILING: Severity.ERROR, Weight.SUSPICIOUS: Severity.WARNING}
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
