@@ -180,6 +180,9 @@ def _looking(add: Adder) -> None:
     logs.add_argument("--unit", action="append", default=[], metavar="UNIT", help="only this unit; may be repeated")
     logs.add_argument("--lines", type=count, default=None, metavar="N", help="only the last N lines")
     logs.add_argument("--json", action="store_true", help="one JSON object a line")
+    logs.add_argument(
+        "--lnav", action="store_true", help="all of the run on one axis in lnav: events, journals, consoles, logs"
+    )
 
     config = add("ssh-config", "configuration for plain ssh, scp and rsync")
     config.add_argument("--path", action="store_true", help="print only the path of the file")
@@ -211,6 +214,12 @@ def _describing(add: Adder) -> None:
         "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
     )
     runs_option(report)
+    report.add_argument(
+        "--export",
+        choices=("trace", "otlp", "lnav", "asciicast"),
+        help="write the run in another format instead, and print the files: Chrome trace events (Perfetto), spans of "
+        "OpenTelemetry, lines for lnav, the consoles for asciinema",
+    )
     why = add("why", "the story of a failed run: what went wrong first, on which machine, and what to type next")
     why.add_argument(
         "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"

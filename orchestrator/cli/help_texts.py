@@ -94,7 +94,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator cp one.sql two.sql server:/srv/imports/",
         "orchestrator cp server:/var/backups/alicia.dump client:/tmp/",
     ),
-    "logs": ("orchestrator logs -f server", "orchestrator logs --since 5m --unit alicia.service"),
+    "logs": (
+        "orchestrator logs -f server",
+        "orchestrator logs --since 5m --unit alicia.service",
+        "orchestrator logs --lnav",
+    ),
     "ssh-config": ('ssh -F "$(orchestrator ssh-config --path)" server',),
     "screen": (
         "orchestrator screen client",
@@ -133,7 +137,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "schema": ("orchestrator schema > topology.schema.json", "orchestrator schema --recipe > recipe.schema.json"),
     "images": ("orchestrator images build", "orchestrator images list", "orchestrator images prune --keep 1 --dry-run"),
     "doctor": ("orchestrator doctor", "orchestrator doctor --fresh --json"),
-    "report": ("orchestrator report", "orchestrator report runs/20260102T030405Z-abc123"),
+    "report": (
+        "orchestrator report",
+        "orchestrator report runs/20260102T030405Z-abc123",
+        "orchestrator report --export trace",
+    ),
     "why": ("orchestrator why", "orchestrator why runs/20260102T030405Z-abc123 --json"),
     "completion": (
         'eval "$(orchestrator completion bash)"',

@@ -17,6 +17,8 @@ PAGE = Path("report") / "index.html"
 
 def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments.run, arguments.runs)
+    if arguments.export is not None:
+        return _export(folder, arguments.export)
     try:
         outcome = write_clones(folder)["outcome"] if (folder / CLONES).is_dir() else write_report(folder).outcome
     except OSError as error:
@@ -29,6 +31,26 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         sys.stderr.write(f"{folder.name}: {outcome or 'not finished'}\n")
     sys.stdout.write(f"{folder / PAGE}\n")
+    return 0
+
+
+def _export(folder: Path, format_: str) -> int:
+    from orchestrator.report.export import export
+
+    if not (folder / EVENTS).is_file():
+        raise UsageError(
+            f"{folder} is divided among clones",
+            where=[str(folder / CLONES)],
+            hint="orchestrator report --export FORMAT with the folder of one clone's run",
+        )
+    try:
+        written = export(folder, format_)
+    except OSError as error:
+        raise HostError("the run cannot be exported", why=str(error), where=[str(folder)]) from error
+    for path in written:
+        sys.stdout.write(f"{path}\n")
+    if not written:
+        sys.stderr.write("nothing to export: nobody noted when the lines of a console arrived\n")
     return 0
 
 

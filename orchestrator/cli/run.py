@@ -37,6 +37,7 @@ from orchestrator.events import EventBus
 from orchestrator.events.run import Note, RunOutcome
 from orchestrator.topology.model import Suite
 from orchestrator.topology.suite_package import look_at
+from orchestrator.trace_context import VARIABLE
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -123,7 +124,8 @@ async def _stages(
     verdict = Verdict(bus)
     try:
         await bring_up(environment, deadline)
-        run = SuiteRun(session, suite, deadline, TestSelection(arguments.grep, arguments.shard))
+        parent = request.inherited.get(VARIABLE, "")
+        run = SuiteRun(session, suite, deadline, TestSelection(arguments.grep, arguments.shard), traceparent=parent)
         async with deadline.enforce():
             if arguments.isolate == "none":
                 suite_outcome = await session.run_watched(run_suite(run))

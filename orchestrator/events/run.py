@@ -50,6 +50,7 @@ class RunStarted(Event):
         services: the services that are to run
         version: the orchestrator's version
         suite_machine: where the browser suite runs; absent: there is none
+        traceparent: the trace that the command was called in, as TRACEPARENT has it
     """
 
     format: int
@@ -63,6 +64,7 @@ class RunStarted(Event):
     services: tuple[PlannedService, ...]
     version: str
     suite_machine: str = ""
+    traceparent: str = ""
 
 
 @event_kind("host.accelerator")

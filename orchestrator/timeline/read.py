@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.events import Event
@@ -57,6 +58,12 @@ def read_timeline(run_folder: Path, *, browser: bool = True) -> Timeline:
         else:
             left_out += 1
     return Timeline(axis, started, max(ended, _last(entries, events)), tuple(entries), events, left_out)
+
+
+def on_axis(timeline: Timeline) -> Iterator[Event]:
+    """The events, whose times of day are their places on the axis."""
+    for event in timeline.events:
+        yield replace(event, time=timeline.axis.place(event))
 
 
 def clocks_of(events: Iterable[Event], axis: Axis) -> dict[str, GuestClocks]:
