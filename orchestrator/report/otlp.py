@@ -86,9 +86,7 @@ def _spans(view: RunView, context: TraceContext) -> Iterator[Span]:
                 of_test = ("test", test.title, str(tried.retry))
                 told = {"test.case.result.status": tried.status, "error": tried.error[:500]}
                 times = (tried.start, tried.end)
-                yield span(
-                    context.span("phase", phase.name), names, times, tried.status, **told, error=tried.error[:500]
-                )
+                yield span(context.span("phase", phase.name), of_test, times, tried.status, **told)
 
 
 def _whole(intervals: tuple[Interval, ...]) -> tuple[float, float]:
