@@ -42,6 +42,9 @@ class Story:
     commands: tuple[str, ...]
 
 
+NO_STORY = Story("", "", 0, None, Cause(None), (), (), ())
+
+
 def tell(timeline: Timeline, run_folder: str) -> Story:
     """The story of a run, from everything that is known of it."""
     parts = Parts.of(timeline.events)
