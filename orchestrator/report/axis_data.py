@@ -42,7 +42,8 @@ def axis_data(view: RunView, timeline: Timeline, story: Story) -> Data:
     moments = [attempt.end for _, attempt, _ in failed_tests(view)[:FAILURES]]
     moments += [failure.at for failure in view.failures]
     moments += [story.cause.entry.at] if story.cause.entry is not None else []
-    chosen = chosen_lines(timeline.entries, moments, keep=story.lines)
+    lines = [entry for entry in timeline.entries if entry.source != "test"]  # those have a lane
+    chosen = chosen_lines(lines, moments, keep=story.lines)
     told = {id(entry) for entry in story.lines}
     return {
         "origin": round(zero * 1000),
@@ -58,7 +59,7 @@ def axis_data(view: RunView, timeline: Timeline, story: Story) -> Data:
         "cause": _cause(story, ms),
         "failures": list(_failures(view, ms)),
         "shots": [{"m": s.machine, "t": ms(s.at), "path": s.path, "step": s.step} for s in view.screenshots],
-        "left_out": len(timeline.entries) - len(chosen) + timeline.left_out,
+        "left_out": len(lines) - len(chosen) + timeline.left_out,
     }
 
 
@@ -72,16 +73,15 @@ def axis_text(data: Data) -> str:
 
 def chosen_lines(entries: Sequence[Entry], moments: Iterable[float], keep: Iterable[Entry] = ()) -> list[Entry]:
     """The lines of a page: all where they are few, else those near the moments, and those of trouble. By time."""
-    shown = [entry for entry in entries if entry.source != "test"]
-    if len(shown) <= LINES:
-        return shown
+    if len(entries) <= LINES:
+        return list(entries)
     kept = {id(entry) for entry in keep}
     near = sorted(moments)
 
     def worth(entry: Entry) -> tuple[bool, bool, int]:
         return id(entry) not in kept, not _near(entry.at, near), -int(entry.severity)
 
-    return sorted(sorted(shown, key=worth)[:LINES], key=lambda entry: entry.at)
+    return sorted(sorted(entries, key=worth)[:LINES], key=lambda entry: entry.at)
 
 
 def _near(at: float, moments: Sequence[float]) -> bool:
@@ -148,13 +148,11 @@ def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data
             yield {"label": label, "group": "Tests", "bars": bars}
     did = [entry for entry in timeline.entries if entry.source == "browser" and entry.until]
     if did:
-        bars = [
-            [ms(e.at), ms(e.until), "failed" if e.severity >= Severity.ERROR else "step", e.text[:TEXT]] for e in did
-        ]
+        bars = [[ms(e.at), ms(e.until), "failed" if e.severity >= Severity.ERROR else "step", e.text] for e in did]
         yield {"label": "browser", "group": "Tests", "bars": bars}
     asked = [entry for entry in timeline.entries if entry.source == "request"]
     if asked:
-        bars = [[ms(e.at), ms(e.until or e.at), "failed", e.text[:TEXT]] for e in asked]
+        bars = [[ms(e.at), ms(e.until or e.at), "failed", e.text] for e in asked]
         yield {"label": "requests", "group": "Tests", "bars": bars}
 
 

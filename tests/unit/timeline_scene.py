@@ -81,6 +81,29 @@ class Scene:
         **fields: str,
     ) -> None:
         """A line: ``monotonic`` of the guest, ``real`` seconds after T0 by the guest's time of day."""
+        text = self._line(message, monotonic=monotonic, real=real, unit=unit, priority=priority, boot=boot, **fields)
+        self._append(self.folder / "machines" / machine / "journal.jsonl", text + "\n", arrived)
+
+    @staticmethod
+    def time(second: float) -> str:
+        """As events have it."""
+        return utc_text(T0 + second)
+
+    def line(self, second: float, message: str, unit: str) -> str:
+        """A line of a journal as `said` writes it."""
+        return self._line(message, monotonic=second + 30.0, real=second - BEHIND, unit=unit)
+
+    @staticmethod
+    def _line(
+        message: str,
+        *,
+        monotonic: float,
+        real: float,
+        unit: str = "",
+        priority: int = 6,
+        boot: str = BOOT,
+        **fields: str,
+    ) -> str:
         record: Mapping[str, str] = {
             "__REALTIME_TIMESTAMP": str(int((T0 + real) * 1e6)),
             "__MONOTONIC_TIMESTAMP": str(int(monotonic * 1e6)),
@@ -90,7 +113,7 @@ class Scene:
             **({"_SYSTEMD_UNIT": unit} if unit and "UNIT" not in fields else {}),
             **fields,
         }
-        self._append(self.folder / "machines" / machine / "journal.jsonl", json.dumps(record) + "\n", arrived)
+        return json.dumps(record)
 
     def said(self, machine: str, second: float, message: str, unit: str = "", priority: int = 6, **fields: str) -> None:
         """A line of a guest that booted 30 s before the run, whose clock is `BEHIND`; it arrives a little later."""
