@@ -16,6 +16,7 @@ from orchestrator.report.sections import failed_tests, test_id
 from orchestrator.report.sections import failures as told_failures
 from orchestrator.text import clean
 from orchestrator.timeline.model import SOURCES, Entry, Severity, Timeline
+from orchestrator.timeline.parts import Parts
 from orchestrator.timeline.story import Story
 
 LINES = 30_000  # in the page
@@ -132,6 +133,7 @@ def _failures(view: RunView, ms: Milliseconds) -> Iterator[Data]:
 
 def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data]:
     """Each a label, a group, and bars: start, end, state, words."""
+    parts, ended = Parts.of(timeline.events), [entry for entry in timeline.entries if entry.ended]
     bars = [[ms(view.started), ms(view.ready_at or view.ended), "starting", "start"]]
     bars += [[ms(p.start), ms(p.end), "suite", f"phase {p.name}"] for p in view.phases]
     yield {"label": "run", "group": "", "bars": bars}
@@ -140,7 +142,8 @@ def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data
     for service in view.services:
         if any(one.state not in _HIDDEN for one in service.intervals):
             lane = {"label": service.name, "group": "Services", "machine": service.machine}
-            yield {**lane, "bars": _states(service, ms)}
+            own = [e for e in ended if parts.service_of(e.machine, e.name) == service.name]
+            yield {**lane, "bars": _states(service, ms) + [[ms(e.at), ms(e.at), "ended", e.text] for e in own]}
     for number, phase in enumerate(view.phases):
         for index, tests in enumerate(_rows(phase)):
             label = phase.name if index == 0 else ""

@@ -82,16 +82,16 @@ def parse_entry(line: str) -> Entry | None:
 def _monotonic(data: Mapping[str, object]) -> float:
     """When a line was said, which may be long before journald took it: at a boot, or when the guest is busy."""
 
-    def number(key: str) -> int:
-        found = data.get(key, 0)
-        return int(found) if isinstance(found, str | int) else 0
-
-    taken, said = number("__MONOTONIC_TIMESTAMP"), number("_SOURCE_MONOTONIC_TIMESTAMP")  # the kernel's own
-    if said:
-        return said / 1e6
-    said = number("_SOURCE_REALTIME_TIMESTAMP")  # of a datagram, by the time of day
-    delay = number("__REALTIME_TIMESTAMP") - said if said else 0
+    if "_SOURCE_MONOTONIC_TIMESTAMP" in data and (said := _whole(data["_SOURCE_MONOTONIC_TIMESTAMP"])):
+        return said / 1e6  # the kernel's own
+    taken, delay = _whole(data.get("__MONOTONIC_TIMESTAMP", 0)), 0
+    if "_SOURCE_REALTIME_TIMESTAMP" in data:  # of a datagram, by the time of day
+        delay = _whole(data.get("__REALTIME_TIMESTAMP", 0)) - _whole(data["_SOURCE_REALTIME_TIMESTAMP"])
     return (taken - (delay if 0 < delay < DELAY else 0)) / 1e6
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, str | int) else 0
 
 
 class Journal:

@@ -23,6 +23,7 @@ LINE_BYTES = 1 << 20
 LINES = 50_000  # of one file
 STEPS = 2_000  # of one trace
 SLOW = 5.0  # seconds after which a request is worth a line
+UPGRADED = 101  # a WebSocket lasts as long as its page
 _SKIPPED = frozenset({"Before Hooks", "After Hooks", "Worker Cleanup"})
 
 
@@ -155,7 +156,7 @@ def _requests(lines: Iterator[Mapping[str, object]], place: _Place) -> Iterator[
         seconds = max(0.0, (number(entry, "time") or 0.0) / 1000)
         status = whole(response, "status")
         failed = status is None or status <= 0 or status >= 400
-        if not failed and seconds < SLOW:
+        if not failed and (seconds < SLOW or status == UPGRADED):
             continue
         refused = text(response, "_failureText") or text(entry, "_failureText") or "no answer"
         answer = str(status) if status is not None and status > 0 else refused
