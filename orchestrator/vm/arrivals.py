@@ -1,8 +1,8 @@
 """When the lines of a console or journal arrived: a file of times beside the log.
 
 QEMU writes the logs without times. Whoever follows one notes after each read how long it is, and when that was by the
-host's monotonic clock: ``AT SIZE``. With a third word, ``?``, so much was there already when somebody began to look.
-A size below the one before it means that the log was begun again.
+host's monotonic clock: ``AT SIZE``. With a third word, ``?``, so much was there already when somebody began to look;
+with ``.``, nothing more had come when they ceased to look. A size below the one before it means that the log was begun again.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.events.clock import monotonic_clock
 
-UNKNOWN = "?"
+UNKNOWN, CEASED = "?", "."
 SUFFIX = ".times"
 
 
@@ -39,6 +39,11 @@ class ArrivalLog:
         """The log was read up to here."""
         self._write(size, "")
 
+    def cease(self, size: int) -> None:
+        """Nobody looks any more; this is what there was."""
+        if size == self._known:
+            self._append(size, f" {CEASED}")
+
     def begin_again(self) -> None:
         """The log was emptied."""
         self._known = 0
@@ -47,16 +52,25 @@ class ArrivalLog:
         if size <= self._known:
             return  # it is read once more
         self._known = size
+        self._append(size, mark)
+
+    def _append(self, size: int, mark: str) -> None:
         with suppress(OSError), self._path.open("a", encoding="ascii") as file:
             file.write(f"{monotonic_clock():.6f} {size}{mark}\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Which byte of a log was there when; ``sizes`` rise, and each time belongs to the size of the same place."""
+    """Which byte of a log was there when.
+
+    Attributes:
+        sizes: they rise; each time belongs to the size of the same place.
+        ceased: sizes of which nothing more had come at a time.
+    """
 
     sizes: tuple[int, ...] = ()
-    times: tuple[float | None, ...] = field(default=())
+    times: tuple[float | None, ...] = ()
+    ceased: tuple[tuple[int, float], ...] = ()
 
     def at(self, end: int) -> float | None:
         """When the bytes up to ``end`` had come, by the host's monotonic clock; None where nobody looked."""
@@ -68,7 +82,8 @@ class Arrivals:
         place = bisect_left(self.sizes, end) - 1
         while place >= 0 and self.times[place] is None:
             place -= 1  # few begin to look at one log
-        return self.times[place] if place >= 0 else None
+        seen = self.times[place] if place >= 0 else None
+        return max((at for size, at in self.ceased if size < end), default=seen)
 
 
 def parse_arrivals(lines: Iterable[str]) -> Arrivals:
@@ -81,6 +96,7 @@ def parse_arrivals(lines: Iterable[str]) -> Arrivals:
     """
     sizes: list[int] = []
     times: list[float | None] = []
+    ceased: list[tuple[int, float]] = []
     for line in lines:
         try:
             at, size, *mark = line.split()
@@ -88,11 +104,13 @@ def parse_arrivals(lines: Iterable[str]) -> Arrivals:
         except ValueError:
             continue
         if sizes and end < sizes[-1]:
-            sizes, times = [], []  # begun again
-        if not sizes or end > sizes[-1]:
+            sizes, times, ceased = [], [], []  # begun again
+        if CEASED in mark:
+            ceased.append((end, moment))
+        elif not sizes or end > sizes[-1]:
             sizes.append(end)
             times.append(None if mark else moment)
-    return Arrivals(tuple(sizes), tuple(times))
+    return Arrivals(tuple(sizes), tuple(times), tuple(ceased))
 
 
 def read_arrivals(log: Path) -> Arrivals:

@@ -25,33 +25,36 @@ async def follow_lines(path: Path, *, start: int = 0, arrivals: ArrivalLog | Non
     Args:
         arrivals: notes when how much was there.
     """
-    position = start
-    rest = b""
     if arrivals is not None:
         arrivals.begin(start)
-    while True:
-        try:
-            with path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < position:
-                    position, rest = 0, b""
-                    if arrivals is not None:
-                        arrivals.begin_again()
-                file.seek(position)
-                data = file.read(CHUNK)
-        except FileNotFoundError:
-            data = b""
-        if not data:
-            await asyncio.sleep(INTERVAL)
-            continue
-        position += len(data)
+    position, rest = start, b""
+    try:
+        while True:
+            try:
+                with path.open("rb") as file:
+                    if file.seek(0, os.SEEK_END) < position:
+                        position, rest = 0, b""
+                        if arrivals is not None:
+                            arrivals.begin_again()
+                    file.seek(position)
+                    data = file.read(CHUNK)
+            except FileNotFoundError:
+                data = b""
+            if not data:
+                await asyncio.sleep(INTERVAL)
+                continue
+            position += len(data)
+            if arrivals is not None:
+                arrivals.note(position)
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > LINE_LIMIT:
+                rest = rest[:LINE_LIMIT]
+            for line in lines:
+                yield line[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
+            await asyncio.sleep(0)  # a flood must not starve the rest
+    finally:
         if arrivals is not None:
-            arrivals.note(position)
-        *lines, rest = (rest + data).split(b"\n")
-        if len(rest) > LINE_LIMIT:
-            rest = rest[:LINE_LIMIT]
-        for line in lines:
-            yield line[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
-        await asyncio.sleep(0)  # a flood must not starve the rest
+            arrivals.cease(position)
 
 
 def shorten(path: Path, limit: int) -> bool:

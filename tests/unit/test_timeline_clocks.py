@@ -137,3 +137,15 @@ def test_lines_that_came_while_nobody_looked_go_on_as_before(scene: Scene) -> No
     scene.said("server", 5.0, "seen")
     scene.journal("server", None, "between two commands", monotonic=80.0, real=50.0 - BEHIND + 777)
     assert seconds(scene) == {"seen": 5.0, "between two commands": 50.0}
+
+
+def test_lines_after_the_last_look_belong_to_the_last_pause(scene: Scene) -> None:
+    """Nothing came between the pause and the end of the command; what comes later is of the time after the pause."""
+    scene.clock("server", 1.0)
+    scene.said("server", 19.0, "before")
+    scene.event(25.5, "machine.clock", "server", offset=BEHIND + 5, uncertainty=0.001, reason="cont", since=125.0)
+    path = scene.folder / "machines" / "server" / "journal.jsonl"
+    with path.with_name("journal.jsonl.times").open("a") as file:
+        file.write(f"126.0 {path.stat().st_size} .\n")
+    scene.journal("server", None, "after", monotonic=55.0, real=25.0 - BEHIND)
+    assert seconds(scene) == {"before": 19.0, "after": 30.0}
