@@ -27,6 +27,7 @@ from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
 from orchestrator.vm.arrivals import ArrivalLog
 from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
 from orchestrator.vm.qmp import Monitor, event_summary
+from orchestrator.vm.samples import take_samples
 from orchestrator.waivers import Waiver
 
 RESET_LIMIT = 10.0
@@ -129,6 +130,7 @@ class Watcher:
                 self._watch_journal,
                 self._watch_events,
                 self._watch_resumes,
+                self._watch_usage,
                 partial(bound_logs, self._name, self._paths, self._bus),
             ],
         )
@@ -174,6 +176,10 @@ class Watcher:
                     self.was_reset.set()
                 elif name in WORTH_A_NOTE and not (name == "SHUTDOWN" and self.expects_end):
                     self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
+
+    async def _watch_usage(self) -> None:
+        process = await self._process.wait()
+        await take_samples(process.pid, self._paths.samples)
 
     async def _watch_resumes(self) -> None:
         """Apart from the events: the guest is asked something, and may be slow."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from orchestrator.report.critical import critical_path
 from orchestrator.report.model import Failure, RunView, Timed
 from orchestrator.report.model_tests import PhaseView, TestView
 from orchestrator.report.sections import failed_tests, test_id
@@ -23,6 +24,7 @@ LINES = 30_000  # in the page
 TEXT = 300  # characters of one of them
 AROUND = 30.0  # seconds around a failure whose lines are in the page, as long as there is room
 FAILURES = 300
+SAMPLES = 2_000  # of one machine
 LANES = 8  # of tests that overlap
 _HIDDEN = frozenset({"pending", "skipped"})
 Milliseconds = Callable[[float], int]
@@ -55,6 +57,7 @@ def axis_data(view: RunView, timeline: Timeline, story: Story) -> Data:
         "machines": [machine.name for machine in view.machines],
         "sources": list(SOURCES),
         "lanes": list(_lanes(view, timeline, ms)),
+        "samples": dict(_samples(view, timeline, ms)),
         "lines": _columns(chosen, [machine.name for machine in view.machines], ms),
         "marks": [number for number, entry in enumerate(chosen) if id(entry) in told],
         "cause": _cause(story, ms),
@@ -128,6 +131,24 @@ def _failures(view: RunView, ms: Milliseconds) -> Iterator[Data]:
         yield {"t": ms(at), "title": clean(title, TEXT), "anchor": anchor}
 
 
+def _samples(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[tuple[str, Data]]:
+    """For each machine the parts of its processors and of its memory that it used, at most `SAMPLES` of them."""
+    for machine in view.machines:
+        usage = timeline.usage.get(machine.name)
+        if usage is None or not usage.times or not machine.cpus or not machine.memory:
+            continue
+        step = max(1, len(usage.times) // SAMPLES)
+        memory = machine.memory * 1024 * 1024
+        yield (
+            machine.name,
+            {
+                "t": [ms(timeline.axis.of_monotonic(at)) for at in usage.times[::step]],
+                "cpu": [round(one / machine.cpus, 3) for one in usage.cpu[::step]],
+                "mem": [round(one / memory, 3) for one in usage.memory[::step]],
+            },
+        )
+
+
 # ---------------------------------------------------------------------- lanes
 
 
@@ -137,6 +158,9 @@ def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data
     bars = [[ms(view.started), ms(view.ready_at or view.ended), "starting", "start"]]
     bars += [[ms(p.start), ms(p.end), "suite", f"phase {p.name}"] for p in view.phases]
     yield {"label": "run", "group": "", "bars": bars}
+    if path := critical_path(view):
+        legs = [[ms(leg.start), ms(leg.end), "waited", f"waited for {leg.what}"] for leg in path]
+        yield {"label": "waited for", "group": "", "bars": legs}
     for machine in view.machines:
         yield {"label": machine.name, "group": "Machines", "machine": machine.name, "bars": _states(machine, ms)}
     for service in view.services:

@@ -31,7 +31,7 @@ def write_report(run_folder: Path) -> RunView:
     timeline = read_timeline(run_folder)
     view = fold(on_axis(timeline))
     files = sorted({*list_files(run_folder), *OWN})
-    write_atomically(run_folder / "summary.json", summary_json(view, files), mode=0o644)
+    write_atomically(run_folder / "summary.json", summary_json(view, files, timeline.usage), mode=0o644)
     write_atomically(run_folder / "junit.xml", junit_xml(view), mode=0o644)
     chrome.write(view, timeline, run_folder / chrome.FILE)
     (run_folder / "report").mkdir(exist_ok=True)

@@ -7,12 +7,13 @@ host's time neither bends nor breaks it.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
 from orchestrator.events import Event
+from orchestrator.vm.samples import Usage
 
 Source = Literal["event", "journal", "console", "log", "test", "browser", "request"]
 SOURCES: tuple[Source, ...] = ("event", "journal", "console", "log", "test", "browser", "request")
@@ -89,6 +90,7 @@ class Timeline:
         started, ended: of the first and the last event, on the axis.
         entries: in their order.
         events: as they were written.
+        usage: what each machine used of the host.
         left_out: lines that were beyond a bound.
     """
 
@@ -97,6 +99,7 @@ class Timeline:
     ended: float
     entries: tuple[Entry, ...]
     events: tuple[Event, ...] = ()
+    usage: Mapping[str, Usage] = field(default_factory=dict)
     left_out: int = 0
 
     def between(self, start: float, end: float) -> Sequence[Entry]:

@@ -18,6 +18,7 @@ from orchestrator.timeline.clocks import GuestClocks
 from orchestrator.timeline.describe import FAILED, entry_of
 from orchestrator.timeline.lines import console_lines, journal_lines, log_lines
 from orchestrator.timeline.model import Axis, Entry, Timeline
+from orchestrator.vm.samples import read_usage
 
 BEFORE = 1.0  # seconds before the first event from which lines belong to the run
 ENTRIES = 1_000_000  # of one run
@@ -57,7 +58,8 @@ def read_timeline(run_folder: Path, *, browser: bool = True) -> Timeline:
             entries.append(entry)
         else:
             left_out += 1
-    return Timeline(axis, started, max(ended, _last(entries, events)), tuple(entries), events, left_out)
+    usage = {machine: read_usage(run_folder / "machines" / machine / "samples.csv") for machine in machines}
+    return Timeline(axis, started, max(ended, _last(entries, events)), tuple(entries), events, usage, left_out)
 
 
 def on_axis(timeline: Timeline) -> Iterator[Event]:

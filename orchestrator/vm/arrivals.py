@@ -2,7 +2,7 @@
 
 QEMU writes the logs without times. Whoever follows one notes after each read how long it is, and when that was by the
 host's monotonic clock: ``AT SIZE``. With a third word, ``?``, so much was there already when somebody began to look;
-with ``.``, nothing more had come when they ceased to look. A size below the one before it means that the log was begun again.
+with ``.``, nothing more had come when they ceased to look. A smaller size than before means that the log was emptied.
 """
 
 from __future__ import annotations
