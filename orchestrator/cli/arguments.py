@@ -22,6 +22,7 @@ from orchestrator.cli.shared_options import (
     keep_option,
     limit_option,
     machine_argument,
+    port_option,
     provider_option,
     runs_option,
     start_options,
@@ -214,6 +215,11 @@ def _describing(add: Adder) -> None:
         "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
     )
     runs_option(report)
+    report.add_argument(
+        "--serve", action="store_true", help="serve the page on this host until Ctrl-C, with the files of the run"
+    )
+    port_option(report)
+    report.add_argument("--json", action="store_true", help="with --serve: print the address as JSON")
     report.add_argument(
         "--export",
         choices=("trace", "otlp", "lnav", "asciicast"),

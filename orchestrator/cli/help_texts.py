@@ -124,7 +124,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator power pause server",
     ),
     "link": ("orchestrator link down client", "orchestrator link up client lan"),
-    "view": ("orchestrator view client", "orchestrator view client --tcp 5901"),
+    "view": ("orchestrator view", "orchestrator view client", "orchestrator view client --tcp 5901"),
     "repl": (
         "orchestrator repl",
         "orchestrator repl --warm --keep",
@@ -140,6 +140,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "report": (
         "orchestrator report",
         "orchestrator report runs/20260102T030405Z-abc123",
+        "orchestrator report --serve",
         "orchestrator report --export trace",
     ),
     "why": ("orchestrator why", "orchestrator why runs/20260102T030405Z-abc123 --json"),

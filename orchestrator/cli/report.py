@@ -17,6 +17,10 @@ PAGE = Path("report") / "index.html"
 
 def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments.run, arguments.runs)
+    if arguments.serve:
+        from orchestrator.cli.serve import serve
+
+        return serve(folder, folder, arguments)
     if arguments.export is not None:
         return _export(folder, arguments.export)
     try:

@@ -164,7 +164,7 @@ def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data
     for machine in view.machines:
         yield {"label": machine.name, "group": "Machines", "machine": machine.name, "bars": _states(machine, ms)}
     for service in view.services:
-        if any(one.state not in _HIDDEN for one in service.intervals):
+        if service.intervals or not view.finished:  # what is still to come is shown too
             lane = {"label": service.name, "group": "Services", "machine": service.machine}
             own = [e for e in ended if parts.service_of(e.machine, e.name) == service.name]
             yield {**lane, "bars": _states(service, ms) + [[ms(e.at), ms(e.at), "ended", e.text] for e in own]}

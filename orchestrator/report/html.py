@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files as package_files
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,6 +27,7 @@ from orchestrator.report.timeline import timeline as chart
 from orchestrator.timeline.model import Timeline
 from orchestrator.timeline.story import NO_STORY, tell
 
+LIVE_FILES = "files/"  # where a served page has the files of the run folder
 EMBED_TOTAL = 6_000_000  # bytes of PNG in the page, before base64 makes 4/3 of it
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -38,6 +40,8 @@ def render_html(
     files: Collection[str] = (),
     images: Mapping[str, bytes] | None = None,
     timeline: Timeline | None = None,
+    *,
+    live: bool = False,
 ) -> str:
     """The page as text.
 
@@ -46,6 +50,7 @@ def render_html(
         images: content of the pictures to embed, by relative path.
         timeline: everything of the run by time; ``view`` is of events whose times are on its axis. None: the page
             has only the chart.
+        live: the page is served, asks for what is new, and has the files of the run below ``files/``.
     """
     present = frozenset(files)
     script = "".join(_asset(name) for name in (*(AXIS_SCRIPTS if timeline is not None else ()), "report.js"))
@@ -53,6 +58,8 @@ def render_html(
     digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
     environment = _environment().overlay()
     environment.filters = {**environment.filters, "named_file": lambda place: sections.named_file(place, present)}
+    if live:
+        environment.filters["href"] = lambda path: LIVE_FILES + quote(path)
     environment.tests = {**environment.tests, "film": lambda item: _is_film(item, present)}
     return environment.get_template("page.html").render(
         view=view,
@@ -64,6 +71,7 @@ def render_html(
         style=Markup(_asset("report.css") + _asset("axis/axis.css")),  # noqa: S704 - files of this package
         axis=None if timeline is None else Markup(axis_text(axis_data(view, timeline, story))),  # noqa: S704 - quoted there
         story=story,
+        live=live,
         script=Markup(script),  # noqa: S704
         script_hash=f"sha256-{digest}",
         headline=sections.headline(view),

@@ -26,11 +26,11 @@ TRACES = 100  # of failed tests that are read
 LOGS = 50  # of one machine
 
 
-def read_timeline(run_folder: Path, *, browser: bool = True) -> Timeline:
+def read_timeline(run_folder: Path, *, logs: Path | None = None) -> Timeline:
     """Everything of a run, by time.
 
     Args:
-        browser: with what the browser did in failed tests.
+        logs: where the machines write meanwhile; None: in the run folder.
 
     Raises:
         OSError: the events cannot be read. A log that cannot is as if it were not there.
@@ -44,11 +44,11 @@ def read_timeline(run_folder: Path, *, browser: bool = True) -> Timeline:
     clocks = clocks_of(events, axis)
     streams: list[Iterable[Entry]] = [own]
     machines = sorted({*clocks, *_machines(run_folder)})
+    logs = run_folder if logs is None or any(run_folder.glob("machines/*/journal.jsonl")) else logs
     for machine in machines:
         of_it = clocks.get(machine, GuestClocks((), axis))
-        streams += [_by_time(one) for one in _printed(run_folder / "machines" / machine, machine, of_it, axis, events)]
-    if browser:
-        streams.append(_by_time(_browsers(run_folder, events, clocks, axis)))
+        streams += [_by_time(one) for one in _printed(logs / "machines" / machine, machine, of_it, axis, events)]
+    streams.append(_by_time(_browsers(run_folder, events, clocks, axis)))
     entries: list[Entry] = []
     left_out = 0
     for entry in heapq.merge(*streams, key=lambda entry: entry.at):
@@ -58,7 +58,7 @@ def read_timeline(run_folder: Path, *, browser: bool = True) -> Timeline:
             entries.append(entry)
         else:
             left_out += 1
-    usage = {machine: read_usage(run_folder / "machines" / machine / "samples.csv") for machine in machines}
+    usage = {machine: read_usage(logs / "machines" / machine / "samples.csv") for machine in machines}
     return Timeline(axis, started, max(ended, _last(entries, events)), tuple(entries), events, usage, left_out)
 
 

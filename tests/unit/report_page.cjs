@@ -20,8 +20,6 @@ const { chromium } = require(core);
   const lines = () => page.locator('#axis-lines .line').evaluateAll((all) => all.map((one) => one.querySelector('.text').textContent));
   const current = () => page.locator('#axis-lines .line.now .text').textContent();
   const seen = {};
-  seen.painted = await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0].startTime);
-  seen.loaded = await page.evaluate(() => performance.timing.loadEventEnd - performance.timing.navigationStart);
   seen.first = await now();
   seen.firstLine = await current();
   seen.marked = await page.locator('#axis-lines .line.marked').count();

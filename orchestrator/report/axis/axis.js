@@ -176,4 +176,40 @@ function startAxis(data) {
   document.getElementById("timeline")?.classList.add("has-axis");
   Axis.load(data);
   Axis.fromAddress();
+  if ("live" in document.body.dataset) Live.start();
 }
+
+// A page that is served follows the run: it is told that something was written, and asks what.
+const Live = {
+  start() {
+    const changes = new EventSource("changes");
+    changes.addEventListener("message", Live.ask);
+    const sign = document.getElementById("axis-live");
+    sign.hidden = false;
+    changes.addEventListener("open", () => (sign.textContent = Axis.data.finished ? "complete" : "live"));
+    changes.addEventListener("error", () => (sign.textContent = "not connected"));
+  },
+
+  async ask() {
+    if (Live.asking) {
+      Live.again = true;
+      return;
+    }
+    Live.asking = true;
+    try {
+      const answer = await fetch("data.json");
+      if (answer.ok) {
+        const atEnd = !Axis.data || Axis.cursor >= Axis.data.end;
+        Axis.load(await answer.json());
+        if (atEnd && !Axis.data.finished) Axis.moveTo(Axis.data.end, { keep: false });
+        document.getElementById("axis-live").textContent = Axis.data.finished ? "complete" : "live";
+      }
+    } finally {
+      Live.asking = false;
+      if (Live.again) {
+        Live.again = false;
+        Live.ask();
+      }
+    }
+  },
+};
