@@ -17,6 +17,12 @@ PAGE = Path("report") / "index.html"
 
 def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments.run, arguments.runs)
+    if (arguments.serve or arguments.export) and not (folder / EVENTS).is_file():
+        raise UsageError(
+            f"{folder} is divided among clones",
+            where=[str(folder / CLONES)],
+            hint="orchestrator report with the folder of one clone's run",
+        )
     if arguments.serve:
         from orchestrator.cli.serve import serve
 
@@ -41,12 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _export(folder: Path, format_: str) -> int:
     from orchestrator.report.export import export
 
-    if not (folder / EVENTS).is_file():
-        raise UsageError(
-            f"{folder} is divided among clones",
-            where=[str(folder / CLONES)],
-            hint="orchestrator report --export FORMAT with the folder of one clone's run",
-        )
     try:
         written = export(folder, format_)
     except OSError as error:

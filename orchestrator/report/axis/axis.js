@@ -199,8 +199,15 @@ const Live = {
     try {
       const answer = await fetch("data.json");
       if (answer.ok) {
-        const atEnd = !Axis.data || Axis.cursor >= Axis.data.end;
-        Axis.load(await answer.json());
+        const before = Axis.data;
+        const data = await answer.json();
+        // The cards above are made on the host: a new failure, or the end, is worth a new page. The address keeps the cursor.
+        if (data.failures.length !== before.failures.length || data.finished !== before.finished) {
+          location.reload();
+          return;
+        }
+        const atEnd = Axis.cursor >= before.end;
+        Axis.load(data);
         if (atEnd && !Axis.data.finished) Axis.moveTo(Axis.data.end, { keep: false });
         document.getElementById("axis-live").textContent = Axis.data.finished ? "complete" : "live";
       }
