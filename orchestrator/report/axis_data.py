@@ -154,7 +154,7 @@ def _samples(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[tu
 
 def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data]:
     """Each a label, a group, and bars: start, end, state, words."""
-    parts, ended = Parts.of(timeline.events), [entry for entry in timeline.entries if entry.ended]
+    down = _down(timeline, ms)
     bars = [[ms(view.started), ms(view.ready_at or view.ended), "starting", "start"]]
     bars += [[ms(p.start), ms(p.end), "suite", f"phase {p.name}"] for p in view.phases]
     yield {"label": "run", "group": "", "bars": bars}
@@ -166,8 +166,7 @@ def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data
     for service in view.services:
         if service.intervals or not view.finished:  # what is still to come is shown too
             lane = {"label": service.name, "group": "Services", "machine": service.machine}
-            own = [e for e in ended if parts.service_of(e.machine, e.name) == service.name]
-            yield {**lane, "bars": _states(service, ms) + [[ms(e.at), ms(e.at), "ended", e.text] for e in own]}
+            yield {**lane, "bars": _states(service, ms) + down.get(service.name, [])}
     for number, phase in enumerate(view.phases):
         for index, tests in enumerate(_rows(phase)):
             label = phase.name if index == 0 else ""
@@ -181,6 +180,25 @@ def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data
     if asked:
         bars = [[ms(e.at), ms(e.until or e.at), "failed", e.text] for e in asked]
         yield {"label": "requests", "group": "Tests", "bars": bars}
+
+
+def _down(timeline: Timeline, ms: Milliseconds) -> dict[str, list[list[Any]]]:
+    """When units of services were down according to systemd, until it started them again; by service."""
+    parts = Parts.of(timeline.events)
+    found: dict[str, list[list[Any]]] = {}
+    open_: set[str] = set()
+    for entry in timeline.entries:
+        begins = entry.source == "journal" and entry.text.startswith(("systemd: Started ", "systemd: Finished "))
+        name = parts.service_of(entry.machine, entry.name) if entry.ended or begins else ""
+        if not name or parts.services[name].oneshot:
+            continue
+        if begins and name in open_:
+            found[name][-1][1] = ms(entry.at)
+            open_.discard(name)
+        elif entry.ended and name not in open_:
+            found.setdefault(name, []).append([ms(entry.at), ms(timeline.ended), "ended", entry.text])
+            open_.add(name)
+    return found
 
 
 def _states(part: Timed, ms: Milliseconds) -> list[list[Any]]:

@@ -45,6 +45,7 @@ def test_the_page_has_everything_of_a_short_run(tmp_path: Path) -> None:
     assert [bar[2] for bar in lanes["Tests", "all"]] == ["passed", "failed"]
     assert lanes["Tests", "browser"][1][:3] == [60_800, 61_800, "failed"]
     assert lanes["Tests", "requests"][0][3] == "POST http://server/api/messages: 502 after 0.08 s"
+    assert lanes["Services", "postgresql"][-1][:3] == [60_000, 65_000, "ended"], "nobody started it again"
     lines = data["lines"]
     assert lines["t"] == sorted(lines["t"]) and len({len(lines[key]) for key in "tmsvngx"}) == 1
     assert "Main process exited" in lines["x"][data["marks"][1]]
