@@ -108,6 +108,8 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
         folder.report()
         if folder.path is not None:
             say(f"report: {folder.path / 'report' / 'index.html'}")
+    if code and folder.path is not None:
+        say("`orchestrator why` tells what went wrong first")
     if arguments.json and folder.path is not None:
         print_summary(folder.path, code)
     return code

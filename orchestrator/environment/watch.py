@@ -63,7 +63,7 @@ class Watcher:
         self.was_reset = asyncio.Event()
         self.sshd_listens = asyncio.Event()
         self.runs_since: float | None = None
-        self.on_resume: Callable[[], Awaitable[None]] | None = None
+        self.on_resume: Callable[[], Awaitable[None]] = _nothing
         self.booting = self.expects_end = False
         self._name = name
         self._paths = paths
@@ -130,7 +130,7 @@ class Watcher:
                 self._watch_journal,
                 self._watch_events,
                 self._watch_resumes,
-                self._watch_usage,
+                partial(_take_samples, self._process, self._paths.samples),
                 partial(bound_logs, self._name, self._paths, self._bus),
             ],
         )
@@ -177,17 +177,11 @@ class Watcher:
                 elif name in WORTH_A_NOTE and not (name == "SHUTDOWN" and self.expects_end):
                     self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
 
-    async def _watch_usage(self) -> None:
-        process = await self._process.wait()
-        await take_samples(process.pid, self._paths.samples)
-
-    async def _watch_resumes(self) -> None:
-        """Apart from the events: the guest is asked something, and may be slow."""
+    async def _watch_resumes(self) -> None:  # apart from the events: a guest that is asked may be slow
         while True:
             await self._resumed.wait()
             self._resumed.clear()
-            if self.on_resume is not None:
-                await self.on_resume()
+            await self.on_resume()
 
     async def _on_stop(self, monitor: Monitor) -> None:
         """Its CPUs are paused. Where QEMU itself did that, nothing lets them go on."""
@@ -243,6 +237,14 @@ class Watcher:
                 waiver=known.reason if known else "",
             )
         )
+
+
+async def _nothing() -> None:
+    """What is done where nobody asked for more."""
+
+
+async def _take_samples(process: Later[ProcessId], path: Path) -> None:
+    await take_samples((await process.wait()).pid, path)
 
 
 async def bound_logs(name: str, paths: MachinePaths, bus: EventBus) -> None:

@@ -14,7 +14,6 @@ from orchestrator.events.machines import (
 from orchestrator.events.run import AcceleratorChosen, Failure, Note, RunFinished, RunReady, RunStarted
 from orchestrator.events.services import CheckResulted, Heartbeat, ServiceStateChanged
 from orchestrator.events.suite import IsolationStateChanged, SuiteError, SuiteStateChanged, TestBegan, TestEnded
-from orchestrator.log_patterns import Severity as Weight
 from orchestrator.text import clean, duration_text
 from orchestrator.timeline.model import Axis, Entry, Severity, Source
 
@@ -26,7 +25,6 @@ _BAD_STATES = {
     "failed": Severity.ERROR,
     "skipped": Severity.WARNING,
 }
-_WEIGHTS = {Weight.FATAL: Severity.FATAL, Weight.FAILING: Severity.ERROR, Weight.SUSPICIOUS: Severity.WARNING}
 
 
 def entry_of(event: Event, axis: Axis) -> Entry | None:
@@ -60,7 +58,7 @@ def _of_parts(event: Event) -> Told | None:
             verdict = "passed" if ok else "not yet"
             return "event", "", Severity.DEBUG, f"check {check} of {name}: {verdict}: {message}"
         case LogMatched(pattern=pattern, explanation=explanation, waiver=waiver):
-            severity = Severity.INFO if waiver else _WEIGHTS.get(event.severity, Severity.INFO)
+            severity = Severity.INFO if waiver else Severity.of_pattern(event.severity)
             return "event", name, severity, f"{explanation} ({pattern}): {event.line}"
         case MachineClock(offset=offset, uncertainty=uncertainty, reason=reason):
             text = f"clock of {name}: {offset * 1000:+.1f} ms ± {uncertainty * 1000:.1f} ms ({reason})"

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.log_patterns import LogPattern, find_in_console
-from orchestrator.log_patterns import Severity as Weight
 from orchestrator.services.journal import Entry as JournalEntry
 from orchestrator.services.journal import parse_entry
 from orchestrator.text import clean
@@ -26,7 +25,6 @@ _BROKEN = re.compile(
     r"Failed with result|Main process exited, code=(killed|dumped|exited, status=[^0])|^Failed to start "
     r"|Start request repeated too quickly"
 )
-_WEIGHTS = {Weight.FATAL: Severity.FATAL, Weight.FAILING: Severity.ERROR, Weight.SUSPICIOUS: Severity.WARNING}
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 _ISO = re.compile(r"^\[?(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,6}))?")
@@ -57,10 +55,10 @@ def journal_lines(path: Path, machine: str, clocks: GuestClocks, axis: Axis) -> 
             entry = parse_entry(raw.decode("utf-8", "replace"))
             if entry is None:
                 continue
-            came = arrivals.at(end) or arrivals.not_before(end)
+            arrived = arrivals.at(end) or arrivals.not_before(end)
             entries.append(entry)
             stamps.append(
-                Stamp(entry.at, entry.monotonic, entry.boot, None if came is None else axis.of_monotonic(came))
+                Stamp(entry.at, entry.monotonic, entry.boot, None if arrived is None else axis.of_monotonic(arrived))
             )
     for entry, placed in zip(entries, clocks.place(stamps), strict=True):
         text = clean(entry.message, TEXT_LIMIT)
@@ -88,16 +86,16 @@ def console_lines(path: Path, machine: str, axis: Axis) -> Iterator[Entry]:
         while raw := file.readline(LINE_BYTES):
             end += len(raw)
             known = bool(arrivals.sizes) and end <= arrivals.sizes[-1]
-            came = arrivals.at(end) if known else last
-            text = clean(raw, TEXT_LIMIT).strip() if came is not None else ""
-            if came is not None and text:
+            arrived = arrivals.at(end) if known else last
+            text = clean(raw, TEXT_LIMIT).strip() if arrived is not None else ""
+            if arrived is not None and text:
                 severity = severity_of(find_in_console(text))
-                yield Entry(axis.of_monotonic(came), "console", machine, "console", severity, text, margin=INTERVAL)
+                yield Entry(axis.of_monotonic(arrived), "console", machine, "console", severity, text, margin=INTERVAL)
 
 
 def severity_of(pattern: LogPattern | None) -> Severity:
     """What a log pattern makes of its line."""
-    return Severity.INFO if pattern is None else _WEIGHTS.get(pattern.severity, Severity.INFO)
+    return Severity.INFO if pattern is None else Severity.of_pattern(pattern.severity)
 
 
 def log_lines(path: Path, machine: str, clocks: GuestClocks) -> Iterator[Entry]:

@@ -32,6 +32,11 @@ class Severity(IntEnum):
     def word(self) -> str:
         return self.name.lower()
 
+    @classmethod
+    def of_pattern(cls, severity: str) -> Severity:
+        """What the severity of a log pattern comes to."""
+        return {"fatal": cls.FATAL, "failing": cls.ERROR, "suspicious": cls.WARNING}.get(severity, cls.INFO)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -11,7 +11,7 @@ from orchestrator.events.services import UnitAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ServicePart:
     """A service; ``depends_on`` has names of services."""
 
     name: str
@@ -25,7 +25,7 @@ class Part:
 class Parts:
     """The services of a run and their units, under all names that a journal has for them."""
 
-    services: dict[str, Part] = field(default_factory=dict)
+    services: dict[str, ServicePart] = field(default_factory=dict)
     machines: tuple[str, ...] = ()
     suite_machine: str = ""
     _units: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -40,7 +40,9 @@ class Parts:
                 found.suite_machine = event.suite_machine
                 for one in event.services:
                     oneshot = one.kind == "oneshot"
-                    found.services[one.name] = Part(one.name, one.machine, one.unit or "", oneshot, one.depends_on)
+                    found.services[one.name] = ServicePart(
+                        one.name, one.machine, one.unit or "", oneshot, one.depends_on
+                    )
                     if one.unit:
                         found._units[one.machine, one.unit] = one.name
             elif isinstance(event, UnitAlias) and (event.machine, event.subject) in found._units:
