@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 from timeline_scene import Scene, broken_database
 
-from orchestrator.errors import HostError
+from orchestrator.errors import HostError, MachineError
 from orchestrator.view.content import Content
+from orchestrator.view.screens import Screens
 from orchestrator.view.server import PageServer
 
 LIMIT = 10.0
 
 
 @contextmanager
-def served(folder: Path, logs: Path | None = None) -> Iterator[PageServer]:
-    with PageServer(folder, logs or folder) as server:
+def served(folder: Path, screens: Screens | None = None) -> Iterator[PageServer]:
+    with PageServer(folder, folder, screens=screens) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -166,3 +167,24 @@ def test_the_page_follows_a_run_in_a_browser(tmp_path: Path, playwright_home: Pa
             scene.event(3.0, "run.finished", "shop", outcome="passed", exit_code=0)
             assert told("heading") == "Passed"
             assert browser.stdout.read() == ""
+
+
+def test_the_displays_of_machines_that_run(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    async def take(machine: str, socket: Path) -> bytes:
+        taken.append(f"{machine} {socket.name}")
+        if machine == "client":
+            raise MachineError("QEMU does not answer")
+        return b"picture"
+
+    monkeypatch.setattr("orchestrator.view.screens._take", take)
+    screens = Screens({"server": tmp_path / "qmp-side", "client": tmp_path / "other"})
+    with served(scene.folder, screens=screens) as server:
+        status, head, body = get(server, f"/{server.token}/screens/server?1")
+        assert (status, head["content-type"], body) == (200, "image/png", b"picture")
+        assert get(server, f"/{server.token}/screens/server?2")[2] == b"picture"
+        assert get(server, f"/{server.token}/screens/client")[0] == 404
+        assert get(server, f"/{server.token}/screens/nobody")[0] == 404
+        assert taken == ["server qmp-side", "client other"], "two looks in a second are one picture"
+        assert json.loads(get(server, f"/{server.token}/data.json")[2])["screens"] == ["server", "client"]
