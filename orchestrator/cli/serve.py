@@ -12,16 +12,18 @@ from orchestrator.cli.report import run_folder
 from orchestrator.cli.runtime import chosen_name, say
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import read_state
+from orchestrator.view.screens import Screens
 from orchestrator.view.server import PageServer
 
 
-def serve(folder: Path, logs: Path, arguments: argparse.Namespace) -> int:
+def serve(folder: Path, logs: Path, arguments: argparse.Namespace, screens: Screens | None = None) -> int:
     """Serve a run folder.
 
     Args:
         logs: where its machines write, which is another folder for a run on machines that were up before.
+        screens: of the machines that run.
     """
-    with PageServer(folder, logs, arguments.port or 0) as server:
+    with PageServer(folder, logs, arguments.port or 0, screens) as server:
         if arguments.json:
             sys.stdout.write(json.dumps({"address": server.address, "run_folder": str(folder)}) + "\n")
         else:
@@ -39,7 +41,8 @@ def view_page(arguments: argparse.Namespace) -> int:
     env_paths = EnvironmentPaths.of(chosen_name(arguments))
     state = read_state(env_paths.state)
     if state is not None:
-        last = env_paths.last_run
-        return serve(last if last is not None else state.run_folder, state.run_folder, arguments)
+        folder = env_paths.last_run or state.run_folder
+        paths = {name: env_paths.machine(name, state.run_folder) for name in state.topology.machines}
+        return serve(folder, state.run_folder, arguments, Screens({name: one.qmp_side for name, one in paths.items()}))
     folder = run_folder(None, arguments.runs)
     return serve(folder, folder, arguments)

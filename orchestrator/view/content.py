@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +32,11 @@ class Content:
 
     Args:
         logs: where its machines write.
+        screens: machines whose displays can be seen now.
     """
 
-    def __init__(self, folder: Path, logs: Path) -> None:
+    def __init__(self, folder: Path, logs: Path, screens: Sequence[str] = ()) -> None:
+        self._screens = list(screens)
         self.folder = folder
         self._logs = logs
         self._lock = threading.Lock()
@@ -89,4 +91,4 @@ class Content:
         timeline = read_timeline(self.folder, logs=self._logs)
         view = fold(on_axis(timeline))
         data = axis_data(view, timeline, tell(timeline, self.folder.name))
-        return axis_text({**data, "files": LIVE_FILES})
+        return axis_text({**data, "files": LIVE_FILES, "screens": self._screens})

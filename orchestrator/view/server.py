@@ -20,11 +20,13 @@ from urllib.parse import unquote, urlsplit
 from orchestrator.errors import HostError
 from orchestrator.report.html import LIVE_FILES
 from orchestrator.view.content import Content
+from orchestrator.view.screens import Screens
 
 ADDRESS = "127.0.0.1"
 LOOK = 0.2  # seconds between two looks at what was written
 ALIVE = 15.0  # seconds after which a silent stream is told to be alive
 CHUNK = 1 << 20
+SCREENS = "screens/"
 # Scripts of Playwright's report run, in an origin of their own.
 SANDBOX = "sandbox allow-scripts allow-popups"
 
@@ -56,6 +58,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, self._content.data().encode("utf-8", "replace"), "application/json")
             elif rest == "changes":
                 self._changes()
+            elif rest.startswith(SCREENS):
+                self._screen(rest.removeprefix(SCREENS))
             elif rest.startswith(LIVE_FILES):
                 self._file(rest.removeprefix(LIVE_FILES))
             else:
@@ -98,6 +102,13 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(LOOK)
             silent += LOOK
 
+    def _screen(self, machine: str) -> None:
+        picture = self.server.screens.picture(machine)
+        if picture is None:
+            self._send(HTTPStatus.NOT_FOUND, b"no picture\n", "text/plain")
+        else:
+            self._send(HTTPStatus.OK, picture, "image/png")
+
     def _file(self, name: str) -> None:
         """A regular file of the run folder; a link leads nowhere."""
         root = self._content.folder.resolve()
@@ -124,17 +135,22 @@ class Handler(BaseHTTPRequestHandler):
 class PageServer(ThreadingHTTPServer):
     """Serves a run folder until it is closed.
 
+    Args:
+        logs: where the machines of the run write.
+        screens: of the machines that run now.
+
     Raises:
         HostError: the port is in use.
     """
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, logs: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, logs: Path, port: int = 0, screens: Screens | None = None) -> None:
+        self.screens = screens or Screens({})
         self.token = secrets.token_urlsafe(24)
         self.ending = False
         try:
-            super().__init__((ADDRESS, port), partial(Handler, content=Content(folder, logs)))
+            super().__init__((ADDRESS, port), partial(Handler, content=Content(folder, logs, self.screens.machines)))
         except OSError as error:
             raise HostError(
                 f"port {port} of this host is in use", why=str(error), hint="another --port, or none for a free one"

@@ -181,6 +181,9 @@ function startAxis(data) {
 
 // A page that is served follows the run: it is told that something was written, and asks what.
 const Live = {
+  pause: 2000, // milliseconds between two pictures of a display
+  machines: "",
+
   start() {
     const changes = new EventSource("changes");
     changes.addEventListener("message", Live.ask);
@@ -188,6 +191,29 @@ const Live = {
     sign.hidden = false;
     changes.addEventListener("open", () => (sign.textContent = Axis.data.finished ? "complete" : "live"));
     changes.addEventListener("error", () => (sign.textContent = "not connected"));
+  },
+
+  // The machines' displays as they are now, as long as somebody sees them; each is asked for when the one before came.
+  screens() {
+    const place = document.getElementById("axis-now-screens");
+    place.replaceChildren(
+      ...(Axis.data.screens ?? []).map((machine) => {
+        const figure = document.createElement("figure");
+        const picture = document.createElement("img");
+        picture.alt = `screen of ${machine} now`;
+        const caption = document.createElement("figcaption");
+        caption.textContent = `${machine} now`;
+        const show = () => {
+          if (document.hidden) setTimeout(show, Live.pause);
+          else picture.src = `screens/${encodeURIComponent(machine)}?${Date.now()}`;
+        };
+        picture.addEventListener("load", () => setTimeout(show, Live.pause));
+        picture.addEventListener("error", () => setTimeout(show, 5 * Live.pause));
+        figure.append(picture, caption);
+        show();
+        return figure;
+      }),
+    );
   },
 
   async ask() {
@@ -208,6 +234,10 @@ const Live = {
         }
         const atEnd = Axis.cursor >= before.end;
         Axis.load(data);
+        if (data.screens.join() !== Live.machines) {
+          Live.machines = data.screens.join();
+          Live.screens();
+        }
         if (atEnd && !Axis.data.finished) Axis.moveTo(Axis.data.end, { keep: false });
         document.getElementById("axis-live").textContent = Axis.data.finished ? "complete" : "live";
       }
