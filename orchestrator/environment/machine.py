@@ -107,8 +107,6 @@ class LiveMachine(MachineParts):
             message = "it was rebooted, and not by this program; it is set up again"
             self._bus.emit(Note(self.name, level="warning", message=message))
             await self.hand_over(user_key, deadline)
-        elif not was_paused:
-            await self.clock.compare("joined")
         self._become_ready()
 
     @require(Runstate.IDLE)

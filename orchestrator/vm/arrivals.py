@@ -7,6 +7,7 @@ with ``.``, nothing more had come when they ceased to look. A smaller size than 
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
@@ -45,8 +46,10 @@ class ArrivalLog:
             self._append(size, f" {CEASED}")
 
     def begin_again(self) -> None:
-        """The log was emptied."""
+        """The log was emptied: the times so far are of what is gone, and a log that is written without end has many."""
         self._known = 0
+        with suppress(OSError):
+            os.truncate(self._path, 0)
 
     def _write(self, size: int, mark: str) -> None:
         if size <= self._known:

@@ -127,6 +127,16 @@ def test_a_log_that_is_read_twice_keeps_its_first_times(tmp_path: Path) -> None:
     assert found.at(5) is None and found.at(31) is None
 
 
+def test_the_times_of_a_log_that_was_emptied_are_gone(tmp_path: Path) -> None:
+    """A guest that prints without end fills the disk neither with its lines nor with their times."""
+    noted = ArrivalLog(tmp_path / "serial.log")
+    noted.note(900)
+    noted.begin_again()
+    noted.note(20)
+    assert (tmp_path / "serial.log.times").read_text().count("\n") == 1
+    assert read_arrivals(tmp_path / "serial.log").sizes == (20,)
+
+
 def test_a_log_that_was_begun_again_has_only_the_times_of_now() -> None:
     found = parse_arrivals(["1.0 50", "2.0 900", "nonsense", "3.0 20", "4.0 40"])
     assert (found.at(20), found.at(40), found.at(50)) == (3.0, 4.0, None)
