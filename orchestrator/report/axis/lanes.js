@@ -89,7 +89,8 @@ const Lanes = {
     canvas.style.height = `${Lanes.height}px`;
     const pen = canvas.getContext("2d");
     const style = getComputedStyle(document.documentElement);
-    Lanes.color = (name) => style.getPropertyValue(`--${name}`).trim();
+    const colors = {};
+    Lanes.color = (name) => (colors[name] ??= style.getPropertyValue(`--${name}`).trim());
     pen.scale(scale, scale);
     pen.clearRect(0, 0, Lanes.width, Lanes.height);
     pen.font = "12px system-ui, sans-serif";

@@ -27,6 +27,7 @@ const Log = {
 
   arrange() {
     Log.marked = new Set(Axis.data.marks);
+    Log.texts = []; // of lines as the filter reads them, once it did
     const options = (select, words) => {
       const kept = select.value;
       select.replaceChildren(...[["", `all ${select.dataset.noun}`], ...words].map(([value, text]) => new Option(text, value)));
@@ -48,7 +49,7 @@ const Log = {
       if (Log.where.value !== "" && m[i] !== Number(Log.where.value)) continue;
       if (Log.source.value !== "" && s[i] !== Number(Log.source.value)) continue;
       if (words.length) {
-        const text = `${x[i]} ${names[n[i]]}`.toLowerCase();
+        const text = (Log.texts[i] ??= `${x[i]} ${names[n[i]]}`.toLowerCase());
         if (!words.every((word) => text.includes(word))) continue;
       }
       shown.push(i);
