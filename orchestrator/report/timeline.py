@@ -164,11 +164,12 @@ def _services(axis: Axis, view: RunView) -> Iterator[Row]:
 
 
 def _tests(axis: Axis, view: RunView) -> Iterator[Row]:
+    few = len(view.tests) <= BARS
     if view.tests:
         yield Row("Tests", heading=True)
     for number, phase in enumerate(view.phases):
         for i, lane in enumerate(_lanes(phase.tests)):
-            shown = [pair for pair in lane if len(view.tests) <= BARS or pair[0].status not in ("passed", "skipped")]
+            shown = [pair for pair in lane if few or pair[0].status not in ("passed", "skipped")]
             bars = tuple(bar for test, index in shown for bar in _test(axis, test, test_id(number, index)))
             yield Row(phase.name if i == 0 else "", "", bars, css="tests")
 
