@@ -56,6 +56,7 @@ def render_html(
     script = "".join(_asset(name) for name in (*(AXIS_SCRIPTS if timeline is not None else ()), "report.js"))
     story = NO_STORY if timeline is None else tell(timeline, view.run_id)
     digest = b64encode(sha256(script.encode()).digest()).decode("ascii")
+    running = live and not view.finished
     environment = _environment().overlay()
     environment.filters = {**environment.filters, "named_file": lambda place: sections.named_file(place, present)}
     if live:
@@ -74,7 +75,8 @@ def render_html(
         live=live,
         script=Markup(script),  # noqa: S704
         script_hash=f"sha256-{digest}",
-        headline=sections.headline(view),
+        headline="Running" if running else sections.headline(view),
+        outcome="running" if running else view.outcome,
         about=sections.about(view),
         date=sections.date(view.started),
         facts=sections.facts(view),

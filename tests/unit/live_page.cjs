@@ -10,6 +10,7 @@ const { chromium } = require(core);
   page.on('console', (message) => message.type() === 'error' && console.log(`complaint ${message.text()}`));
   await page.goto(url);
   await page.waitForFunction(() => document.getElementById('axis-live').textContent === 'live');
+  console.log(`title ${await page.title()}`);
   console.log(`lanes ${await page.evaluate(() => Axis.data.lanes.map((lane) => lane.label).join(' '))}`);
   await page.waitForFunction(() => Axis.data.lines.x.some((line) => line.includes('the first news')), null, { polling: 20 });
   console.log(`seen ${Date.now()}`);

@@ -159,6 +159,7 @@ def test_the_page_follows_a_run_in_a_browser(tmp_path: Path, playwright_home: Pa
                 assert line.startswith(f"{word} "), line
                 return line.removeprefix(f"{word} ").strip()
 
+            assert told("title") == "running: shop r"
             assert told("lanes").split()[-3:] == ["postgresql", "backend", "nginx"], "what is still to come is shown"
             written = time.time()
             scene.event(2.0, "note", message="the first news", level="warning")

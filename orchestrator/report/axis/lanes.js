@@ -123,7 +123,7 @@ const Lanes = {
   states: {
     starting: "starting", booting: "starting", restoring: "starting", checking: "checking", agent: "agent", ssh: "agent",
     ready: "up", healthy: "up", completed: "done", passed: "ok", failed: "bad", timedOut: "bad", panicked: "bad", died: "bad",
-    interrupted: "bad", ended: "bad", flaky: "warn", skipped: "stop", stopping: "stop", stopped: "stop", suite: "link", step: "starting", waited: "agent",
+    interrupted: "bad", ended: "bad", flaky: "warn", slow: "warn", skipped: "stop", stopping: "stop", stopped: "stop", suite: "link", step: "starting", waited: "agent",
   },
   quiet: new Set(["ready", "healthy", "completed", "stopped"]),
 
