@@ -178,9 +178,8 @@ def _lanes(view: RunView, timeline: Timeline, ms: Milliseconds) -> Iterator[Data
         yield {"label": "browser", "group": "Tests", "bars": bars}
     asked = [entry for entry in timeline.entries if entry.source == "request"]
     if asked:
-        bars = [
-            [ms(e.at), ms(e.until or e.at), "failed" if e.severity >= Severity.ERROR else "slow", e.text] for e in asked
-        ]
+        states = {True: "failed", False: "slow"}
+        bars = [[ms(e.at), ms(e.until or e.at), states[e.severity >= Severity.ERROR], e.text] for e in asked]
         yield {"label": "requests", "group": "Tests", "bars": bars}
 
 
