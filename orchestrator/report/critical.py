@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.report.model import MachineView, RunView, ServiceView
 
+LEAST = 0.05  # seconds that are worth a leg
+
 
 @dataclass(frozen=True, slots=True)
 class Leg:
@@ -34,16 +36,29 @@ def critical_path(view: RunView) -> list[Leg]:
     first: ServiceView | None = None
     while at is not None:
         up = at.up_at or until
-        if until - up > 0.05 and not legs:
+        if until - up > LEAST and not legs:
             legs.append(Leg("the last proof", up, until))
         needed = [services[name] for name in at.depends_on if name in services]
         before = max(needed, key=lambda one: one.up_at or 0.0, default=None)
-        start = max(at.began or up, before.up_at or 0.0) if before is not None else at.began or up
-        legs.append(Leg(f"service {at.name}", min(start, up), up))
+        ready = before.up_at or 0.0 if before is not None else 0.0
+        start = min(max(at.began or up, ready), up)
+        legs.append(Leg(f"service {at.name}", start, up))
+        if before is not None and start - ready > LEAST:
+            legs.append(Leg(_turn(view, at, ready, start), ready, start))
+            start = ready
         until, first, at = start, at, before
     machine = next((one for one in view.machines if first is not None and one.name == first.machine), None)
     legs += _machine(machine, until, view.started)
     return [leg for leg in reversed(legs) if leg.seconds > 0.001]
+
+
+def _turn(view: RunView, service: ServiceView, start: float, end: float) -> str:
+    """What a service waited for that could have begun: its machine, or its turn."""
+    machine = next((one for one in view.machines if one.name == service.machine), None)
+    up = machine.up_at if machine is not None else None
+    return (
+        f"machine {service.machine}" if up is not None and start < up <= end + LEAST else f"the turn of {service.name}"
+    )
 
 
 def _machine(machine: MachineView | None, until: float, started: float) -> list[Leg]:

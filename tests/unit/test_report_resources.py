@@ -103,5 +103,31 @@ def test_what_ready_waited_for() -> None:
     assert sum(seconds for _, seconds in path) == 19.0, "without a gap"
 
 
+def test_a_service_may_wait_for_its_machine_too() -> None:
+    """A restored machine is reached by SSH later than by its agent: its services are proven then."""
+    services = [
+        {"name": "network", "machine": "server", "kind": "target", "depends_on": []},
+        {"name": "web", "machine": "server", "kind": "daemon", "depends_on": ["network"]},
+    ]
+    plan = {"machines": [{"name": "server", "image": "s", "cpus": 1, "memory": 1}], "services": services}
+    told = [
+        ("run.started", "shop", plan, 100.0),
+        ("machine.state", "server", {"state": "starting"}, 100.0),
+        ("service.state", "network", {"machine": "server", "state": "checking"}, 103.0),
+        ("service.state", "network", {"machine": "server", "state": "healthy"}, 104.0),
+        ("machine.state", "server", {"state": "ready"}, 109.0),
+        ("service.state", "web", {"machine": "server", "state": "checking"}, 109.0),
+        ("service.state", "web", {"machine": "server", "state": "healthy"}, 111.0),
+        ("run.ready", "shop", {"elapsed": 11.0}, 111.0),
+    ]
+    path = critical_path(fold(recorded(kind, subject, data, at) for kind, subject, data, at in told))
+    assert [(leg.what, leg.seconds) for leg in path] == [
+        ("machine server", 3.0),
+        ("service network", 1.0),
+        ("machine server", 5.0),
+        ("service web", 2.0),
+    ]
+
+
 def test_a_start_that_was_never_ready_has_no_path() -> None:
     assert critical_path(fold([recorded("run.started", "shop", {"machines": [{"name": "m"}]}, 1.0)])) == []
