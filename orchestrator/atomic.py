@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: str, *, mode: int = 0o600, durable: bool = False) -> None:
-    """Replace a text file (UTF-8, ``\\n``), also where several programs do so at once.
+def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace a file, text as UTF-8 with ``\\n``, also where several programs do so at once.
 
     Args:
         mode: its permissions.
@@ -20,8 +20,8 @@ def write_atomically(path: Path, content: str, *, mode: int = 0o600, durable: bo
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(content)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
             os.fchmod(file.fileno(), mode)
             if durable:
                 file.flush()

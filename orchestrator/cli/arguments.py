@@ -23,6 +23,7 @@ from orchestrator.cli.shared_options import (
     keep_option,
     limit_option,
     machine_argument,
+    port_option,
     provider_option,
     runs_option,
     start_options,
@@ -182,6 +183,9 @@ def _looking(add: Adder) -> None:
     logs.add_argument("--unit", action="append", default=[], metavar="UNIT", help="only this unit; may be repeated")
     logs.add_argument("--lines", type=count, default=None, metavar="N", help="only the last N lines")
     logs.add_argument("--json", action="store_true", help="one JSON object a line")
+    logs.add_argument(
+        "--lnav", action="store_true", help="all of the run on one axis in lnav: events, journals, consoles, logs"
+    )
 
     config = add("ssh-config", "configuration for plain ssh, scp and rsync")
     config.add_argument("--path", action="store_true", help="print only the path of the file")
@@ -213,6 +217,23 @@ def _describing(add: Adder) -> None:
         "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
     )
     runs_option(report)
+    report.add_argument(
+        "--serve", action="store_true", help="serve the page on this host until Ctrl-C, with the files of the run"
+    )
+    port_option(report)
+    report.add_argument("--json", action="store_true", help="with --serve: print the address as JSON")
+    report.add_argument(
+        "--export",
+        choices=("trace", "otlp", "lnav", "asciicast"),
+        help="write the run in another format instead, and print the files: Chrome trace events (Perfetto), spans of "
+        "OpenTelemetry, lines for lnav, the consoles for asciinema",
+    )
+    why = add("why", "the story of a failed run: what went wrong first, on which machine, and what to type next")
+    why.add_argument(
+        "run", nargs="?", type=Path, default=None, metavar="FOLDER", help="the run folder [the latest below --runs]"
+    )
+    runs_option(why)
+    why.add_argument("--json", action="store_true", help="as JSON, with all times in seconds since the run began")
     completion = add("completion", "a completion script for your shell")
     completion.add_argument(
         "shell",

@@ -105,7 +105,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator cp one.sql two.sql server:/srv/imports/",
         "orchestrator cp server:/var/backups/alicia.dump client:/tmp/",
     ),
-    "logs": ("orchestrator logs -f server", "orchestrator logs --since 5m --unit alicia.service"),
+    "logs": (
+        "orchestrator logs -f server",
+        "orchestrator logs --since 5m --unit alicia.service",
+        "orchestrator logs --lnav",
+    ),
     "ssh-config": ('ssh -F "$(orchestrator ssh-config --path)" server',),
     "screen": (
         "orchestrator screen client",
@@ -131,7 +135,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator power pause server",
     ),
     "link": ("orchestrator link down client", "orchestrator link up client lan"),
-    "view": ("orchestrator view client", "orchestrator view client --tcp 5901"),
+    "view": ("orchestrator view", "orchestrator view client", "orchestrator view client --tcp 5901"),
     "repl": (
         "orchestrator repl",
         "orchestrator repl --warm --keep",
@@ -144,7 +148,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "schema": ("orchestrator schema > topology.schema.json", "orchestrator schema --recipe > recipe.schema.json"),
     "images": ("orchestrator images build", "orchestrator images list", "orchestrator images prune --keep 1 --dry-run"),
     "doctor": ("orchestrator doctor", "orchestrator doctor --fresh --json"),
-    "report": ("orchestrator report", "orchestrator report runs/20260102T030405Z-abc123"),
+    "report": (
+        "orchestrator report",
+        "orchestrator report runs/20260102T030405Z-abc123",
+        "orchestrator report --serve",
+        "orchestrator report --export trace",
+    ),
+    "why": ("orchestrator why", "orchestrator why runs/20260102T030405Z-abc123 --json"),
     "completion": (
         'eval "$(orchestrator completion bash)"',
         "orchestrator completion zsh > ~/.zfunc/_orchestrator",
@@ -268,5 +278,6 @@ SYNONYMS = {
     "prune": "images",
     "image": "images",
     "show-ssh": "ssh-config",
+    "explain": "why",
     "help": "--help",
 }

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import heapq
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ COLORS = (36, 33, 32, 35, 34)
 
 def run(arguments: argparse.Namespace) -> int:
     folder = _logs_folder(arguments)
+    if arguments.lnav:
+        return _lnav(folder.parent)
     files = {path.parent.name: path for path in sorted(folder.glob("*/journal.jsonl"))}
     unknown = [name for name in arguments.machine if name not in files]
     if unknown:
@@ -57,6 +60,28 @@ def run(arguments: argparse.Namespace) -> int:
     elif not shown:
         say("no lines" + (" match" if arguments.unit or arguments.since else " yet"))
     return 0
+
+
+def _lnav(run_folder: Path) -> int:
+    """Show everything of a run in lnav, which takes this process's place.
+
+    Raises:
+        HostError: there is no lnav.
+    """
+    from orchestrator.report.export import export
+    from orchestrator.report.lines import lnav_folder
+
+    program = shutil.which("lnav")
+    if program is None:
+        raise HostError(
+            "lnav is not installed",
+            hint="apt install lnav, or read the file of `orchestrator report --export lnav` with another program",
+        )
+    try:
+        (path,) = export(run_folder, "lnav")
+    except OSError as error:
+        raise HostError("the run cannot be read", why=str(error), where=[str(run_folder)]) from error
+    os.execv(program, [program, "-I", str(lnav_folder()), str(path)])  # noqa: S606 - no shell between
 
 
 def _logs_folder(arguments: argparse.Namespace) -> Path:

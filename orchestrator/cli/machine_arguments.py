@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.cli.argument_types import duration, port
 from orchestrator.cli.parser import Adder, CommandParser
-from orchestrator.cli.shared_options import start_options
+from orchestrator.cli.shared_options import port_option, runs_option, start_options
 
 
 def machine_commands(add: Adder) -> None:
@@ -55,7 +55,10 @@ def machine_commands(add: Adder) -> None:
     link.add_argument("machine", metavar="MACHINE", help="the machine's name")
     link.add_argument("network", nargs="?", metavar="NETWORK", help="of the topology [the machine's only one]")
 
-    view = _on_machine(add, "view", "show a machine's display in a VNC viewer")
+    view = add("view", "show the page of what runs, live in a browser; with a machine, its display in a VNC viewer")
+    view.add_argument("machine", nargs="?", metavar="MACHINE", help="the machine's name [the page of the run]")
+    port_option(view)
+    runs_option(view)
     view.add_argument(
         "--tcp",
         nargs="?",
@@ -64,7 +67,7 @@ def machine_commands(add: Adder) -> None:
         metavar="PORT",
         help="lead this port of 127.0.0.1 to the display until Ctrl-C [alone: a free one from 5900]",
     )
-    view.add_argument("--json", action="store_true", help="print socket and port as JSON")
+    view.add_argument("--json", action="store_true", help="print the address, or socket and port, as JSON")
 
 
 def repl_command(add: Adder) -> None:

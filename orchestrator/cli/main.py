@@ -50,6 +50,7 @@ MODULES = {
     "images": "orchestrator.cli.images",
     "doctor": "orchestrator.cli.doctor",
     "report": "orchestrator.cli.report",
+    "why": "orchestrator.cli.why",
     "completion": "orchestrator.cli.completion",
 }
 

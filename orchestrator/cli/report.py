@@ -20,6 +20,18 @@ PAGE = Path("report") / "index.html"
 
 def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments.run, arguments.runs)
+    if (arguments.serve or arguments.export) and not (folder / EVENTS).is_file():
+        raise UsageError(
+            f"{folder} is divided among other runs",
+            where=[str(folder / (CLONES if (folder / CLONES).is_dir() else CELLS))],
+            hint="orchestrator report with the folder of one of them",
+        )
+    if arguments.serve:
+        from orchestrator.cli.serve import serve
+
+        return serve(folder, folder, arguments)
+    if arguments.export is not None:
+        return _export(folder, arguments.export)
     try:
         outcome = _written(folder)
     except OSError as error:
@@ -42,6 +54,20 @@ def _written(folder: Path) -> str:
     if (folder / CELLS).is_dir() or (folder / PLAN).is_file():
         return str(write_again(folder)["outcome"])
     return write_report(folder).outcome
+
+
+def _export(folder: Path, format_: str) -> int:
+    from orchestrator.report.export import export
+
+    try:
+        written = export(folder, format_)
+    except OSError as error:
+        raise HostError("the run cannot be exported", why=str(error), where=[str(folder)]) from error
+    for path in written:
+        sys.stdout.write(f"{path}\n")
+    if not written:
+        sys.stderr.write("nothing to export: nobody noted when the lines of a console arrived\n")
+    return 0
 
 
 def run_folder(given: Path | None, runs: Path) -> Path:

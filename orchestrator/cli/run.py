@@ -37,6 +37,7 @@ from orchestrator.events import EventBus
 from orchestrator.events.run import Note, RunOutcome
 from orchestrator.topology.model import Suite
 from orchestrator.topology.suite_package import look_at
+from orchestrator.trace_context import VARIABLE
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -107,6 +108,8 @@ async def _run(request: Request, arguments: argparse.Namespace, bus: EventBus, d
         folder.report()
         if folder.path is not None:
             say(f"report: {folder.path / 'report' / 'index.html'}")
+    if code and folder.path is not None:
+        say("`orchestrator why` tells what went wrong first")
     if arguments.json and folder.path is not None:
         print_summary(folder.path, code)
     return code
@@ -123,7 +126,8 @@ async def _stages(
     verdict = Verdict(bus)
     try:
         await bring_up(environment, deadline)
-        run = SuiteRun(session, suite, deadline, TestSelection(arguments.grep, arguments.shard))
+        parent = request.inherited.get(VARIABLE, "")
+        run = SuiteRun(session, suite, deadline, TestSelection(arguments.grep, arguments.shard), traceparent=parent)
         async with deadline.enforce():
             if arguments.isolate == "none":
                 suite_outcome = await session.run_watched(run_suite(run))

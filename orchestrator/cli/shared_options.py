@@ -13,6 +13,7 @@ from orchestrator.cli.argument_types import (
     env,
     environment_name,
     layer_folder,
+    port,
     variable,
 )
 from orchestrator.cli.parser import CommandParser, one_of
@@ -132,6 +133,13 @@ def suite_options(parser: argparse.ArgumentParser) -> None:
         "--no-scale-timeouts",
         action="store_true",
         help="do not multiply the time limits of the suite's configuration on a slow host",
+    )
+
+
+def port_option(parser: argparse.ArgumentParser) -> None:
+    """Where a page is served."""
+    parser.add_argument(
+        "--port", type=port, metavar="N", help="the port of 127.0.0.1 that the page is served on [a free one]"
     )
 
 

@@ -1,4 +1,4 @@
-"""``orchestrator view``: a machine's display for a VNC viewer, on a socket that only this user can open."""
+"""``orchestrator view``: the page of the run, live; or a machine's display for a VNC viewer, on a socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.cli.runtime import say
 from orchestrator.cli.visit import visit
 from orchestrator.environment.attach import while_it_runs
-from orchestrator.errors import HostError
+from orchestrator.errors import HostError, UsageError
 from orchestrator.tasks import run_all
 from orchestrator.vm.vnc import open_display
 
@@ -22,6 +22,14 @@ CHUNK = 1 << 16
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.machine is None:
+        if arguments.tcp is not None:
+            raise UsageError("--tcp is for the display of a machine", hint="orchestrator view MACHINE --tcp")
+        from orchestrator.cli.serve import view_page
+
+        return view_page(arguments)
+    if arguments.port is not None:
+        raise UsageError("--port is for the page", hint=f"orchestrator view {arguments.machine} --tcp PORT")
     return asyncio.run(_view(arguments))
 
 

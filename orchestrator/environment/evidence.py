@@ -42,6 +42,7 @@ async def collect_all(session: Session, step: str) -> None:
             message = "logs of services not collected: the machine does not answer; its journal so far is here"
             session.bus.emit(Note(machine.name, level="warning", message=message))
             continue
+        await machine.clock.compare("end")
         try:
             await collect_logs(session, machine, deadline)
         except OSError as error:  # a full disk: the failure and the end of the machines matter more

@@ -19,6 +19,7 @@ from orchestrator.images.folder_disk import measure
 from orchestrator.snapshots.key import layer_input
 from orchestrator.text import clean
 from orchestrator.threads import in_thread
+from orchestrator.vm.arrivals import SUFFIX, shifted, times_of
 
 EVENTS_READ = 20_000  # lines of the earlier command's events; host and images are among the first
 PIECE = 1 << 20
@@ -103,10 +104,20 @@ class LogMarks:
                 start = 0  # begun again
             copy = target / path.relative_to(self.folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == SUFFIX:
+                continue
+            _copy_times(path, copy, start)
             with path.open("rb") as source, copy.open("wb") as file:
                 source.seek(start)
                 while piece := source.read(PIECE):
                     file.write(piece)
+
+
+def _copy_times(log: Path, copy: Path, start: int) -> None:
+    """The times of what is copied, where there are some."""
+    with suppress(OSError):
+        lines = shifted(times_of(log).read_text(encoding="ascii", errors="replace").splitlines(), start)
+        times_of(copy).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
 
 
 def _logs(folder: Path) -> list[Path]:

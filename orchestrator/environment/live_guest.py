@@ -15,6 +15,7 @@ from orchestrator.environment.handover import (
 from orchestrator.environment.machine_ssh import MachineSsh
 from orchestrator.guest.agent import Agent
 from orchestrator.guest.channel import GuestChannel, SshChannel
+from orchestrator.guest.clock import ClockReading
 from orchestrator.net.egress import Addresses, names_script
 from orchestrator.snapshots.restore import authorize, exchange_host_key, set_clock
 from orchestrator.timescale import TimeScale
@@ -108,8 +109,8 @@ class LiveGuest:
 
     async def refresh_identity(
         self, user_key: str, host_key: str, deadline: Deadline, ready: Callable[[], None]
-    ) -> None:
-        """Give a restored guest its own keys and the time.
+    ) -> ClockReading:
+        """Give a restored guest its own keys and the time; how its clock is then.
 
         Args:
             host_key: the public host key it was saved with, to be kept; empty: it gets a new one.
@@ -119,7 +120,7 @@ class LiveGuest:
         self.ssh.pin(host_key or await exchange_host_key(self.agent, deadline), replaced=not host_key)
         await self._name_destinations(deadline)
         ready()  # SSH and checks do not ask for the time
-        await set_clock(self.agent, deadline)
+        return await set_clock(self.agent, deadline)
 
     async def _name_destinations(self, deadline: Deadline) -> None:
         if self._machine.destinations:

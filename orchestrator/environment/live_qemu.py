@@ -13,6 +13,7 @@ from orchestrator.environment.screenshots import take_screenshot
 from orchestrator.environment.watch import Watcher
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus
+from orchestrator.events.clock import monotonic_clock
 from orchestrator.events.machines import MachineState, MachineStateChanged
 from orchestrator.process import launch, tail
 from orchestrator.process_id import ProcessId
@@ -31,6 +32,7 @@ class LiveQemu:
     Attributes:
         watcher: of its process, its console, its journal and its events.
         process: as far as it is known.
+        started_at: when it was started, as events have their `at`.
     """
 
     def __init__(self, name: str, paths: MachinePaths, accept: tuple[Waiver, ...], bus: EventBus) -> None:
@@ -39,7 +41,7 @@ class LiveQemu:
         self.bus = bus
         self.watcher = Watcher(name, paths, accept, bus, self.report)
         self.process: ProcessId | None = None
-        self._started = monotonic()
+        self.restart_clock()
 
     @property
     def monitor(self) -> Monitor:
@@ -66,6 +68,7 @@ class LiveQemu:
     def restart_clock(self) -> None:
         """The machine starts now, or again."""
         self._started = monotonic()
+        self.started_at = monotonic_clock()
 
     def launch(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> ProcessId:
         """Start the run script, in clean folders."""

@@ -75,7 +75,8 @@ class LiveMachine(MachineParts):
         self.qemu.watcher.sshd_listens.clear()
         await self.agent.connect(refresh_deadline)
         self.qemu.report("agent")
-        await self.guest.refresh_identity(user_key, host_key, refresh_deadline, self._become_ready)
+        reading = await self.guest.refresh_identity(user_key, host_key, refresh_deadline, self._become_ready)
+        self.clock.tell(reading, "restore")
 
     # ------------------------------------------------------------------ a QEMU that runs already
 
@@ -101,7 +102,7 @@ class LiveMachine(MachineParts):
         with told_by_console(self.name, self.paths):
             await self.agent.connect(deadline.earlier(self._scale.reply(seconds)))
         if was_paused:
-            await set_clock(self.agent, answers_before)
+            self.clock.tell(await set_clock(self.agent, answers_before), "cont")
         if await self.agent.read_file(HANDED_OVER, deadline=answers_before) is None:
             message = "it was rebooted, and not by this program; it is set up again"
             self._bus.emit(Note(self.name, level="warning", message=message))
@@ -168,6 +169,7 @@ class LiveMachine(MachineParts):
     async def hand_over(self, user_key: str, deadline: Deadline) -> None:
         """Set the guest up; see `LiveGuest.hand_over`."""
         await self.guest.hand_over(user_key, setup_deadline(deadline, self._scale), self._become_ready)
+        await self.clock.compare("hand-over")
 
     async def ready_agent(self) -> GuestChannel:
         """The agent, or what stands for it, once the hand-over is done."""

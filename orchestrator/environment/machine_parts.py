@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.environment.guest_clock import GuestClock
 from orchestrator.environment.live_guest import LiveGuest
 from orchestrator.environment.live_qemu import LiveQemu
 from orchestrator.environment.machine_ssh import MachineSsh
@@ -35,9 +36,16 @@ class MachineParts:
         lacks = Lacks(machine.name, providers, (str(paths.journal), str(paths.serial_log)))
         ssh = MachineSsh(paths, self.qemu.watcher, scale, key_file, lacks)
         self.guest = LiveGuest(machine, topology, paths, ssh)
+        self.clock = GuestClock(machine.name, self.qemu, self.guest, bus, scale)
+        self.qemu.watcher.on_resume = self._compare_clock
         self._bus = bus
         self._scale = scale
         self._handed_over = Later[GuestChannel]()
+
+    async def _compare_clock(self) -> None:
+        """The CPUs were stopped for a time, and with them the guest's clock."""
+        if self.handed_over:
+            await self.clock.compare("cont")
 
     @property
     def agent(self) -> GuestChannel:

@@ -55,11 +55,17 @@ class EnvironmentPaths:
     @property
     def unfinished_run(self) -> Path | None:
         """The run folder of a command that was killed before its reports were written."""
+        folder = self.last_run
+        return folder if folder is not None and not (folder / "summary.json").exists() else None
+
+    @property
+    def last_run(self) -> Path | None:
+        """The run folder of the last `up` or `run`, which may be under way."""
         try:
             folder = Path(os.fsdecode((self.folder / "run").read_bytes().removesuffix(b"\n")))
         except (OSError, ValueError):
             return None
-        return folder if folder.is_absolute() and folder.is_dir() and not (folder / "summary.json").exists() else None
+        return folder if folder.is_absolute() and folder.is_dir() else None
 
     @property
     def lock(self) -> Path:

@@ -11,6 +11,7 @@ from orchestrator.errors import OrchestratorError, TimeLimit
 from orchestrator.events import EventBus
 from orchestrator.events.base import FORMAT
 from orchestrator.events.run import Failure, PlannedMachine, PlannedService, RunFinished, RunOutcome, RunStarted
+from orchestrator.trace_context import VARIABLE
 
 
 def emit_run_started(request: Request, run_folder: Path, provider: str, bus: EventBus) -> None:
@@ -32,6 +33,8 @@ def emit_run_started(request: Request, run_folder: Path, provider: str, bus: Eve
                 for s in topology.services.values()
             ),
             version=orchestrator.__version__,
+            traceparent=request.inherited.get(VARIABLE, ""),
+            suite_machine=topology.suite.machine if topology.suite else "",
         )
     )
 

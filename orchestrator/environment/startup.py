@@ -158,7 +158,8 @@ async def join(session: Session, deadline: Deadline) -> None:
         MachineError, ServiceError: a machine does not answer, or a service does not come up.
     """
     await session.reattach(deadline)
-    await run_all(*(live.open_ssh() for live in session.machines.values()))
+    machines = session.machines.values()
+    await run_all(*(live.open_ssh() for live in machines), *(live.clock.compare("joined") for live in machines))
     # Mostly all is well, and known in a second; anything else is brought up in order.
     if not await session.services.verify_all(deadline):
         session.services.mark_pending(tuple(session.topology.services))

@@ -16,6 +16,7 @@ from orchestrator.events.run import Level, Note
 from orchestrator.guest.ssh import Ssh
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
+from orchestrator.trace_context import VARIABLE, TraceContext
 
 GUEST_SUITES = "/opt/e2e/suites"
 
@@ -63,6 +64,7 @@ class SuiteRun:
     Attributes:
         deadline: of everything that the command does.
         outcome: what was counted so far.
+        traceparent: the trace that this program was called in.
     """
 
     session: Session
@@ -70,6 +72,7 @@ class SuiteRun:
     deadline: Deadline
     selection: TestSelection = TestSelection()
     outcome: Outcome = field(default_factory=Outcome)
+    traceparent: str = ""
 
     @property
     def machine(self) -> LiveMachine:
@@ -116,6 +119,7 @@ class SuiteRun:
             "E2E_PHASE": label,
             "E2E_TIME_FACTOR": f"{self.scale.factor:g}",
             "E2E_SCALE": "1" if self.scales else "",
+            VARIABLE: TraceContext.of(self.session.run_folder.name, self.traceparent).of_suite,
             **self.suite.environment,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import partial
@@ -13,6 +13,7 @@ from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.failures import did_not_boot, disk_full, ended, panicked, paused
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
+from orchestrator.events.clock import monotonic_clock
 from orchestrator.events.machines import LogMatched, MachineState
 from orchestrator.events.run import Note
 from orchestrator.events.services import Heartbeat
@@ -23,8 +24,10 @@ from orchestrator.services.journal import Entry, Journal
 from orchestrator.tasks import Later, run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.vm.arguments import AGENT_DEVICE, MachinePaths
+from orchestrator.vm.arrivals import ArrivalLog
 from orchestrator.vm.follow import FILE_LIMIT, follow_lines, shorten
 from orchestrator.vm.qmp import Monitor, event_summary
+from orchestrator.vm.samples import take_samples
 from orchestrator.waivers import Waiver
 
 RESET_LIMIT = 10.0
@@ -43,6 +46,8 @@ class Watcher:
         sshd_listens: the guest's sshd has said so in its journal.
         booting: a boot that hangs may be reset, once.
         expects_end: its end is wanted: it stops, and does not die.
+        runs_since: when its CPUs went on, as QEMU told, by the host's monotonic clock.
+        on_resume: awaited when they did.
     """
 
     def __init__(
@@ -57,6 +62,8 @@ class Watcher:
         self.agent_open = asyncio.Event()
         self.was_reset = asyncio.Event()
         self.sshd_listens = asyncio.Event()
+        self.runs_since: float | None = None
+        self.on_resume: Callable[[], Awaitable[None]] = _nothing
         self.booting = self.expects_end = False
         self._name = name
         self._paths = paths
@@ -67,7 +74,9 @@ class Watcher:
         self._monitor = Later[Monitor]()
         self._seen: set[tuple[str, bool]] = set()
         self._console_start = 0
+        self._console_arrivals = ArrivalLog(paths.serial_log)
         self._expects_reset = False
+        self._resumed = asyncio.Event()
 
     def started(self, process: ProcessId) -> None:
         """There is a process to watch."""
@@ -120,6 +129,8 @@ class Watcher:
                 self._watch_console,
                 self._watch_journal,
                 self._watch_events,
+                self._watch_resumes,
+                partial(_take_samples, self._process, self._paths.samples),
                 partial(bound_logs, self._name, self._paths, self._bus),
             ],
         )
@@ -137,7 +148,8 @@ class Watcher:
 
     async def _watch_console(self) -> None:
         await self._process.wait()
-        async for line in follow_lines(self._paths.serial_log, start=self._console_start):
+        log = self._paths.serial_log
+        async for line in follow_lines(log, start=self._console_start, arrivals=self._console_arrivals):
             sign = find_in_console(line)
             if sign is not None:
                 await self._on_sign(sign, line)
@@ -152,6 +164,9 @@ class Watcher:
                 elif name == "GUEST_PANICKED":
                     await asyncio.sleep(0.3)  # the console's last words are still coming
                     raise self._panicked("QEMU reports that the guest panicked")
+                elif name == "RESUME":
+                    self.runs_since = monotonic_clock()
+                    self._resumed.set()
                 elif name == "STOP":
                     await self._on_stop(monitor)
                 elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
@@ -161,6 +176,12 @@ class Watcher:
                     self.was_reset.set()
                 elif name in WORTH_A_NOTE and not (name == "SHUTDOWN" and self.expects_end):
                     self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
+
+    async def _watch_resumes(self) -> None:  # apart from the events: a guest that is asked may be slow
+        while True:
+            await self._resumed.wait()
+            self._resumed.clear()
+            await self.on_resume()
 
     async def _on_stop(self, monitor: Monitor) -> None:
         """Its CPUs are paused. Where QEMU itself did that, nothing lets them go on."""
@@ -216,6 +237,14 @@ class Watcher:
                 waiver=known.reason if known else "",
             )
         )
+
+
+async def _nothing() -> None:
+    """What is done where nobody asked for more."""
+
+
+async def _take_samples(process: Later[ProcessId], path: Path) -> None:
+    await take_samples((await process.wait()).pid, path)
 
 
 async def bound_logs(name: str, paths: MachinePaths, bus: EventBus) -> None:

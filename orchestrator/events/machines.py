@@ -13,6 +13,8 @@ MachineState = Literal[
     "starting", "booting", "restoring", "agent", "ssh", "ready", "stopping", "stopped", "panicked", "died"
 ]
 
+ClockReason = Literal["hand-over", "restore", "cont", "joined", "end"]
+
 
 @event_kind("image.state")
 class ImageStateChanged(Event):
@@ -80,6 +82,24 @@ class MachineStateChanged(Event):
     state: MachineState
     elapsed: float | None = None
     detail: str = ""
+
+
+@event_kind("machine.clock")
+class MachineClock(Event):
+    """The clock of a guest was compared with the host's: a time of the guest and `offset` is a time of the host.
+
+    Attributes:
+        subject: machine
+        offset: seconds that the guest's clock is behind the host's
+        uncertainty: how many seconds the offset may be wrong
+        reason: what happened to the clock before
+        since: `at` of the moment from which the guest's clocks run as they do now; absent: they went on
+    """
+
+    offset: float
+    uncertainty: float
+    reason: ClockReason
+    since: float | None = None
 
 
 @event_kind("log.match")

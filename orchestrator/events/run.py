@@ -49,6 +49,8 @@ class RunStarted(Event):
         machines: the machines that are to run
         services: the services that are to run
         version: the orchestrator's version
+        suite_machine: where the browser suite runs; absent: there is none
+        traceparent: the trace that the command was called in, as TRACEPARENT has it
     """
 
     format: int
@@ -61,6 +63,8 @@ class RunStarted(Event):
     machines: tuple[PlannedMachine, ...]
     services: tuple[PlannedService, ...]
     version: str
+    suite_machine: str = ""
+    traceparent: str = ""
 
 
 @event_kind("host.accelerator")

@@ -144,6 +144,7 @@ _DEVELOPMENT: Final = (
     _tested("shellcheck", "shellcheck", "checks the shell scripts", program="shellcheck"),
     _tested("node", "nodejs", "runs the tests of the browser-test reporter", program="node"),
     _tested("tesseract", "tesseract-ocr", "texts on screens are read in a test", program="tesseract"),
+    _tested("Chromium", "chromium", "opens the reports in the tests of their page", program="chromium"),
     _tested("zsh", "zsh", "completion is tested in it", program="zsh"),
     _tested("fish", "fish", "completion is tested in it", program="fish"),
     _tested("tcsh", "tcsh", "completion is tested in it", program="tcsh"),

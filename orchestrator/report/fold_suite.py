@@ -11,6 +11,7 @@ from orchestrator.report import model_tests as mt
 from orchestrator.text import SENTENCE, TEXT, WORD, clean
 
 ENTRIES = 5_000  # of one kind in a view
+TESTS = 20_000  # of one phase
 OUTPUT_LINES = 200
 
 Item = TypeVar("Item")
@@ -61,7 +62,7 @@ class PhaseFold:
             if len(self._elsewhere) < m.TESTS:
                 self._elsewhere.add(key)
             return True
-        if key not in self._places and len(self._places) >= ENTRIES:
+        if key not in self._places and len(self._places) >= TESTS:
             return False
         self._places[key] = (subject, clean(event.file, SENTENCE), event.line)
         if isinstance(event, TestBegan):

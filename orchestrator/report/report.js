@@ -30,3 +30,6 @@ if (heading && statuses.length > 1) {
   }
   heading.after(bar);
 }
+
+const axisData = document.getElementById("axis-data");
+if (axisData) startAxis(JSON.parse(axisData.textContent));

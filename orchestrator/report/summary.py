@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from orchestrator.events import utc_text
+from orchestrator.report.critical import critical_path
 from orchestrator.report.model import RunView, ServiceView
 from orchestrator.report.model_tests import STATUSES
+from orchestrator.vm.samples import Usage
 
 SUMMARY_FORMAT = 2  # grows when a key changes its meaning; docs/events.md tells what changed
 
 
-def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
+def summary(
+    view: RunView, artifacts: Sequence[str] = (), usage: Mapping[str, Usage] | None = None
+) -> dict[str, object]:
     """The summary as JSON-ready data.
 
     Args:
         artifacts: the files of the run folder, as relative paths.
+        usage: what each machine used of the host.
 
     Returns:
         ``format``; ``outcome`` (``passed``, ``suspicious``, ``failed``, ``error``,
@@ -25,9 +30,11 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         sentence, empty if passed); ``run_id``, ``environment``, ``command``, ``variant``,
         ``provider``, ``version``; ``host`` (``accelerator``, ``time_scale``, ``qemu``);
         ``started`` and ``ended`` (UTC text); ``seconds`` (``total``, ``ready`` or null);
+        ``waited_for`` (the critical path of the start: ``what``, ``seconds``);
         ``images`` (``name``, ``provider``, ``key``, ``state``, ``seconds``);
         ``machines`` and ``services`` (``name``, ``state``, ``seconds`` from start to up or
-        null; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
+        null; machines also ``peak``: ``cpus``, bytes of ``memory``, bytes a second ``read_per_second``
+        and ``written_per_second``; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
         and a count per status; ``phases`` with the same per phase; ``cases`` with
         ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``failures``
         (the error tree's fields, ``subject``, ``at``); ``log_matches``; ``warnings``;
@@ -52,7 +59,11 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
             {"name": i.name, "provider": i.provider, "key": i.key, "state": i.state, "seconds": i.seconds}
             for i in view.images
         ],
-        "machines": [{"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines],
+        "waited_for": [{"what": leg.what, "seconds": _seconds(leg.seconds)} for leg in critical_path(view)],
+        "machines": [
+            {"name": p.name, "state": p.state, "seconds": _seconds(p.seconds), **_peaks((usage or {}).get(p.name))}
+            for p in view.machines
+        ],
         "services": [_service(service) for service in view.services],
         "tests": _tests(view),
         "failures": [{**asdict(f), "at": _time(f.at)} for f in view.failures],
@@ -62,9 +73,9 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
     }
 
 
-def summary_json(view: RunView, artifacts: Sequence[str] = ()) -> str:
+def summary_json(view: RunView, artifacts: Sequence[str] = (), usage: Mapping[str, Usage] | None = None) -> str:
     """The text of ``summary.json``."""
-    return json.dumps(summary(view, artifacts), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(summary(view, artifacts, usage), indent=2, ensure_ascii=False) + "\n"
 
 
 def _tests(view: RunView) -> dict[str, object]:
@@ -107,6 +118,19 @@ def _service(service: ServiceView) -> dict[str, object]:
         "depends_on": list(service.depends_on),
         "checks": checks,
     }
+
+
+def _peaks(usage: Usage | None) -> dict[str, object]:
+    """The most of a second, and what it came to; nothing where nobody looked."""
+    if usage is None or not usage.times:
+        return {}
+    peak = {
+        "cpus": round(max(usage.cpu), 2),
+        "memory": max(usage.memory),
+        "read_per_second": round(max(usage.read)),
+        "written_per_second": round(max(usage.written)),
+    }
+    return {"peak": peak}
 
 
 def _seconds(value: float | None) -> float | None:

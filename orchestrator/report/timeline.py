@@ -17,6 +17,7 @@ from orchestrator.report.sections import test_id
 ROW = 30  # height of a row in CSS pixels; report.css has the same number
 _SERVICE = "service"  # the kind of a row
 LANES = 6  # rows of tests that overlap
+BARS = 2_000  # tests; of more, only those that did not pass have one
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400)
 _HIDDEN = frozenset({"pending", "skipped"})
 _QUIET = UP_STATES | {"stopped"}
@@ -163,11 +164,13 @@ def _services(axis: Axis, view: RunView) -> Iterator[Row]:
 
 
 def _tests(axis: Axis, view: RunView) -> Iterator[Row]:
+    few = len(view.tests) <= BARS
     if view.tests:
         yield Row("Tests", heading=True)
     for number, phase in enumerate(view.phases):
         for i, lane in enumerate(_lanes(phase.tests)):
-            bars = tuple(bar for test, index in lane for bar in _test(axis, test, test_id(number, index)))
+            shown = [pair for pair in lane if few or pair[0].status not in ("passed", "skipped")]
+            bars = tuple(bar for test, index in shown for bar in _test(axis, test, test_id(number, index)))
             yield Row(phase.name if i == 0 else "", "", bars, css="tests")
 
 

@@ -7,15 +7,16 @@ import stat
 from pathlib import Path
 
 from orchestrator.atomic import write_atomically
-from orchestrator.events.read import load_events
+from orchestrator.report import chrome
 from orchestrator.report.fold import fold
 from orchestrator.report.html import EMBED_TOTAL, PNG, render_html, wanted_images
 from orchestrator.report.junit import junit_xml
 from orchestrator.report.model import RunView
 from orchestrator.report.summary import summary_json
+from orchestrator.timeline.read import on_axis, read_timeline
 
 FILES = 5_000  # listed of a run folder
-OWN = ("summary.json", "junit.xml", "report/index.html")
+OWN = ("summary.json", "junit.xml", "report/index.html", chrome.FILE)
 
 
 def write_report(run_folder: Path) -> RunView:
@@ -27,13 +28,15 @@ def write_report(run_folder: Path) -> RunView:
     Raises:
         OSError: the folder cannot be read or written. Odd content never raises.
     """
-    view = fold(load_events(run_folder / "events.jsonl"))
+    timeline = read_timeline(run_folder)
+    view = fold(on_axis(timeline))
     files = sorted({*list_files(run_folder), *OWN})
-    write_atomically(run_folder / "summary.json", summary_json(view, files), mode=0o644)
+    write_atomically(run_folder / "summary.json", summary_json(view, files, timeline.usage), mode=0o644)
     write_atomically(run_folder / "junit.xml", junit_xml(view), mode=0o644)
+    chrome.write(view, timeline, run_folder / chrome.FILE)
     (run_folder / "report").mkdir(exist_ok=True)
     images = read_images(run_folder, wanted_images(view))
-    write_atomically(run_folder / "report" / "index.html", render_html(view, files, images), mode=0o644)
+    write_atomically(run_folder / "report" / "index.html", render_html(view, files, images, timeline), mode=0o644)
     return view
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.vm.arrivals import ArrivalLog
 from orchestrator.vm.follow import follow_lines
 
 MESSAGE_LIMIT = 4000
 INVOCATION_LENGTH = 32
+DELAY = 60_000_000  # µs that a line waits for journald at most; more is a step of the time of day
 RUNS_LIMIT = 50  # runs of one unit that are remembered: the first two tell all
 
 # systemd's message ids (systemd.messages in its catalogue) for a unit that ended, failed, or is started again.
@@ -41,6 +43,8 @@ class Entry:
         at: by the guest's clock, seconds since the epoch.
         ended: systemd says that its unit did.
         invocation: of which run of the unit systemd speaks, else empty.
+        monotonic: when it was said, by the guest's monotonic clock, seconds; 0: not told.
+        boot: which boot of the guest.
     """
 
     at: float
@@ -50,6 +54,8 @@ class Entry:
     priority: int
     ended: bool = False
     invocation: str = ""
+    monotonic: float = 0.0
+    boot: str = ""
 
 
 def parse_entry(line: str) -> Entry | None:
@@ -57,6 +63,7 @@ def parse_entry(line: str) -> Entry | None:
     try:
         data = json.loads(line)
         at = int(data.get("__REALTIME_TIMESTAMP", 0)) / 1e6
+        monotonic = _monotonic(data)
         priority = int(data.get("PRIORITY", 6))
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return None
@@ -68,7 +75,23 @@ def parse_entry(line: str) -> Entry | None:
     ended = data.get("MESSAGE_ID") in ENDED if "UNIT" in data and isinstance(data.get("MESSAGE_ID"), str) else False
     identifier = str(data.get("SYSLOG_IDENTIFIER", ""))
     invocation = str(data.get("INVOCATION_ID", ""))[:INVOCATION_LENGTH] if "UNIT" in data else ""
-    return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended, invocation)
+    boot = str(data.get("_BOOT_ID", ""))[:INVOCATION_LENGTH]
+    return Entry(at, str(unit), identifier, str(message)[:MESSAGE_LIMIT], priority, ended, invocation, monotonic, boot)
+
+
+def _monotonic(data: Mapping[str, object]) -> float:
+    """When a line was said, which may be long before journald took it: at a boot, or when the guest is busy."""
+
+    if "_SOURCE_MONOTONIC_TIMESTAMP" in data and (said := _whole(data["_SOURCE_MONOTONIC_TIMESTAMP"])):
+        return said / 1e6  # the kernel's own
+    taken, delay = _whole(data.get("__MONOTONIC_TIMESTAMP", 0)), 0
+    if "_SOURCE_REALTIME_TIMESTAMP" in data:  # of a datagram, by the time of day
+        delay = _whole(data.get("__REALTIME_TIMESTAMP", 0)) - _whole(data["_SOURCE_REALTIME_TIMESTAMP"])
+    return (taken - (delay if 0 < delay < DELAY else 0)) / 1e6
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, str | int) else 0
 
 
 class Journal:
@@ -83,6 +106,7 @@ class Journal:
         self._runs: dict[str, set[str]] = {}
         self._real: dict[str, str] = {}  # name in the topology → the name under which lines come
         self._on_entry = on_entry
+        self._arrivals = ArrivalLog(path)
 
     def skip(self) -> None:
         """Begin with what comes from now on: what was told before was told to others."""
@@ -91,7 +115,7 @@ class Journal:
 
     async def follow(self) -> None:
         """Read for ever; run it as a guard."""
-        async for line in follow_lines(self.path, start=self.start):
+        async for line in follow_lines(self.path, start=self.start, arrivals=self._arrivals):
             entry = parse_entry(line)
             if entry is None:
                 continue

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from orchestrator.deadline import Deadline, monotonic, pause
+from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import MachineError, SnapshotDamaged, SnapshotError
 from orchestrator.events import wall_clock
 from orchestrator.file_stamps import remember, remembered
 from orchestrator.guest.channel import GuestChannel
+from orchestrator.guest.clock import ClockReading, read_clock
 from orchestrator.guest.keys import AUTHORIZED_KEYS, HOST_KEY, PUBLIC_HOST_KEY, new_host_key
 from orchestrator.snapshots.manifest import Manifest, files_of
 from orchestrator.snapshots.memory import copy_sparse, digest, file_system
@@ -32,7 +33,6 @@ RESTART_SSHD = (
 # card, and QEMU would make five.
 ANNOUNCEMENTS = {"announce-rounds": 1}
 VERIFIED = "verified.json"  # in a snapshot's folder: the stamps of its files when they were compared
-CLOCK_SAMPLES = 3
 CLOCK_ERROR = 0.05  # seconds a guest may be off after a restore
 CLOCK_TRIES = 4
 
@@ -127,39 +127,26 @@ async def _load(monitor: Monitor, name: str, deadline: Deadline) -> None:
         await pause(POLL, deadline)
 
 
-async def clock_offset(agent: GuestChannel, deadline: Deadline) -> float:
-    """Seconds the guest's clock is behind the host's; the best of several questions."""
-    best, offset = float("inf"), 0.0
-    for _ in range(CLOCK_SAMPLES):
-        asked = monotonic()
-        before = wall_clock()
-        guest = await agent.time(deadline=deadline)
-        took = monotonic() - asked
-        if took < best:
-            best, offset = took, before + took / 2 - guest
-    return offset
-
-
-async def set_clock(agent: GuestChannel, deadline: Deadline) -> float:
-    """Set the clock of a machine that runs again to the host's; the seconds it is off then.
+async def set_clock(agent: GuestChannel, deadline: Deadline) -> ClockReading:
+    """Set the clock of a machine that runs again to the host's; how it is read then.
 
     Raises:
         MachineError: it cannot be set, or not exactly enough.
     """
-    offset = await clock_offset(agent, deadline)
+    found = await read_clock(agent, deadline)
     for _ in range(CLOCK_TRIES):
-        result = await agent.exec(["date", "-s", shift(offset)], deadline=deadline)
+        result = await agent.exec(["date", "-s", shift(found.offset)], deadline=deadline)
         if result.code != 0:
             raise MachineError(
                 f"the clock of machine {agent.machine} cannot be set", subject=agent.machine, why=result.complaint
             )
-        offset = await clock_offset(agent, deadline)
-        if abs(offset) <= CLOCK_ERROR:
-            return offset
+        found = await read_clock(agent, deadline)
+        if abs(found.offset) <= CLOCK_ERROR:
+            return found
     raise MachineError(
         f"the clock of machine {agent.machine} cannot be set exactly",
         subject=agent.machine,
-        why=f"it is still {offset:.3f} s behind after {CLOCK_TRIES} attempts; the host is overloaded",
+        why=f"it is still {found.offset:.3f} s behind after {CLOCK_TRIES} attempts; the host is overloaded",
     )
 
 

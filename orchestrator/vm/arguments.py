@@ -66,6 +66,11 @@ class MachinePaths:
         return self.logs / "journal.jsonl"
 
     @property
+    def samples(self) -> Path:
+        """What QEMU uses of the host; see `orchestrator.vm.samples`."""
+        return self.logs / "samples.csv"
+
+    @property
     def qmp(self) -> Path:
         """QMP for the command that drives the machine: commands and events."""
         return self.sockets / "qmp"

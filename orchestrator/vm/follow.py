@@ -8,39 +8,53 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.vm.arrivals import ArrivalLog
+
 INTERVAL = 0.05  # seconds; a read of a local file that gives nothing costs microseconds
 LINE_LIMIT = 64 * 1024
 CHUNK = 256 * 1024
 FILE_LIMIT = 64 << 20  # bytes of a log; a guest may write without end
 
 
-async def follow_lines(path: Path, *, start: int = 0) -> AsyncIterator[str]:
+async def follow_lines(path: Path, *, start: int = 0, arrivals: ArrivalLog | None = None) -> AsyncIterator[str]:
     """Every complete line from byte ``start`` on, for ever; overlong lines are cut.
 
     The file may not exist yet, and may become shorter: then it is read from its beginning. It never ends by
     itself: cancel it.
+
+    Args:
+        arrivals: notes when how much was there.
     """
-    position = start
-    rest = b""
-    while True:
-        try:
-            with path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < position:
-                    position, rest = 0, b""
-                file.seek(position)
-                data = file.read(CHUNK)
-        except FileNotFoundError:
-            data = b""
-        if not data:
-            await asyncio.sleep(INTERVAL)
-            continue
-        position += len(data)
-        *lines, rest = (rest + data).split(b"\n")
-        if len(rest) > LINE_LIMIT:
-            rest = rest[:LINE_LIMIT]
-        for line in lines:
-            yield line[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
-        await asyncio.sleep(0)  # a flood must not starve the rest
+    if arrivals is not None:
+        arrivals.begin(start)
+    position, rest = start, b""
+    try:
+        while True:
+            try:
+                with path.open("rb") as file:
+                    if file.seek(0, os.SEEK_END) < position:
+                        position, rest = 0, b""
+                        if arrivals is not None:
+                            arrivals.begin_again()
+                    file.seek(position)
+                    data = file.read(CHUNK)
+            except FileNotFoundError:
+                data = b""
+            if not data:
+                await asyncio.sleep(INTERVAL)
+                continue
+            position += len(data)
+            if arrivals is not None:
+                arrivals.note(position)
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > LINE_LIMIT:
+                rest = rest[:LINE_LIMIT]
+            for line in lines:
+                yield line[:LINE_LIMIT].decode("utf-8", "replace").rstrip("\r")
+            await asyncio.sleep(0)  # a flood must not starve the rest
+    finally:
+        if arrivals is not None:
+            arrivals.cease(position)
 
 
 def shorten(path: Path, limit: int) -> bool:

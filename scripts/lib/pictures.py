@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pictures_failure
+from pictures_tools import PICTURES, ROOT, Failed, photograph
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
@@ -21,14 +23,11 @@ from rich.text import Text
 from orchestrator.cli.progress_lines import LineWriter, stamp
 from orchestrator.events.read import load_events
 
-ROOT = Path(__file__).resolve().parents[2]
-PICTURES = ROOT / "docs" / "pictures"
 WIDTH, HEIGHT = 108, 30  # of the terminal, in characters
 BROWSER_WINDOW = (1280, 960)  # pixels
 INTERVAL = 0.3  # seconds between two frames
 LIMIT = 1200.0  # seconds for the whole run
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 # Blue, magenta, cyan, white; the theme begins with black, red, green, yellow.
 DIM = ((97, 175, 239), (198, 120, 221), (86, 182, 194), (171, 178, 191))
 BRIGHT = ((130, 196, 255), (215, 150, 235), (110, 205, 215), (255, 255, 255))
@@ -56,10 +55,6 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 </g></g>
 </svg>
 """
-
-
-class Failed(Exception):
-    """A tool or the run did not do its part; the text says which."""
 
 
 @dataclass(frozen=True)
@@ -161,26 +156,11 @@ def progress(events: Path) -> str:
     return "".join(f"{stamp(event.time)} {line}\n" for event, line in lines if line)
 
 
-def photograph(page: Path, path: Path) -> None:
-    """A page of this host as a PNG file, drawn by a Chromium without a window."""
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        raise Failed(f"none of {', '.join(BROWSERS)} is installed")
-    width, height = BROWSER_WINDOW
-    with tempfile.TemporaryDirectory() as profile:
-        options = ["--headless", "--hide-scrollbars", f"--user-data-dir={profile}", f"--window-size={width},{height}"]
-        if os.geteuid() == 0:
-            options.append("--no-sandbox")  # Chromium has none for root; the page is our own
-        command = [browser, *options, f"--screenshot={path}", page.as_uri()]
-        done = subprocess.run(command, check=False, capture_output=True, timeout=120)
-    if done.returncode or not path.exists():
-        raise Failed(f"{browser} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/pictures", allow_abbrev=False)
     parser.add_argument("--keep", type=Path, metavar="DIR")
     parser.add_argument("--from", type=Path, metavar="DIR", dest="source")
+    parser.add_argument("--failure", action="store_true")
     parser.add_argument("options", nargs="*", metavar="OPTION")
     arguments = parser.parse_args()
     PICTURES.mkdir(exist_ok=True)
@@ -188,9 +168,13 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             folder = (arguments.keep or Path(scratch)).resolve()
             folder.mkdir(parents=True, exist_ok=True)
+            if arguments.failure:
+                run = arguments.source.resolve() if arguments.source else pictures_failure.take(folder)
+                pictures_failure.draw(run, PICTURES)
+                return 0
             recording = Recording(arguments.source.resolve()) if arguments.source else record(folder, arguments.options)
             draw_terminal(telling(recording.frames), PICTURES / "board.svg", "orchestrator run")
-            photograph(recording.run / "report" / "index.html", PICTURES / "report.png")
+            photograph((recording.run / "report" / "index.html").as_uri(), PICTURES / "report.png", BROWSER_WINDOW)
             (PICTURES / "run.txt").write_text(progress(recording.run / "events.jsonl"), encoding="utf-8")
     except Failed as failure:
         print(f"scripts/pictures: {failure}", file=sys.stderr)

@@ -123,7 +123,7 @@ def test_a_foreign_guest_without_an_agent_is_reached_by_ssh(tmp_path: Path, monk
             assert stage.live.host_key.startswith("ssh-ed25519 "), "the one that it was told"
             await stage.live.hand_over("key", Deadline.after(10))
             assert stage.live.handed_over
-            assert ssh.commands[-2:] == [["sh", "-s"], ["sh", "-s"]]
+            assert ssh.commands[-3:] == [["sh", "-s"], ["sh", "-s"], ["date", "+%s.%N"]], "and its clock is read"
             assert await stage.live.ready_agent() is stage.live.agent
 
     run_simulated(scenario())

@@ -74,6 +74,7 @@ def test_a_run_folder_that_takes_nothing_is_a_warning(tmp_path: Path) -> None:
         monitor=SimpleNamespace(run_state=nothing),
         agent=SimpleNamespace(ping=nothing),
         qemu=SimpleNamespace(screenshot=nothing),
+        clock=SimpleNamespace(compare=nothing),
     )
     session = SimpleNamespace(machines={"server": machine}, run_folder=tmp_path, scale=TimeScale(1.0), bus=bus)
     run_async(evidence.collect_all(cast("Session", session), "failure"))

@@ -21,6 +21,7 @@ from orchestrator.events import Event, EventBus
 from orchestrator.guest.agent import GuestResult
 from orchestrator.timescale import TimeScale
 from orchestrator.topology.model import Suite, SuitePhase
+from orchestrator.trace_context import TraceContext
 
 
 def listed(*files: str, support: tuple[str, ...] = ()) -> dict[str, Case]:
@@ -141,7 +142,7 @@ async def prepared(end: GuestResult | MachineError, deadline: Deadline) -> tuple
     phase = SuitePhase("stack")
     folder, command, ahead = Path("/here/suite"), ("run",), ("run", "-p")
     suite = Suite("client", folder, command, "test", {"A": "1"}, "/artifacts", 60.0, (phase,), ahead)
-    session = SimpleNamespace(machines={"client": client}, bus=bus, scale=TimeScale())
+    session = SimpleNamespace(machines={"client": client}, bus=bus, scale=TimeScale(), run_folder=Path("/runs/r"))
     await prepare(SuiteRun(cast(Session, session), suite, deadline), phase)
     return client, seen
 
@@ -152,6 +153,7 @@ def test_a_suite_is_prepared_as_it_will_be_run() -> None:
     assert (call["command"], call["user"], call["cwd"]) == (("run", "-p"), "test", "/opt/e2e/suites/suite")
     assert call["environment"]["A"] == "1"
     assert call["environment"]["E2E_PHASE"] == "stack"
+    assert call["environment"]["TRACEPARENT"] == TraceContext.of("r").of_suite
     assert len(notes(seen, "info")) == len(seen) == 1
 
 

@@ -131,10 +131,10 @@ def test_no_new_name_is_an_old_one() -> None:
 
 
 def test_a_kind_that_is_not_known_is_kept_and_a_field_left_out() -> None:
-    unknown = recorded("machine.clock", "server", {"offset": 0.25, "how": ["kvm"]})
+    unknown = recorded("machine.weather", "server", {"offset": 0.25, "how": ["kvm"]})
     assert isinstance(unknown, UnknownEvent)
     assert (unknown.name, unknown.subject, unknown.record) == (
-        "machine.clock",
+        "machine.weather",
         "server",
         {"offset": 0.25, "how": ["kvm"]},
     )

@@ -278,6 +278,7 @@ def test_write_report_completes_the_folder_of_a_killed_run(tmp_path: Path) -> No
         "machines/client/screenshots/01-ready.png",
         "report/index.html",
         "summary.json",
+        "trace.json.gz",
     ]
     assert "data:image/png;base64," in (tmp_path / "report/index.html").read_text()
     assert not list(tmp_path.rglob("*.part"))

@@ -28,7 +28,17 @@ def test_a_real_line() -> None:
         '{"__CURSOR":"s=1","__REALTIME_TIMESTAMP":"1795400000123456","__MONOTONIC_TIMESTAMP":"5000","PRIORITY":"3",'
         '"SYSLOG_IDENTIFIER":"alicia","_SYSTEMD_UNIT":"alicia.service","MESSAGE":"listening on 8888"}'
     )
-    assert parse_entry(text) == Entry(1795400000.123456, "alicia.service", "alicia", "listening on 8888", 3)
+    entry = Entry(1795400000.123456, "alicia.service", "alicia", "listening on 8888", 3, monotonic=0.005)
+    assert parse_entry(text) == entry
+
+
+def test_when_a_line_was_said_and_not_when_journald_had_the_time_to_take_it() -> None:
+    taken = {"__REALTIME_TIMESTAMP": "1795400014000000", "__MONOTONIC_TIMESTAMP": "14000000"}
+    of_kernel = parse_entry(line("Linux version", **taken, _SOURCE_MONOTONIC_TIMESTAMP="1500000"))
+    of_program = parse_entry(line("ready", **taken, _SOURCE_REALTIME_TIMESTAMP="1795400013000000"))
+    stepped = parse_entry(line("ready", **taken, _SOURCE_REALTIME_TIMESTAMP="1700000000000000"))
+    odd = parse_entry(line("ready", **taken, _SOURCE_MONOTONIC_TIMESTAMP=["1"]))
+    assert [one and one.monotonic for one in (of_kernel, of_program, stepped, odd)] == [1.5, 13.0, 14.0, 14.0]
 
 
 def test_what_systemd_says_about_a_unit_belongs_to_the_unit() -> None:

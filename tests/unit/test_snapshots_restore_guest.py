@@ -20,12 +20,12 @@ from orchestrator.deadline import Deadline
 from orchestrator.errors import GuestCommandError, MachineError
 from orchestrator.events import wall_clock
 from orchestrator.guest.agent import Agent
+from orchestrator.guest.clock import read_clock
 from orchestrator.guest.keys import HOST_KEY, host_key_blob
 from orchestrator.snapshots.restore import (
     CLOCK_TRIES,
     RESTART_SSHD,
     authorize,
-    clock_offset,
     exchange_host_key,
     set_clock,
     shift,
@@ -84,7 +84,7 @@ def test_the_quickest_answer_tells_the_offset(tmp_path: Path, behind: float, del
         guest = Clock(tmp_path / "agent", behind)
         guest.delays = list(delays)
         async with guest.opened() as agent:
-            assert abs(await clock_offset(agent, Deadline.after(5)) - behind) < 0.04
+            assert abs((await read_clock(agent, Deadline.after(5))).offset - behind) < 0.04
         assert guest.log.count("guest-get-time") == 3
 
     run_simulated(scenario())
@@ -102,7 +102,7 @@ def test_a_clock_is_taken_to_be_read_half_way(tmp_path: Path) -> None:
         guest.handlers["guest-get-time"] = slow
         guest.delays = [0.12] * 3
         async with guest.opened() as agent:
-            assert abs(await clock_offset(agent, Deadline.after(5)) - 5.0) < 0.04
+            assert abs((await read_clock(agent, Deadline.after(5))).offset - 5.0) < 0.04
 
     run_simulated(scenario())
 
@@ -114,7 +114,7 @@ def test_the_clock_is_set_until_it_is_right(tmp_path: Path, behind: float) -> No
         guest.misses = [0.3, -0.2]
         async with guest.opened() as agent:
             left = await set_clock(agent, Deadline.after(5))
-        assert abs(left) <= 0.05
+        assert abs(left.offset) <= 0.05
         assert abs(guest.behind) <= 0.06
         assert len(guest.commands) == 3
 

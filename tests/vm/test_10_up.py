@@ -14,6 +14,8 @@ import pytest
 from conftest import MEASURES, Shared
 from host import Host, collected
 
+from orchestrator.timeline.read import read_timeline
+
 GOOD = {"healthy", "completed"}
 
 
@@ -155,3 +157,43 @@ def _repaired(vm: Host, script: str) -> float:
         assert process.stdout is not None
         assert process.stdout.readline() == "done\n"
         return time.time()
+
+
+def test_a_line_of_a_guest_is_where_it_was_said(vm: Host) -> None:
+    """A line is said in the guest between two looks at the host's clock: there it must be in the timeline."""
+    script = 'while read -r word; do echo "$word" >/dev/kmsg; echo done; done'
+    moments: dict[str, tuple[float, float]] = {}
+    with subprocess.Popen(
+        vm.argv("exec", "server", "--", "sh", "-c", script),
+        env=vm.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for number in range(10):
+            word, before = f"axis-mark-{number}", time.monotonic()
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+            moments[word] = (before, time.monotonic())
+        process.stdin.close()
+    folder, end = vm.started_in(), time.monotonic() + 30
+    while "axis-mark-9" not in (folder / "machines" / "server" / "journal.jsonl").read_text():
+        assert time.monotonic() < end, "the journal does not come"
+        time.sleep(0.1)
+    timeline = read_timeline(folder)
+    marks = [one for one in timeline.entries if "axis-mark-" in one.text]
+    found = {one.text.removeprefix("kernel: "): one for one in marks if one.source == "journal"}
+    assert found.keys() == moments.keys()
+    late = []
+    for word, (before, after) in moments.items():
+        at = found[word].at - timeline.axis.origin + timeline.axis.zero
+        off = max(before - at, at - after, 0.0)
+        assert off <= 0.020 + found[word].margin, f"{word}: {off:.3f} s outside, ± {found[word].margin:.3f} s"
+        late.append(at - (before + after) / 2)
+    widest = max(after - before for before, after in moments.values())
+    MEASURES.append(
+        f"a guest's line on the host's axis: {1000 * statistics.median(late):+.1f} ms from the middle of a round trip, "
+        f"which took {1000 * widest:.0f} ms at most"
+    )
