@@ -133,6 +133,23 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "schema": ("orchestrator schema > topology.schema.json", "orchestrator schema --recipe > recipe.schema.json"),
     "images": ("orchestrator images build", "orchestrator images list", "orchestrator images prune --keep 1 --dry-run"),
     "doctor": ("orchestrator doctor", "orchestrator doctor --fresh --json"),
+    "nightly": (
+        "orchestrator nightly --dry-run",
+        "orchestrator nightly",
+        "orchestrator nightly --install timer",
+        "orchestrator nightly --uninstall",
+    ),
+    "bisect": ("orchestrator bisect 'sends a message'", "orchestrator bisect login --good RUN --bad RUN"),
+    "history": (
+        "orchestrator history list",
+        "orchestrator history show latest",
+        "orchestrator history test 'sends a message'",
+        "orchestrator history import runs",
+        "orchestrator history pin 20261128T021056Z-227c96",
+        "orchestrator history prune --dry-run",
+        "orchestrator history site public",
+        "orchestrator history export --json > history.json",
+    ),
     "report": ("orchestrator report", "orchestrator report runs/20260102T030405Z-abc123"),
     "completion": (
         'eval "$(orchestrator completion bash)"',

@@ -27,6 +27,7 @@ from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.reaper_client import ReaperClient, reaper_client
 from orchestrator.environment.reclaim import note_unfinished_run, reclaim_previous, unpin_images
 from orchestrator.environment.redeploy import join_changed, other_inputs, wanted_of
+from orchestrator.environment.revisions import tell_revisions
 from orchestrator.environment.run_events import emit_failure, emit_run_started, finish, over_limit
 from orchestrator.environment.session import Session
 from orchestrator.environment.ssh_files import write_ssh_files
@@ -106,6 +107,7 @@ async def _open_running(
     marks = LogMarks.of(state.run_folder)
     emit_run_started(request, run_folder, state.provider, bus)
     tell_again(state, bus)
+    await tell_revisions(request.topology, state.inputs, bus)
     warn_of_expired(request.topology, bus)
     bus.emit(Note(level="info", message=f"{request.name} is up already; every service is proven again"))
     reaper = await stack.enter_async_context(reaper_client())
@@ -164,6 +166,7 @@ async def _prepare(
     emit_run_started(request, run_folder, provider, bus)
     warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
+    await tell_revisions(topology, planned.inputs, bus)
     choice = choose(request.name, Inputs(topology, planned.inputs), request.start, bus)
     snapshot = None if choice is None else choice.snapshot
     clone = snapshot is not None and is_clone(snapshot, env_paths) and not request.savable

@@ -26,6 +26,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         ``provider``, ``version``; ``host`` (``accelerator``, ``time_scale``, ``qemu``);
         ``started`` and ``ended`` (UTC text); ``seconds`` (``total``, ``ready`` or null);
         ``images`` (``name``, ``provider``, ``key``, ``state``, ``seconds``);
+        ``revisions`` (``kind``, ``digest``, ``label``, ``folder``: what the run is made of);
         ``machines`` and ``services`` (``name``, ``state``, ``seconds`` from start to up or
         null; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
         and a count per status; ``phases`` with the same per phase; ``cases`` with
@@ -52,6 +53,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
             {"name": i.name, "provider": i.provider, "key": i.key, "state": i.state, "seconds": i.seconds}
             for i in view.images
         ],
+        "revisions": [asdict(revision) for revision in view.revisions],
         "machines": [{"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines],
         "services": [_service(service) for service in view.services],
         "tests": _tests(view),

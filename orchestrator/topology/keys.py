@@ -8,18 +8,20 @@ tables of docs/topology.md. The keys of checks and of images come from their kin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from orchestrator.topology import layer_values, network_values, values
+from orchestrator.topology.key import NOTHING as NOTHING
+from orchestrator.topology.key import REQUIRED as REQUIRED
+from orchestrator.topology.key import Key as Key
+from orchestrator.topology.nightly_keys import NIGHTLY_TABLES
 from orchestrator.topology.value_types import (
     Array,
     Command,
     Entries,
     HostPath,
     Shape,
-    Type,
     reference,
     table_list,
     words,
@@ -27,34 +29,7 @@ from orchestrator.topology.value_types import (
 from orchestrator.topology.value_types import tables as named
 from orchestrator.topology.words import Condition, Cpu, MachineKind, NetworkKind, ServiceKind
 
-REQUIRED: Final = "required"
-NOTHING: Final = "none"
 ENVIRONMENT_NAME: Final = "^[A-Za-z_][A-Za-z0-9_]*$"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key of a table.
-
-    Attributes:
-        meaning: a cell of docs/topology.md, and what an editor shows; Markdown, one line.
-        default: what holds without it, as a cell; `REQUIRED` where there must be one.
-        type_text: the type as a cell, where its own words say too little.
-    """
-
-    type: Type
-    meaning: str
-    default: str = NOTHING
-    type_text: str = ""
-
-    @property
-    def required(self) -> bool:
-        return self.default == REQUIRED
-
-    @property
-    def cells(self) -> tuple[str, str, str]:
-        """Type, default and meaning."""
-        return self.type_text or self.type.text, self.default, self.meaning
 
 
 def _reference(word: str) -> Shape:
@@ -88,6 +63,7 @@ _FILE = {
     "services": Key(named("services.NAME"), "see `services.NAME`"),
     "suite": Key(Shape("table", reference("suite")), "see `suite`"),
     "waivers": Key(table_list("waivers"), "see `waivers`"),
+    "nightly": Key(Shape("table", reference("nightly")), "see `nightly`"),
     "variants": Key(named("variants.NAME"), "see Variants"),
 }
 
@@ -324,6 +300,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
             ),
             "until": Key(values.day, "the last day of the waiver", REQUIRED),
         },
+        **NIGHTLY_TABLES,
     }
 )
 """The keys of each table, ``NAME`` chosen by the author, without those that kinds bring."""

@@ -126,6 +126,10 @@ def _build(
     merged = apply(root, variant, problems)
     file = Table(merged.root, problems, "", "")
     _check_variants(file)
+    if file.has("nightly"):
+        from orchestrator.topology.read_nightly import nightly  # a start needs nothing of it
+
+        nightly(file, path)
     folder = path.parent.resolve()
     own = file.required("name", name, "")
     networks = read_machines.networks(file)

@@ -28,7 +28,7 @@ REMOVABLE = (
 )
 
 # These say which file and which variant this is; a variant cannot change them.
-FIXED = ("name", "variant", "variants")
+FIXED = ("name", "variant", "variants", "nightly")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ def test_every_key_is_shown_in_an_example() -> None:
         "variants",
         "checks",
         "phases",
+        "nightly",
+        "quarantine",
+        "retention",
+        "notify",
     }  # headers
     for keys in KEYS.values():
         for key in set(keys) - silent:
