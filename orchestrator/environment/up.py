@@ -107,7 +107,6 @@ async def _open_running(
     marks = LogMarks.of(state.run_folder)
     emit_run_started(request, run_folder, state.provider, bus)
     tell_again(state, bus)
-    await tell_revisions(request.topology, state.inputs, bus)
     warn_of_expired(request.topology, bus)
     bus.emit(Note(level="info", message=f"{request.name} is up already; every service is proven again"))
     reaper = await stack.enter_async_context(reaper_client())
@@ -216,6 +215,8 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
     session, launch = environment.session, environment.launch
     stage = await _start(environment, deadline)
     restored = stage is not None
+    if launch is None:  # what was joined may have got other layers
+        await tell_revisions(session.record.state.topology, session.record.state.inputs, session.bus)
     write_ssh_files(session.paths, session.record.state.machines)
     session.record.change(phase="ready")
     session.bus.emit(RunReady(session.paths.name, elapsed=round(deadline.elapsed, 3), restored=restored))
