@@ -26,7 +26,7 @@ from orchestrator.nightly.message import changes, message_of, note_verdicts, sub
 from orchestrator.nightly.metrics import metrics_text, write_metrics
 from orchestrator.nightly.model import Night
 from orchestrator.nightly.night import Work, new_night, run_night
-from orchestrator.nightly.overlap import alone, gap_of
+from orchestrator.nightly.overlap import LastNight, alone, gap_of
 from orchestrator.nightly.remembered import Remembered
 from orchestrator.nightly.telling import ping, send
 from orchestrator.text import duration_text
@@ -89,7 +89,7 @@ async def _night(arguments: argparse.Namespace, nightly: Nightly, name: str, dea
     try:
         async with alone(name, wait=nightly.overlap is Overlap.WAIT, deadline=deadline):
             last = remembered.last_night(name, night.night_id)
-            gap = gap_of(None if last is None else last[0], night.started)
+            gap = gap_of(None if last is None else last.started, night.started)
             night.missed, night.clock_back = gap.missed, gap.clock_back
             _warn(await ping(nightly.notify.ping, "start"))
             work = Work(nightly, Commands(nightly.topology, name), remembered, deadline, say)
@@ -104,7 +104,7 @@ async def _night(arguments: argparse.Namespace, nightly: Nightly, name: str, dea
                 failure = error
             finally:
                 _record(night, remembered)
-            await _notify(night, nightly, None if last is None else last[1], remembered)
+            await _notify(night, nightly, last, remembered)
             _publish(nightly)
             _prune(nightly, arguments.runs)
             if failure is not None:
@@ -133,9 +133,11 @@ def _record(night: Night, remembered: Remembered) -> None:
         say(f"warning: the night is not recorded: {error}")
 
 
-async def _notify(night: Night, nightly: Nightly, last_outcome: str | None, remembered: Remembered) -> None:
+async def _notify(night: Night, nightly: Nightly, before: LastNight | None, remembered: Remembered) -> None:
     """The message, if something changed; the ping and the figures always."""
-    told = changes(night, last_outcome, nightly, date.fromtimestamp(wall_clock()))
+    today = date.fromtimestamp(wall_clock())
+    failed_before = () if before is None else before.failed_updates
+    told = changes(night, None if before is None else before.outcome, nightly, today, failed_before)
     if remembered.problem:
         told.append(f"the history could not be asked: {remembered.problem}")
     link = nightly.notify.link.replace("{night}", night.night_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from orchestrator.process_lines import stream_lines
 from orchestrator.topology.nightly import Cell
 
 ENDING = 120.0  # seconds that a command has to take its machines down, beyond its own limit
+ERROR = re.compile(r"\berror: .*\S")
 PROGRAM = (sys.executable, "-m", "orchestrator")
 
 
@@ -44,7 +46,7 @@ class Commands:
         return ["images", "build", "--file", str(self.file), "--timeout", f"{max(1.0, seconds):.0f}", *_of_cell(cell)]
 
     async def call(self, words: Sequence[str], log: Path, seconds: float) -> tuple[int, str]:
-        """Run one of our commands; its exit code and its last line.
+        """Run one of our commands; its exit code, and the first line of its error or its last one.
 
         It gets SIGTERM when this process is killed, and then shuts down in order.
 
@@ -52,14 +54,16 @@ class Commands:
             seconds: its own limit.
         """
         argv = ["setpriv", "--pdeathsig", "TERM", *self.program, "--progress", "plain", *words]
-        last = ""
+        last = error = ""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"$ orchestrator {' '.join(words)}\n")
 
             def keep(line: str) -> None:
-                nonlocal last
+                nonlocal last, error
                 last = line.strip() or last
+                if not error and (found := ERROR.search(line)):
+                    error = found[0]
                 with suppress(OSError):  # a full disk does not end the night
                     file.write(line + "\n")
                     file.flush()
@@ -68,7 +72,7 @@ class Commands:
                 code = await stream_lines(argv, keep, deadline=Deadline.after(seconds + ENDING), grace=ENDING)
             except TimeLimit:
                 return TimeLimit.exit_code, "it did not end in time"
-        return code, last
+        return code, error or last
 
 
 def _of_cell(cell: Cell) -> list[str]:

@@ -45,11 +45,14 @@ def _before(one: TestHistory, tonight: Collection[str]) -> Verdict:
     return judge([seen for seen in one.observations if seen.run_id not in tonight])
 
 
-def changes(night: Night, last_outcome: str | None, nightly: Nightly, today: date) -> list[str]:
+def changes(
+    night: Night, last_outcome: str | None, nightly: Nightly, today: date, failed_before: Collection[str] = ()
+) -> list[str]:
     """What is worth a message, a line each; none: the night is as the one before.
 
     Args:
         last_outcome: of the night before; None: there was none.
+        failed_before: the updates that failed in it too.
     """
     found = []
     if night.missed:
@@ -69,7 +72,8 @@ def changes(night: Night, last_outcome: str | None, nightly: Nightly, today: dat
     found += _tests("broken now", night.broken)
     found += _tests("flaky", night.newly_flaky)
     found += _tests("fixed", night.fixed)
-    found += [f"update failed: {one.what}: {one.message}" for one in night.updates if not one.ok]
+    failed = [one for one in night.updates if not one.ok and one.what not in failed_before]
+    found += [f"update failed: {one.what}: {one.message}" for one in failed]
     if left := [cell.name for cell in night.cells if cell.left_out]:
         found.append(f"no time was left for {', '.join(left)}")
     ended = [one for one in nightly.quarantine if one.until == today - timedelta(days=1)]

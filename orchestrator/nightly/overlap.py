@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.deadline import Deadline, pause
 from orchestrator.errors import HostError, LockedError
 from orchestrator.events import utc_text, wall_clock
+from orchestrator.fields import SENTENCE, tables, text
 from orchestrator.folders import state_root
+from orchestrator.history.records import NIGHT
 
 LOOK_AGAIN = 5.0  # seconds between two tries
 A_DAY = 86_400.0
@@ -57,6 +61,15 @@ async def alone(name: str, *, wait: bool, deadline: Deadline) -> AsyncIterator[N
 
 
 @dataclass(frozen=True, slots=True)
+class LastNight:
+    """The night before: when it began, seconds since the epoch, its outcome, and the updates that failed in it."""
+
+    started: float
+    outcome: str
+    failed_updates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """What lies between the last night and now.
 
@@ -83,11 +96,22 @@ def gap_of(last: float | None, now: float) -> Gap:
     return Gap(missed=round(days) - 1 if days >= LATE else 0)
 
 
-def last_night(connection: sqlite3.Connection, name: str, now: str) -> tuple[float, str] | None:
-    """When the last night of an environment that was not skipped began, and its outcome; not that of night ``now``."""
+def last_night(connection: sqlite3.Connection, name: str, now: str) -> LastNight | None:
+    """The last night of an environment that was not skipped; not night ``now``."""
     found = connection.execute(
-        "SELECT started, outcome FROM night WHERE topology = ? AND outcome != 'skipped' AND night_id != ?"
+        "SELECT started, outcome, folder FROM night WHERE topology = ? AND outcome != 'skipped' AND night_id != ?"
         " ORDER BY started DESC LIMIT 1",
         (name, now),
     ).fetchone()
-    return None if found is None else (float(found[0]), str(found[1]))
+    if found is None:
+        return None
+    return LastNight(float(found[0]), str(found[1]), failed_updates(Path(found[2])))
+
+
+def failed_updates(folder: Path) -> tuple[str, ...]:
+    """The updates that failed in a night; none where its folder is gone."""
+    try:
+        data = json.loads((folder / NIGHT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    return tuple(text(one, "what", SENTENCE) for one in tables(data, "updates") if one.get("ok") is False)

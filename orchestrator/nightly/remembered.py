@@ -11,7 +11,7 @@ from orchestrator.errors import HistoryError
 from orchestrator.history.filling import fill, refill
 from orchestrator.history.queries import TestHistory, tests
 from orchestrator.history.store import History
-from orchestrator.nightly.overlap import last_night
+from orchestrator.nightly.overlap import LastNight, last_night
 
 T = TypeVar("T")
 
@@ -39,8 +39,8 @@ class Remembered:
 
         return self._ask(work, set())
 
-    def last_night(self, name: str, now: str) -> tuple[float, str] | None:
-        """When the last one before night ``now`` began, and its outcome."""
+    def last_night(self, name: str, now: str) -> LastNight | None:
+        """The last one before night ``now``."""
         return self._ask(lambda connection: last_night(connection, name, now), None)
 
     def last_success(self, name: str) -> float | None:

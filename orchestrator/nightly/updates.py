@@ -23,13 +23,15 @@ async def pull(folder: Path, deadline: Deadline) -> Update:
     argv = ["git", "-C", str(folder), "pull", "--ff-only", "--quiet"]
     try:
         done = await run(argv, deadline=within, env=environment, check=False)
-        ok, message = done.code == 0, _last(done.stderr) if done.code else ""
+        ok, message = done.code == 0, _cause(done.stderr) if done.code else ""
     except OrchestratorError as error:
         ok, message = False, error.brief
     after = await commit_of(folder)
     return Update(f"pull {folder}", ok, before, after, message, round(within.elapsed, 1))
 
 
-def _last(text: str) -> str:
+def _cause(text: str) -> str:
+    """The line of Git's that says why."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    return next(iter((*fatal, *lines)), "it said nothing")

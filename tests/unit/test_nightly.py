@@ -159,6 +159,8 @@ def test_an_update_that_fails_does_not_stop_the_night(make: Make) -> None:
     assert (refused["ok"], images["ok"], images["message"]) == (False, False, "the build failed")
     assert "update failed: pull" in scene.said
     assert night["outcome"] == "passed"
+    scene.night(PASSED, code=0, build=3)
+    assert "update failed" not in scene.said, "it was said in the night before"
 
 
 def test_nothing_is_run_by_a_dry_run(scene: NightlyScene) -> None:

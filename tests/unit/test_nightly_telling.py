@@ -159,6 +159,7 @@ def test_what_is_worth_a_message(night: Night, tmp_path: Path) -> None:
     assert changes(night, None, nightly, today) == ["the first night failed"]
     night.updates = [Update("pull /app", ok=False, message="no route")]
     assert changes(night, "error", nightly, today) == ["update failed: pull /app: no route"]
+    assert changes(night, "error", nightly, today, ["pull /app"]) == [], "as the night before"
     night.updates, night.broken = [], [f"test {number}" for number in range(12)]
     assert changes(night, "failed", nightly, today)[-1] == "… and 2 more broken now"
     night.broken = []
