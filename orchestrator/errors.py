@@ -11,6 +11,7 @@
     │   └── RecipeError     (2)  its recipe is wrong: every problem with file:line:column
     ├── SnapshotError       (3)  a snapshot does not fit, or could not be saved
     │   └── SnapshotDamaged (3)  its files are not what was saved
+    ├── HistoryError        (3)  the history of earlier runs cannot be used
     ├── MachineError        (3)  a machine did not boot, died, panicked, or cannot be reached
     ├── ServiceError        (3)  a service failed, or its checks never passed
     ├── GuestCommandError   (3)  a command in a guest could not be run at all
@@ -120,6 +121,10 @@ class SnapshotError(OrchestratorError):
 
 class SnapshotDamaged(SnapshotError):
     pass
+
+
+class HistoryError(OrchestratorError):
+    """The history of earlier runs cannot be used. It is made of the run folders, which are as they were."""
 
 
 class MachineError(OrchestratorError):

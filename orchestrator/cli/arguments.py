@@ -14,6 +14,7 @@ from orchestrator.cli.dev_arguments import dev_command
 from orchestrator.cli.help_texts import EXAMPLES, EXIT_CODES, NOTES
 from orchestrator.cli.machine_arguments import machine_commands, repl_command
 from orchestrator.cli.matrix_arguments import matrix_command
+from orchestrator.cli.night_arguments import night_commands
 from orchestrator.cli.parser import Adder, CommandParser
 from orchestrator.cli.script_arguments import test_command
 from orchestrator.cli.shared_options import (
@@ -70,6 +71,7 @@ def build_parser() -> CommandParser:
     _looking(add)
     machine_commands(add)
     repl_command(add)
+    night_commands(add)
     _describing(add)
     return parser
 
@@ -252,9 +254,10 @@ def _images(add: Adder) -> None:
     images = add("images", "build, list or prune machine images")
     images.add_argument(
         "action",
-        choices=("build", "list", "prune"),
-        help="build what the topology needs, list the cache, or remove what nobody uses",
+        choices=("build", "list", "prune", "diff"),
+        help="build what the topology needs, list the cache, remove what nobody uses, or compare the packages of two",
     )
+    images.add_argument("words", nargs="*", metavar="IMAGE", help="diff: two images, by the beginning of their keys")
     topology_options(images)
     provider_option(images)
     limit_option(images, "--timeout", "ORCH_WAIT_TIMEOUT", "2h", "build: limit for all images")

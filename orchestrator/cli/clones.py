@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.argument_types import LONGEST_NAME
-from orchestrator.cli.run_folder import print_summary
+from orchestrator.cli.run_folder import print_summary, remember
 from orchestrator.cli.runtime import interrupt_code, limit_of, run_command, say
 from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
@@ -55,6 +55,7 @@ def run_clones(request: Request, arguments: argparse.Namespace) -> int:
     try:
         code = run_command(arguments, lambda bus: _run(request, arguments, names, folder, bus, deadline))
     finally:
+        remember(folder)
         say(f"report: {folder / 'report' / 'index.html'}")
     if arguments.json:
         print_summary(folder, code)

@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestrator.cli import doctor_items as look
 from orchestrator.cli import doctor_space as room
 from orchestrator.cli.doctor_items import Item, State
+from orchestrator.cli.doctor_nights import nights
 from orchestrator.cli.progress_failure import use_color
 from orchestrator.environment.paths import EnvironmentPaths, environments
 from orchestrator.environment.state import read_state
@@ -132,7 +133,7 @@ async def examine(arguments: argparse.Namespace) -> list[Item]:
             ("memory", lambda: room.memory(known, Path("/proc/meminfo").read_text(), running=_runs(paths()))),
             ("socket paths", lambda: room.socket_paths(known, paths())),
         ]
-    looks.append(("environments", _environments))
+    looks += [("environments", _environments), ("nights", nights)]
     return [*first, *[item for name, one in looks for item in await _seen(name, one)]]
 
 

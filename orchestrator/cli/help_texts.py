@@ -155,6 +155,23 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator report --export trace",
     ),
     "why": ("orchestrator why", "orchestrator why runs/20260102T030405Z-abc123 --json"),
+    "nightly": (
+        "orchestrator nightly --dry-run",
+        "orchestrator nightly",
+        "orchestrator nightly --install timer",
+        "orchestrator nightly --uninstall",
+    ),
+    "bisect": ("orchestrator bisect 'sends a message'", "orchestrator bisect login --good RUN --bad RUN"),
+    "history": (
+        "orchestrator history list",
+        "orchestrator history show latest",
+        "orchestrator history test 'sends a message'",
+        "orchestrator history import runs",
+        "orchestrator history pin 20261128T021056Z-227c96",
+        "orchestrator history prune --dry-run",
+        "orchestrator history site public",
+        "orchestrator history export --json > history.json",
+    ),
     "completion": (
         'eval "$(orchestrator completion bash)"',
         "orchestrator completion zsh > ~/.zfunc/_orchestrator",

@@ -1,4 +1,4 @@
-"""``orchestrator images``: build what the topology needs, list the cache, remove what nobody uses."""
+"""``orchestrator images``: build what the topology needs, list the cache, remove what nobody uses, compare two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.cli.argument_types import layers_of
 from orchestrator.cli.runtime import run_command
 from orchestrator.cli.tables import ago, aligned
 from orchestrator.deadline import Deadline
-from orchestrator.errors import HostError
+from orchestrator.errors import HostError, UsageError
 from orchestrator.events import EventBus, utc_text, wall_clock
 from orchestrator.images.cache import BUILDING, LOCKS, Entry, ImageCache, Pruned
 from orchestrator.images.contract import BuiltImage
@@ -30,6 +30,14 @@ CLAIM_LIMIT = 120.0  # seconds to take over one folder with the files of subordi
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.action == "diff":
+        from orchestrator.cli import images_diff
+
+        return images_diff.run(arguments)
+    if arguments.words:
+        raise UsageError(
+            f"images {arguments.action} takes no {arguments.words[0]!r}", hint="orchestrator images --help"
+        )
     if arguments.action == "build":
         return _build(arguments)
     if arguments.action == "list":

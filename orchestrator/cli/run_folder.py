@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.cli import crash
 from orchestrator.cli.runtime import say
 from orchestrator.debug import debug_log
+from orchestrator.errors import OrchestratorError
 from orchestrator.events import Event, EventBus, JsonLinesLog
 from orchestrator.events.run import Note, RunStarted
 from orchestrator.text import json_text
@@ -68,6 +69,17 @@ def report_on(folder: Path, *, only_missing: bool = False) -> None:
         write_report(folder)
     except OSError as error:
         say(f"warning: the reports could not be written: {error}")
+    remember(folder)
+
+
+def remember(folder: Path) -> None:
+    """Put the run into the history; a history that cannot be written is told, and changes nothing about the run."""
+    from orchestrator.history.filling import record
+
+    try:
+        record(folder)
+    except OrchestratorError as error:
+        say(f"warning: the run is not in the history yet: {error.brief}")
 
 
 def print_summary(folder: Path, code: int) -> None:

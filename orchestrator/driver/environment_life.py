@@ -21,6 +21,7 @@ from orchestrator.environment.up import bring_up, close_down, open_environment
 from orchestrator.errors import HostError, OrchestratorError, UsageError
 from orchestrator.events import Event, EventBus
 from orchestrator.events.run import RunOutcome
+from orchestrator.history.filling import record
 from orchestrator.report.write import write_report
 
 LIMIT = 7200.0  # seconds of an opening, images included
@@ -128,6 +129,8 @@ class EnvironmentLife(Records):
             debug_log.leave()
             with suppress(OSError):  # a full disk must not hide how it went
                 write_report(session.run_folder)
+            with suppress(OrchestratorError):  # it is read with the next look at the history
+                record(session.run_folder)
 
     def _outcome(self) -> tuple[RunOutcome, int]:
         if not self._failed or self._error is None:

@@ -27,6 +27,7 @@ from orchestrator.environment.plan import Request, plan
 from orchestrator.environment.reaper_client import ReaperClient, reaper_client
 from orchestrator.environment.reclaim import note_unfinished_run, reclaim_previous, unpin_images
 from orchestrator.environment.redeploy import join_changed, other_inputs, wanted_of
+from orchestrator.environment.revisions import tell_revisions
 from orchestrator.environment.run_events import emit_failure, emit_run_started, finish, over_limit
 from orchestrator.environment.session import Session
 from orchestrator.environment.ssh_files import write_ssh_files
@@ -164,6 +165,7 @@ async def _prepare(
     emit_run_started(request, run_folder, provider, bus)
     warn_of_expired(topology, bus)
     planned = await plan(request, provider, bus, deadline)
+    await tell_revisions(topology, planned.inputs, bus)
     choice = choose(request.name, Inputs(topology, planned.inputs), request.start, bus)
     snapshot = None if choice is None else choice.snapshot
     clone = snapshot is not None and is_clone(snapshot, env_paths) and not request.savable
@@ -213,6 +215,8 @@ async def bring_up(environment: Environment, deadline: Deadline) -> None:
     session, launch = environment.session, environment.launch
     stage = await _start(environment, deadline)
     restored = stage is not None
+    if launch is None:  # what was joined may have got other layers
+        await tell_revisions(session.record.state.topology, session.record.state.inputs, session.bus)
     write_ssh_files(session.paths, session.record.state.machines)
     session.record.change(phase="ready")
     session.bus.emit(RunReady(session.paths.name, elapsed=round(deadline.elapsed, 3), restored=restored))

@@ -84,6 +84,24 @@ class AcceleratorChosen(Event):
     qemu: str
 
 
+@event_kind("run.revision")
+class RevisionFound(Event):
+    """What a part of the run is, exactly: two runs with the same digests ran the same thing.
+
+    Images have theirs in `image.state`, QEMU in `host.accelerator`, this program in `run.started`.
+
+    Attributes:
+        subject: `topology`, `suite` or `layer NAME`
+        digest: of its content
+        label: the commit of its folder, with `-dirty` where files differ from it; absent: it is in no Git repository
+        folder: where it is; absent: it is the topology
+    """
+
+    digest: str
+    label: str = ""
+    folder: str = ""
+
+
 @event_kind("run.ready")
 class RunReady(Event):
     """Every machine is up and every service was proven.

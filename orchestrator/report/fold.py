@@ -24,6 +24,7 @@ from orchestrator.events.run import (
     Note,
     PlannedMachine,
     PlannedService,
+    RevisionFound,
     RunFinished,
     RunReady,
     RunStarted,
@@ -62,6 +63,7 @@ class Fold:
         self._services: dict[str, ServiceFold] = {}
         self._phases: dict[str, PhaseFold] = {}
         self._images: dict[str, ImageFold] = {}
+        self._revisions: dict[str, m.Revision] = {}
         self._networks: dict[str, str] = {}
         self._screenshots: list[m.Screenshot] = []
         self._log_matches: list[m.LogMatch] = []
@@ -84,6 +86,9 @@ class Fold:
                 self._ready = event
             case RunFinished():
                 self._end = event
+            case RevisionFound() if len(self._revisions) < ENTRIES:
+                kind, digest, label = (clean(text, WORD) for text in (event.subject, event.digest, event.label))
+                self._revisions[kind] = m.Revision(kind, digest, label, clean(event.folder, SENTENCE))
             case _:
                 self._keep(self._part(event))
 
@@ -115,6 +120,7 @@ class Fold:
             ready_at=None if ready is None else ready.time,
             ready_after=ready_after,
             images=tuple(image.view(name) for name, image in self._images.items()),
+            told_revisions=tuple(self._revisions.values()),
             networks=dict(self._networks),
             machines=tuple(machine.view(name, ended) for name, machine in self._machines.items()),
             services=tuple(service.view(name, ended) for name, service in self._services.items()),

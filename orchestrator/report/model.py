@@ -146,6 +146,22 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """What a part of the run was: ``kind`` is ``topology``, ``suite``, ``layer NAME``, ``image NAME``, ``QEMU``, …
+
+    Attributes:
+        digest: equal digests are the same thing.
+        label: its commit, where it has one.
+        folder: where it was on the host; may be empty.
+    """
+
+    kind: str
+    digest: str
+    label: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An `OrchestratorError` as it was reported; ``subject`` names what it is about."""
 
@@ -204,6 +220,7 @@ class RunView:
     ready_at: float | None
     ready_after: float | None
     images: tuple[ImageView, ...]
+    told_revisions: tuple[Revision, ...]
     networks: Mapping[str, str]
     machines: tuple[MachineView, ...]
     services: tuple[ServiceView, ...]
@@ -214,6 +231,13 @@ class RunView:
     failures: tuple[Failure, ...]
     waiting: Wait | None
     dropped: int
+
+    @property
+    def revisions(self) -> tuple[Revision, ...]:
+        """Everything that the run was made of, as far as it is known; the same set ran the same thing."""
+        images = (Revision(f"image {image.name}", image.key) for image in self.images if image.key)
+        own = (Revision("QEMU", self.qemu), Revision("orchestrator", self.version))
+        return (*self.told_revisions, *images, *(one for one in own if one.digest))
 
     @property
     def tests(self) -> tuple[TestView, ...]:

@@ -32,6 +32,7 @@ def summary(
         ``started`` and ``ended`` (UTC text); ``seconds`` (``total``, ``ready`` or null);
         ``waited_for`` (the critical path of the start: ``what``, ``seconds``);
         ``images`` (``name``, ``provider``, ``key``, ``state``, ``seconds``);
+        ``revisions`` (``kind``, ``digest``, ``label``, ``folder``: what the run is made of);
         ``machines`` and ``services`` (``name``, ``state``, ``seconds`` from start to up or
         null; machines also ``peak``: ``cpus``, bytes of ``memory``, bytes a second ``read_per_second``
         and ``written_per_second``; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
@@ -60,6 +61,7 @@ def summary(
             for i in view.images
         ],
         "waited_for": [{"what": leg.what, "seconds": _seconds(leg.seconds)} for leg in critical_path(view)],
+        "revisions": [asdict(revision) for revision in view.revisions],
         "machines": [
             {"name": p.name, "state": p.state, "seconds": _seconds(p.seconds), **_peaks((usage or {}).get(p.name))}
             for p in view.machines

@@ -14,6 +14,7 @@ from typing import Final
 from orchestrator.topology import layer_values, network_values, values
 from orchestrator.topology.key import NOTHING, REQUIRED, Key
 from orchestrator.topology.matrix_keys import MATRIX_KEYS
+from orchestrator.topology.nightly_keys import NIGHTLY_TABLES
 from orchestrator.topology.value_types import (
     Array,
     Command,
@@ -63,6 +64,7 @@ _FILE = {
     "services": Key(named("services.NAME"), "see `services.NAME`"),
     "suite": Key(Shape("table", reference("suite")), "see `suite`"),
     "waivers": Key(table_list("waivers"), "see `waivers`"),
+    "nightly": Key(Shape("table", reference("nightly")), "see `nightly`"),
     "variants": Key(named("variants.NAME"), "see Variants"),
     "matrix": Key(Shape("table", reference("matrix")), "see `matrix`"),
 }
@@ -301,6 +303,7 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
             "until": Key(values.day, "the last day of the waiver", REQUIRED),
         },
         **MATRIX_KEYS,
+        **NIGHTLY_TABLES,
     }
 )
 """The keys of each table, ``NAME`` chosen by the author, without those that kinds bring."""

@@ -127,6 +127,10 @@ def _build(
     merged = apply(root, variant, problems)
     file = Table(merged.root, problems, "", "")
     _check_variants(file)
+    if file.has("nightly"):
+        from orchestrator.topology.read_nightly import nightly  # a start needs nothing of it
+
+        nightly(file, path)
     folder = path.parent.resolve()
     read_matrix(
         root, folder, Problems(path), problems

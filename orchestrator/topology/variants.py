@@ -28,7 +28,7 @@ REMOVABLE = (
 )
 
 # These say which file and which variants there are; a variant cannot change them.
-FIXED = ("name", "variant", "variants", "matrix")
+FIXED = ("name", "variant", "variants", "matrix", "nightly")
 
 
 @dataclass(frozen=True, slots=True)

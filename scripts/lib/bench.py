@@ -247,9 +247,10 @@ def main() -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["all", "warm", "copy", "driver"],
+        choices=["all", "warm", "copy", "driver", "history"],
         default="all",
-        help="warm: saved states, resets and clones instead; copy: `cp` beside scp and exec; driver: the Python API",
+        help="warm: saved states, resets and clones instead; copy: `cp` beside scp and exec; driver: the Python API; "
+        "history: a year of nights, without machines",
     )
     parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm: starts and resets of each side [5]")
     parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
@@ -299,6 +300,11 @@ def measured(arguments: argparse.Namespace, environment: Mapping[str, str], say:
         import bench_driver
 
         return bench_driver.measure(arguments.calls, environment, say)
+    if arguments.what == "history":
+        import bench_history
+
+        with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
+            return bench_history.measure(Path(folder), say)
     return measure_all(arguments, environment, say)
 
 

@@ -22,7 +22,7 @@ def cli(tmp_path: Path) -> Cli:
         ((), "no command is given"),
         (("statu",), "no command is named 'statu' (did you mean status?)"),
         (("stop",), "(did you mean down?)"),
-        (("frobnicate",), "commands are add, completion, config"),
+        (("frobnicate",), "commands are add, bisect, completion, config"),
         (("up", "--variat", "x"), "up has no option --variat (did you mean --variant?)"),
         (("up", "--vari", "small"), "(did you mean --variant?)"),  # no abbreviations
         (("up", "--images", "debain"), "--images: 'debain' is not among its choices (did you mean debian?)"),

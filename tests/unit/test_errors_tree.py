@@ -16,6 +16,7 @@ CODES = {
     "HostError": 3,
     "MemoryShort": 3,
     "ImageError": 3,
+    "HistoryError": 3,
     "RecipeError": 2,
     "MachineError": 3,
     "SnapshotError": 3,

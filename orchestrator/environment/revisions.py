@@ -1,0 +1,75 @@
+"""What a run is made of, told as digests: runs whose digests are equal ran the same thing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from orchestrator.deadline import Deadline
+from orchestrator.errors import OrchestratorError
+from orchestrator.events import EventBus
+from orchestrator.events.run import RevisionFound
+from orchestrator.images.folder_disk import measure
+from orchestrator.process import run
+from orchestrator.snapshots.key import layer_input
+from orchestrator.threads import in_thread
+from orchestrator.topology.model import Topology
+
+GIT_LIMIT = 10.0  # seconds for the commit of a folder: it is only a label
+DIGEST_LENGTH = 32
+NOT_THE_SUITE = (".git", "node_modules", "test-results", "playwright-report", "__pycache__")
+OF_TOPOLOGY = ("topology", "service ", "file ", "kernel parameters")
+
+
+async def tell_revisions(topology: Topology, inputs: Mapping[str, str], bus: EventBus) -> None:
+    """Emit what the run is made of, as far as no other event says it.
+
+    Args:
+        inputs: of `orchestrator.snapshots.key.inputs_of`, for these machines as they were started.
+    """
+    bus.emit(RevisionFound("topology", digest=topology_digest(topology, inputs), label=await commit_of(topology.root)))
+    for layer in topology.layers.values():
+        had = next((inputs[key] for name in topology.machines if (key := layer_input(layer.name, name)) in inputs), "")
+        if had:
+            digest = had.partition(" ")[0]
+            label = await commit_of(layer.source)
+            bus.emit(RevisionFound(f"layer {layer.name}", digest=digest, label=label, folder=str(layer.source)))
+    if topology.suite is not None:
+        path = topology.suite.path
+        try:
+            found = await in_thread(partial(measure, path, NOT_THE_SUITE, read=True))
+        except OSError:
+            return  # whoever copies it says why it cannot be read
+        bus.emit(RevisionFound("suite", digest=found.key, label=await commit_of(path), folder=str(path)))
+
+
+def topology_digest(topology: Topology, inputs: Mapping[str, str]) -> str:
+    """One name for what the file says of machines, services, checks and the suite's command. Pure.
+
+    Where things lie on the host does not matter.
+    """
+    own = {name: value for name, value in inputs.items() if name.startswith(OF_TOPOLOGY)}
+    checks = {name: [repr(service.checks), service.timeout] for name, service in topology.services.items()}
+    suite = topology.suite
+    tests = None
+    if suite is not None:
+        tests = [suite.machine, suite.command, suite.user, dict(suite.environment), suite.timeout, repr(suite.phases)]
+    text = json.dumps([own, checks, tests], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+async def commit_of(folder: Path) -> str:
+    """The commit that is checked out in a folder, with ``-dirty`` where tracked files differ; empty: nobody knows."""
+    if not any((above / ".git").exists() for above in (folder, *folder.parents)):
+        return ""
+    argv = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # it writes nothing into the repository
+    try:
+        found = await run(argv, deadline=Deadline.after(GIT_LIMIT), env=environment, check=False)
+    except OrchestratorError:
+        return ""
+    return found.stdout.strip() if found.code == 0 else ""

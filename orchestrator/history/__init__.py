@@ -1,0 +1,1 @@
+"""What earlier runs were: a database that is made of run folders, and what it says of tests."""

@@ -1,0 +1,1 @@
+"""Runs that nobody watches: what a night does, and what it says in the morning."""
