@@ -62,6 +62,11 @@ class EnvironmentPaths:
         return folder if folder.is_absolute() and folder.is_dir() and not (folder / "summary.json").exists() else None
 
     @property
+    def faults(self) -> Path:
+        """What faults are on (`orchestrator.faults.book`)."""
+        return self.folder / "faults.json"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "lock"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from orchestrator.events import utc_text
-from orchestrator.report.model import RunView, ServiceView
+from orchestrator.report.model import FaultView, RunView, ServiceView
 from orchestrator.report.model_tests import STATUSES
 
 SUMMARY_FORMAT = 2  # grows when a key changes its meaning; docs/events.md tells what changed
@@ -29,7 +29,9 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         ``machines`` and ``services`` (``name``, ``state``, ``seconds`` from start to up or
         null; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
         and a count per status; ``phases`` with the same per phase; ``cases`` with
-        ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``failures``
+        ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``faults`` (``name``,
+        ``kind``, ``on``, ``seconds``, ``reason``, ``recovered`` and ``within`` in seconds or null,
+        ``path``); ``failures``
         (the error tree's fields, ``subject``, ``at``); ``log_matches``; ``warnings``;
         ``artifacts``. Seconds are floats.
     """
@@ -55,6 +57,7 @@ def summary(view: RunView, artifacts: Sequence[str] = ()) -> dict[str, object]:
         "machines": [{"name": p.name, "state": p.state, "seconds": _seconds(p.seconds)} for p in view.machines],
         "services": [_service(service) for service in view.services],
         "tests": _tests(view),
+        "faults": [_fault(one) for one in view.faults],
         "failures": [{**asdict(f), "at": _time(f.at)} for f in view.failures],
         "log_matches": [{**asdict(s), "at": _time(s.at)} for s in view.log_matches],
         "warnings": [note.message for note in view.notes if note.level == "warning"],
@@ -106,6 +109,19 @@ def _service(service: ServiceView) -> dict[str, object]:
         "seconds": _seconds(service.seconds),
         "depends_on": list(service.depends_on),
         "checks": checks,
+    }
+
+
+def _fault(one: FaultView) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "on": one.on,
+        "seconds": _seconds(one.seconds),
+        "reason": one.reason,
+        "recovered": _seconds(one.recovered),
+        "within": _seconds(one.within),
+        "path": one.path,
     }
 
 
