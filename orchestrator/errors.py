@@ -15,6 +15,7 @@
     ├── MachineError        (3)  a machine did not boot, died, panicked, or cannot be reached
     ├── ServiceError        (3)  a service failed, or its checks never passed
     ├── GuestCommandError   (3)  a command in a guest could not be run at all
+    ├── FaultError          (3)  a fault did not begin, is not in effect, or was not recovered from
     ├── IncompleteCopy     (23)  files were copied, and some were left out
     ├── SuiteFailed         (1)  tests failed
     ├── SignsFound          (1)  tests passed, a failing log pattern was found
@@ -137,6 +138,10 @@ class ServiceError(OrchestratorError):
 
 class GuestCommandError(OrchestratorError):
     pass
+
+
+class FaultError(OrchestratorError):
+    """A fault could not begin, is not in effect, could not be ended, or was not recovered from."""
 
 
 class IncompleteCopy(OrchestratorError):

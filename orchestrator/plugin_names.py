@@ -15,9 +15,9 @@ _ROOT = Path(__file__).parent
 
 @cache
 def module_names(package: str) -> tuple[str, ...]:
-    """The modules of a folder of this package, dotted."""
+    """The modules of a folder of this package, dotted; ``_`` in the name of a module is ``-`` in that of a kind."""
     folder = _ROOT.joinpath(*package.split(".")[1:])
-    return tuple(sorted(file.stem for file in folder.glob("*.py") if not file.name.startswith("_")))
+    return tuple(sorted(file.stem.replace("_", "-") for file in folder.glob("*.py") if not file.name.startswith("_")))
 
 
 def extension_names(group: str) -> tuple[str, ...]:

@@ -143,5 +143,5 @@ class Registry(Generic[T]):
 
     def _import(self, name: str) -> type[T]:
         if name not in self._ours:
-            self._ours[name] = import_module(f"{self._package}.{name}").KIND
+            self._ours[name] = import_module(f"{self._package}.{name.replace('-', '_')}").KIND
         return self._ours[name]

@@ -228,6 +228,7 @@ def launch(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     endless_stdin: bool = False,
+    descriptors: Sequence[int] = (),
 ) -> ProcessId:
     """Start a process that outlives this program, output appended to ``log``.
 
@@ -237,6 +238,7 @@ def launch(
     Args:
         endless_stdin: its stdin neither gives anything nor ends, for programs that
             stop at its end: a pipe whose other side the process itself holds.
+        descriptors: open files that it gets under the same numbers.
     """
     with ExitStack() as stack:
         stack.enter_context(timed("host", "", f"start {shown_command(argv)}"))
@@ -252,7 +254,7 @@ def launch(
             process = subprocess.Popen(
                 list(argv),
                 stdin=stdin,
-                pass_fds=held,
+                pass_fds=(*held, *descriptors),
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env=None if env is None else dict(env),

@@ -7,6 +7,7 @@ package on its path.
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def read_stat(pid: int) -> ProcessStat | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return parse_stat(text)
+
+
+def user_of(pid: int) -> str:
+    """Who a process is, as ``uid:gid``; empty where that is who we are, or it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    found = {
+        name: rest.split()[1] for name, _, rest in (line.partition(":") for line in lines) if name in ("Uid", "Gid")
+    }
+    return "" if found["Uid"] == str(os.geteuid()) else f"{found['Uid']}:{found['Gid']}"
 
 
 def parse_stat(text: str) -> ProcessStat:

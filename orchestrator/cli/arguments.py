@@ -102,6 +102,12 @@ def _run_command(add: Adder) -> None:
         const="file",
         help="restore a fresh state before each phase, spec file or test [default none; alone: file]",
     )
+    run.add_argument(
+        "--scenario",
+        action="append",
+        metavar="NAME",
+        help="run this scenario of the topology instead of the suite's phases; may be repeated",
+    )
     suite_options(run)
     run.add_argument("--shard", type=shard, metavar="I/N", help="only the I-th of N parts of each phase's tests")
     run.add_argument(

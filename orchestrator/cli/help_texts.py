@@ -135,6 +135,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "orchestrator power pause server",
     ),
     "link": ("orchestrator link down client", "orchestrator link up client lan"),
+    "fault": (
+        "orchestrator fault add slow-db",
+        "orchestrator fault add latency server.lan delay=100ms jitter=20ms",
+        "orchestrator fault add kill postgresql --for 20s",
+        "orchestrator fault clear",
+    ),
     "view": ("orchestrator view", "orchestrator view client", "orchestrator view client --tcp 5901"),
     "repl": (
         "orchestrator repl",

@@ -1,4 +1,4 @@
-"""The commands on one machine: screen, keys, forward, power, link, view; and the prompt."""
+"""The commands on one machine: screen, keys, forward, power, link, fault, view; and the prompt."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ def machine_commands(add: Adder) -> None:
     link.add_argument("machine", metavar="MACHINE", help="the machine's name")
     link.add_argument("network", nargs="?", metavar="NETWORK", help="of the topology [the machine's only one]")
 
+    fault_command(add)
+
     view = add("view", "show the page of what runs, live in a browser; with a machine, its display in a VNC viewer")
     view.add_argument("machine", nargs="?", metavar="MACHINE", help="the machine's name [the page of the run]")
     port_option(view)
@@ -68,6 +70,31 @@ def machine_commands(add: Adder) -> None:
         help="lead this port of 127.0.0.1 to the display until Ctrl-C [alone: a free one from 5900]",
     )
     view.add_argument("--json", action="store_true", help="print the address, or socket and port, as JSON")
+
+
+def fault_command(add: Adder) -> None:
+    """Add the command that breaks things."""
+    fault = add("fault", "break something on purpose: the network, a disk, a machine, a service, the clock")
+    fault.add_argument(
+        "action",
+        choices=("add", "list", "clear", "kinds"),
+        help="begin one; list those that are declared or on; end some or all; list what can be done",
+    )
+    fault.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="add: the name of a declared fault, or KIND TARGET [KEY=VALUE ...]; clear: names of faults [all]",
+    )
+    fault.add_argument(
+        "--for",
+        dest="lasts",
+        type=duration,
+        metavar="TIME",
+        help="add: end it after this time, or at Ctrl-C [as declared, else it stays on until `fault clear`]",
+    )
+    fault.add_argument("--json", action="store_true", help="list: as JSON")
+    fault.rest = "words"
 
 
 def repl_command(add: Adder) -> None:

@@ -37,6 +37,7 @@ MODULES = {
     "forward": "orchestrator.cli.forward",
     "power": "orchestrator.cli.power",
     "link": "orchestrator.cli.link",
+    "fault": "orchestrator.cli.fault",
     "view": "orchestrator.cli.view",
     "repl": "orchestrator.cli.repl",
     "ssh-config": "orchestrator.cli.ssh_config",

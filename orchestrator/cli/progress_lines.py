@@ -6,6 +6,7 @@ from datetime import datetime
 
 from orchestrator.cli.dev_lines import dev_line
 from orchestrator.events import Event
+from orchestrator.events.faults import FaultBegan, FaultEnded, FaultRecovered
 from orchestrator.events.fleet import CellOutput, CellStateChanged, HostStateChanged, MatrixStarted
 from orchestrator.events.machines import (
     ImageOutput,
@@ -60,14 +61,14 @@ class LineWriter:
                 return self._state("service", subject, event.state, event.elapsed, event.detail)
             case LogMatched():
                 return _log_match(event, subject)
+            case FaultBegan() | FaultEnded() | FaultRecovered():
+                return fault_line(event)
             case Heartbeat():
                 return self._heartbeat(event, subject)
             case CheckResulted() | ScreenshotTaken() | ImageOutput() | SuiteOutput():
                 return self._output(event, subject)
-            case SuiteStateChanged():
+            case SuiteStateChanged() | SuiteError():
                 return _suite(event, subject)
-            case SuiteError():
-                return f"✘ suite {subject}: {_first_line(event.error)}"
             case IsolationStateChanged():
                 return self._isolation(event)
             case TestBegan():
@@ -177,13 +178,33 @@ class LineWriter:
         return f"fresh state {event.number} of {event.total}: ready ({duration_text(event.elapsed or 0.0)})"
 
 
+def fault_line(event: FaultBegan | FaultEnded | FaultRecovered) -> str:
+    """What became of a fault."""
+    name = clean(event.subject, WORD)
+    match event:
+        case FaultBegan():
+            what = f"{clean(event.fault, WORD)} on {clean(event.on, _LINE)}"
+            keys = f" ({clean(event.parameters, _LINE)})" if event.parameters else ""
+            told = f": {clean(event.told, _LINE)}" if event.told else ""
+            return f"fault {name}: {what}{keys} began{told}"
+        case FaultEnded():
+            why = "" if event.reason in ("phase", "asked", "over") else f" ({clean(event.reason, WORD)})"
+            told = f": {clean(event.told, _LINE)}" if event.told else ""
+            return f"fault {name}: ended after {duration_text(event.seconds)}{why}{told}"
+        case FaultRecovered():
+            within = f" of {duration_text(event.within)}" if event.within else ""
+            return f"fault {name}: recovered in {duration_text(event.seconds)}{within}"
+
+
 def _log_match(event: LogMatched, machine: str) -> str:
     line = f"machine {machine}: {clean(event.pattern, WORD)}: {clean(event.line, _LINE)}"
     meaning = f"waived: {clean(event.waiver, _LINE)}" if event.waiver else clean(event.explanation, _LINE)
     return f"{line} ({meaning})" if meaning else line
 
 
-def _suite(event: SuiteStateChanged, phase: str) -> str:
+def _suite(event: SuiteStateChanged | SuiteError, phase: str) -> str:
+    if isinstance(event, SuiteError):
+        return f"✘ suite {phase}: {_first_line(event.error)}"
     if event.state != "finished":
         return f"suite {phase}: {clean(event.state, WORD)}"
     told = [f"{count} {words(status)}" for status, count in event.counts.items() if count]

@@ -22,6 +22,7 @@ from orchestrator.environment.isolate import run_isolated
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.plan import Request
 from orchestrator.environment.run_events import emit_failure, finish, over_limit
+from orchestrator.environment.scenario import ScenarioRun, scenario_of
 from orchestrator.environment.suite import run_suite
 from orchestrator.environment.suite_run import SuiteRun, TestSelection
 from orchestrator.environment.up import (
@@ -42,7 +43,12 @@ from orchestrator.trace_context import VARIABLE
 
 def run(arguments: argparse.Namespace) -> int:
     request = with_suite_options(request_of(arguments), arguments)
-    suite_of(request)  # before anything is started
+    for name in arguments.scenario or ():
+        scenario_of(request.topology, name)  # before anything is started
+    if not arguments.scenario:
+        suite_of(request)
+    elif arguments.clones or arguments.isolate != "none":
+        raise UsageError("a scenario runs on the machines as they are", why="--scenario with --clones or --isolate")
     if arguments.clones:
         from orchestrator.cli.clones import run_clones
 
@@ -120,19 +126,13 @@ async def _stages(
 ) -> int:
     """Everything between lock and report; the machines end here unless they are kept."""
     session = environment.session
-    suite = suite_of(request)
     code = 0
     outcome: RunOutcome = "passed"
     verdict = Verdict(bus)
     try:
         await bring_up(environment, deadline)
-        parent = request.inherited.get(VARIABLE, "")
-        run = SuiteRun(session, suite, deadline, TestSelection(arguments.grep, arguments.shard), traceparent=parent)
         async with deadline.enforce():
-            if arguments.isolate == "none":
-                suite_outcome = await session.run_watched(run_suite(run))
-            else:
-                suite_outcome = await run_isolated(run, environment.reaper, arguments.isolate)
+            suite_outcome = await _tested(request, environment, arguments, deadline)
         verdict.demand()
         outcome = verdict.outcome if verdict.outcome != "passed" else suite_outcome
     except Exception as cause:  # noqa: BLE001 - also what nobody foresaw is told, and ends in order
@@ -150,3 +150,20 @@ async def _stages(
         await close_down(environment)
     finish(bus, request.name, outcome, code, deadline)
     return code
+
+
+async def _tested(
+    request: Request, environment: Environment, arguments: argparse.Namespace, deadline: Deadline
+) -> RunOutcome:
+    """The scenarios, or the suite."""
+    session = environment.session
+    if arguments.scenario:
+        for name in arguments.scenario:
+            await session.run_watched(ScenarioRun(session, scenario_of(request.topology, name), deadline).run())
+        return "passed"
+    parent = request.inherited.get(VARIABLE, "")
+    tests = TestSelection(arguments.grep, arguments.shard)
+    run = SuiteRun(session, suite_of(request), deadline, tests, traceparent=parent)
+    if arguments.isolate == "none":
+        return await session.run_watched(run_suite(run))
+    return await run_isolated(run, environment.reaper, arguments.isolate)

@@ -88,6 +88,7 @@ async def _save_named(paths: EnvironmentPaths, name: str, bus: EventBus, deadlin
             async with deadline.enforce():
                 # Only QEMU is asked: a guest that hangs or has panicked can be saved too.
                 await session.reattach(deadline, tuple(session.machines))
+                await session.faults.end_all()
                 return await save(session, name, point_name(name, paths.identity), deadline)
         finally:
             await session.close()

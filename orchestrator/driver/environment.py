@@ -9,6 +9,7 @@ from typing import Self
 
 from orchestrator.deadline import Deadline
 from orchestrator.driver.environment_life import LIMIT, EnvironmentLife
+from orchestrator.driver.faults import Fault
 from orchestrator.driver.machine import Machine
 from orchestrator.driver.request import from_file, of_running
 from orchestrator.driver.services import Service
@@ -16,7 +17,9 @@ from orchestrator.driver.shell import python_name
 from orchestrator.environment.reset import chosen
 from orchestrator.environment.saving import save
 from orchestrator.errors import UsageError
+from orchestrator.faults.control import chosen as declared
 from orchestrator.snapshots.store import check_name, point_name
+from orchestrator.topology.read_faults import made_of, toml_lines
 from orchestrator.topology.stages import HEALTHY
 
 
@@ -120,6 +123,22 @@ class Environment(EnvironmentLife):
         """What all limits are multiplied with on this host: 1 with KVM, about 10 where machines are emulated."""
         return self._session.scale.factor
 
+    def fault(self, name: str, on: str | None = None, keys: Mapping[str, object] | None = None) -> Fault:
+        """A fault, for a ``with`` block: one that the topology declares, or of a kind, with what it is on.
+
+        Args:
+            name: of a declared fault; with ``on``: a kind, as ``"latency"``.
+            on: ``"server"``, ``"server.lan"``, a service or a network, as the kind wants it.
+            keys: of the kind, as in the topology: ``{"delay": "100ms"}``.
+
+        Raises:
+            FaultError: the topology has no such fault.
+            UsageError: there is no such kind, or its keys are wrong.
+        """
+        topology = self._session.topology
+        fault = declared(topology, name) if on is None else made_of(name, on, toml_lines(keys or {}), topology)
+        return Fault(self._whole, fault)
+
     def __getitem__(self, name: str) -> Machine:
         """A machine by its name.
 
@@ -197,4 +216,5 @@ class Environment(EnvironmentLife):
         check_name(name)
         session = self._session
         deadline = Deadline.after(LIMIT)
+        await self._whole.guard_all(session.faults.end_all())
         await self._whole.guard_all(save(session, name, point_name(name, session.paths.identity), deadline))

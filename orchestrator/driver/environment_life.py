@@ -116,6 +116,7 @@ class EnvironmentLife(Records):
             debug_log.leave()
             return
         session = opened.session
+        await session.faults.interrupt()
         if self._fleet is not None:
             await self._fleet.release()
         await self._tasks.close()

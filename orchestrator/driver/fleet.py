@@ -61,6 +61,7 @@ class Fleet:
             for service in self.services.values():
                 service._fleet = self
         self.powers: dict[str, Power] = {}
+        self.session.faults.come_back = self._come_back
 
     # ------------------------------------------------------------------ beginning and end
 
@@ -151,6 +152,15 @@ class Fleet:
         """QEMU was told to reset a machine: its guest boots again in the background."""
         self.powers[name].boots_again()
         self._tasks.begin(self.starter.begin(self._services_on(name), self.powers[name].wait_up))
+
+    async def _come_back(self, name: str, deadline: Deadline) -> None:
+        """Wait for a machine that a fault has reset; its services are somebody else's business."""
+        power = self.powers[name]
+        await power.live.qemu.watcher.was_reset.wait()
+        if power.state is PowerState.UP:  # it was not heard of here yet
+            power.boots_again()
+        async with deadline.enforce():
+            await power.wait_up()
 
     async def guard_all(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work that needs all machines; the loss of one ends it, with the reason."""

@@ -90,8 +90,12 @@ class LiveMachine(MachineParts):
             self.guest.use_ssh_only()
 
     @require(Runstate.IDLE)
-    async def reattach(self, process: ProcessId, user_key: str, deadline: Deadline) -> None:
-        """Attach to a machine that an earlier command handed over; set up again where it has rebooted meanwhile."""
+    async def reattach(self, process: ProcessId, user_key: str, deadline: Deadline, *, boots: bool = False) -> None:
+        """Attach to a machine that an earlier command handed over; set up again where it has rebooted meanwhile.
+
+        Args:
+            boots: it does so just now.
+        """
         was_paused = await self.reattach_monitor(process, deadline)
         status = await self.monitor.run_state()
         if status != "running":
@@ -99,6 +103,8 @@ class LiveMachine(MachineParts):
         # It answered before: one that does not answer now is in trouble, and nobody should wait long to hear that.
         answers_before = deadline.earlier(self._scale.reply(REJOIN_LIMIT))
         seconds = REJOIN_LIMIT if last_words(self.paths) is None else ANSWER_LIMIT
+        if boots:
+            answers_before, seconds = deadline, 4 * BOOT_LIMIT
         with told_by_console(self.name, self.paths):
             await self.agent.connect(deadline.earlier(self._scale.reply(seconds)))
         if was_paused:

@@ -68,6 +68,11 @@ class EnvironmentPaths:
         return folder if folder.is_absolute() and folder.is_dir() else None
 
     @property
+    def faults(self) -> Path:
+        """What faults are on (`orchestrator.faults.book`)."""
+        return self.folder / "faults.json"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "lock"
 

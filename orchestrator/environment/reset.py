@@ -73,6 +73,7 @@ async def reset(session: Session, snapshot: Snapshot, reaper: ReaperClient, dead
     session.record.change(phase="starting", generation=state.generation + 1)
     try:
         async with deadline.enforce():
+            session.faults.control.drop_all()
             await session.detach()
             await session.run_watched(restore(session, launch, snapshot, deadline))
     except BaseException as error:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from orchestrator.deadline import Deadline
 from orchestrator.environment.failures import egress_filter_gone, switch_gone
+from orchestrator.environment.fault_visit import end_left
+from orchestrator.environment.live_faults import LiveFaults
 from orchestrator.environment.machine import LiveMachine
 from orchestrator.environment.paths import EnvironmentPaths
 from orchestrator.environment.state import StateFile
@@ -54,6 +56,7 @@ class Session:
         self.machines: dict[str, LiveMachine] = {}
         self._create_machines()
         bus.subscribe(self._record_service_state)
+        self._faults: LiveFaults | None = None
 
     @property
     def topology(self) -> Topology:
@@ -62,6 +65,13 @@ class Session:
     @property
     def logs_folder(self) -> Path:
         return self.record.state.run_folder
+
+    @property
+    def faults(self) -> LiveFaults:
+        """The faults of the environment."""
+        if self._faults is None:
+            self._faults = LiveFaults(self)
+        return self._faults
 
     def _create_machines(self) -> None:
         """Machines and services as they are before anything was started or joined."""
@@ -168,6 +178,7 @@ class Session:
         gone = [name for name in ended_machines(self.record.state) if name not in absent]
         if gone:
             raise not_running(self.paths, self.record.state, gone[0])
+        booting = await end_left(self.paths, self.record.state, self.bus)
         self.switches = dict(self.record.state.networks)
         user_key = self.public_key()
 
@@ -177,7 +188,7 @@ class Session:
             if live.name in rebooting:
                 await live.reattach_monitor(known.process, deadline)
             else:
-                await live.reattach(known.process, user_key, deadline)
+                await live.reattach(known.process, user_key, deadline, boots=live.name in booting)
 
         await run_all(*(attach(live) for name, live in self.machines.items() if name not in absent))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from orchestrator.deadline import Deadline
+from orchestrator.environment.live_faults import PhaseFaults
 from orchestrator.environment.suite_invoke import Invocation, Reader, files_below, invoke, only_files
 from orchestrator.environment.suite_list import list_other_shards, narrowed, report_errors
 from orchestrator.environment.suite_modules import NODE_MODULES, bring_modules, large
@@ -13,8 +14,10 @@ from orchestrator.environment.suite_tally import Account, judge
 from orchestrator.errors import GuestCommandError, MachineError, OrchestratorError
 from orchestrator.events.run import RunOutcome
 from orchestrator.events.suite import SuiteStateChanged
+from orchestrator.faults.control import chosen
 from orchestrator.guest.files import ARTIFACTS, PutOptions, get, put
 from orchestrator.guest.ssh import Ssh
+from orchestrator.tasks import run_with_watchdogs
 from orchestrator.threads import in_thread
 from orchestrator.topology.suite_package import allows, look_at
 
@@ -80,8 +83,11 @@ async def prepare_runner(run: SuiteRun, label: str) -> str:
     return "" if done.code == 0 else (done.complaint or f"it ended with {done.code}")
 
 
-async def run_invocation(run: SuiteRun, part: SuiteInvocation) -> None:
+async def run_invocation(run: SuiteRun, part: SuiteInvocation, *, verify: bool = True) -> None:
     """One invocation of the suite's command, its events and artifacts; counted in the run's outcome.
+
+    Args:
+        verify: everything that was proven must be healthy before; False: something is broken on purpose.
 
     Raises:
         GuestCommandError: it did not end in time.
@@ -90,18 +96,29 @@ async def run_invocation(run: SuiteRun, part: SuiteInvocation) -> None:
     phase, deadline = part.phase, run.within(run.suite.timeout)
     ssh, services = await run.ssh(), run.session.services
     run.bus.emit(SuiteStateChanged(phase.name, state="starting"))
-    await run.session.verify_still_healthy(deadline)
+    if verify:
+        await run.session.verify_still_healthy(deadline)
     stopped: list[str] = []
 
-    async def stop_services() -> None:
-        # Only the named services are stopped: what depends on them must show how it fares without.
-        stopped.extend(services.graph.with_dependants(phase.stop))
-        await services.stop(phase.stop, deadline)
+    faults = PhaseFaults(run.session.faults, [chosen(run.session.topology, name) for name in phase.faults], deadline)
+
+    async def make_ready() -> None:
+        if phase.stop:
+            # Only the named services are stopped: what depends on them must show how it fares without.
+            stopped.extend(services.graph.with_dependants(phase.stop))
+            await services.stop(phase.stop, deadline)
+        await faults.begin()
 
     tally = run.outcome.phase(phase.name)
     reader = Reader(run.bus, phase.name, None if part.tests is None else tally.planned)
-    before = stop_services if phase.stop else None
-    code = await _invoke(run, part, ssh, reader, deadline, Invocation(run.environment(part.label), part.tests, before))
+    before = make_ready if phase.stop or phase.faults else None
+    invocation = Invocation(run.environment(part.label), part.tests, before)
+    try:
+        code = await run_with_watchdogs(_invoke(run, part, ssh, reader, deadline, invocation), [faults.follow])
+    except BaseException:
+        await run.session.faults.interrupt()
+        raise
+    await faults.end()
     tally.add(reader.account, code, part.tests, reader.first)
     if phase is run.suite.phases[0] and part.tests is None:
         _note_version(run, reader.runner)

@@ -18,6 +18,7 @@ from orchestrator.deadline import Deadline
 from orchestrator.debug import debug_log
 from orchestrator.environment.admission import admit
 from orchestrator.environment.decision import Inputs
+from orchestrator.environment.fault_visit import tell_what_is_on
 from orchestrator.environment.joined import LogMarks, changed_layers, tell_again, warn_of_kept
 from orchestrator.environment.launch import Launch
 from orchestrator.environment.lock import hold
@@ -109,6 +110,7 @@ async def _open_running(
     tell_again(state, bus)
     warn_of_expired(request.topology, bus)
     bus.emit(Note(level="info", message=f"{request.name} is up already; every service is proven again"))
+    tell_what_is_on(env_paths, bus)
     reaper = await stack.enter_async_context(reaper_client())
     stack.callback(_copy_logs, marks, run_folder, bus)
     session = Session(env_paths, StateFile(env_paths.state, state), bus, run_folder)
@@ -291,8 +293,11 @@ async def close_down(environment: Environment) -> None:
 
 
 def _same_topology(previous: EnvironmentState, request: Request) -> None:
-    # The suite and what is accepted may be others, and so may the file that tells them.
-    was, wanted = (replace(one, suite=None, waivers=(), path=Path()) for one in (previous.topology, request.topology))
+    # The suite, its faults and what is accepted may be others, and so may the file that tells them.
+    was, wanted = (
+        replace(one, suite=None, waivers=(), faults={}, scenarios={}, path=Path())
+        for one in (previous.topology, request.topology)
+    )
     if was != wanted:
         raise HostError(
             f"environment {request.name} runs with another topology",

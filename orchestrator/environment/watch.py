@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.failures import did_not_boot, disk_full, ended, panicked, paused
+from orchestrator.environment.silences import Silences
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
 from orchestrator.events.clock import monotonic_clock
@@ -48,6 +49,7 @@ class Watcher:
         expects_end: its end is wanted: it stops, and does not die.
         runs_since: when its CPUs went on, as QEMU told, by the host's monotonic clock.
         on_resume: awaited when they did.
+        silences: what faults make of it.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Watcher:
         self.runs_since: float | None = None
         self.on_resume: Callable[[], Awaitable[None]] = _nothing
         self.booting = self.expects_end = False
+        self.silences = Silences()
         self._name = name
         self._paths = paths
         self._waivers = waivers
@@ -161,7 +164,7 @@ class Watcher:
                 name, data = event_summary(message)
                 if name == "VSERPORT_CHANGE" and data.get("id") == AGENT_DEVICE:
                     (self.agent_open.set if data.get("open") else self.agent_open.clear)()
-                elif name == "GUEST_PANICKED":
+                elif name == "GUEST_PANICKED" and not self.silences.panic:
                     await asyncio.sleep(0.3)  # the console's last words are still coming
                     raise self._panicked("QEMU reports that the guest panicked")
                 elif name == "RESUME":
@@ -171,7 +174,7 @@ class Watcher:
                     await self._on_stop(monitor)
                 elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
                     raise disk_full(self._name, self._paths)
-                elif name == "RESET" and self._expects_reset:
+                elif name == "RESET" and (self._expects_reset or self.silences.reset):
                     self.agent_open.clear()  # an agent that opens from now on is the next boot's
                     self.was_reset.set()
                 elif name in WORTH_A_NOTE and not (name == "SHUTDOWN" and self.expects_end):
@@ -185,11 +188,12 @@ class Watcher:
 
     async def _on_stop(self, monitor: Monitor) -> None:
         """Its CPUs are paused. Where QEMU itself did that, nothing lets them go on."""
-        if (status := await monitor.run_state()) in BROKEN_STATES:
+        status = await monitor.run_state()
+        if status in BROKEN_STATES and not (status == "guest-panicked" and self.silences.panic):
             raise paused(self._name, self._paths, status)
 
     async def _on_sign(self, sign: LogPattern, line: str) -> None:
-        if not self._is_wanted(sign):
+        if not (sign.name == HALTED and self.expects_end):
             self._report(sign, line)
         if sign.fatal:
             await asyncio.sleep(0.5)  # QEMU may say meanwhile that its guest shut down
@@ -199,7 +203,7 @@ class Watcher:
             await self._begin_again()
 
     def _is_wanted(self, sign: LogPattern) -> bool:
-        return sign.name == HALTED and self.expects_end
+        return (sign.name == HALTED and self.expects_end) or bool(self.silences.of(sign.name))
 
     async def _begin_again(self) -> None:
         """Reset a boot that hangs, once: under emulation a CPU's timer is lost in one of hundreds."""
@@ -221,9 +225,10 @@ class Watcher:
             self._report(sign, entry.message)
 
     def _report(self, sign: LogPattern, line: str) -> None:
-        """The first line of each kind, and the first that is accepted."""
+        """The first line of each kind, and the first that is waived, or that a fault explains."""
         known = waiver_for(sign, self._name, line, self._waivers, date.fromtimestamp(wall_clock()))
-        key = (sign.name, known is not None)
+        why = known.reason if known else self.silences.of(sign.name)
+        key = (sign.name, bool(why))
         if key in self._seen:
             return
         self._seen.add(key)
@@ -234,7 +239,7 @@ class Watcher:
                 line=line[:500],
                 explanation=sign.explanation,
                 severity=sign.severity,
-                waiver=known.reason if known else "",
+                waiver=why,
             )
         )
 

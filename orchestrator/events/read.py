@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from orchestrator.events import dev, fleet, machines, run, services, suite
+from orchestrator.events import dev, faults, fleet, machines, run, services, suite
 from orchestrator.events.base import ENVELOPE, FORMAT, KINDS, Event
 from orchestrator.fields import ENTRIES, as_number, as_text, as_whole
 
@@ -26,6 +26,7 @@ __all__ = [
     "UnknownEvent",
     "dev",
     "event_of",
+    "faults",
     "fleet",
     "load_events",
     "machines",

@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from orchestrator.events import dev, fleet, machines, run, services, suite
+from orchestrator.events import dev, faults, fleet, machines, run, services, suite
 from orchestrator.events.base import FORMAT, Event
 from orchestrator.events.read import RENAMED
 
@@ -20,6 +20,7 @@ ROOMS = (
     ("The run", run),
     ("Images, networks, machines", machines),
     ("Services", services),
+    ("Faults", faults),
     ("The suite", suite),
     ("`dev`", dev),
     ("A matrix", fleet),

@@ -102,6 +102,19 @@ class Holder(Opening):
             with self._explained():
                 self._settle(fresh=True)
 
+    @contextmanager
+    def fault(self, name: str) -> Iterator[None]:
+        """A fault of the topology for the block."""
+        assert self.environment is not None
+        fault = self.environment.fault(name)
+        with self._explained(), self._overhead():
+            fault.begin()
+        try:
+            yield
+        finally:
+            with self._explained(), self._overhead():
+                fault.end()
+
     def factor(self) -> float:
         """What limits are multiplied with on this host."""
         if self.environment is not None and not self._made_room:

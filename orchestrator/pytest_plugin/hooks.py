@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
 from orchestrator.pytest_plugin.holder import Holder
-from orchestrator.pytest_plugin.markers import VARIANT, machines_of, problems, uses_environment, wanted
+from orchestrator.pytest_plugin.markers import VARIANT, faults_of, machines_of, problems, uses_environment, wanted
 from orchestrator.pytest_plugin.opening import HEALTHY
 from orchestrator.pytest_plugin.resets import in_groups
 from orchestrator.pytest_plugin.told import on_terminal, text_of
@@ -116,8 +116,11 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """A test that passed fails by what the machines logged."""
-        result = yield
+        """The faults of its marker are on; a test that passed fails by what the machines logged."""
+        with ExitStack() as stack:
+            for name in faults_of(item):
+                stack.enter_context(self._holder.fault(name))
+            result = yield
         self._require_no_signs(item)
         return result
 

@@ -16,6 +16,7 @@ MARKERS = (
     "machine(*names): the machines that the fixture `machine` stands for, one test for each",
     "slow_emulated: takes long where machines are emulated; -m 'not slow_emulated' leaves it out",
     "needs_kvm: skipped where machines are emulated",
+    "fault(*names): faults of the topology that are on while the test runs",
     "accepts_sign(*patterns): a log line of these patterns does not fail the test",
 )
 VARIANT = "orchestrator_variant"  # the fixture by which the use of an environment is known
@@ -52,6 +53,11 @@ def machines_of(node: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(map(str, marker.args)) if marker is not None and marker.args else known
 
 
+def faults_of(item: pytest.Item) -> tuple[str, ...]:
+    """The faults that are on while a test runs, those of its module and class first."""
+    return tuple(str(name) for marker in reversed(list(item.iter_markers("fault"))) for name in marker.args)
+
+
 def accepted(item: pytest.Item) -> frozenset[str]:
     """The log patterns that a test accepts."""
     return frozenset(name for marker in item.iter_markers("accepts_sign") for name in marker.args)
@@ -75,6 +81,8 @@ def problems(item: pytest.Item, sketch: Sketch | None) -> Iterator[str]:
     for name in machines_of(item, ()):
         if sketch is not None and name not in sketch.machines:
             yield f"machine {name!r} is not in the topology; machines are {', '.join(sketch.machines)}"
+    if faults_of(item) and not uses_environment(item):
+        yield "the marker fault needs a test that uses an environment"
     names = accepted(item)
     if names:
         yield from _unknown_patterns(names)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchestrator.events import Event
+from orchestrator.events.faults import FaultBegan, FaultEnded, FaultRecovered
 from orchestrator.events.machines import (
     ImageOutput,
     ImageStateChanged,
@@ -32,7 +33,7 @@ from orchestrator.events.run import (
 from orchestrator.events.services import CheckResulted, Heartbeat, ServiceStateChanged
 from orchestrator.events.suite import SuiteError, SuiteOutput, SuiteStateChanged, TestBegan, TestEnded, TestPlanned
 from orchestrator.report import model as m
-from orchestrator.report.fold_parts import ImageFold, MachineFold, ServiceFold
+from orchestrator.report.fold_parts import FaultFold, ImageFold, MachineFold, ServiceFold
 from orchestrator.report.fold_suite import ENTRIES, PhaseFold, append
 from orchestrator.text import SENTENCE, TEXT, WORD, about, clean, clean_lines
 
@@ -65,6 +66,7 @@ class Fold:
         self._images: dict[str, ImageFold] = {}
         self._revisions: dict[str, m.Revision] = {}
         self._networks: dict[str, str] = {}
+        self._faults = FaultFold()
         self._screenshots: list[m.Screenshot] = []
         self._log_matches: list[m.LogMatch] = []
         self._notes: list[m.Note] = []
@@ -131,6 +133,7 @@ class Fold:
             failures=tuple(self._failures),
             waiting=self._waiting if end is None else None,
             dropped=self._dropped,
+            faults=self._faults.view(ended),
         )
 
     # ------------------------------------------------------------------ parts
@@ -169,6 +172,8 @@ class Fold:
     def _remark(self, event: Event, subject: str) -> bool:
         """Take in what is only listed; False when there are too many of its kind."""
         match event:
+            case FaultBegan() | FaultEnded() | FaultRecovered():
+                return self._faults.apply(event, clean(subject, WORD))
             case LogMatched():
                 return append(self._log_matches, _log_match(event, subject))
             case Heartbeat():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from orchestrator.events.faults import FaultBegan, FaultEnded, FaultRecovered
 from orchestrator.events.machines import ImageOutput, ImageStateChanged, MachineStateChanged
 from orchestrator.events.run import PlannedMachine, PlannedService
 from orchestrator.events.services import CheckResulted, ServiceStateChanged
@@ -118,3 +121,43 @@ class ImageFold:
             detail=self._detail,
             output=tuple(self._output[-OUTPUT_LINES:]),
         )
+
+
+class FaultFold:
+    """All faults of a run; one of the same name may begin again."""
+
+    def __init__(self) -> None:
+        self._all: list[m.FaultView] = []
+
+    def apply(self, event: FaultBegan | FaultEnded | FaultRecovered, name: str) -> bool:
+        """Take in what became of a fault; False when there are too many."""
+        if isinstance(event, FaultBegan):
+            if len(self._all) >= ENTRIES:
+                return False
+            self._all.append(
+                m.FaultView(
+                    name,
+                    kind=clean(event.fault, WORD),
+                    on=clean(event.on, SENTENCE),
+                    keys=clean(event.parameters, SENTENCE),
+                    told=clean(event.told, SENTENCE),
+                    start=event.time,
+                    end=0.0,
+                    path=clean(event.path, SENTENCE),
+                )
+            )
+            return True
+        last = next((index for index in reversed(range(len(self._all))) if self._all[index].name == name), None)
+        if last is None:
+            return True  # it never began
+        one = self._all[last]
+        if isinstance(event, FaultEnded):
+            told = clean(event.told, SENTENCE) or one.told
+            one = replace(one, end=event.time, reason=clean(event.reason, WORD) or "asked", told=told)
+        else:
+            one = replace(one, recovered=event.seconds, within=event.within)
+        self._all[last] = one
+        return True
+
+    def view(self, ended: float) -> tuple[m.FaultView, ...]:
+        return tuple(one if one.reason else replace(one, end=max(ended, one.start)) for one in self._all)

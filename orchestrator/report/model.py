@@ -139,6 +139,41 @@ class LogMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultView:
+    """A fault of the run.
+
+    Attributes:
+        kind: as in the topology; ``capture`` breaks nothing.
+        keys: its keys and values; ``told``: what its engine said, at the end where it has ended.
+        end: of it, or of the run.
+        reason: why it ended; empty: it was on to the end of the run.
+        recovered: seconds from its end until all was healthy; None: never, or nothing had to.
+        within: seconds that this may take; None: the limits of the services.
+        path: the file that it made, relative to the run folder.
+    """
+
+    name: str
+    kind: str
+    on: str
+    keys: str
+    told: str
+    start: float
+    end: float
+    reason: str = ""
+    recovered: float | None = None
+    within: float | None = None
+    path: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    def was_on(self, start: float, end: float) -> bool:
+        """Whether it was on at any time of an interval."""
+        return self.start < end and start < self.end
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     message: str
     level: str
@@ -231,6 +266,7 @@ class RunView:
     failures: tuple[Failure, ...]
     waiting: Wait | None
     dropped: int
+    faults: tuple[FaultView, ...] = ()
 
     @property
     def revisions(self) -> tuple[Revision, ...]:

@@ -37,6 +37,11 @@ def facts(view: RunView) -> list[tuple[str, str]]:
         total = sum(phase.total for phase in view.phases)
         found.append(("tests passed", f"{view.count('passed') + view.count('flaky')} of {total}"))
         found += [(words(s), str(view.count(s))) for s in STATUSES if s != "passed" and view.count(s)]
+    broken = [fault for fault in view.faults if fault.kind != "capture"]
+    if broken:
+        found.append(("faults", str(len(broken))))
+        times = [fault.recovered for fault in broken if fault.recovered is not None]
+        found += [("slowest recovery", seconds(max(times)))] if times else []
     return [*found, ("exit code", "–" if view.exit_code is None else str(view.exit_code))]
 
 
@@ -117,6 +122,8 @@ def evidence(files: Iterable[str]) -> dict[str, list[str]]:
     groups = {"run": [path for path in _RUN_FILES if path in set(files)]}
     for path in sorted(files):
         parts = path.split("/")
+        if path.endswith(".pcap"):
+            groups.setdefault("captures", []).append(path)
         if parts[0] == "machines" and len(parts) >= 3 and not path.endswith(".png"):
             groups.setdefault(parts[1], []).append(path)
     return {name: paths[:FILES_OF_A_MACHINE] for name, paths in groups.items() if paths}

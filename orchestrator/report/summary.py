@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from orchestrator.events import utc_text
 from orchestrator.report.critical import critical_path
-from orchestrator.report.model import RunView, ServiceView
+from orchestrator.report.model import FaultView, RunView, ServiceView
 from orchestrator.report.model_tests import STATUSES
 from orchestrator.vm.samples import Usage
 
@@ -37,7 +37,9 @@ def summary(
         null; machines also ``peak``: ``cpus``, bytes of ``memory``, bytes a second ``read_per_second``
         and ``written_per_second``; services also ``machine``, ``depends_on``, ``checks``); ``tests`` (``total``
         and a count per status; ``phases`` with the same per phase; ``cases`` with
-        ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``failures``
+        ``title``, ``phase``, ``status``, ``seconds``, ``attempts``); ``faults`` (``name``,
+        ``kind``, ``on``, ``seconds``, ``reason``, ``recovered`` and ``within`` in seconds or null,
+        ``path``); ``failures``
         (the error tree's fields, ``subject``, ``at``); ``log_matches``; ``warnings``;
         ``artifacts``. Seconds are floats.
     """
@@ -68,6 +70,7 @@ def summary(
         ],
         "services": [_service(service) for service in view.services],
         "tests": _tests(view),
+        "faults": [_fault(one) for one in view.faults],
         "failures": [{**asdict(f), "at": _time(f.at)} for f in view.failures],
         "log_matches": [{**asdict(s), "at": _time(s.at)} for s in view.log_matches],
         "warnings": [note.message for note in view.notes if note.level == "warning"],
@@ -133,6 +136,19 @@ def _peaks(usage: Usage | None) -> dict[str, object]:
         "written_per_second": round(max(usage.written)),
     }
     return {"peak": peak}
+
+
+def _fault(one: FaultView) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "on": one.on,
+        "seconds": _seconds(one.seconds),
+        "reason": one.reason,
+        "recovered": _seconds(one.recovered),
+        "within": _seconds(one.within),
+        "path": one.path,
+    }
 
 
 def _seconds(value: float | None) -> float | None:

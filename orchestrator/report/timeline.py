@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.report.markup import seconds
-from orchestrator.report.model import UP_STATES, Interval, MachineView, RunView, ServiceView
+from orchestrator.report.model import UP_STATES, FaultView, Interval, MachineView, RunView, ServiceView
 from orchestrator.report.model_tests import TestView
 from orchestrator.report.sections import test_id
 
@@ -18,6 +18,7 @@ ROW = 30  # height of a row in CSS pixels; report.css has the same number
 _SERVICE = "service"  # the kind of a row
 LANES = 6  # rows of tests that overlap
 BARS = 2_000  # tests; of more, only those that did not pass have one
+FAULT, CAPTURE, RECOVERING = "fault", "capture", "recovering"  # states of the bars of faults
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400)
 _HIDDEN = frozenset({"pending", "skipped"})
 _QUIET = UP_STATES | {"stopped"}
@@ -129,7 +130,7 @@ def timeline(view: RunView) -> Timeline | None:
     if not any(part.intervals for part in parts) and not view.phases:
         return None
     axis = make_axis(view)
-    rows = [*_machines(axis, view), *_services(axis, view), *_tests(axis, view)]
+    rows = [*_machines(axis, view), *_services(axis, view), *_faults(axis, view), *_tests(axis, view)]
     ready = None
     if view.ready_at is not None:
         ready = Mark(axis.x(view.ready_at), seconds(view.ready_after))
@@ -140,7 +141,7 @@ def timeline(view: RunView) -> Timeline | None:
         ready=ready,
         edges=tuple(_edges(axis, view.services, rows)),
         edges_known=any(service.depends_on for service in view.services),
-        states=tuple((state, state in _QUIET) for state in states),
+        states=tuple((state, state in _QUIET) for state in (*states, *_fault_states(view))),
         statuses=tuple(dict.fromkeys(test.status for test in view.tests)),
         left_out=seconds(axis.start - axis.zero) if axis.start > axis.zero else "",
     )
@@ -161,6 +162,41 @@ def _services(axis: Axis, view: RunView) -> Iterator[Row]:
         yield Row("Services", heading=True)
     for service in view.services:
         yield Row(service.name, service.machine, _bars(axis, service), _end_label(axis, service), css=_SERVICE)
+
+
+def _faults(axis: Axis, view: RunView) -> Iterator[Row]:
+    """A row for each fault, however often it was on; the time to recover is a bar of its own."""
+    if view.faults:
+        yield Row("Faults", heading=True)
+    for name in dict.fromkeys(fault.name for fault in view.faults):
+        mine = [fault for fault in view.faults if fault.name == name]
+        bars = tuple(bar for fault in mine for bar in _fault_bars(axis, fault))
+        last = mine[-1]
+        label = None
+        if last.recovered is not None:
+            x = axis.x(last.end + last.recovered)
+            text = f"recovered in {seconds(last.recovered)}"
+            label = (
+                Label(text, "", "left", x) if x <= 70 else Label(text, "before", "right", 100 - axis.x(mine[0].start))
+            )
+        yield Row(name, last.on, bars, label)
+
+
+def _fault_bars(axis: Axis, fault: FaultView) -> Iterator[Bar]:
+    left, right = axis.x(fault.start), axis.x(fault.end)
+    keys = f" ({fault.keys})" if fault.keys else ""
+    tip = f"{fault.name}: {fault.kind} on {fault.on}{keys} for {fault.seconds:.2f} s\n{fault.told}"
+    yield Bar(CAPTURE if fault.kind == CAPTURE else FAULT, left, right - left, tip)
+    if fault.recovered is not None:
+        width = axis.x(fault.end + fault.recovered) - right
+        yield Bar(RECOVERING, right, width, f"{fault.name}: all was healthy {fault.recovered:.2f} s after its end")
+
+
+def _fault_states(view: RunView) -> list[str]:
+    """Words of the legend."""
+    kinds = {FAULT if fault.kind != CAPTURE else CAPTURE for fault in view.faults}
+    kinds |= {RECOVERING for fault in view.faults if fault.recovered is not None}
+    return [word for word in (FAULT, CAPTURE, RECOVERING) if word in kinds]
 
 
 def _tests(axis: Axis, view: RunView) -> Iterator[Row]:

@@ -76,6 +76,14 @@ class ServiceSupervisor:
         """Verify once more what was proven. See `Verifier.still_healthy`."""
         await self._verifier.still_healthy(deadline)
 
+    async def passes(self, name: str, deadline: Deadline) -> bool:
+        """Whether the checks of a service pass right now. See `Verifier.passes`."""
+        return await self._verifier.passes(name, deadline)
+
+    async def verify_again(self, names: Collection[str], deadline: Deadline) -> None:
+        """Make the checks of these services until they pass. See `Verifier.again`."""
+        await self._verifier.again(deadline, names)
+
     async def stop(self, names: tuple[str, ...], deadline: Deadline) -> None:
         """Stop these services on purpose, dependants first, and report them as stopped."""
         await self.stop_units(names, deadline)

@@ -129,6 +129,20 @@ class Verifier:
         why = f"{restarted[0].unit} was restarted before each of {LOOKS} looks, and not by this program"
         raise await self._disproved(restarted[0], "keeps being restarted after it was proven", why)
 
+    async def again(self, deadline: Deadline, names: Collection[str]) -> None:
+        """The checks of these services pass again, those that are proven.
+
+        Raises:
+            ServiceError: one does not.
+        """
+        graph = self._tracker.graph
+        await run_all(*(self._check_again(graph.services[name], deadline) for name in names))
+
+    async def passes(self, name: str, deadline: Deadline) -> bool:
+        """Whether one attempt of each check of a service passes now; nothing is started, and no state changes."""
+        service = self._tracker.graph.services[name]
+        return all(await run_all(*(self._checks.once(service, check, deadline) for check in service.checks)))
+
     async def _check_again(self, service: Service, deadline: Deadline) -> None:
         service_deadline = deadline.earlier(self._reach.scale.limit(service.timeout))
         if service.name not in self._tracker.graph.proven():

@@ -133,7 +133,9 @@ def _machines_only(topology: Topology) -> object:
     Not the suite, not where files lie (their content is a part too), not the host's side of forwarded ports.
     """
     machines = {name: replace(machine, files=()) for name, machine in topology.with_free_ports().machines.items()}
-    bare = replace(topology, suite=None, waivers=(), path=Path(), images={}, layers={}, services={})
+    bare = replace(
+        topology, suite=None, waivers=(), path=Path(), images={}, layers={}, services={}, faults={}, scenarios={}
+    )
     return to_dict(replace(bare, machines=machines))
 
 

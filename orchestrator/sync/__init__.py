@@ -18,12 +18,21 @@ from orchestrator.driver.results import (
     Result,
     WaitFailed,
 )
-from orchestrator.errors import GuestCommandError, HostError, LockedError, MachineError, OrchestratorError, ServiceError
+from orchestrator.errors import (
+    FaultError,
+    GuestCommandError,
+    HostError,
+    LockedError,
+    MachineError,
+    OrchestratorError,
+    ServiceError,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from orchestrator.driver.environment import Environment as _Environment
+    from orchestrator.driver.faults import Fault as _Fault
     from orchestrator.driver.machine import Forward as _Forward
     from orchestrator.driver.machine import Machine as _Machine
     from orchestrator.driver.machine_files import GuestPath as _GuestPath
@@ -35,6 +44,8 @@ __all__ = [
     "CommandFailed",
     "DriverFailed",
     "Environment",
+    "Fault",
+    "FaultError",
     "Forward",
     "GuestCommandError",
     "GuestPath",
@@ -256,6 +267,20 @@ class Environment(Facade):
     def factor(self) -> float:
         """What all limits are multiplied with on this host: 1 with KVM, about 10 where machines are emulated."""
         return self._core.factor
+
+    def fault(self, name: str, on: str | None = None, keys: Mapping[str, object] | None = None) -> Fault:
+        """A fault, for a ``with`` block: one that the topology declares, or of a kind, with what it is on.
+
+        Args:
+            name: of a declared fault; with ``on``: a kind, as ``"latency"``.
+            on: ``"server"``, ``"server.lan"``, a service or a network, as the kind wants it.
+            keys: of the kind, as in the topology: ``{"delay": "100ms"}``.
+
+        Raises:
+            FaultError: the topology has no such fault.
+            UsageError: there is no such kind, or its keys are wrong.
+        """
+        return Fault._of(self._core.fault(name, on, keys))
 
     def __getitem__(self, name: str) -> Machine:
         """A machine by its name.
@@ -1056,6 +1081,60 @@ class Forward(Facade):
         """End it; open connections go on."""
         wait(self._core.close())
         closed(self._core)
+
+
+class Fault(Facade):
+    """A fault, begun and ended by ``with``::
+
+        with env.fault("slow-db"):
+            env.client.wait_for_http("http://server/health")
+
+    It begins only when everything that it is on is healthy. At its end that must be healthy again.
+    """
+
+    _core: _Fault
+
+    def __enter__(self) -> Self:
+        """Begin the block."""
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the block: `end`."""
+        self.end()
+
+    @property
+    def name(self) -> str:
+        """Its name in the topology, or one made of its kind and what it is on."""
+        return self._core.name
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return self._core.kind
+
+    @property
+    def active(self) -> bool:
+        """Whether it is on."""
+        return self._core.active
+
+    def begin(self) -> None:
+        """Begin it; ``with`` does it. Return when it is in effect.
+
+        Raises:
+            FaultError: something that it is on is not healthy, or it does not come into effect.
+        """
+        wait(self._core.begin())
+
+    def end(self) -> None:
+        """End it; ``with`` does it. Return when everything that it was on is healthy again. Idempotent.
+
+        Raises:
+            FaultError, ServiceError: it does not recover.
+        """
+        wait(self._core.end())
 
 
 class GuestPath(Facade):

@@ -19,6 +19,7 @@ from orchestrator.topology.model import (
     Check,
     Cpu,
     Destination,
+    Fault,
     GuestFile,
     Image,
     Layer,
@@ -28,6 +29,7 @@ from orchestrator.topology.model import (
     Suite,
     Topology,
 )
+from orchestrator.topology.scenario import Step, StepKind
 
 # ------------------------------------------------------------------ TOML
 
@@ -62,8 +64,16 @@ def _document(topology: Topology) -> Iterator[str]:
         yield from _machine(machine, root)
     for service in topology.services.values():
         yield from _service(service, root)
+    for fault in topology.faults.values():
+        yield from _fault(fault, root)
     if topology.suite:
         yield from _suite(topology.suite, root)
+    for scenario in topology.scenarios.values():
+        yield from ("", "[[scenarios]]")
+        yield from _pairs(name=scenario.name, description=scenario.description or None)
+        for step in scenario.steps:
+            yield from ("", "[[scenarios.steps]]")
+            yield from _pairs(**_step(step, root))
     for waiver in topology.waivers:
         yield from ("", "[[waivers]]")
         yield from _pairs(
@@ -162,6 +172,34 @@ def _check(check: Check, root: Path) -> Iterator[str]:
     yield from _pairs(**{key: plain(value, root) for key, value in keys.items()})
 
 
+def _fault(fault: Fault, root: Path) -> Iterator[str]:
+    yield from _table("faults", fault.name)
+    yield from _pairs(
+        kind=fault.kind,
+        on=fault.on,
+        **{
+            "for": plain(fault.lasts, root) if fault.lasts else None,
+            "at": plain(fault.at, root) if fault.at else None,
+            "recovers_within": plain(fault.recovers_within, root) if fault.recovers_within else None,
+        },
+    )
+    yield from _pairs(**{key: plain(value, root) for key, value in fault.spec.written().items()})
+
+
+def _step(step: Step, root: Path) -> dict[str, object]:
+    values = {StepKind.WAIT: plain(step.seconds, root), StepKind.COMMAND: list(step.command)}
+    return {
+        str(step.kind): values.get(step.kind, step.subject),
+        "machine": step.machine or None,
+        "user": step.user if step.kind is StepKind.COMMAND else None,
+        "code": step.code or None,
+        "stdout": step.stdout,
+        "passes": None if step.passes else False,
+        "within": plain(step.within, root) if step.within else None,
+        "phase": step.phase or None,
+    }
+
+
 def _suite(suite: Suite, root: Path) -> Iterator[str]:
     yield from _table("suite")
     yield from _pairs(
@@ -177,7 +215,8 @@ def _suite(suite: Suite, root: Path) -> Iterator[str]:
     )
     for phase in suite.phases:
         yield from ("", "[[suite.phases]]")
-        yield from _pairs(name=phase.name, args=list(phase.args), stop=list(phase.stop))
+        faults = list(phase.faults) or None
+        yield from _pairs(name=phase.name, args=list(phase.args), stop=list(phase.stop), faults=faults)
 
 
 def _table(*path: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.topology.value_types import Type
+from orchestrator.topology.value_types import Shape, Type
 
 REQUIRED: Final = "required"
 NOTHING: Final = "none"
@@ -34,3 +34,10 @@ class Key:
     def cells(self) -> tuple[str, str, str]:
         """Type, default and meaning."""
         return self.type_text or self.type.text, self.default, self.meaning
+
+
+def named_reference(word: str) -> Shape:
+    return Shape(f"name of {word}", {"$ref": "#/definitions/name"})
+
+
+NAME_SHAPE: Final = Shape("name", {"$ref": "#/definitions/name"})

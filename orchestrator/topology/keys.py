@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.topology import layer_values, network_values, values
-from orchestrator.topology.key import NOTHING, REQUIRED, Key
+from orchestrator.topology.breaking_keys import BREAKING_KEYS
+from orchestrator.topology.key import NAME_SHAPE, NOTHING, REQUIRED, Key, named_reference
 from orchestrator.topology.matrix_keys import MATRIX_KEYS
 from orchestrator.topology.nightly_keys import NIGHTLY_TABLES
 from orchestrator.topology.value_types import (
@@ -32,12 +33,6 @@ __all__ = ["FIXED_KEYS", "NOTHING", "RENAMED", "REQUIRED", "Key"]
 
 ENVIRONMENT_NAME: Final = "^[A-Za-z_][A-Za-z0-9_]*$"
 
-
-def _reference(word: str) -> Shape:
-    return Shape(f"name of {word}", {"$ref": "#/definitions/name"})
-
-
-_NAME = Shape("name", {"$ref": "#/definitions/name"})
 _STRINGS = Array(values.string)
 _ENVIRONMENT = Entries(values.string, names=ENVIRONMENT_NAME)
 _EGRESS = Shape(
@@ -54,8 +49,8 @@ _DEPENDS_ON = Shape(
 )
 
 _FILE = {
-    "name": Key(_NAME, "the environment. MAC addresses are derived from it", REQUIRED),
-    "variant": Key(_NAME, "the variant that is applied when `--variant` names no other"),
+    "name": Key(NAME_SHAPE, "the environment. MAC addresses are derived from it", REQUIRED),
+    "variant": Key(NAME_SHAPE, "the variant that is applied when `--variant` names no other"),
     "cpu": Key(words(Cpu), "the processor of all machines that name none themselves, see `machines.NAME`", '`"host"`'),
     "networks": Key(named("networks.NAME"), "see `networks.NAME`"),
     "images": Key(named("images.NAME"), "see `images.NAME`"),
@@ -65,6 +60,8 @@ _FILE = {
     "suite": Key(Shape("table", reference("suite")), "see `suite`"),
     "waivers": Key(table_list("waivers"), "see `waivers`"),
     "nightly": Key(Shape("table", reference("nightly")), "see `nightly`"),
+    "faults": Key(named("faults.NAME"), "see `faults.NAME`"),
+    "scenarios": Key(table_list("scenarios"), "see `scenarios`"),
     "variants": Key(named("variants.NAME"), "see Variants"),
     "matrix": Key(Shape("table", reference("matrix")), "see `matrix`"),
 }
@@ -104,7 +101,7 @@ _LAYER = {
 }
 
 _MACHINE = {
-    "image": Key(_reference("an image"), "the system it boots", REQUIRED),
+    "image": Key(named_reference("an image"), "the system it boots", REQUIRED),
     "cpus": Key(values.cpus, "virtual processors", "`1`"),
     "cpu": Key(
         words(Cpu),
@@ -148,7 +145,9 @@ _MACHINE = {
 }
 
 _SERVICE = {
-    "machine": Key(_reference("a machine"), "where it runs; for a target, where its checks are made from", REQUIRED),
+    "machine": Key(
+        named_reference("a machine"), "where it runs; for a target, where its checks are made from", REQUIRED
+    ),
     "unit": Key(values.unit, 'with its suffix: `"nginx.service"`', f"{REQUIRED}, none for a target"),
     "kind": Key(
         words(ServiceKind),
@@ -195,7 +194,7 @@ _SERVICE = {
 }
 
 _SUITE = {
-    "machine": Key(_reference("a machine"), "where the tests run", REQUIRED),
+    "machine": Key(named_reference("a machine"), "where the tests run", REQUIRED),
     "path": Key(
         HostPath(),
         "the folder that is copied into the guest; it must exist. `--suite DIR` puts another in its place",
@@ -281,21 +280,26 @@ FIXED_KEYS: Final[Mapping[str, Mapping[str, Key]]] = MappingProxyType(
             ),
         },
         "services.NAME.checks.NAME": {
-            "from": Key(_reference("a machine"), "where the check is made from", "the service's machine"),
+            "from": Key(named_reference("a machine"), "where the check is made from", "the service's machine"),
             "timeout": Key(values.seconds, "limit of one attempt", "`5`"),
         },
         "suite": _SUITE,
         "suite.phases": {
-            "name": Key(_NAME, "no two phases share it", REQUIRED),
+            "name": Key(NAME_SHAPE, "no two phases share it", REQUIRED),
             "args": Key(_STRINGS, "appended to the command"),
             "stop": Key(
                 Array(values.nonempty, "list of services"),
                 "stopped during this phase and started again, with their checks, after it; not targets",
             ),
+            "faults": Key(
+                Array(values.nonempty, "list of faults"),
+                "begin before the first test of this phase and end after it, see [faults](faults.md)",
+            ),
         },
+        **BREAKING_KEYS,
         "waivers": {
-            "pattern": Key(_reference("a log pattern"), "one of those above", REQUIRED),
-            "machine": Key(_reference("a machine"), "where", "every machine"),
+            "pattern": Key(named_reference("a log pattern"), "one of those above", REQUIRED),
+            "machine": Key(named_reference("a machine"), "where", "every machine"),
             "matching": Key(values.pattern, "searched in the line", "every line"),
             "reason": Key(
                 values.single_line, "shown next to the line, in the terminal and the report", REQUIRED, "string"

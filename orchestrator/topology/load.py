@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 
-from orchestrator.topology import read_layers, read_machines, values
+from orchestrator.topology import read_faults, read_layers, read_machines, read_scenarios, values
 from orchestrator.topology.document import Node, Problems, parse, quote, read, suggest
-from orchestrator.topology.model import Machine, Service, ServiceKind, Suite, SuitePhase, Topology
+from orchestrator.topology.model import Fault, Machine, Service, ServiceKind, Suite, SuitePhase, Topology
 from orchestrator.topology.read_matrix import read_matrix
 from orchestrator.topology.read_services import environment, services
 from orchestrator.topology.suite_package import is_empty
@@ -144,6 +144,9 @@ def _build(
     layers = read_layers.layers(file, folder, given)
     read_layers.verify_given(given, layers, merged, problems)
     known = services(file, machines, layers, merged, folder)
+    targets = read_faults.Known(machines, known, networks)
+    faults = read_faults.faults(file, targets, merged, folder)
+    suite_table = _suite(file, folder, suite, targets, faults, merged)
     topology = Topology(
         name=own,
         path=folder / path.name,
@@ -153,9 +156,11 @@ def _build(
         images=images,
         machines=machines,
         services=known,
-        suite=_suite(file, folder, suite, machines, known, merged),
+        suite=suite_table,
         waivers=_waivers(file, machines, merged),
         layers=layers,
+        faults=faults,
+        scenarios=read_scenarios.scenarios(file, faults, machines, known, suite_table),
     )
     read_layers.check_places(file, topology)
     return topology
@@ -174,8 +179,8 @@ def _suite(
     file: Table,
     root: Path,
     given: Path | None,
-    machines: Mapping[str, Machine],
-    known: Mapping[str, Service],
+    known: read_faults.Known,
+    faults: Mapping[str, Fault],
     merged: Merged,
 ) -> Suite | None:
     node = file.get("suite")
@@ -186,7 +191,7 @@ def _suite(
     table = Table(node, file.problems, "suite", "the suite")
     gone = merged.removed_names("machines")
     machine = table.required("machine", values.nonempty, "")
-    table.refer(table.get("machine"), "machine", machines, gone)
+    table.refer(table.get("machine"), "machine", known.machines, gone)
     if not given:
         table.required("path", values.host_path, "")
     table.required("command", lambda entry: entry, node)
@@ -198,7 +203,7 @@ def _suite(
         environment=environment(table),
         artifacts=table.optional("artifacts", values.guest_path, "/artifacts"),
         timeout=table.optional("timeout", values.seconds, 600.0),
-        phases=_phases(table, known, merged),
+        phases=_phases(table, known.services, faults, machine, merged),
         prepare=table.command("prepare"),
         scale_timeouts=table.optional("scale_timeouts", values.flag, True),
     )
@@ -243,7 +248,9 @@ def _waivers(file: Table, machines: Mapping[str, Machine], merged: Merged) -> tu
     return tuple(found)
 
 
-def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple[SuitePhase, ...]:
+def _phases(
+    suite: Table, known: Mapping[str, Service], faults: Mapping[str, Fault], machine: str, merged: Merged
+) -> tuple[SuitePhase, ...]:
     if not suite.has("phases"):
         return (SuitePhase(_IMPLIED_PHASE),)
     found: dict[str, SuitePhase] = {}
@@ -262,7 +269,8 @@ def _phases(suite: Table, known: Mapping[str, Service], merged: Merged) -> tuple
                 if service in stop:
                     table.problems.add(item.at, f"{table.label} stops {quote(service)} twice")
             stop.append(service)
-        found[own or f"#{index}"] = SuitePhase(own, table.array("args", values.string), tuple(stop))
+        used = read_faults.used(table, faults, machine, merged)
+        found[own or f"#{index}"] = SuitePhase(own, table.array("args", values.string), tuple(stop), used)
     if suite.has("phases") and not found:
         suite.complain("phases", "there is no phase; leave the key out to run the suite once")
     return tuple(found.values())

@@ -12,7 +12,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from orchestrator.topology.check_kind import CheckKind
+from orchestrator.topology.fault_kind import Fault as Fault
 from orchestrator.topology.image_source import ImageSource
+from orchestrator.topology.scenario import Scenario as Scenario
 from orchestrator.topology.words import Condition as Condition
 from orchestrator.topology.words import Cpu as Cpu
 from orchestrator.topology.words import Destination as Destination
@@ -214,11 +216,13 @@ class SuitePhase:
     Attributes:
         args: appended to the command.
         stop: services that are stopped during this phase and started again after it.
+        faults: the names of those that are on during this phase.
     """
 
     name: str
     args: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,7 @@ class Topology:
     Attributes:
         path: the topology file.
         waivers: log patterns that are known, and do not count.
+        faults: those that phases, tests and commands may begin by name.
     """
 
     name: str
@@ -266,6 +271,8 @@ class Topology:
     suite: Suite | None
     waivers: tuple[Waiver, ...] = ()
     layers: Mapping[str, Layer] = field(default_factory=dict)
+    faults: Mapping[str, Fault] = field(default_factory=dict)
+    scenarios: Mapping[str, Scenario] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.log_patterns import LOG_PATTERNS, waivable
 from orchestrator.topology.check_kind import CHECK_KINDS, CHECKS_TABLE
+from orchestrator.topology.fault_kind import FAULT_KINDS, FAULTS_TABLE
 from orchestrator.topology.image_source import IMAGE_SOURCES, IMAGES_TABLE
 from orchestrator.topology.keys import FIXED_KEYS, Key
 from orchestrator.topology.kinds import Kind, all_keys, owners
@@ -58,10 +59,9 @@ def json_schema(*, own: bool = False) -> Definition:
 
 def _kinds(*, own: bool) -> Mapping[str, Mapping[str, type[Kind]]]:
     """The kinds that bring keys, by the table they bring them to."""
-    checks, images = CHECK_KINDS, IMAGE_SOURCES
     if own:
-        return {CHECKS_TABLE: checks.own(), IMAGES_TABLE: images.own()}
-    return {CHECKS_TABLE: checks.every(), IMAGES_TABLE: images.every()}
+        return {CHECKS_TABLE: CHECK_KINDS.own(), IMAGES_TABLE: IMAGE_SOURCES.own(), FAULTS_TABLE: FAULT_KINDS.own()}
+    return {CHECKS_TABLE: CHECK_KINDS.every(), IMAGES_TABLE: IMAGE_SOURCES.every(), FAULTS_TABLE: FAULT_KINDS.every()}
 
 
 def table_schema(keys: Mapping[str, Key]) -> Definition:
@@ -83,7 +83,9 @@ def _property(key: Key) -> Definition:
 
 
 def _of_kinds(pattern: str, kinds: Mapping[str, type[Kind]]) -> Definition:
-    """A check is of one kind and has no keys of another; an image has one source or more."""
+    """A check or fault is of one kind and has no keys of another; an image has one source or more."""
+    if pattern == FAULTS_TABLE:
+        return _of_named_kinds(pattern, kinds)
     if pattern == IMAGES_TABLE:
         keys = [key for kind in kinds.values() for key in kind.own_keys()]
         return {"required": [], "anyOf": [{"required": [key]} for key in keys]}
@@ -96,6 +98,19 @@ def _of_kinds(pattern: str, kinds: Mapping[str, type[Kind]]) -> Definition:
                 names = [{"required": [owner]} for owner in owners(key, kinds)]
                 needs[key] = names[0] if len(names) == 1 else {"anyOf": names}
     return {"required": [], "oneOf": [{"required": [name]} for name in kinds], "dependencies": needs}
+
+
+def _of_named_kinds(pattern: str, kinds: Mapping[str, type[Kind]]) -> Definition:
+    """The kind stands under the key ``kind``."""
+    fixed = FIXED_KEYS[pattern]
+    rules = []
+    for name, kind in kinds.items():
+        keys = kind.own_keys()
+        then: Definition = {"propertyNames": {"enum": [*fixed, *keys]}}
+        if needed := [key for key, described in keys.items() if described.required]:
+            then["required"] = needed
+        rules.append({"if": {"properties": {"kind": {"const": name}}}, "then": then})
+    return {"required": [key for key, described in fixed.items() if described.required], "allOf": rules}
 
 
 def _change(pattern: str, definition: Definition) -> Definition:

@@ -23,6 +23,8 @@ REMOVABLE = (
     ("services", "*", "depends_on"),
     ("services", "*", "depends_on", "*"),
     ("services", "*", "checks", "*"),
+    ("faults", "*"),
+    ("scenarios",),
     ("suite",),
     ("waivers",),
 )

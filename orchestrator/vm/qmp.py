@@ -108,6 +108,33 @@ class Monitor:
             with suppress(OrchestratorError):
                 await self.execute("remove-fd", {"fdset-id": number}, deadline=Deadline.after(1))
 
+    @asynccontextmanager
+    async def new_file(self, path: Path, owner: str) -> AsyncIterator[str]:
+        """A new, empty file under a name that QEMU can open for writing, where it takes no file descriptors.
+
+        A process may open its own descriptors by name, whoever it has become; only the file itself must be its own.
+
+        Args:
+            owner: ``uid:gid`` of QEMU; empty: it is who we are.
+
+        Raises:
+            OSError: it cannot be made.
+            MachineError: QEMU does not take it.
+        """
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if owner:
+                user, _, group = owner.partition(":")
+                os.fchown(descriptor, int(user), int(group))
+            given = await self._hand(descriptor, "add-fd")
+        finally:
+            os.close(descriptor)
+        try:
+            yield f"/proc/self/fd/{given['fd']}"
+        finally:
+            with suppress(OrchestratorError):
+                await self.execute("remove-fd", {"fdset-id": given["fdset-id"]}, deadline=Deadline.after(1))
+
     async def give(self, name: str, descriptor: int) -> None:
         """Give QEMU an open file of its own, under a name that its next command uses (``fd:NAME``)."""
         await self._hand(descriptor, "getfd", {"fdname": name})

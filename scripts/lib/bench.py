@@ -247,15 +247,17 @@ def main() -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["all", "warm", "copy", "driver", "history"],
+        choices=["all", "warm", "copy", "driver", "history", "faults"],
         default="all",
         help="warm: saved states, resets and clones instead; copy: `cp` beside scp and exec; driver: the Python API; "
-        "history: a year of nights, without machines",
+        "history: a year of nights, without machines; faults: the frame filter",
     )
     parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm: starts and resets of each side [5]")
     parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
     parser.add_argument("--copies", type=int, default=5, metavar="N", help="copy: copies of each side and way [5]")
-    parser.add_argument("--calls", type=int, default=5, metavar="N", help="driver: measured waits and resets [5]")
+    parser.add_argument(
+        "--calls", type=int, default=5, metavar="N", help="driver, faults: measured waits and resets, rounds [5]"
+    )
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     arguments = parser.parse_args()
 
@@ -296,6 +298,10 @@ def measured(arguments: argparse.Namespace, environment: Mapping[str, str], say:
 
         with tempfile.TemporaryDirectory(prefix="orch-bench-", dir="/var/tmp") as folder:
             return bench_copy.measure(arguments.copies, Path(folder), environment, say)
+    if arguments.what == "faults":
+        import bench_faults
+
+        return bench_faults.measure(arguments.calls, say)
     if arguments.what == "driver":
         import bench_driver
 

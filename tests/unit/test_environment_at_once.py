@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -36,7 +37,8 @@ class Live:
     def recall(self, known: object) -> None:
         self.calls.append("recall")
 
-    async def reattach(self, process: object, user_key: str, deadline: Deadline) -> None:
+    async def reattach(self, process: object, user_key: str, deadline: Deadline, *, boots: bool) -> None:
+        assert not boots
         self.calls.append(user_key)
         await asyncio.sleep(TIME)
         if self._failure is not None:
@@ -57,6 +59,7 @@ def session(*lives: Live, addresses: Addresses | None = None) -> tuple[Session, 
         record=SimpleNamespace(state=state),
         public_key=lambda: "ssh-ed25519 MINE",
         bus=bus,
+        paths=SimpleNamespace(faults=Path("/nowhere/faults.json")),
     )
     return cast("Session", made), events
 

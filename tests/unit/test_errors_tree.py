@@ -23,6 +23,7 @@ CODES = {
     "SnapshotDamaged": 3,
     "ServiceError": 3,
     "GuestCommandError": 3,
+    "FaultError": 3,
     "SuiteFailed": 1,
     "IncompleteCopy": 23,
     "SignsFound": 1,

@@ -61,6 +61,7 @@ def test_every_key_is_shown_in_an_example() -> None:
         "quarantine",
         "retention",
         "notify",
+        "scenarios",
     }  # headers
     for keys in KEYS.values():
         for key in set(keys) - silent:

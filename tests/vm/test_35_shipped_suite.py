@@ -43,6 +43,7 @@ def folder(shared: Shared, finished: Done) -> Path:
 
 def test_each_file_of_the_suite_is_in_the_choice() -> None:
     texts = {path.name: path.read_text() for path in (ROOT / "suite/tests").glob("*.spec.ts")}
+    del texts["faults.spec.ts"]  # its phases have faults: test_90_faults.py
     assert all(any(title in text for title in CHOSEN) for text in texts.values())
     assert all(sum(title in text for text in texts.values()) == 1 for title in CHOSEN)
 

@@ -58,3 +58,16 @@ def test_without_its_leader_the_cluster_elects_another(nodes):
     assert leader(others) in others
     old.unblock()
     assert get(old, "leader") == "new"
+
+
+@pytest.mark.fault("node3-alone")
+def test_a_partition_leaves_the_majority_at_work(nodes):
+    # No cable is pulled: every node still has its link, and frames between the two sides are lost.
+    put(nodes[0], "side", "majority")
+    assert get(nodes[1], "side") == "majority"
+    nodes[2].fail(f"etcdctl get {BRIEF} side")
+    nodes[2].succeed("ip -br link | grep -q LOWER_UP")
+
+
+def test_after_the_partition_all_nodes_agree_again(nodes):
+    assert [get(node, "side") for node in nodes] == ["majority", "majority", "majority"]
