@@ -57,19 +57,7 @@ def machine_commands(add: Adder) -> None:
 
     fault_command(add)
 
-    view = add("view", "show the page of what runs, live in a browser; with a machine, its display in a VNC viewer")
-    view.add_argument("machine", nargs="?", metavar="MACHINE", help="the machine's name [the page of the run]")
-    port_option(view)
-    runs_option(view)
-    view.add_argument(
-        "--tcp",
-        nargs="?",
-        const=0,
-        type=port,
-        metavar="PORT",
-        help="lead this port of 127.0.0.1 to the display until Ctrl-C [alone: a free one from 5900]",
-    )
-    view.add_argument("--json", action="store_true", help="print the address, or socket and port, as JSON")
+    _view_command(add)
 
 
 def fault_command(add: Adder) -> None:
@@ -111,3 +99,19 @@ def _on_machine(add: Adder, name: str, help_text: str) -> CommandParser:
     command = add(name, help_text)
     command.add_argument("machine", metavar="MACHINE", help="the machine's name")
     return command
+
+
+def _view_command(add: Adder) -> None:
+    view = add("view", "show the page of what runs, live in a browser; with a machine, its display in a VNC viewer")
+    view.add_argument("machine", nargs="?", metavar="MACHINE", help="the machine's name [the page of the run]")
+    port_option(view)
+    runs_option(view)
+    view.add_argument(
+        "--tcp",
+        nargs="?",
+        const=0,
+        type=port,
+        metavar="PORT",
+        help="lead this port of 127.0.0.1 to the display until Ctrl-C [alone: a free one from 5900]",
+    )
+    view.add_argument("--json", action="store_true", help="print the address, or socket and port, as JSON")

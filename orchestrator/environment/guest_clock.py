@@ -38,8 +38,8 @@ class GuestClock:
         """What was read is an event."""
         since = {
             "hand-over": self._qemu.started_at,
-            "restore": self._qemu.watcher.runs_since,
-            "cont": self._qemu.watcher.runs_since,
+            "restore": self._qemu.watcher.resumes.last,
+            "cont": self._qemu.watcher.resumes.last,
         }.get(reason)
         offset, uncertainty = round(reading.offset, 6), round(reading.uncertainty, 6)
         self._bus.emit(MachineClock(self._name, offset=offset, uncertainty=uncertainty, reason=reason, since=since))

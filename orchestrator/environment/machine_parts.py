@@ -37,7 +37,7 @@ class MachineParts:
         ssh = MachineSsh(paths, self.qemu.watcher, scale, key_file, lacks)
         self.guest = LiveGuest(machine, topology, paths, ssh)
         self.clock = GuestClock(machine.name, self.qemu, self.guest, bus, scale)
-        self.qemu.watcher.on_resume = self._compare_clock
+        self.qemu.watcher.resumes.then = self._compare_clock
         self._bus = bus
         self._scale = scale
         self._handed_over = Later[GuestChannel]()

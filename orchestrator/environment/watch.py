@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import partial
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from orchestrator.deadline import Deadline, completes_before
 from orchestrator.environment.failures import did_not_boot, disk_full, ended, panicked, paused
+from orchestrator.environment.resumes import Resumes
 from orchestrator.environment.silences import Silences
 from orchestrator.errors import MachineError
 from orchestrator.events import EventBus, wall_clock
-from orchestrator.events.clock import monotonic_clock
 from orchestrator.events.machines import LogMatched, MachineState
 from orchestrator.events.run import Note
 from orchestrator.events.services import Heartbeat
@@ -47,8 +47,7 @@ class Watcher:
         sshd_listens: the guest's sshd has said so in its journal.
         booting: a boot that hangs may be reset, once.
         expects_end: its end is wanted: it stops, and does not die.
-        runs_since: when its CPUs went on, as QEMU told, by the host's monotonic clock.
-        on_resume: awaited when they did.
+        resumes: when its CPUs went on after a pause.
         silences: what faults make of it.
     """
 
@@ -64,8 +63,7 @@ class Watcher:
         self.agent_open = asyncio.Event()
         self.was_reset = asyncio.Event()
         self.sshd_listens = asyncio.Event()
-        self.runs_since: float | None = None
-        self.on_resume: Callable[[], Awaitable[None]] = _nothing
+        self.resumes = Resumes()
         self.booting = self.expects_end = False
         self.silences = Silences()
         self._name = name
@@ -79,7 +77,6 @@ class Watcher:
         self._console_start = 0
         self._console_arrivals = ArrivalLog(paths.serial_log)
         self._expects_reset = False
-        self._resumed = asyncio.Event()
 
     def started(self, process: ProcessId) -> None:
         """There is a process to watch."""
@@ -132,7 +129,7 @@ class Watcher:
                 self._watch_console,
                 self._watch_journal,
                 self._watch_events,
-                self._watch_resumes,
+                self.resumes.watch,
                 partial(_take_samples, self._process, self._paths.samples),
                 partial(bound_logs, self._name, self._paths, self._bus),
             ],
@@ -168,8 +165,7 @@ class Watcher:
                     await asyncio.sleep(0.3)  # the console's last words are still coming
                     raise self._panicked("QEMU reports that the guest panicked")
                 elif name == "RESUME":
-                    self.runs_since = monotonic_clock()
-                    self._resumed.set()
+                    self.resumes.noticed()
                 elif name == "STOP":
                     await self._on_stop(monitor)
                 elif name == "BLOCK_IO_ERROR" and data.get("nospace"):
@@ -179,12 +175,6 @@ class Watcher:
                     self.was_reset.set()
                 elif name in WORTH_A_NOTE and not (name == "SHUTDOWN" and self.expects_end):
                     self._bus.emit(Note(self._name, level="warning", message=f"QMP event {name} {dict(data)}"))
-
-    async def _watch_resumes(self) -> None:  # apart from the events: a guest that is asked may be slow
-        while True:
-            await self._resumed.wait()
-            self._resumed.clear()
-            await self.on_resume()
 
     async def _on_stop(self, monitor: Monitor) -> None:
         """Its CPUs are paused. Where QEMU itself did that, nothing lets them go on."""
@@ -242,10 +232,6 @@ class Watcher:
                 waiver=why,
             )
         )
-
-
-async def _nothing() -> None:
-    """What is done where nobody asked for more."""
 
 
 async def _take_samples(process: Later[ProcessId], path: Path) -> None:

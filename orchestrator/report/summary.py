@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from orchestrator.events import utc_text
 from orchestrator.report.critical import critical_path
-from orchestrator.report.model import FaultView, RunView, ServiceView
+from orchestrator.report.model import FaultView, MachineView, RunView, ServiceView
 from orchestrator.report.model_tests import STATUSES
 from orchestrator.vm.samples import Usage
 
@@ -64,10 +64,7 @@ def summary(
         ],
         "waited_for": [{"what": leg.what, "seconds": _seconds(leg.seconds)} for leg in critical_path(view)],
         "revisions": [asdict(revision) for revision in view.revisions],
-        "machines": [
-            {"name": p.name, "state": p.state, "seconds": _seconds(p.seconds), **_peaks((usage or {}).get(p.name))}
-            for p in view.machines
-        ],
+        "machines": [_machine(machine, (usage or {}).get(machine.name)) for machine in view.machines],
         "services": [_service(service) for service in view.services],
         "tests": _tests(view),
         "faults": [_fault(one) for one in view.faults],
@@ -123,6 +120,10 @@ def _service(service: ServiceView) -> dict[str, object]:
         "depends_on": list(service.depends_on),
         "checks": checks,
     }
+
+
+def _machine(one: MachineView, usage: Usage | None) -> dict[str, object]:
+    return {"name": one.name, "state": one.state, "seconds": _seconds(one.seconds), **_peaks(usage)}
 
 
 def _peaks(usage: Usage | None) -> dict[str, object]:

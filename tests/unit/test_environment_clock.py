@@ -78,7 +78,7 @@ def test_a_pause_is_followed_by_a_comparison(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
             watching.cancel()
             last = of(stage.events, MachineClock)[-1]
-            assert last.reason == "cont" and last.since == stage.live.qemu.watcher.runs_since is not None
+            assert last.reason == "cont" and last.since == stage.live.qemu.watcher.resumes.last is not None
 
     run_simulated(scenario())
 
