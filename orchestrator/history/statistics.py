@@ -1,7 +1,7 @@
 """The mathematics of rare failures: what a few runs say of the rate at which a test fails. Pure.
 
 >>> round(share_above(1.5, 19.5, 0.02), 2)
-0.93
+0.85
 >>> round(failure_rate(0, 20).high, 2)
 0.12
 """
