@@ -15,7 +15,7 @@ from orchestrator.deadline import FOREVER, Deadline, pause
 from orchestrator.errors import HostError
 from orchestrator.fleet import tasks
 from orchestrator.fleet.engine import DaskEngine
-from orchestrator.fleet.hosts import Joined
+from orchestrator.fleet.hosts import Joined, SeesOurFiles
 from orchestrator.fleet.needs import Offer
 from orchestrator.fleet.orders import Times
 from orchestrator.tasks import Later
@@ -24,7 +24,7 @@ ASKING = 30.0  # seconds for an answer
 LOOK = 2.0  # seconds between two looks whether it is still there
 
 
-class ClusterHost:
+class ClusterHost(SeesOurFiles):
     """One worker of the scheduler."""
 
     def __init__(self, name: str, engine: DaskEngine, run_folder: Path) -> None:
@@ -54,18 +54,6 @@ class ClusterHost:
             return "it has left the scheduler"
 
         yield Joined(address, offer, gone)
-
-    def there(self, path: Path) -> str:
-        return str(path)
-
-    def folder(self, run_folder: Path, attempt: str) -> Path:
-        return run_folder / "cells" / attempt
-
-    async def bring(self, folder: str, home: Path, *, whole: bool) -> None:  # noqa: ARG002 - it is there
-        return None
-
-    async def discard(self, folder: str) -> None:  # noqa: ARG002 - it is home
-        return None
 
 
 async def cluster_hosts(engine: DaskEngine, run_folder: Path) -> list[ClusterHost]:

@@ -82,19 +82,8 @@ class Host(Protocol):
         """Remove the folder of an attempt there, when what is wanted of it is at home."""
 
 
-class LocalHost:
-    """This host. It sees our files, and evidence is at home already."""
-
-    def __init__(self, log: Path, name: str = "local") -> None:
-        self.name = name
-        self._log = log
-
-    @asynccontextmanager
-    async def join(self, invitation: Later[dict[str, Any]], times: Times) -> AsyncIterator[Joined]:
-        argv = [sys.executable, "-m", "orchestrator.fleet.worker"]
-        with self._log.open("ab") as log:
-            async with worker(argv, self.name, invitation, times, log=log, errors=self._log) as joined:
-                yield joined
+class SeesOurFiles:
+    """Of a host: it has our files at the same places, and evidence is at home already."""
 
     def there(self, path: Path) -> str:
         return str(path)
@@ -107,6 +96,21 @@ class LocalHost:
 
     async def discard(self, folder: str) -> None:  # noqa: ARG002 - it is home
         return None
+
+
+class LocalHost(SeesOurFiles):
+    """This host."""
+
+    def __init__(self, log: Path, name: str = "local") -> None:
+        self.name = name
+        self._log = log
+
+    @asynccontextmanager
+    async def join(self, invitation: Later[dict[str, Any]], times: Times) -> AsyncIterator[Joined]:
+        argv = [sys.executable, "-m", "orchestrator.fleet.worker"]
+        with self._log.open("ab") as log:
+            async with worker(argv, self.name, invitation, times, log=log, errors=self._log) as joined:
+                yield joined
 
 
 @asynccontextmanager
