@@ -49,6 +49,7 @@ from orchestrator.vm.accelerator import probe
 from orchestrator.vm.arguments import MachinePaths, QemuSettings, script_arguments, script_environment
 from orchestrator.vm.qmp import connect
 
+TOPOLOGY = ROOT / "orchestrator.toml"
 SYSTEMD_STARTS_ALL = "systemd.wants=alicia-stack.target"
 
 
@@ -247,12 +248,13 @@ def main() -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["all", "warm", "copy", "driver", "history", "faults"],
+        choices=["all", "warm", "incremental", "copy", "driver", "history", "faults"],
         default="all",
-        help="warm: saved states, resets and clones instead; copy: `cp` beside scp and exec; driver: the Python API; "
+        help="warm: saved states, resets and clones instead; incremental: what each kind of change costs; "
+        "copy: `cp` beside scp and exec; driver: the Python API; "
         "history: a year of nights, without machines; faults: the frame filter",
     )
-    parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm: starts and resets of each side [5]")
+    parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm, incremental: starts of each side [5]")
     parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
     parser.add_argument("--copies", type=int, default=5, metavar="N", help="copy: copies of each side and way [5]")
     parser.add_argument(
@@ -289,10 +291,13 @@ def main() -> int:
 
 def measured(arguments: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]) -> list[Row]:
     if arguments.what == "warm":
-        import bench_warm  # it imports this file
+        import bench_warm
 
-        topology = load_topology(ROOT / "orchestrator.toml")
-        return bench_warm.measure(arguments.warm, arguments.clones, topology, environment, say)
+        return bench_warm.measure(arguments.warm, arguments.clones, load_topology(TOPOLOGY), environment, say)
+    if arguments.what == "incremental":
+        import bench_incremental
+
+        return bench_incremental.measure(arguments.warm, environment, say)
     if arguments.what == "copy":
         import bench_copy
 
@@ -315,7 +320,7 @@ def measured(arguments: argparse.Namespace, environment: Mapping[str, str], say:
 
 
 def measure_all(arguments: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]) -> list[Row]:
-    topology = load_topology(ROOT / "orchestrator.toml")
+    topology = load_topology(TOPOLOGY)
     accelerator = asyncio.run(probe(cache_root() / "accelerator.json"))
     say(f"{accelerator.name}: {accelerator.reason}; QEMU {accelerator.qemu}")
     rows = [
