@@ -257,9 +257,7 @@ def main() -> int:
     parser.add_argument("--warm", type=int, default=5, metavar="N", help="warm, incremental: starts of each side [5]")
     parser.add_argument("--clones", type=int, default=4, metavar="N", help="warm: 1, 2, 4, … at once up to N [4]")
     parser.add_argument("--copies", type=int, default=5, metavar="N", help="copy: copies of each side and way [5]")
-    parser.add_argument(
-        "--calls", type=int, default=5, metavar="N", help="driver, faults: measured waits and resets, rounds [5]"
-    )
+    parser.add_argument("--calls", type=int, default=5, metavar="N", help="driver, faults: measured rounds [5]")
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     arguments = parser.parse_args()
 
