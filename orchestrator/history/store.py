@@ -19,6 +19,7 @@ from typing import TypeVar
 from orchestrator.errors import HistoryError
 from orchestrator.events import wall_clock
 from orchestrator.folders import state_root
+from orchestrator.history.connection import Connection
 from orchestrator.history.schema import APPLICATION, TABLES, VERSION
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class History:
 
     def _open(self) -> sqlite3.Connection:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, factory=Connection)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous=NORMAL")  # whole after a crash; the last runs are read again

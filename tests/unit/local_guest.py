@@ -233,9 +233,13 @@ class Client:
         async def verify_still_healthy(limit: Deadline) -> None:
             return
 
+        async def nothing_is_on() -> None:
+            return
+
         session = cast(
             Session,
             SimpleNamespace(
+                faults=SimpleNamespace(interrupt=nothing_is_on),
                 machines={"client": LocalMachine()},
                 bus=bus,
                 scale=TimeScale(self.factor),

@@ -69,7 +69,7 @@ CASES = [
     (["--progress", "pl"], {"plain"}),
     (["-n", ""], {"tiny", "other"}),
     (["-n", "other", "shell", ""], {"lonely"}),
-    (["images", ""], {"build", "list", "prune"}),
+    (["images", ""], {"build", "list", "prune", "diff"}),
     (["up", "--wait-t"], {"--wait-timeout"}),
     (["ps", "--js"], {"--json"}),
     (["exec", "--user", "root", "al"], {"alpha"}),

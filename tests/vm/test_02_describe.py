@@ -28,9 +28,15 @@ def plain(data: Any) -> Any:
     return [plain(one) for one in data] if isinstance(data, list) else data
 
 
+def without_faults(data: dict[str, Any]) -> dict[str, Any]:
+    """Each phase costs an emulated client half a minute; faults have tests of their own (test_90)."""
+    suite = {**data["suite"], "phases": [phase for phase in data["suite"]["phases"] if not phase["faults"]]}
+    return {**data, "suite": suite, "faults": {}, "scenarios": {}}
+
+
 def test_our_topology_is_the_shipped_one_with_shorter_limits(bare: Host) -> None:
     ours, shipped = effective(bare, str(bare.topology)), effective(bare, str(ROOT / "orchestrator.toml"))
-    assert plain(ours) == plain(shipped)
+    assert plain(ours) == plain(without_faults(shipped))
     for name, service in ours["services"].items():
         assert service["timeout"] <= min(6, shipped["services"][name]["timeout"]), name
     assert len(ours["services"]) == 9

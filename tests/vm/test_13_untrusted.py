@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from pathlib import Path
 
 from host import Host, contents
@@ -69,8 +70,11 @@ def test_what_a_guest_prints_is_shown_as_text(vm: Host) -> None:
     text = HOSTILE.decode()
     say = f"printf '{text}\\n'"
     vm.guest("server", f"{say} > /dev/ttyS0; {say} | systemd-cat -t hostile; journalctl --sync")
-    shown = vm.run("logs", "--lines", "100", "server").expect(0).stdout
-    line = next(line for line in shown.splitlines() if "hostile" in line and "script" in line)
+    end, found = time.monotonic() + 60, list[str]()
+    while not found and time.monotonic() < end:  # the journal is on its way
+        shown = vm.run("logs", "--lines", "100", "server").expect(0).stdout
+        found = [line for line in shown.splitlines() if "hostile" in line and "script" in line]
+    line = found[0]
     assert "<script>alert(1)</script>" in line
     assert not [character for character in line if ord(character) < 32 or ord(character) in (127, 0x202E)]
     for events in {folder / "events.jsonl" for folder in (vm.latest, vm.started_in())}:
