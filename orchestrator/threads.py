@@ -17,7 +17,6 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
@@ -30,16 +29,8 @@ LOOK = 0.2
 """Seconds after which a signal is seen at the latest."""
 
 
-def outcome_of(future: Future[T]) -> T:
-    """What a future returns or raises, once it is done. Signals interrupt it."""
-    while not future.done():
-        with suppress(TimeoutError):
-            future.exception(LOOK)
-    return future.result()
-
-
 def next_of(source: queue.SimpleQueue[T], limit: Deadline | None = None) -> T:
-    """The next of a queue. Signals interrupt it.
+    """The next of a queue. Signals interrupt it, and what they raise leaves the queue whole.
 
     Raises:
         queue.Empty: nothing came within the limit.

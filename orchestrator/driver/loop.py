@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -15,16 +16,25 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from orchestrator.errors import UsageError
-from orchestrator.threads import outcome_of
+from orchestrator.threads import next_of
 
 T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """Work on the loop. Its outcome comes when the work has really ended, also after `cancel`."""
+    """Work on the loop. Its outcome comes when the work has really ended, also after `cancel`.
+
+    A thread that Ctrl-C interrupts waits by `wait` and looks at `over`, not at ``outcome``: an exception inside of a
+    future's lock, which is written in Python, would leave it locked, and the loop would wait for it for ever.
+
+    Attributes:
+        over: the outcome is there.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
         self.outcome: Future[T] = Future()
+        self.over = False
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._loop = loop
         self._work = work
         self._task: asyncio.Task[T] | None = None
@@ -44,6 +54,16 @@ class Call(Generic[T]):
             self.outcome.set_exception(error)
         else:
             self.outcome.set_result(task.result())
+        self._tell()
+
+    def _tell(self) -> None:
+        self.over = True
+        self._told.put(None)
+
+    def wait(self) -> T:
+        """Its outcome, for one waiting thread. Ctrl-C interrupts it in the main thread."""
+        next_of(self._told)
+        return self.outcome.result()
 
     def cancel(self) -> None:
         """Cancel the work; it ends in order."""
@@ -51,9 +71,10 @@ class Call(Generic[T]):
         def cancel() -> None:
             if self._task is not None:
                 self._task.cancel()
-            elif not self.outcome.done():  # it was never begun
+            elif not self.over:  # it was never begun
                 self._work.close()
                 self.outcome.set_exception(asyncio.CancelledError())
+                self._tell()
 
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(cancel)
@@ -101,12 +122,12 @@ class DriverLoop:
         call = self.call(work)
         try:
             call.begin()
-            return outcome_of(call.outcome)
+            return call.wait()
         except BaseException:
-            if not call.outcome.done():
+            if not call.over:
                 call.cancel()
                 with suppress(BaseException):
-                    call.outcome.result()
+                    call.wait()
             raise
 
     async def awaited(self, work: Coroutine[Any, Any, T]) -> T:
@@ -125,6 +146,8 @@ class DriverLoop:
             raise
 
     def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is not None:  # without the lock, in which Ctrl-C could end a later call
+            return self._loop
         with self._starting:
             if self._loop is None:
                 loop = asyncio.new_event_loop()

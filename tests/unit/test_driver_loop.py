@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from orchestrator.driver.loop import DriverLoop
 from orchestrator.errors import HostError, UsageError
+from orchestrator.threads import next_of
 
 
 async def answer(value: int) -> int:
@@ -96,7 +98,7 @@ def test_ctrl_c_is_seen_when_it_came_as_the_wait_began() -> None:
     main = threading.get_ident()
 
     def press() -> None:
-        while sys._current_frames()[main].f_code is not threading.Condition.wait.__code__ or not work.began.is_set():
+        while sys._current_frames()[main].f_code is not next_of.__code__ or not work.began.is_set():
             time.sleep(0.001)
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
@@ -104,6 +106,41 @@ def test_ctrl_c_is_seen_when_it_came_as_the_wait_began() -> None:
     with pytest.raises(KeyboardInterrupt):
         loop.wait(work.run())
     assert work.ended.is_set()
+
+
+HAMMER = """
+import asyncio, os, random, signal, threading, time
+from orchestrator.driver.loop import DriverLoop
+
+loop, source, seen = DriverLoop(), random.Random(1), 0
+
+async def work():
+    await asyncio.Event().wait()
+
+async def answer():
+    return 1
+
+def press(spins):
+    for _ in range(spins):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+for _ in range(400):
+    pressing = threading.Thread(target=press, args=(source.randrange(20_000),))
+    try:
+        pressing.start()
+        loop.wait(work())
+    except KeyboardInterrupt:
+        seen += 1
+    pressing.join()
+print(seen, loop.wait(answer()))
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_moment_of_a_call_ends_it_and_leaves_the_loop_whole() -> None:
+    done = subprocess.run([sys.executable, "-c", HAMMER], timeout=240, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("400 1\n", "")
 
 
 def test_a_cancelled_task_cancels_the_work_and_ends_after_it() -> None:
