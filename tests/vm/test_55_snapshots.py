@@ -215,9 +215,9 @@ def test_a_point_is_none_of_a_namesake_in_another_state_folder(shared: Shared, b
         bare.run("snapshot", "rm", "mine").expect(2, "has no snapshot 'mine'")
         assert "(elsewhere)" in bare.run("snapshot", "list").expect(0).stdout
         heading, *rows = shared.host.run("snapshot", "list").expect(0).stdout.splitlines()
-        assert heading.split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES"]
+        assert heading.split() == ["ENVIRONMENT", "NAME", "SIZE", "IN", "SAVED", "MACHINES", "DIFFERENCE"]
         (row,) = [row for row in rows if " mine " in row]
-        assert re.search(r"\d MiB  memory  now  +server, client$", row)
+        assert re.search(r"\d MiB  memory  now  +server, client( |$)", row)
     finally:
         shared.host.run("snapshot", "rm", "mine").expect(0)
 
