@@ -8,9 +8,16 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from conftest import Shared
 from host import Host
 
 PING = "ping -q -c {count} -i 0.2 -W 2 server"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running(shared: Shared) -> None:
+    """Tests before these may have taken it down."""
+    shared.host.run("up", limit=600).expect(0)
 
 
 @pytest.fixture(autouse=True)
