@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import pytest
 from host import HERE, Done, Host, collected, contents
 
 SUITES = HERE / "suites"
@@ -116,7 +117,7 @@ def test_a_suite_folder_that_is_not_there(vm: Host) -> None:
     vm.run("run", "--suite", str(SUITES / "nowhere")).expect(2, "nowhere", within=10)
 
 
-@pytest.mark.long  # ten resets; what they do to a suite is in the unit tests with Playwright
+@pytest.mark.long  # resets; what they do to a suite is in the unit tests with Playwright
 def test_each_file_in_a_fresh_state(vm: Host, one_phase: Path) -> None:
     """Both files leave what the other must not find; the reset between them is in place.
 
