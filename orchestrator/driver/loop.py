@@ -54,9 +54,9 @@ class Call(Generic[T]):
             self.outcome.set_exception(error)
         else:
             self.outcome.set_result(task.result())
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self.over = True
         self._told.put(None)
 
@@ -74,7 +74,7 @@ class Call(Generic[T]):
             elif not self.over:  # it was never begun
                 self._work.close()
                 self.outcome.set_exception(asyncio.CancelledError())
-                self._tell()
+                self._report()
 
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(cancel)
