@@ -119,12 +119,15 @@ class DriverLoop:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work and wait for it. An interruption (Ctrl-C) cancels it, and comes when it has ended."""
-        call = self.call(work)
+        call: Call[T] | None = None
         try:
+            call = self.call(work)
             call.begin()
             return call.wait()
         except BaseException:
-            if not call.over:
+            if call is None:
+                work.close()
+            elif not call.over:
                 call.cancel()
                 with suppress(BaseException):
                     call.wait()
