@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from orchestrator.events.run import RevisionFound
 from orchestrator.images.folder_disk import measure
 from orchestrator.process import run
 from orchestrator.snapshots.key import layer_input
+from orchestrator.tasks import run_all
 from orchestrator.threads import in_thread
 from orchestrator.topology.model import Topology
 
@@ -31,20 +32,23 @@ async def tell_revisions(topology: Topology, inputs: Mapping[str, str], bus: Eve
     Args:
         inputs: of `orchestrator.snapshots.key.inputs_of`, for these machines as they were started.
     """
-    bus.emit(RevisionFound("topology", digest=topology_digest(topology, inputs), label=await commit_of(topology.root)))
+    suites = [] if topology.suite is None else [topology.suite.path]
+    commits = await _commits([topology.root, *(layer.source for layer in topology.layers.values()), *suites])
+    digest = topology_digest(topology, inputs)
+    bus.emit(RevisionFound("topology", digest=digest, label=commits[topology.root]))
     for layer in topology.layers.values():
         had = next((inputs[key] for name in topology.machines if (key := layer_input(layer.name, name)) in inputs), "")
         if had:
             digest = had.partition(" ")[0]
-            label = await commit_of(layer.source)
-            bus.emit(RevisionFound(f"layer {layer.name}", digest=digest, label=label, folder=str(layer.source)))
+            label, folder = commits[layer.source], str(layer.source)
+            bus.emit(RevisionFound(f"layer {layer.name}", digest=digest, label=label, folder=folder))
     if topology.suite is not None:
         path = topology.suite.path
         try:
             found = await in_thread(partial(measure, path, NOT_THE_SUITE, read=True))
         except OSError:
             return  # whoever copies it says why it cannot be read
-        bus.emit(RevisionFound("suite", digest=found.key, label=await commit_of(path), folder=str(path)))
+        bus.emit(RevisionFound("suite", digest=found.key, label=commits[path], folder=str(path)))
 
 
 def topology_digest(topology: Topology, inputs: Mapping[str, str]) -> str:
@@ -64,9 +68,23 @@ def topology_digest(topology: Topology, inputs: Mapping[str, str]) -> str:
 
 async def commit_of(folder: Path) -> str:
     """The commit that is checked out in a folder, with ``-dirty`` where tracked files differ; empty: nobody knows."""
-    if not any((above / ".git").exists() for above in (folder, *folder.parents)):
-        return ""
-    argv = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return (await _commits([folder]))[folder]
+
+
+async def _commits(folders: Sequence[Path]) -> dict[Path, str]:
+    """The same for several. Each repository is asked once: it looks at every tracked file."""
+    of = {folder: _repository(folder) for folder in folders}
+    repositories = list(dict.fromkeys(one for one in of.values() if one is not None))
+    found = dict(zip(repositories, await run_all(*map(_described, repositories)), strict=True))
+    return {folder: "" if one is None else found[one] for folder, one in of.items()}
+
+
+def _repository(folder: Path) -> Path | None:
+    return next((above for above in (folder, *folder.parents) if (above / ".git").exists()), None)
+
+
+async def _described(repository: Path) -> str:
+    argv = ["git", "-C", str(repository), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # it writes nothing into the repository
     try:
         found = await run(argv, deadline=Deadline.after(GIT_LIMIT), env=environment, check=False)
