@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -147,25 +147,31 @@ def _count(counts: dict[str, Any], word: str) -> int:
 
 def junit_of(parts: list[ClonePart], missing: Sequence[str] = ()) -> str:
     """One JUnit text: every clone's suites, named after it, and what ran in none."""
-    root = Element("testsuites", name="clones")
-    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    for part in parts:
-        for suite in suites_of(part):
-            suite.set("name", f"{part.name} {suite.get('name', '')}".strip())
-            root.append(suite)
-            for word in totals:
-                number = suite.get(word, "0")
-                totals[word] += int(number) if number.isdigit() else 0
+    return joined_junit("clones", "clone", ((part.name, one) for part in parts for one in suites_of(part)), missing)
+
+
+def joined_junit(name: str, part: str, suites: Iterable[tuple[str, Element]], missing: Sequence[str]) -> str:
+    """One JUnit text of the suites of several runs. Pure.
+
+    Args:
+        part: what each of them is called.
+        suites: each with the name of its part.
+        missing: titles of tests that ran in none.
+    """
+    root = Element("testsuites", name=name)
+    for of, suite in suites:
+        suite.set("name", f"{of} {suite.get('name', '')}".strip())
+        root.append(suite)
     if missing:
         count = str(len(missing[:NAMED]))
-        suite = SubElement(root, "testsuite", name="in no clone", tests=count, errors=count, failures="0", skipped="0")
+        counts = {"tests": count, "errors": count, "failures": "0", "skipped": "0"}
+        suite = SubElement(root, "testsuite", {"name": f"in no {part}", **counts})
         for title in missing[:NAMED]:
             case = SubElement(suite, "testcase", classname="suite", name=title, time="0.000")
-            SubElement(case, "error", message="did not run in any clone", type="DidNotRun")
-        totals["tests"] += int(count)
-        totals["errors"] += int(count)
-    for word, total in totals.items():
-        root.set(word, str(total))
+            SubElement(case, "error", message=f"did not run in any {part}", type="DidNotRun")
+    for word in ("tests", "failures", "errors", "skipped"):
+        numbers = [suite.get(word, "0") for suite in root]
+        root.set(word, str(sum(int(number) for number in numbers if number.isdigit())))
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
 

@@ -7,16 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement
 
 from orchestrator.atomic import write_atomically
-from orchestrator.report.clones import GREEN, TOTALS, WORST_FIRST, ClonePart, in_no_clone, json_of, suites_of
+from orchestrator.report.clones import (
+    GREEN,
+    NAMED,
+    TOTALS,
+    WORST_FIRST,
+    ClonePart,
+    in_no_clone,
+    joined_junit,
+    json_of,
+    suites_of,
+)
 from orchestrator.report.matrix_page import page_of
 from orchestrator.report.summary import SUMMARY_FORMAT
 from orchestrator.text import clean
 
 FOLDER = "cells"  # in the run folder: CELL/ATTEMPT/RUN
-NAMED = 1_000  # tests that the reports name
 _LIMIT = 2_000  # characters of a cause
 
 
@@ -162,25 +171,8 @@ def _counts(part: ClonePart) -> dict[str, int]:
 
 def junit_of(cells: Sequence[CellPart], parts: Mapping[str, ClonePart], missing: Sequence[str]) -> str:
     """One JUnit text: every cell's suites, named after it; of a cell without any, itself as a case."""
-    root = Element("testsuites", name="matrix")
-    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    for cell in cells:
-        for suite in suites_of(parts[cell.id]) or [_own_suite(cell)]:
-            suite.set("name", f"{cell.id} {suite.get('name', '')}".strip())
-            root.append(suite)
-    if missing:
-        count = str(len(missing[:NAMED]))
-        suite = SubElement(root, "testsuite", name="in no cell", tests=count, errors=count, failures="0", skipped="0")
-        for title in missing[:NAMED]:
-            case = SubElement(suite, "testcase", classname="suite", name=title, time="0.000")
-            SubElement(case, "error", message="did not run in any cell", type="DidNotRun")
-    for suite in root:
-        for word in totals:
-            number = suite.get(word, "0")
-            totals[word] += int(number) if number.isdigit() else 0
-    for word, total in totals.items():
-        root.set(word, str(total))
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+    suites = ((cell.id, one) for cell in cells for one in suites_of(parts[cell.id]) or [_own_suite(cell)])
+    return joined_junit("matrix", "cell", suites, missing)
 
 
 def _own_suite(cell: CellPart) -> Element:
