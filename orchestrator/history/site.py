@@ -11,7 +11,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 import orchestrator
@@ -22,6 +22,7 @@ from orchestrator.history.site_model import CELL, ORDER, Row, Site, columns_of, 
 from orchestrator.history.statistics import rate_text
 from orchestrator.history.verdicts import RECENT, Observation
 from orchestrator.report import markup
+from orchestrator.report.jinja import templates_of
 
 OUTCOMES = {"passed": "passed", "suspicious": "mixed", "failed": "failed"}
 
@@ -68,14 +69,7 @@ def _about() -> dict[str, object]:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("orchestrator.history"),
-        autoescape=True,
-        finalize=markup.one_line,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of("orchestrator.history")
     environment.filters |= {
         "seconds": markup.seconds,
         "rate": rate_text,

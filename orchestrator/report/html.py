@@ -16,11 +16,12 @@ from hashlib import sha256
 from importlib.resources import files as package_files
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from orchestrator.report import markup, sections
 from orchestrator.report.axis_data import axis_data, axis_text
+from orchestrator.report.jinja import templates_of
 from orchestrator.report.model import RunView
 from orchestrator.report.model_tests import Attachment, words
 from orchestrator.report.timeline import timeline as chart
@@ -92,14 +93,7 @@ def render_html(
 @cache
 def _environment() -> Environment:
     """The templates, their filters and tests."""
-    environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
-        autoescape=True,
-        finalize=markup.one_line,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of("orchestrator.report")
     own = (markup.block, markup.href, markup.seconds, markup.percent, markup.plural, markup.slug)
     own_sections = (sections.counts, sections.colour, sections.short, words)
     environment.filters |= {filter_.__name__: filter_ for filter_ in (*own, *own_sections)}
